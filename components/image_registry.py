@@ -1,0 +1,110 @@
+"""The image repository and the images in it: one an accelerator, built here and run by digest.
+
+The one place that knows how images are built (pulumi-docker). Nothing here waits for the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker
+from pulumi_gcp import artifactregistry
+
+from components.machines import Kind
+from components.project_services import enable_apis
+from components.settings import Settings
+
+#: Build context and Dockerfiles, relative to the program.
+CONTEXT = "images"
+
+#: GKE's accelerator machines are all of this platform, whatever the machine that builds.
+PLATFORM = "linux/amd64"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRegistryArgs:
+    project: str
+    location: str
+    repository_name: str
+    image_name: str
+    #: Accelerator -> image to build on, for the accelerators that the pools have and no other.
+    base_images: Mapping[Kind, str]
+    #: E-mail address of the account that pulls the images.
+    reader: pulumi.Input[str]
+    #: OAuth access token of the account that pushes them; secret.
+    access_token: pulumi.Input[str]
+
+    @classmethod
+    def of(cls, settings: Settings, *, reader: pulumi.Input[str], access_token: pulumi.Input[str]) -> ImageRegistryArgs:
+        return cls(
+            project=settings.project,
+            location=settings.region,
+            repository_name=settings.repository_name,
+            image_name=settings.image_name,
+            base_images={pool.kind: settings.base_images[pool.kind] for pool in settings.accelerator_pools},
+            reader=reader,
+            access_token=access_token,
+        )
+
+
+class ImageRegistry(pulumi.ComponentResource):
+    """An Artifact Registry repository with the images of this program."""
+
+    #: `LOCATION-docker.pkg.dev/PROJECT/REPOSITORY`.
+    repository: pulumi.Output[str]
+    #: Accelerator -> reference by digest: a rebuilt image rolls its pods, and an unchanged one does nothing.
+    images: dict[Kind, pulumi.Output[str]]
+
+    def __init__(self, name: str, args: ImageRegistryArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("fungibility:index:ImageRegistry", name, None, opts)
+        server = f"{args.location}-docker.pkg.dev"
+        repository = artifactregistry.Repository(
+            name,
+            project=args.project,
+            location=args.location,
+            repository_id=args.repository_name,
+            format="DOCKER",
+            description="Images of the tpu-gpu-fungibility stack",
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                # No output of an API's says that it is on.
+                depends_on=enable_apis(name, ["artifactregistry"], project=args.project, parent=self),
+            ),
+        )
+        artifactregistry.RepositoryIamMember(
+            f"{name}-reader",
+            project=args.project,
+            location=args.location,
+            repository=repository.name,
+            role="roles/artifactregistry.reader",
+            member=pulumi.Output.from_input(args.reader).apply(lambda email: f"serviceAccount:{email}"),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.repository = repository.repository_id.apply(lambda known: f"{server}/{args.project}/{known}")
+        self.images = {
+            kind: self._build(f"{name}-{kind}", kind, base, server, args).repo_digest
+            for kind, base in args.base_images.items()
+        }
+        self.register_outputs({"repository": self.repository, "images": self.images})
+
+    def _build(self, name: str, kind: Kind, base: str, server: str, args: ImageRegistryArgs) -> pulumi_docker.Image:
+        return pulumi_docker.Image(
+            name,
+            # The walkthrough's tags; pods never use them.
+            image_name=self.repository.apply(lambda known: f"{known}/{args.image_name}:{kind.upper()}"),
+            build=pulumi_docker.DockerBuildArgs(
+                context=CONTEXT,
+                dockerfile=f"{CONTEXT}/{kind}.Dockerfile",
+                platform=PLATFORM,
+                args={"BASE_IMAGE": base},
+                # COPY --link and --chmod are BuildKit's.
+                builder_version=pulumi_docker.BuilderVersion.BUILDER_BUILD_KIT,
+            ),
+            # A token that is new with every run makes no diff: the provider leaves the password out of its comparison.
+            registry=pulumi_docker.RegistryArgs(
+                server=server, username="oauth2accesstoken", password=args.access_token
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )

@@ -1,0 +1,64 @@
+"""Machine types with accelerators: what each carries, and what it is made of.
+
+One table, which the validation of settings, the pod template and the sandbox read. Machines of Google's that are not
+here are refused, since neither their accelerator nor their topology is known; adding one is one line.
+Sources: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus and
+https://docs.cloud.google.com/compute/docs/accelerator-optimized-machines; a row that says unverified is from notes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+Kind = Literal["tpu", "gpu"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineType:
+    """One Compute Engine machine type that carries an accelerator."""
+
+    kind: Kind
+    #: GKE's name: the label gke-tpu-accelerator, or the type of a guest accelerator.
+    accelerator: str
+    #: Chips or GPUs of one machine.
+    count: int
+    #: Physical topology of a single-host TPU slice; empty for GPUs.
+    topology: str = ""
+    vcpus: int
+    #: As Compute Engine counts it.
+    memory_gb: float
+    #: What TPU_ACCELERATOR_TYPE is called, without the number of chips; empty for GPUs.
+    generation: str = ""
+
+
+def _tpu(generation: str, accelerator: str, count: int, topology: str, vcpus: int, memory_gb: float) -> MachineType:
+    return MachineType(
+        kind="tpu", accelerator=accelerator, count=count, topology=topology, vcpus=vcpus, memory_gb=memory_gb,
+        generation=generation,
+    )  # fmt: skip
+
+
+def _l4(vcpus: int, count: int) -> MachineType:
+    return MachineType(kind="gpu", accelerator="nvidia-l4", count=count, vcpus=vcpus, memory_gb=4 * vcpus)
+
+
+MACHINE_TYPES = MappingProxyType(
+    {
+        "ct6e-standard-1t": _tpu("v6e", "tpu-v6e-slice", 1, "1x1", 44, 176),
+        "ct6e-standard-4t": _tpu("v6e", "tpu-v6e-slice", 4, "2x2", 180, 720),
+        "ct6e-standard-8t": _tpu("v6e", "tpu-v6e-slice", 8, "2x4", 180, 1440),
+        "ct5lp-hightpu-1t": _tpu("v5litepod", "tpu-v5-lite-podslice", 1, "1x1", 24, 48),
+        "ct5lp-hightpu-4t": _tpu("v5litepod", "tpu-v5-lite-podslice", 4, "2x2", 112, 192),  # unverified
+        "ct5lp-hightpu-8t": _tpu("v5litepod", "tpu-v5-lite-podslice", 8, "2x4", 224, 384),  # unverified
+        "g2-standard-4": _l4(4, 1),
+        "g2-standard-8": _l4(8, 1),
+        "g2-standard-12": _l4(12, 1),
+        "g2-standard-16": _l4(16, 1),
+        "g2-standard-32": _l4(32, 1),
+        "g2-standard-24": _l4(24, 2),  # unverified
+        "g2-standard-48": _l4(48, 4),  # unverified
+        "g2-standard-96": _l4(96, 8),  # unverified
+    }
+)

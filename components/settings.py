@@ -1,0 +1,354 @@
+"""The stack's settings: the only reader of configuration, checked as a whole before the first resource.
+
+Types, defaults and descriptions of the scalars are in Pulumi.yaml, their one home; here is what a schema cannot say.
+Left out: whether the project has the quota, the permissions or the capacity; that is a live question.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi.runtime.config import CONFIG, get_config_env
+
+from components.accelerator_pool import (
+    MAX_NAME_LENGTH,
+    MAX_POOLS,
+    NAME_PATTERN,
+    AcceleratorPool,
+    is_zone_of,
+    parse_pools,
+)
+from components.machines import Kind
+from components.problems import Problem, SettingsError, nearest
+
+RELEASE_CHANNELS = ("RAPID", "REGULAR", "STABLE", "EXTENDED")
+
+#: Secret settings never appear in a message.
+SECRET_FIELDS = ("huggingFaceToken",)
+
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
+_FACTORS = {
+    "m": 1e-3, "": 1.0, "k": 1e3, "Ki": 2.0**10, "M": 1e6, "Mi": 2.0**20, "G": 1e9, "Gi": 2.0**30, "T": 1e12, "Ti": 2.0**40,
+}  # fmt: skip
+
+#: A reference that names its registry, with a tag or a digest: https://github.com/distribution/reference
+_IMAGE = re.compile(
+    r"(?P<name>[a-z0-9][a-z0-9.-]*(?::\d+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that a user may choose; Pulumi.yaml describes each field."""
+
+    project: str
+    region: str
+    zone: str
+    cluster_name: str
+    release_channel: str
+    deletion_protection: bool
+    system_machine_type: str
+    system_nodes_per_zone: int
+    compute_class_name: str
+    active_migration: bool
+    consolidation_delay_minutes: int
+    accelerator_pools: tuple[AcceleratorPool, ...]
+    repository_name: str
+    image_name: str
+    base_images: Mapping[Kind, str]
+    model: str
+    max_model_len: int
+    server_arguments: Mapping[Kind, tuple[str, ...]]
+    namespace: str
+    replicas: int
+    cpu_request: str
+    memory_request: str
+    gpu_ephemeral_storage_limit: str
+    service_port: int
+    load_balancer_source_ranges: tuple[str, ...]
+    rollout_timeout_seconds: int
+    #: Secret; empty for a model that needs none.
+    hugging_face_token: pulumi.Input[str]
+
+
+def load() -> Settings:
+    """The settings of the stack that the engine runs. Raises `SettingsError` with every problem at once."""
+    config = pulumi.Config()
+    token = config.get_secret("huggingFaceToken")
+    return parse(
+        {**get_config_env(), **CONFIG.get()},
+        namespace=config.name,
+        stack=pulumi.get_stack(),
+        hugging_face_token=pulumi.Output.secret("") if token is None else token,
+    )
+
+
+def parse(
+    values: Mapping[str, Any],
+    *,
+    namespace: str,
+    stack: str,
+    hugging_face_token: pulumi.Input[str],
+    max_pools: int = MAX_POOLS,
+) -> Settings:
+    """Settings from `NAMESPACE:key` -> text as the engine hands them over. Raises `SettingsError`."""
+    reader = _Reader(values, namespace)
+    project = reader.project()
+    region = reader.matching(
+        "region", r"[a-z]+-[a-z]+\d+", "a region of Google Cloud", "give one such as asia-northeast1"
+    )
+    zone = reader.text("zone")
+    if region and zone and not is_zone_of(zone, region):
+        reader.problem("zone", zone, f"is not a zone of region {region}", f"use one such as {region}-b")
+    pools, pool_problems = parse_pools(reader.json("acceleratorPools"), region=region, zone=zone, max_pools=max_pools)
+    reader.problems += pool_problems
+    settings = Settings(
+        project=project,
+        region=region,
+        zone=zone,
+        cluster_name=reader.gke_name("clusterName"),
+        release_channel=reader.one_of("releaseChannel", RELEASE_CHANNELS),
+        deletion_protection=reader.boolean("deletionProtection"),
+        system_machine_type=reader.matching(
+            "systemMachineType", r"[a-z]\d[a-z]*-[a-z]+(-\d+)?", "a machine type", "give one such as e2-standard-2"
+        ),
+        system_nodes_per_zone=reader.integer("systemNodesPerZone", 1, 1000),
+        compute_class_name=reader.compute_class("computeClassName"),
+        active_migration=reader.boolean("activeMigration"),
+        consolidation_delay_minutes=reader.integer("consolidationDelayMinutes", 1, 1440),
+        accelerator_pools=pools,
+        repository_name=reader.matching(
+            "repositoryName", r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", "a name of a repository",
+            "use up to 63 lower-case letters, digits and hyphens, a letter first",
+        ),
+        image_name=reader.matching(
+            "imageName", r"[a-z0-9]+([._-][a-z0-9]+)*", "a name of an image",
+            "use lower-case letters and digits, with single dots, underscores or hyphens between them",
+        ),
+        base_images={kind: reader.image(f"{kind}BaseImage", kind, pools) for kind in ("gpu", "tpu")},
+        model=reader.matching(
+            "model", r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", "a Hugging Face model",
+            "give ORGANISATION/NAME, such as Qwen/Qwen2-1.5B",
+        ),
+        max_model_len=reader.integer("maxModelLen", 1, 10_000_000),
+        server_arguments={kind: reader.arguments(f"{kind}ServerArguments") for kind in ("gpu", "tpu")},
+        namespace=reader.matching(
+            "namespace", _DNS_LABEL.pattern, "a Kubernetes namespace", "use up to 63 lower-case letters, digits and hyphens"
+        ),
+        replicas=reader.integer("replicas", 1, 10_000),
+        cpu_request=reader.quantity("cpuRequest"),
+        memory_request=reader.quantity("memoryRequest"),
+        gpu_ephemeral_storage_limit=reader.quantity("gpuEphemeralStorageLimit"),
+        service_port=reader.integer("servicePort", 1, 65535),
+        load_balancer_source_ranges=reader.ranges("loadBalancerSourceRanges"),
+        rollout_timeout_seconds=reader.integer("rolloutTimeoutSeconds", 1, 86_400),
+        hugging_face_token=hugging_face_token,
+    )  # fmt: skip
+    _check_requests(settings, reader)
+    reader.check_unknown_keys()
+    if reader.problems:
+        raise SettingsError(stack, reader.problems)
+    return settings
+
+
+def _check_requests(settings: Settings, reader: _Reader) -> None:
+    """All containers of a pod run on one machine, the smallest of the list included."""
+    containers = len({pool.kind for pool in settings.accelerator_pools})
+    for field, value, size, unit in (
+        ("cpuRequest", settings.cpu_request, lambda pool: pool.machine.vcpus, "vCPUs"),
+        ("memoryRequest", settings.memory_request, lambda pool: pool.machine.memory_gb * 2.0**30, "bytes of memory"),
+    ):
+        if not settings.accelerator_pools or not _QUANTITY.fullmatch(value):
+            continue
+        smallest = min(settings.accelerator_pools, key=size)
+        needed, available = parse_quantity(value) * containers, size(smallest)
+        # GKE keeps some of a machine for itself: a request of all of it never fits.
+        if needed >= available:
+            reader.problem(
+                field, value,
+                f"is {needed:g} {unit} for {containers} containers, which no {smallest.machine_type} (pool {smallest.name}, "
+                f"{available:g}) has room for",
+                f"request less than {available / containers:g} {unit} a container, or use a larger machine type",
+            )  # fmt: skip
+
+
+def parse_quantity(text: str) -> float:
+    """A Kubernetes quantity as a number of its unit: `1500m` -> 1.5, `5Gi` -> 5368709120.0."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a quantity")
+    return float(match[1]) * _FACTORS[match[2] or ""]
+
+
+class _Reader:
+    """Typed look-ups that note every problem and return a harmless value, so that all problems come at once."""
+
+    def __init__(self, values: Mapping[str, Any], namespace: str) -> None:
+        self._values = values
+        self._namespace = namespace
+        self._known: list[str] = list(SECRET_FIELDS)
+        self.problems: list[Problem] = []
+
+    def problem(self, field: str, value: Any, reason: str, fix: str) -> None:
+        self.problems.append(Problem(field, value, reason, fix))
+
+    def project(self) -> str:
+        value = self._values.get("gcp:project")
+        if not value:
+            self.problem("gcp:project", None, "is missing", "pulumi config set gcp:project YOUR_PROJECT_ID")
+            return ""
+        # Projects of an organisation's own domain look like example.com:name.
+        if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", str(value)):
+            self.problem(
+                "gcp:project", value, "is not a project ID",
+                "give the ID (6 to 30 lower-case letters, digits and hyphens), not the name or the number",
+            )  # fmt: skip
+        return str(value)
+
+    def raw(self, key: str) -> Any:
+        self._known.append(key)
+        value = self._values.get(f"{self._namespace}:{key}")
+        if value is None:
+            self.problem(key, None, "is missing", f"pulumi config set {key} VALUE")
+        return value
+
+    def text(self, key: str) -> str:
+        value = self.raw(key)
+        return "" if value is None else str(value)
+
+    def matching(self, key: str, pattern: str, what: str, fix: str) -> str:
+        value = self.raw(key)
+        if value is not None and not re.fullmatch(pattern, str(value)):
+            self.problem(key, value, f"is not {what}", fix)
+        return str(value or "")
+
+    def gke_name(self, key: str) -> str:
+        value = self.matching(
+            key, NAME_PATTERN.pattern, "a name that GKE allows",
+            "use lower-case letters, digits and hyphens, a letter first and no hyphen last",
+        )  # fmt: skip
+        if len(value) > MAX_NAME_LENGTH:
+            self.problem(key, value, f"has {len(value)} characters, and GKE allows {MAX_NAME_LENGTH}", "shorten it")
+        return value
+
+    def compute_class(self, key: str) -> str:
+        value = self.matching(
+            key, _DNS_LABEL.pattern, "a name of a ComputeClass",
+            "use up to 63 lower-case letters, digits and hyphens, since the name is also a node label's value",
+        )  # fmt: skip
+        for prefix in ("gke", "autopilot"):
+            if value.startswith(prefix):
+                self.problem(key, value, f"begins with {prefix}, which GKE refuses", "choose another name")
+        return value
+
+    def one_of(self, key: str, known: tuple[str, ...]) -> str:
+        value = self.raw(key)
+        if value is not None and value not in known:
+            self.problem(key, value, f"is not one of {', '.join(known)}", nearest(str(value), known))
+        return str(value or "")
+
+    def boolean(self, key: str) -> bool:
+        value = self.raw(key)
+        if value is not None and value not in ("true", "false", True, False):
+            self.problem(key, value, "is neither true nor false", "give true or false")
+        return value in ("true", True)
+
+    def integer(self, key: str, low: int, high: int) -> int:
+        value = self.raw(key)
+        if value is None:
+            return low
+        if not re.fullmatch(r"-?\d+", str(value)) or not low <= int(value) <= high:
+            self.problem(key, value, f"is not a whole number from {low} to {high}", f"give one from {low} to {high}")
+            return low
+        return int(value)
+
+    def quantity(self, key: str) -> str:
+        value = self.raw(key)
+        if value is not None and (not _QUANTITY.fullmatch(str(value)) or parse_quantity(str(value)) <= 0):
+            self.problem(key, value, "is not a Kubernetes quantity above zero", "give one such as 1500m, 5Gi or 43Gi")
+        return str(value or "")
+
+    def json(self, key: str) -> Any:
+        value = self.raw(key)
+        if not isinstance(value, str):
+            return [] if value is None else value
+        try:
+            return json.loads(value)
+        except ValueError:
+            self.problem(key, value, "is not a list", "give a YAML list in the stack's file, or JSON")
+            return None
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        value = self.json(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            self.problem(
+                key, value, "is not a list of texts", "give a list, each element in quotes if it looks like a number"
+            )
+            return ()
+        return tuple(value)
+
+    def arguments(self, key: str) -> tuple[str, ...]:
+        """Extra arguments, which may not contradict those that the program derives."""
+        arguments = self.strings(key)
+        for argument in arguments:
+            if argument.split("=")[0] in ("--host", "--port", "--model", "--tensor-parallel-size"):
+                self.problem(
+                    key, argument, "is set by the program itself", "remove it; `model` and `acceleratorPools` decide it"
+                )
+        return arguments
+
+    def ranges(self, key: str) -> tuple[str, ...]:
+        ranges = self.strings(key)
+        for each in ranges:
+            try:
+                ipaddress.IPv4Network(each)
+            except ValueError as error:
+                self.problem(key, each, f"is not an IPv4 range ({error})", "give CIDR notation such as 203.0.113.0/24")
+        return ranges
+
+    def image(self, key: str, kind: Kind, pools: tuple[AcceleratorPool, ...]) -> str:
+        """Empty is allowed for an accelerator that no pool has."""
+        value = self.raw(key)
+        if value is None:
+            return ""
+        if not value:
+            for pool in pools:
+                if pool.kind == kind:
+                    self.problem(
+                        key, value, f"is empty, and no other image serves pool {pool.name} ({pool.machine_type})",
+                        f"give the base of the {kind.upper()} image, or remove the pool",
+                    )  # fmt: skip
+            return ""
+        match = _IMAGE.fullmatch(str(value))
+        if match is None:
+            self.problem(
+                key, value, "is not an image reference with a registry",
+                "give REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@sha256:DIGEST, such as docker.io/vllm/vllm-openai:v0.31.0",
+            )  # fmt: skip
+        elif match["digest"] is None and match["tag"] in (None, "latest"):
+            self.problem(
+                key,
+                value,
+                "does not say which version, so two builds could differ",
+                "add a tag other than latest, or a digest",
+            )
+        return str(value)
+
+    def check_unknown_keys(self) -> None:
+        prefix = f"{self._namespace}:"
+        for key in self._values:
+            name = key.removeprefix(prefix)
+            if key.startswith(prefix) and name not in self._known:
+                # The value may be a secret under a misspelt name.
+                self.problem(name, None, "is not a setting of this program", nearest(name, self._known))

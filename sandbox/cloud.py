@@ -1,0 +1,224 @@
+"""Google's side of the sandbox: clusters and node pools that become control planes and nodes on this machine.
+
+The stand-in gcp provider calls this with a resource's own inputs (camelCase). Everything else that a stack makes in
+Google Cloud (service accounts, IAM, repositories) has no effect here and is a record of the provider's.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import secrets
+import shutil
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sandbox.addresses import PodAddresses
+from sandbox.image_store import ImageStore
+from sandbox.latencies import Clock
+from sandbox.local_cluster import LocalCluster
+from sandbox.machine_types import UnknownMachineTypeError, size_of
+from sandbox.paths import Paths
+from sandbox.processes import Spawner
+
+logger = logging.getLogger(__name__)
+
+#: Zones of a region; asia-northeast1's are a, b and c, and most regions name theirs so. Unverified for the others.
+_ZONE_LETTERS = {"us-east1": "bcd", "europe-west1": "bcd"}
+
+
+class CloudError(Exception):
+    """What Google's API would refuse, in its words."""
+
+
+class Cloud:
+    """Every method blocks until Google's operation would be done, and may be called from any thread."""
+
+    def __init__(
+        self, *, paths: Paths, spawner: Spawner, images: ImageStore, environment: Mapping[str, str], clock: Clock
+    ) -> None:
+        self._paths = paths
+        self._spawner = spawner
+        self._images = images
+        self._environment = dict(environment)
+        self._clock = clock
+        self._pod_addresses = PodAddresses()
+        self._clusters: dict[str, LocalCluster] = {}
+        self._lock = threading.RLock()
+
+    # --- life
+
+    def recover(self) -> None:
+        """Takes up the clusters that an earlier daemon left on disk."""
+        for record in sorted(self._paths.state.glob("clusters/*/cluster.json")):
+            known = json.loads(record.read_text())
+            logger.info("recovers cluster %s", known["id"])
+            self._bring_up(known["id"], known["inputs"])
+
+    def stop(self) -> None:
+        with self._lock:
+            clusters, self._clusters = list(self._clusters.values()), {}
+        for cluster in clusters:
+            cluster.stop()
+
+    def ended(self) -> str | None:
+        """A program of a cluster that ended though nobody asked for it."""
+        with self._lock:
+            clusters = list(self._clusters.values())
+        return next((ended for cluster in clusters if (ended := cluster.control_plane.ended())), None)
+
+    # --- clusters
+
+    def create_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            if cluster_id in self._clusters:
+                raise CloudError(f"googleapi: Error 409: Already exists: {cluster_id}., alreadyExists")
+        self._clock.sleep("cluster_create")
+        return self._facts(cluster_id, self._bring_up(cluster_id, inputs))
+
+    def update_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        cluster = self._cluster(cluster_id)
+        self._write_record(cluster_id, inputs)
+        return self._facts(cluster_id, cluster)
+
+    def read_cluster(self, cluster_id: str) -> dict[str, Any] | None:
+        with self._lock:
+            cluster = self._clusters.get(cluster_id)
+        return self._facts(cluster_id, cluster) if cluster else None
+
+    def delete_cluster(self, cluster_id: str) -> None:
+        """Takes the cluster away with its pools, its pods and all its objects."""
+        cluster = self._cluster(cluster_id)
+        self._clock.sleep("cluster_delete")
+        cluster.stop()
+        with self._lock:
+            del self._clusters[cluster_id]
+            shutil.rmtree(self._cluster_dir(cluster_id))
+            self._link_kubeconfig()
+
+    # --- node pools
+
+    def create_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        cluster = self._cluster(cluster_id)
+        if name in cluster.pools:
+            raise CloudError(f"googleapi: Error 409: Already exists: {cluster_id}/nodePools/{name}., alreadyExists")
+        machine_type = (inputs.get("nodeConfig") or {}).get("machineType") or "e2-medium"
+        try:
+            size_of(machine_type)
+        except UnknownMachineTypeError:
+            raise CloudError(
+                f"googleapi: Error 400: machine type {machine_type!r} is not one that the sandbox knows the size of; "
+                "sandbox/machine_types.py lists them., badRequest"
+            ) from None
+        cluster.create_node_pool(name, inputs)
+        return self._pool_facts(cluster, cluster_id, name)
+
+    def update_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        cluster = self._cluster_with_pool(cluster_id, name)
+        cluster.update_node_pool(name, inputs)
+        return self._pool_facts(cluster, cluster_id, name)
+
+    def read_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None:
+        with self._lock:
+            cluster = self._clusters.get(cluster_id)
+        if cluster is None or name not in cluster.pools:
+            return None
+        return self._pool_facts(cluster, cluster_id, name)
+
+    def delete_node_pool(self, cluster_id: str, name: str) -> None:
+        self._cluster_with_pool(cluster_id, name).delete_node_pool(name)
+
+    # --- small parts
+
+    def _bring_up(self, cluster_id: str, inputs: dict[str, Any]) -> LocalCluster:
+        _, project, _, location, _, name = cluster_id.split("/")
+        cluster = LocalCluster(
+            name=name,
+            project=project,
+            zones=list(inputs.get("nodeLocations") or _zones_of(location)),
+            state_dir=self._cluster_dir(cluster_id),
+            tools=self._paths.tools,
+            token=self._token(),
+            environment=self._environment,
+            spawner=self._spawner,
+            images=self._images,
+            pod_addresses=self._pod_addresses,
+            clock=self._clock,
+        )
+        self._write_record(cluster_id, inputs)
+        try:
+            cluster.start()
+        except BaseException:
+            cluster.stop()
+            raise
+        with self._lock:
+            self._clusters[cluster_id] = cluster
+            self._link_kubeconfig()
+        return cluster
+
+    def _cluster(self, cluster_id: str) -> LocalCluster:
+        with self._lock:
+            if cluster_id not in self._clusters:
+                raise CloudError(f"googleapi: Error 404: Not found: {cluster_id}., notFound")
+            return self._clusters[cluster_id]
+
+    def _cluster_with_pool(self, cluster_id: str, name: str) -> LocalCluster:
+        cluster = self._cluster(cluster_id)
+        if name not in cluster.pools:
+            raise CloudError(f"googleapi: Error 404: Not found: {cluster_id}/nodePools/{name}., notFound")
+        return cluster
+
+    def _facts(self, cluster_id: str, cluster: LocalCluster) -> dict[str, Any]:
+        certificate = base64.b64encode(cluster.control_plane.certificates.ca.read_bytes()).decode()
+        return {
+            "endpoint": cluster.control_plane.endpoint,
+            "masterVersion": cluster.version,
+            "masterAuth": {"clusterCaCertificate": certificate, "clientCertificate": "", "clientKey": ""},
+            "selfLink": f"https://container.googleapis.com/v1/{cluster_id}",
+        }
+
+    def _pool_facts(self, cluster: LocalCluster, cluster_id: str, name: str) -> dict[str, Any]:
+        pool = cluster.pools[name]
+        _, project, _, location, _, cluster_name = cluster_id.split("/")
+        return {
+            "nodeCount": len(pool.nodes) // max(len(pool.zones), 1),
+            "nodeLocations": pool.zones,
+            "version": cluster.version,
+            "instanceGroupUrls": [
+                f"https://www.googleapis.com/compute/v1/projects/{project}/zones/{zone}/instanceGroupManagers/"
+                f"gke-{cluster_name}-{name}-grp"
+                for zone in pool.zones
+            ],
+        }
+
+    def _cluster_dir(self, cluster_id: str) -> Path:
+        return self._paths.state / "clusters" / cluster_id.replace("/", "_")
+
+    def _write_record(self, cluster_id: str, inputs: dict[str, Any]) -> None:
+        folder = self._cluster_dir(cluster_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "cluster.json").write_text(json.dumps({"id": cluster_id, "inputs": inputs}))
+
+    def _link_kubeconfig(self) -> None:
+        """`state/kubeconfig` is the newest cluster's."""
+        self._paths.kubeconfig.unlink(missing_ok=True)
+        if self._clusters:
+            self._paths.kubeconfig.symlink_to(list(self._clusters.values())[-1].control_plane.kubeconfig)
+
+    def _token(self) -> str:
+        """The administrator's bearer token: one for the whole sandbox, as one Google account is for all clusters."""
+        with self._lock:
+            if not self._paths.token.exists():
+                self._paths.token.touch(mode=0o600)
+                self._paths.token.write_text(secrets.token_urlsafe(32))
+            return self._paths.token.read_text()
+
+
+def _zones_of(location: str) -> list[str]:
+    """A zonal cluster's one zone, or three zones of a regional one's region."""
+    if location.count("-") == 2:
+        return [location]
+    return [f"{location}-{letter}" for letter in _ZONE_LETTERS.get(location, "abc")]

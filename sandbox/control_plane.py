@@ -1,0 +1,289 @@
+"""One cluster's control plane on this machine: etcd, the API server, the scheduler, the controllers, and kwok.
+
+These are the real programs. Left out: kubelets (`node_agent`), Google's side of a cluster (`cloud`), admission that GKE
+has and the sandbox does not need. The flags are what is proven to run without root and within about 500 MB.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from kubernetes import client, config, utils
+
+from sandbox.certificates import Certificates, make_certificates
+from sandbox.processes import Spawner
+
+MANIFESTS_DIR = Path(__file__).resolve().parent / "manifests"
+
+#: The name that node objects give for reaching their kubelet; every node's is the node agent on loopback.
+KUBELET_ADDRESS = "localhost"
+
+_READY_SECONDS = 60.0
+
+
+class ControlPlaneError(Exception):
+    """A control plane program did not come up, or ended; the message names it and its log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Loopback TCP ports, kept for the life of a cluster so that its kubeconfig stays true over a restart."""
+
+    api_server: int
+    etcd: int
+    etcd_peer: int
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago: held together while asked for, so that no two are the same."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+class ControlPlane:
+    """Starts, watches and stops the programs of one cluster; its data survives `stop` until `erase`."""
+
+    def __init__(self, *, state_dir: Path, tools: Path, token: str, environment: Mapping[str, str], spawner: Spawner):
+        self._dir = state_dir
+        self._tools = tools
+        self._token = token
+        self._environment = dict(environment)
+        self._spawner = spawner
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.ports = self._load_ports()
+        self.certificates: Certificates = make_certificates(
+            state_dir / "certificates",
+            names=("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"),
+            addresses=("127.0.0.1", "10.96.0.1"),
+        )
+
+    @property
+    def endpoint(self) -> str:
+        """`127.0.0.1:PORT`: what GKE gives as a cluster's endpoint, with the port that a shared address needs."""
+        return f"127.0.0.1:{self.ports.api_server}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's."""
+        return self._dir / "kubeconfigs" / "admin"
+
+    def api_client(self) -> client.ApiClient:
+        """A client of its own connection pool, as administrator."""
+        return config.new_client_from_config(str(self.kubeconfig))
+
+    def start(self) -> None:
+        """Brings everything up and applies the manifests. Raises `ControlPlaneError`."""
+        users = {
+            "admin": "system:masters",
+            "system:kube-scheduler": "",
+            "system:kube-controller-manager": "",
+            "kwok": "system:masters",
+        }
+        tokens = {user: self._token if user == "admin" else secrets.token_hex(16) for user in users}
+        token_file = self._dir / "tokens.csv"
+        _write_private(
+            token_file,
+            "".join(f'{tokens[user]},{user},{user},"{group}"\n' for user, group in users.items()),
+        )
+        for user in users:
+            self._write_kubeconfig(user, tokens[user])
+        self._start_etcd()
+        self._start_api_server(token_file)
+        self._wait_until_ready()
+        self._start_clients()
+        self._apply_manifests()
+
+    def ended(self) -> str | None:
+        """The name of a program that has ended though nobody asked for it, with its exit status and its log."""
+        for name, process in self._processes.items():
+            if (code := process.poll()) is not None:
+                return f"{name} ended with status {code}; its log: {self._log(name)}"
+        return None
+
+    def stop(self) -> None:
+        """Ends the programs, clients first."""
+        for name in reversed(list(self._processes)):
+            process = self._processes.pop(name)
+            process.terminate()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    # --- the programs
+
+    def _start_etcd(self) -> None:
+        client_url, peer_url = (f"http://127.0.0.1:{port}" for port in (self.ports.etcd, self.ports.etcd_peer))
+        self._spawn(
+            "etcd",
+            f"--data-dir={self._dir / 'etcd'}",
+            f"--listen-client-urls={client_url}",
+            f"--advertise-client-urls={client_url}",
+            f"--listen-peer-urls={peer_url}",
+            f"--initial-advertise-peer-urls={peer_url}",
+            f"--initial-cluster=default={peer_url}",
+            # A sandbox's data is not worth waiting for a disk.
+            "--unsafe-no-fsync",
+        )
+
+    def _start_api_server(self, token_file: Path) -> None:
+        certificates = self.certificates
+        self._spawn(
+            "kube-apiserver",
+            f"--etcd-servers=http://127.0.0.1:{self.ports.etcd}",
+            "--bind-address=127.0.0.1",
+            # An address for the `kubernetes` Service, which may not be a loopback one.
+            "--advertise-address=10.128.0.2",
+            f"--secure-port={self.ports.api_server}",
+            f"--cert-dir={self._dir / 'apiserver'}",
+            f"--tls-cert-file={certificates.server}",
+            f"--tls-private-key-file={certificates.server_key}",
+            f"--token-auth-file={token_file}",
+            "--authorization-mode=RBAC,Node",
+            "--anonymous-auth=false",
+            "--allow-privileged=true",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-signing-key-file={certificates.service_account_key}",
+            f"--service-account-key-file={certificates.service_account_key}",
+            "--kubelet-preferred-address-types=InternalDNS",
+            "--endpoint-reconciler-type=none",
+            "--profiling=false",
+        )
+
+    def _start_clients(self) -> None:
+        self._spawn(
+            "kube-controller-manager",
+            f"--kubeconfig={self._kubeconfig_of('system:kube-controller-manager')}",
+            "--leader-elect=false",
+            "--secure-port=0",
+            "--allocate-node-cidrs=false",
+            f"--service-account-private-key-file={self.certificates.service_account_key}",
+            f"--root-ca-file={self.certificates.ca}",
+            "--use-service-account-credentials=false",
+            "--kube-api-qps=200",
+            "--kube-api-burst=400",
+            "--profiling=false",
+        )
+        self._spawn(
+            "kube-scheduler",
+            f"--kubeconfig={self._kubeconfig_of('system:kube-scheduler')}",
+            "--leader-elect=false",
+            "--secure-port=0",
+            "--kube-api-qps=200",
+            "--kube-api-burst=400",
+            "--profiling=false",
+        )
+        self._spawn(
+            "kwok",
+            f"--kubeconfig={self._kubeconfig_of('kwok')}",
+            f"--config={MANIFESTS_DIR / 'kwok-stages.yaml'}",
+            "--manage-all-nodes",
+            "--node-lease-duration-seconds=40",
+        )
+
+    def _spawn(self, name: str, *flags: str) -> None:
+        log = self._log(name)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self._processes[name] = self._spawner.spawn(
+                [str(self._tools / name), *flags],
+                # Some of these write below the home folder.
+                env={**self._environment, "HOME": str(self._dir)},
+                cwd=self._dir,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def _log(self, name: str) -> Path:
+        return self._dir / "logs" / f"{name}.log"
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        api = client.VersionApi(self.api_client())
+        answer = "no answer yet"
+        while time.monotonic() < deadline:
+            if ended := self.ended():
+                raise ControlPlaneError(ended)
+            try:
+                api.api_client.call_api("/readyz", "GET", auth_settings=["BearerToken"], response_type="str")
+                return
+            except Exception as error:  # noqa: BLE001 - any failure means "not yet"; the last one is reported
+                answer = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                time.sleep(0.1)
+        raise ControlPlaneError(
+            f"kube-apiserver was not ready within {_READY_SECONDS:.0f} s ({answer}); its log: {self._log('kube-apiserver')}"
+        )
+
+    def _apply_manifests(self) -> None:
+        api = self.api_client()
+        for name in ("compute-class-crd.yaml", "compute-class-toleration.yaml"):
+            for document in yaml.safe_load_all((MANIFESTS_DIR / name).read_text()):
+                try:
+                    utils.create_from_dict(api, document)
+                except utils.FailToCreateError as error:
+                    # A control plane that is started again still has them.
+                    if any(each.status != 409 for each in error.api_exceptions):
+                        raise
+
+    # --- files
+
+    def _load_ports(self) -> Ports:
+        record = self._dir / "ports.json"
+        if record.exists():
+            return Ports(**json.loads(record.read_text()))
+        api_server, etcd, etcd_peer = free_ports(3)
+        ports = Ports(api_server=api_server, etcd=etcd, etcd_peer=etcd_peer)
+        self._dir.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(ports.__dict__))
+        return ports
+
+    def _kubeconfig_of(self, user: str) -> Path:
+        return self._dir / "kubeconfigs" / user.replace(":", "_")
+
+    def _write_kubeconfig(self, user: str, token: str) -> None:
+        path = self._kubeconfig_of(user)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        named = {"name": "sandbox"}
+        _write_private(
+            path,
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "clusters": [
+                        {
+                            **named,
+                            "cluster": {
+                                "server": f"https://{self.endpoint}",
+                                "certificate-authority": str(self.certificates.ca),
+                            },
+                        }
+                    ],
+                    "users": [{**named, "user": {"token": token}}],
+                    "contexts": [{**named, "context": {"cluster": "sandbox", "user": "sandbox"}}],
+                    "current-context": "sandbox",
+                }
+            ),
+        )
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text)

@@ -1,0 +1,123 @@
+"""The sandbox's one long-running process: the stand-in cloud, the providers that Pulumi talks to, and what they started.
+
+Run as `python -m sandbox.daemon`, detached, by `python -m sandbox up`. It writes `daemon.json` when it is ready and takes
+it away when it ends in order; a record whose process is gone is how the next command knows of a crash.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sandbox.cloud import Cloud
+from sandbox.image_store import ImageStore
+from sandbox.latencies import Clock
+from sandbox.paths import PROJECT_DIR, Paths
+from sandbox.processes import Spawner
+from sandbox.providers import serve
+
+#: How much faster than Google's the sandbox's clock runs unless SANDBOX_SPEED says otherwise.
+DEFAULT_SPEED = 100.0
+
+_WATCH_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonRecord:
+    """What the commands need to know of a running daemon."""
+
+    pid: int
+    #: The process's start time, so that another process with the same pid is not taken for it.
+    started: str
+    debug_providers: str
+    speed: float
+
+    @classmethod
+    def read(cls, path: Path) -> DaemonRecord | None:
+        try:
+            return cls(**json.loads(path.read_text()))
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: Path) -> None:
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(asdict(self)))
+        temporary.replace(path)
+
+    @property
+    def alive(self) -> bool:
+        return self.started == process_start(self.pid)
+
+
+def process_start(pid: int) -> str | None:
+    """The kernel's start time of a process; None when there is none or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def sandbox_environment(paths: Paths) -> dict[str, str]:
+    """The environment of everything that the daemon starts: this machine's, the sandbox's programs first on PATH."""
+    search = [str(PROJECT_DIR / "sandbox" / "bin"), str(paths.tools), str(Path(sys.executable).parent)]
+    return {
+        **os.environ,
+        "SANDBOX_STATE": str(paths.state),
+        "PATH": os.pathsep.join([*search, os.environ.get("PATH", os.defpath)]),
+    }
+
+
+def main() -> int:
+    paths = Paths.from_environment()
+    paths.state.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    speed = float(os.environ.get("SANDBOX_SPEED") or DEFAULT_SPEED)
+    # Exec plugins of kubeconfigs that the providers use are looked up on this process's own PATH.
+    os.environ.update(sandbox_environment(paths))
+    environment = dict(os.environ)
+
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+
+    images = ImageStore(paths.state / "images")
+    spawner = Spawner()
+    cloud = Cloud(paths=paths, spawner=spawner, images=images, environment=environment, clock=Clock(speed))
+    cloud.recover()
+    providers = serve(cloud, images, paths.state, environment)
+    record = DaemonRecord(
+        pid=os.getpid(),
+        started=process_start(os.getpid()) or "",
+        debug_providers=providers.debug_providers,
+        speed=speed,
+    )
+    record.write(paths.daemon_record)
+    logger.info("ready (pid %d, clock %g times as fast)", record.pid, speed)
+    status = 0
+    try:
+        while not ending.wait(_WATCH_SECONDS):
+            if ended := cloud.ended():
+                logger.error("stops, since %s", ended)
+                status = 1
+                break
+    finally:
+        providers.stop()
+        cloud.stop()
+        spawner.stop()
+    if status == 0:
+        paths.daemon_record.unlink(missing_ok=True)
+    logger.info("ended")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

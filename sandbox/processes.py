@@ -1,0 +1,60 @@
+"""Starting processes that do not outlive the daemon.
+
+On Linux a process can ask to be killed when the thread that started it ends, so everything is started by one thread that
+lives as long as the daemon; where util-linux's `setpriv` is missing, `down` still finds strays by their mark.
+"""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import IO, Any
+
+
+class Spawner:
+    """Starts processes, each in a session of its own, from one long-lived thread."""
+
+    def __init__(self) -> None:
+        setpriv = shutil.which("setpriv")
+        self._prefix = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+        self._requests: queue.SimpleQueue[tuple[Future[subprocess.Popen[bytes]], list[str], dict[str, Any]] | None] = (
+            queue.SimpleQueue()
+        )
+        threading.Thread(target=self._serve, name="spawner", daemon=True).start()
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        stdout: int | IO[bytes] = subprocess.DEVNULL,
+        stderr: int | IO[bytes] = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:
+        """Starts a program with exactly this environment. Raises `OSError` as `subprocess.Popen` does."""
+        if shutil.which(argv[0], path=env.get("PATH")) is None:
+            # `setpriv` would start, and only then find nothing to run.
+            raise FileNotFoundError(2, "No such file or directory", argv[0])
+        future: Future[subprocess.Popen[bytes]] = Future()
+        options = {"env": dict(env), "cwd": cwd, "stdout": stdout, "stderr": stderr}
+        self._requests.put((future, [*self._prefix, *argv], options))
+        return future.result()
+
+    def stop(self) -> None:
+        """Ends the thread, and with it every process still running."""
+        self._requests.put(None)
+
+    def _serve(self) -> None:
+        while (request := self._requests.get()) is not None:
+            future, argv, options = request
+            try:
+                future.set_result(
+                    subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, close_fds=True, **options)
+                )
+            except OSError as error:
+                future.set_exception(error)

@@ -1,0 +1,372 @@
+"""A cluster as its kubeconfig reaches it: objects as plain dictionaries, errors in Kubernetes's own words.
+
+The official client's dynamic half does the talking (`DynamicClient`), exec plugins included. Left out: watches, since the
+waits look at whole lists again and again; the dynamic client's cache file, which would outlive the process and be shared
+with strangers in the temporary folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import urllib3
+import yaml
+from kubernetes import client, config
+from kubernetes.client.rest import ApiException
+from kubernetes.config.config_exception import ConfigException
+from kubernetes.dynamic import DynamicClient, LazyDiscoverer, Resource
+from kubernetes.dynamic.exceptions import ResourceNotFoundError, ResourceNotUniqueError
+
+#: Seconds to connect, and to wait for an answer; admission webhooks may take 30 s.
+_REQUEST_TIMEOUT: Final = (5.0, 60.0)
+
+#: Settings of a kubeconfig that are paths, relative to the file that they stand in.
+_PATHS: Final = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+
+Object = dict[str, Any]
+
+
+class ClusterUnreachableError(Exception):
+    """No answer from the API server, or no way to ask it; the message says why."""
+
+
+class UnknownKindError(Exception):
+    """The API server serves no such kind."""
+
+    def __init__(self, api_version: str, kind: str) -> None:
+        super().__init__(f'no matches for kind "{kind}" in version "{api_version}"')
+
+
+class KubernetesApiError(Exception):
+    """The API server refused. `code` is the HTTP status, `reason` and `details` those of the answered Status."""
+
+    def __init__(self, error: ApiException) -> None:
+        status = _status(error)
+        self.code = int(error.status or 0)
+        self.reason = str(status.get("reason") or error.reason or "")
+        self.details: Mapping[str, Any] = status.get("details") or {}
+        super().__init__(str(status.get("message") or self.reason or f"status {self.code}"))
+
+    @property
+    def immutable_field(self) -> bool:
+        return self.code == 422 and "field is immutable" in str(self)
+
+    @property
+    def missing_namespace(self) -> bool:
+        return self.code == 404 and self.details.get("kind") == "namespaces"
+
+
+def _status(error: ApiException) -> Mapping[str, Any]:
+    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body
+    try:
+        status = json.loads(body or "")
+    except ValueError:
+        return {"message": body} if body else {}
+    return status if isinstance(status, dict) else {}
+
+
+@dataclass(frozen=True)
+class Kubeconfig:
+    """A parsed kubeconfig with the context chosen. Hashable by its text, so that clients can be shared."""
+
+    text: str
+
+    @classmethod
+    def load(
+        cls,
+        path_or_text: str | None,
+        *,
+        context: str | None = None,
+        cluster: str | None = None,
+        environment: Mapping[str, str],
+    ) -> Kubeconfig:
+        """From a path, from YAML or JSON text, or, where neither is given, from $KUBECONFIG or ~/.kube/config.
+
+        Raises `ClusterUnreachableError` for what is not there or is no kubeconfig; the message never has its contents.
+        """
+        if path_or_text:
+            path = Path(path_or_text).expanduser() if "\n" not in path_or_text and len(path_or_text) < 4096 else None
+            if path is not None and path.is_file():
+                document = _read(path)
+            elif path is not None and not path_or_text.lstrip().startswith("{") and ":" not in path_or_text:
+                raise ClusterUnreachableError(f"kubeconfig: there is no file {path_or_text!r}")
+            else:
+                document = _parse(path_or_text, "kubeconfig")
+        else:
+            document = _merged(_default_paths(environment))
+        _choose(document, context, cluster)
+        return cls(json.dumps(document, sort_keys=True))
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return dict(json.loads(self.text))
+
+    @property
+    def namespace(self) -> str:
+        """The chosen context's, `default` where it names none."""
+        return str(_named(self.document, "contexts", self.document["current-context"]).get("namespace") or "default")
+
+    @property
+    def server(self) -> Mapping[str, Any]:
+        """The chosen cluster: what tells one cluster from another."""
+        return _active_cluster(self.document)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ClusterUnreachableError(f"kubeconfig {path}: {error.strerror}") from error
+    document = _parse(text, f"kubeconfig {path}")
+    for section in ("clusters", "users"):
+        for entry in document.get(section) or []:
+            values = entry.get(section[:-1]) or {}
+            for key in _PATHS:
+                if values.get(key):
+                    values[key] = str(path.parent / values[key])
+    return document
+
+
+def _parse(text: str, what: str) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        # Its own message quotes the text, and with it tokens.
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise ClusterUnreachableError(f"{what}: neither a file nor YAML{where}") from None
+    if not isinstance(document, dict):
+        raise ClusterUnreachableError(f"{what}: neither a file nor a YAML mapping with clusters, users and contexts")
+    return document
+
+
+def _default_paths(environment: Mapping[str, str]) -> list[Path]:
+    listed = [Path(each) for each in environment.get("KUBECONFIG", "").split(os.pathsep) if each]
+    paths = listed or [Path(environment.get("HOME", "~")).expanduser() / ".kube" / "config"]
+    found = [path for path in paths if path.is_file()]
+    if not found:
+        looked = ", ".join(map(str, paths))
+        raise ClusterUnreachableError(
+            f"no kubeconfig: the provider has none set and there is no file {looked}. Give the provider `kubeconfig`, "
+            "or set KUBECONFIG"
+        )
+    return found
+
+
+def _merged(paths: list[Path]) -> dict[str, Any]:
+    """Of several files the first to name something has its way, as kubectl does."""
+    result: dict[str, Any] = {"clusters": [], "users": [], "contexts": [], "current-context": ""}
+    for document in map(_read, paths):
+        result["current-context"] = result["current-context"] or document.get("current-context") or ""
+        for section in ("clusters", "users", "contexts"):
+            known = {entry["name"] for entry in result[section]}
+            result[section] += [entry for entry in document.get(section) or [] if entry["name"] not in known]
+    return result
+
+
+def _choose(document: dict[str, Any], context: str | None, cluster: str | None) -> None:
+    current = context or document.get("current-context") or ""
+    document["current-context"] = current
+    values = _named(document, "contexts", current)
+    if cluster:
+        _named(document, "clusters", cluster)
+        values["cluster"] = cluster
+    _active_cluster(document)
+
+
+def _named(document: Mapping[str, Any], section: str, name: str) -> dict[str, Any]:
+    entries = document.get(section) or []
+    for entry in entries:
+        if entry.get("name") == name and isinstance(entry.get(section[:-1]), dict):
+            return dict.__getitem__(entry, section[:-1])  # type: ignore[no-any-return]
+    known = ", ".join(str(entry.get("name")) for entry in entries) or "none"
+    raise ClusterUnreachableError(f"kubeconfig: there is no {section[:-1]} {name!r}; known: {known}")
+
+
+def _active_cluster(document: Mapping[str, Any]) -> dict[str, Any]:
+    context = _named(document, "contexts", document["current-context"])
+    return _named(document, "clusters", str(context.get("cluster")))
+
+
+class _MemoryDiscoverer(LazyDiscoverer):  # type: ignore[misc]
+    """Discovery kept in memory; a kind that is not there is looked up again, which is how a new CRD is found."""
+
+    def __init__(self, dynamic: DynamicClient, cache_file: str | None) -> None:
+        super().__init__(dynamic, cache_file or os.path.join(os.sep, "nonexistent", uuid.uuid4().hex))
+
+    def _write_cache(self) -> None:
+        """Nowhere."""
+
+
+class ClusterClient:
+    """Requests to one cluster. Thread-safe. Objects are dictionaries as the API server gives them."""
+
+    def __init__(self, kubeconfig: Kubeconfig) -> None:
+        self.kubeconfig = kubeconfig
+        self._lock = threading.RLock()
+        self._dynamic_client: DynamicClient | None = None
+
+    # --- discovery
+
+    def check(self) -> None:
+        """Raises `ClusterUnreachableError` unless the API server answers."""
+        self._dynamic()
+
+    def resource(self, api_version: str, kind: str) -> Resource:
+        """Where a kind is served. Raises `UnknownKindError`."""
+        dynamic = self._dynamic()
+        with self._lock, _translated():
+            try:
+                return dynamic.resources.get(api_version=api_version, kind=kind)
+            except (ResourceNotFoundError, ResourceNotUniqueError):
+                raise UnknownKindError(api_version, kind) from None
+
+    def forget_kinds(self) -> None:
+        """Discovery starts anew: a CRD has come, gone or changed."""
+        dynamic = self._dynamic()
+        with self._lock, _translated():
+            dynamic.resources.invalidate_cache()
+
+    def _dynamic(self) -> DynamicClient:
+        with self._lock:
+            if self._dynamic_client is None:
+                document = self.kubeconfig.document
+                _require_exec_plugin(document)
+                with _translated():
+                    api_client = config.new_client_from_config_dict(document, persist_config=False)
+                    self._dynamic_client = DynamicClient(api_client, discoverer=_MemoryDiscoverer)
+            return self._dynamic_client
+
+    # --- objects
+
+    def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> Object | None:
+        """None when there is no such object."""
+        try:
+            return self._request("get", api_version, kind, namespace=namespace, name=name)
+        except KubernetesApiError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    def list(self, api_version: str, kind: str, namespace: str | None, labels: str | None = None) -> list[Object]:
+        answer = self._request("get", api_version, kind, namespace=namespace, label_selector=labels)
+        items: list[Object] = answer.get("items") or []
+        # Items of a list do not say what they are.
+        return [{"apiVersion": api_version, "kind": kind, **item} for item in items]
+
+    def create(self, body: Object, *, manager: str, dry_run: bool = False) -> Object:
+        return self._write("create", body, manager=manager, dry_run=dry_run)
+
+    def replace(self, body: Object, *, manager: str, dry_run: bool = False) -> Object:
+        return self._write("replace", body, manager=manager, dry_run=dry_run)
+
+    def apply(self, body: Object, *, manager: str, force: bool, dry_run: bool = False) -> Object:
+        """Server-side apply."""
+        return self._write("server_side_apply", body, manager=manager, dry_run=dry_run, force_conflicts=force)
+
+    def patch(self, target: Object, operations: list[Object]) -> Object:
+        """A JSON patch (RFC 6902)."""
+        metadata = target["metadata"]
+        return self._request(
+            "patch",
+            target["apiVersion"],
+            target["kind"],
+            namespace=metadata.get("namespace"),
+            name=metadata["name"],
+            body=operations,
+            content_type="application/json-patch+json",
+        )
+
+    def delete(self, api_version: str, kind: str, namespace: str | None, name: str, *, propagation: str) -> bool:
+        """Asks for deletion; False when there is no such object. `propagation`: Foreground, Background or Orphan."""
+        try:
+            self._request("delete", api_version, kind, namespace=namespace, name=name, propagation_policy=propagation)
+        except KubernetesApiError as error:
+            if error.code == 404:
+                return False
+            raise
+        return True
+
+    def _write(self, verb: str, body: Object, *, manager: str, dry_run: bool, **options: Any) -> Object:
+        metadata = body["metadata"]
+        if verb != "create":
+            options["name"] = metadata["name"]
+        return self._request(
+            verb,
+            body["apiVersion"],
+            body["kind"],
+            namespace=metadata.get("namespace"),
+            body=body,
+            field_manager=manager,
+            dry_run="All" if dry_run else None,
+            **options,
+        )
+
+    def _request(self, verb: str, api_version: str, kind: str, *, namespace: str | None, **options: Any) -> Object:
+        resource = self.resource(api_version, kind)
+        method = getattr(self._dynamic(), verb)
+        with _translated():
+            response = method(
+                resource,
+                namespace=(namespace or "default") if resource.namespaced else None,
+                serialize=False,
+                _request_timeout=_REQUEST_TIMEOUT,
+                **options,
+            )
+            answer = json.loads(response.data)
+        if not isinstance(answer, dict):
+            raise ClusterUnreachableError(f"the API server's answer to {verb} of {kind} is not an object")
+        return answer
+
+
+class _Translated:
+    """Turns the libraries' errors into this module's, without headers, tokens and tracebacks in their text."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, ApiException):
+            if error.status in (401, 502, 503) and not error.body:
+                raise ClusterUnreachableError(f"the API server answers {error.status} {error.reason}") from None
+            raise KubernetesApiError(error) from None
+        if isinstance(error, urllib3.exceptions.HTTPError | ConnectionError):
+            raise ClusterUnreachableError(_reason(error)) from None
+        if isinstance(error, ConfigException):
+            raise ClusterUnreachableError(f"kubeconfig: {error}") from None
+
+
+def _translated() -> _Translated:
+    return _Translated()
+
+
+def _reason(error: BaseException) -> str:
+    reason = getattr(error, "reason", None)
+    return str(reason if isinstance(reason, BaseException) else error)
+
+
+def _require_exec_plugin(document: Mapping[str, Any]) -> None:
+    """The client library only logs that a plugin is missing, and goes on without credentials."""
+    context = _named(document, "contexts", document["current-context"])
+    if not context.get("user"):
+        return
+    plugin = _named(document, "users", str(context["user"])).get("exec")
+    if isinstance(plugin, dict) and shutil.which(str(plugin.get("command"))) is None:
+        hint = plugin.get("installHint")
+        raise ClusterUnreachableError(
+            f"kubeconfig: the exec plugin {plugin.get('command')!r} is not on PATH" + (f". {hint}" if hint else "")
+        )
+
+
+def version_of(cluster: ClusterClient) -> str:
+    """`v1.37.2`. Raises as `ClusterClient.check`."""
+    with _translated():
+        return str(client.VersionApi(cluster._dynamic().client).get_code().git_version)

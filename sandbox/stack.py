@@ -1,0 +1,123 @@
+"""The sandbox's stack: an environment's settings, the local Pulumi backend, and the `pulumi` command line run on them.
+
+The program is the project's own, unchanged. What differs from the environment's file is written here once: the project's
+name, and a Service port that needs no root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sandbox.control_plane import free_ports
+from sandbox.daemon import DaemonRecord, sandbox_environment
+from sandbox.paths import PROJECT_DIR, Paths
+
+STACK = "sandbox"
+GCP_PROJECT = "sandbox-project"
+PROJECT_NAME = "tpu-gpu-fungibility"
+
+
+class StackError(Exception):
+    """A `pulumi` command failed, or the settings asked for are not there."""
+
+
+class SandboxStack:
+    """Runs `pulumi` as a person would, with the environment that `python -m sandbox env` prints."""
+
+    def __init__(self, paths: Paths, record: DaemonRecord) -> None:
+        self._paths = paths
+        self._record = record
+
+    def variables(self) -> dict[str, str]:
+        """What a shell needs for `pulumi` and `kubectl` to work on the sandbox, PATH included; no secret among them."""
+        environment = sandbox_environment(self._paths)
+        return {
+            # Not the mark: `down` ends what carries that, and a person's shell is not the sandbox's to end.
+            "SANDBOX_STATE": str(self._paths.state),
+            "PATH": environment["PATH"],
+            "KUBECONFIG": str(self._paths.kubeconfig),
+            "PULUMI_HOME": str(self._paths.pulumi_home),
+            "PULUMI_BACKEND_URL": f"file://{self._paths.pulumi_backend}",
+            "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._paths.passphrase),
+            "PULUMI_DEBUG_PROVIDERS": self._record.debug_providers,
+            "PULUMI_OPTION_CONFIG_FILE": str(self._paths.stack_config),
+            "PULUMI_STACK": STACK,
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+        }
+
+    def prepare(self, environment_name: str, port: int | None) -> None:
+        """Writes the stack's settings from Pulumi.<environment_name>.yaml and makes the stack; keeps a port once chosen."""
+        source = PROJECT_DIR / f"Pulumi.{environment_name}.yaml"
+        if not source.exists():
+            known = sorted(path.name.split(".")[1] for path in PROJECT_DIR.glob("Pulumi.*.yaml"))
+            raise StackError(f"--environment {environment_name}: there is no {source.name}. Known: {', '.join(known)}")
+        existing = self._existing_config()
+        existing_values = existing.get("config", {})
+        port_key = f"{PROJECT_NAME}:servicePort"
+        values: dict[str, Any] = dict((yaml.safe_load(source.read_text()) or {}).get("config") or {})
+        values["gcp:project"] = GCP_PROJECT
+        values[port_key] = port or existing_values.get(port_key) or free_ports(1)[0]
+        document = {**{key: value for key, value in existing.items() if key != "config"}, "config": values}
+        self._paths.stack_config.parent.mkdir(parents=True, exist_ok=True)
+        self._paths.stack_config.write_text(
+            f"# Written by `python -m sandbox up` from {source.name}; do not edit.\n" + yaml.safe_dump(document)
+        )
+        for folder in (self._paths.pulumi_home, self._paths.pulumi_backend):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not self._paths.passphrase.exists():
+            self._paths.passphrase.touch(mode=0o600)
+            self._paths.passphrase.write_text(secrets.token_urlsafe(24))
+        self._make_stack()
+
+    def pulumi(self, *arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
+        """Runs the real command line in the project's folder; its output goes to the terminal unless captured."""
+        return subprocess.run(
+            [str(self._paths.tools / "pulumi"), *arguments],
+            cwd=PROJECT_DIR,
+            env={**os.environ, **self.variables()},
+            text=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=capture,
+        )
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs without the secret ones; empty before the first `up`."""
+        result = self.pulumi("stack", "output", "--json", "--stack", STACK, capture=True)
+        if result.returncode != 0:
+            return {}
+        return dict(json.loads(result.stdout))
+
+    def _existing_config(self) -> dict[str, Any]:
+        if not self._paths.stack_config.exists():
+            return {}
+        return dict(yaml.safe_load(self._paths.stack_config.read_text()) or {})
+
+    def _make_stack(self) -> None:
+        if self._existing_config().get("encryptionsalt"):
+            return
+        # `stack init` writes the salt beside Pulumi.yaml whatever the config file is; it belongs to the sandbox's own.
+        stray = PROJECT_DIR / f"Pulumi.{STACK}.yaml"
+        before = stray.read_text() if stray.exists() else None
+        result = self.pulumi("stack", "init", STACK, "--secrets-provider", "passphrase", "--no-select", capture=True)
+        if result.returncode != 0:
+            raise StackError(f"`pulumi stack init {STACK}` failed:\n{result.stderr.strip()}")
+        salt = (yaml.safe_load(stray.read_text()) or {}).get("encryptionsalt") if stray.exists() else None
+        _restore(stray, before)
+        if salt:
+            config = self._existing_config()
+            config["encryptionsalt"] = salt
+            self._paths.stack_config.write_text(yaml.safe_dump(config))
+
+
+def _restore(path: Path, text: str | None) -> None:
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.write_text(text)

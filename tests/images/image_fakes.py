@@ -1,0 +1,94 @@
+"""Fakes that the image tests share: a stand-in for the server, and a root file system small enough to build on.
+
+Both tiers use the same server stand-in: the shell tier puts it on PATH as `python3`, the container tier into the base image.
+Left out: anything of vLLM. What these tests prove is what reaches the server, not what the server does with it.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+IMAGES = Path(__file__).resolve().parents[2] / "images"
+ENTRYPOINT = IMAGES / "fungibility-entrypoint"
+HEALTH = IMAGES / "fungibility-health"
+
+SERVER_EXIT_CODE = 7
+"""What the server stand-in exits with when it gets SIGTERM: a code that nothing else here uses."""
+
+SERVER = f"""#!/bin/sh
+# Stands in for python3: writes down how it was called, serves /health on request, ends on SIGTERM.
+trap 'echo TERM >"$RECORD/signal"; kill "$!"; exit {SERVER_EXIT_CODE}' TERM
+printf '%s\\0' "$@" >"$RECORD/arguments"
+env >"$RECORD/environment"
+if [ -n "${{SERVE_HEALTH:-}}" ]; then
+    busybox httpd -p "127.0.0.1:$SERVE_HEALTH" -h /www
+fi
+echo "$$" >"$RECORD/started"
+sleep 600 &
+wait "$!"
+"""
+
+NVIDIA_SMI = """#!/bin/sh
+[ "$*" = -L ] || exit 2
+echo 'GPU 0: NVIDIA L4 (UUID: GPU-6d0a8fd3-4a3c-4a8c-8f0e-4b3a3f3c1d7e)'
+"""
+"""Lists one GPU, in the words of the real command."""
+
+_PROGRAMS = ("sh", "bash", "env", "timeout", "sleep", "cat", "mkdir", "mv", "mknod", "busybox")
+
+
+def write_program(path: Path, text: str) -> Path:
+    """Makes an executable script and returns its path. It appears whole: a loop that looks for it never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text)
+    draft.chmod(0o755)
+    draft.rename(path)
+    return path
+
+
+def missing_programs() -> list[str]:
+    """The programs of this machine that `write_root_file_system` needs and does not find."""
+    return [name for name in (*_PROGRAMS, "ldd") if shutil.which(name) is None]
+
+
+def _libraries(program: Path) -> set[Path]:
+    """The shared libraries that a program loads, the dynamic linker included; none for a static one."""
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+    return {Path(match) for match in re.findall(r"(?:=> |^\s+)(/\S+) \(0x", listed.stdout, re.MULTILINE)}
+
+
+def write_root_file_system(path: Path) -> None:
+    """Writes a tar file with the shells and tools that vLLM's images have, taken from this machine, and the server stand-in.
+
+    What is in it is what the entrypoint may rely on: a POSIX shell, bash and the core utilities; no grep, curl or init.
+    """
+    with tarfile.open(path, "w") as tar:
+
+        def add(name: str, content: bytes, mode: int = 0o755) -> None:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), mode
+            tar.addfile(entry, io.BytesIO(content))
+
+        for folder in "usr usr/bin usr/local usr/local/bin tmp etc www record dev proc sys".split():
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
+            tar.addfile(entry)
+        link = tarfile.TarInfo("bin")
+        link.type, link.linkname = tarfile.SYMTYPE, "usr/bin"
+        tar.addfile(link)
+
+        libraries: set[Path] = set()
+        for name in _PROGRAMS:
+            program = Path(shutil.which(name) or name).resolve(strict=True)
+            add(f"usr/bin/{name}", program.read_bytes())
+            libraries |= _libraries(program)
+        for library in sorted(libraries):
+            add(str(library).lstrip("/"), library.read_bytes())
+        add("usr/bin/python3", SERVER.encode())
+        add("www/health", b"", 0o644)

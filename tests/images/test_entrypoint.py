@@ -1,0 +1,463 @@
+"""The entrypoint as a process on this machine, with fake devices in a temporary folder: quick, and needs no Docker.
+
+Left out: what only a container shows (PID 1, a read-only root file system, the image's own environment): test_containers.py.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from image_fakes import ENTRYPOINT, NVIDIA_SMI, SERVER, SERVER_EXIT_CODE, write_program
+
+SERVER_MODULE = ["-m", "vllm.entrypoints.openai.api_server"]
+PROMPT = 1.0
+"""Seconds within which a container must be gone after SIGTERM; Spot gives ordinary pods 15 in all."""
+
+
+class Container:
+    """One running entrypoint, with what it wrote and what it left."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], folder: Path) -> None:
+        self.record = Path(environment["RECORD"])
+        self.role_file = Path(environment["FUNGIBILITY_RUN_DIR"]) / f"role.{environment.get('ACCELERATOR', '')}"
+        self._mark = f"TEST_MARK={environment['TEST_MARK']}".encode()
+        self._log = folder / f"log.{uuid.uuid4().hex}"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def role(self) -> str:
+        """The role that a probe reads now; empty before there is one."""
+        return self.published.get("role", "")
+
+    @property
+    def published(self) -> dict[str, str]:
+        if not self.role_file.exists():
+            return {}
+        return dict(line.split("=", 1) for line in self.role_file.read_text().splitlines())
+
+    @property
+    def server_arguments(self) -> list[str]:
+        return (self.record / "arguments").read_text().split("\0")[:-1]
+
+    @property
+    def server_environment(self) -> dict[str, str]:
+        lines = (self.record / "environment").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def processes(self) -> list[int]:
+        """Every process that descends from this container's entrypoint, itself included, zombies not."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    if self._mark in (entry / "environ").read_bytes().split(b"\0"):
+                        found.append(int(entry.name))
+                except OSError:
+                    continue
+        return found
+
+    def wait_for_role(self, *roles: str, timeout: float = 10) -> Container:
+        wait_until(lambda: self.role in roles, f"role {' or '.join(roles)}", self, timeout)
+        return self
+
+    def wait_for_server(self, timeout: float = 10) -> Container:
+        wait_until((self.record / "started").exists, "the server", self, timeout)
+        return self
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Sends the signal and returns the exit code; fails unless it is over at once and nothing is left."""
+        started = time.monotonic()
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=10)
+        assert time.monotonic() - started < PROMPT, f"took {time.monotonic() - started:.1f} s to end:\n{self.log}"
+        # busybox's `timeout` watches from a process of its own, which looks up once a second.
+        wait_until(lambda: not self.processes(), "end of all processes", self, timeout=3)
+        return code
+
+
+def wait_until(condition: Callable[[], bool], what: str, container: Container, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} after {timeout} s; log:\n{container.log}"
+        time.sleep(0.02)
+
+
+class Node:
+    """A node with the accelerators that a test gives it, on which containers run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tpu_device = folder / "dev" / "vfio" / "0"
+        self.nvidia_device = folder / "dev" / "nvidia0"
+        self.script = ENTRYPOINT
+        self.shell: tuple[str, ...] = ()
+        self.containers: list[Container] = []
+        (folder / "dev" / "vfio").mkdir(parents=True)
+
+    def add_tpu(self) -> None:
+        self.tpu_device.symlink_to("/dev/null")
+
+    def add_gpu(self, nvidia_smi: str = NVIDIA_SMI) -> None:
+        write_program(self.folder / "nvidia" / "nvidia-smi", nvidia_smi)
+
+    def add_nvidia_device(self) -> None:
+        self.nvidia_device.symlink_to("/dev/null")
+
+    def run(self, accelerator: str, *arguments: str, **environment: str) -> Container:
+        record = self.folder / f"record.{uuid.uuid4().hex}"
+        write_program(record / "bin" / "python3", SERVER)
+        inherited = {
+            "PATH": f"{record}/bin:{self.folder}/nvidia:{os.environ['PATH']}",
+            "RECORD": str(record),
+            "TEST_MARK": uuid.uuid4().hex,
+        }
+        settings = {
+            "ACCELERATOR": accelerator,
+            "TPU_DEVICE": str(self.tpu_device),
+            "NVIDIA_DEVICE": str(self.nvidia_device),
+            # By path, so that a machine with a real GPU runs these tests as well.
+            "NVIDIA_SMI": str(self.folder / "nvidia" / "nvidia-smi"),
+            "FUNGIBILITY_RUN_DIR": str(self.folder / "run"),
+        }
+        container = Container(
+            [*self.shell, str(self.script), *arguments], inherited | settings | environment, self.folder
+        )
+        self.containers.append(container)
+        return container
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path)
+    yield node
+    for container in node.containers:
+        container.process.kill()
+        container.process.wait()
+        for process in container.processes():
+            os.kill(process, signal.SIGKILL)
+
+
+SHELLS = {"shebang": (), "bash": ("bash", "--posix"), "busybox": ("busybox", "sh")}
+
+
+@pytest.fixture(params=SHELLS)
+def each_shell(request: pytest.FixtureRequest, node: Node) -> None:
+    """Runs a test with each shell that a base may have as /bin/sh: this machine's own, bash, and busybox's."""
+    node.shell = SHELLS[request.param]
+    if node.shell and shutil.which(node.shell[0]) is None:
+        pytest.skip(f"{node.shell[0]} is not installed")
+
+
+# --- which role -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("each_shell")
+def test_gpu_container_serves_on_a_gpu_node(node: Node) -> None:
+    node.add_gpu()
+    container = node.run("gpu", "--port=8000").wait_for_server()
+    assert container.role == "serving"
+    assert container.server_arguments == [*SERVER_MODULE, "--port=8000"]
+    assert "role=serving accelerator=gpu: this node has a GPU" in container.log
+
+
+@pytest.mark.usefixtures("each_shell")
+def test_tpu_container_serves_on_a_tpu_node(node: Node) -> None:
+    node.add_tpu()
+    container = node.run("tpu", "--port=8000").wait_for_server()
+    assert container.role == "serving"
+    assert container.server_arguments == [*SERVER_MODULE, "--port=8000"]
+    assert f"role=serving accelerator=tpu: this node has a TPU ({node.tpu_device}" in container.log
+
+
+def test_gpu_container_idles_on_a_tpu_node_and_says_why(node: Node) -> None:
+    node.add_tpu()
+    container = node.run("gpu").wait_for_role("idle")
+    assert container.log == (
+        "role=idle accelerator=gpu: machine doesn't contain GPUs (a TPU device is present at "
+        f"{node.tpu_device}), this container idles and the TPU container of the pod serves\n"
+    )
+    assert not (container.record / "started").exists()
+
+
+def test_tpu_container_idles_on_a_gpu_node_and_says_why(node: Node) -> None:
+    node.add_gpu()
+    container = node.run("tpu").wait_for_role("idle")
+    assert "role=idle accelerator=tpu: machine doesn't contain TPUs" in container.log
+    assert "the GPU container of the pod serves" in container.log
+    assert not (container.record / "started").exists()
+
+
+def test_tpu_container_without_the_driver_files_idles_on_nvidias_device_file(node: Node) -> None:
+    node.add_nvidia_device()
+    assert f"a GPU device is present at {node.nvidia_device}" in node.run("tpu").wait_for_role("idle").log
+
+
+def test_gpu_container_does_not_serve_on_a_device_file_alone(node: Node) -> None:
+    node.add_nvidia_device()
+    container = node.run("gpu", DEVICE_WAIT_SECONDS="0")
+    assert container.process.wait(timeout=10) == 1
+    assert not (container.record / "started").exists()
+
+
+@pytest.mark.parametrize(("tpu", "gpu", "server"), [(True, False, "tpu"), (False, True, "gpu"), (True, True, "tpu")])
+def test_exactly_one_container_of_a_pod_serves(node: Node, tpu: bool, gpu: bool, server: str) -> None:
+    if tpu:
+        node.add_tpu()
+    if gpu:
+        node.add_gpu()
+    pod = {accelerator: node.run(accelerator).wait_for_role("serving", "idle") for accelerator in ("gpu", "tpu")}
+    assert {accelerator for accelerator, container in pod.items() if container.role == "serving"} == {server}
+
+
+@pytest.mark.parametrize(
+    "nvidia_smi",
+    [
+        pytest.param("exit 9", id="no-driver"),
+        pytest.param("echo 'No devices found.'", id="no-device"),
+        pytest.param(
+            "echo 'Unable to determine the device handle for GPU0: 0000:00:04.0: Unknown Error'; exit 15", id="lost"
+        ),
+        pytest.param("echo 'Unable to determine the device handle for GPU 0: Unknown Error'", id="lost-quietly"),
+        pytest.param("echo 'GPU 0: NVIDIA L4 (UUID: GPU-1)'; exit 15", id="lists-and-fails"),
+        pytest.param("echo 'GPU 0: NVIDIA L4 (UUID: GPU-1)' >&2", id="not-on-stdout"),
+    ],
+)
+def test_a_gpu_that_does_not_answer_is_no_gpu(node: Node, nvidia_smi: str) -> None:
+    node.add_gpu(f"#!/bin/sh\n{nvidia_smi}\n")
+    container = node.run("gpu", DEVICE_WAIT_SECONDS="0")
+    assert container.process.wait(timeout=10) == 1
+    assert not (container.record / "started").exists()
+
+
+def test_a_gpu_listed_after_a_warning_is_a_gpu(node: Node) -> None:
+    node.add_gpu(NVIDIA_SMI.replace("echo 'GPU 0", "echo 'WARNING: infoROM is corrupted'\necho 'GPU 0"))
+    assert node.run("gpu").wait_for_server().role == "serving"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "dangling link"])
+def test_what_is_no_character_device_is_no_tpu(node: Node, kind: str) -> None:
+    if kind == "file":
+        node.tpu_device.touch()
+    elif kind == "folder":
+        node.tpu_device.mkdir()
+    else:
+        node.tpu_device.symlink_to(node.folder / "gone")
+    assert node.run("tpu", DEVICE_WAIT_SECONDS="0").process.wait(timeout=10) == 1
+
+
+def test_nvidia_smi_is_found_by_name_on_path(node: Node) -> None:
+    write_program(node.folder / "nvidia" / "gpu-lister", NVIDIA_SMI)
+    assert node.run("gpu", NVIDIA_SMI="gpu-lister").wait_for_server().role == "serving"
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "tpu"])
+def test_without_a_device_it_fails_at_the_limit_and_names_what_it_looked_for(node: Node, accelerator: str) -> None:
+    started = time.monotonic()
+    container = node.run(accelerator, DEVICE_WAIT_SECONDS="3")
+    container.wait_for_role("waiting")
+    assert container.process.wait(timeout=15) == 1
+    assert 2 < time.monotonic() - started < 8
+    failure = container.log.splitlines()[-1]
+    assert failure.startswith(f"role=failed accelerator={accelerator}: ")
+    assert str(node.tpu_device) in failure
+    assert f"{node.folder}/nvidia/nvidia-smi -L: not found" in failure
+    assert "within 3 s (DEVICE_WAIT_SECONDS)" in failure
+    assert not (container.record / "started").exists()
+
+
+@pytest.mark.parametrize(("accelerator", "role"), [("gpu", "serving"), ("tpu", "idle")])
+def test_a_driver_that_is_installed_later_is_noticed(node: Node, accelerator: str, role: str) -> None:
+    container = node.run(accelerator).wait_for_role("waiting")
+    node.add_gpu()
+    container.wait_for_role(role)
+
+
+@pytest.mark.parametrize(("accelerator", "role"), [("gpu", "idle"), ("tpu", "serving")])
+def test_a_tpu_that_appears_later_is_noticed(node: Node, accelerator: str, role: str) -> None:
+    container = node.run(accelerator).wait_for_role("waiting")
+    node.add_tpu()
+    container.wait_for_role(role)
+
+
+def test_an_nvidia_smi_that_hangs_does_not_hold_the_loop_up(node: Node) -> None:
+    node.add_gpu("#!/bin/sh\ntrap '' TERM\nsleep 600\n")
+    container = node.run("gpu", NVIDIA_SMI_SECONDS="1").wait_for_role("waiting")
+    assert "no answer within 1 s" in container.log
+    node.add_gpu()
+    container.wait_for_server()
+
+
+def test_waiting_is_said_once_a_minute(node: Node) -> None:
+    text = ENTRYPOINT.read_text()
+    assert text.count("\nremind_seconds=60\n") == text.count("\npoll_seconds=2\n") == 1
+    quick = text.replace("\nremind_seconds=60\n", "\nremind_seconds=3\n").replace(
+        "\npoll_seconds=2\n", "\npoll_seconds=0.1\n"
+    )
+    node.script = write_program(node.folder / "entrypoint", quick)
+    container = node.run("gpu", DEVICE_WAIT_SECONDS="7")
+    assert container.process.wait(timeout=20) == 1
+    assert [line.split()[0] for line in container.log.splitlines()] == ["role=waiting"] * 3 + ["role=failed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ACCELERATOR", "npu"),
+        ("ACCELERATOR", ""),
+        ("DEVICE_WAIT_SECONDS", "5m"),
+        ("DEVICE_WAIT_SECONDS", "-1"),
+        ("NVIDIA_SMI_SECONDS", "0"),
+    ],
+)
+def test_a_wrong_environment_is_refused_by_name_value_and_fix(node: Node, name: str, value: str) -> None:
+    node.add_gpu()
+    container = node.run("gpu", **{name: value})
+    assert container.process.wait(timeout=10) == 64
+    assert f"{name} is '{value}'" in container.log
+    assert "must be" in container.log
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.usefixtures("each_shell")
+def test_idle_ends_at_once_with_0(node: Node, number: int) -> None:
+    node.add_tpu()
+    container = node.run("gpu").wait_for_role("idle")
+    assert container.end(number) == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.usefixtures("each_shell")
+def test_waiting_ends_at_once_with_the_signals_code(node: Node, number: int, code: int) -> None:
+    container = node.run("gpu").wait_for_role("waiting")
+    assert container.end(number) == code
+
+
+def test_waiting_ends_at_once_while_nvidia_smi_hangs(node: Node) -> None:
+    node.add_gpu(f"#!/bin/sh\n: >'{node.folder}/hangs'\nsleep 600\n")
+    container = node.run("gpu")
+    wait_until((node.folder / "hangs").exists, "nvidia-smi", container, 10)
+    assert container.end() == 143
+
+
+@pytest.mark.usefixtures("each_shell")
+def test_the_server_gets_the_signal_itself_and_its_exit_code_counts(node: Node) -> None:
+    node.add_gpu()
+    container = node.run("gpu").wait_for_server()
+    assert int((container.record / "started").read_text()) == container.process.pid, "the server is not exec'd"
+    assert container.end() == SERVER_EXIT_CODE
+    assert (container.record / "signal").read_text() == "TERM\n"
+
+
+def test_a_server_that_cannot_start_ends_the_container_with_an_error(node: Node) -> None:
+    node.add_tpu()
+    container = node.run("tpu", PATH="/nowhere")
+    assert container.process.wait(timeout=10) in (126, 127)
+
+
+def test_idle_costs_no_cpu(node: Node) -> None:
+    node.add_tpu()
+    container = node.run("gpu").wait_for_role("idle")
+    wait_until(lambda: len(container.processes()) == 2, "shell and its sleep", container, 5)
+
+    def ticks() -> dict[int, int]:
+        fields = {pid: Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in container.processes()}
+        return {pid: sum(int(field) for field in stat[11:15]) for pid, stat in fields.items()}
+
+    before = ticks()
+    time.sleep(1.5)
+    assert ticks() == before
+
+
+# --- what the server gets ---------------------------------------------------------------------------------------------
+
+ODD_ARGUMENTS = ["--model=Qwen/Qwen2-1.5B", "a b", 'c"d', "e'f", "", "*", "$HOME", "`id`", "\\", "g\nh", "--"]
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "tpu"])
+@pytest.mark.usefixtures("each_shell")
+def test_arguments_reach_the_server_as_they_are(node: Node, accelerator: str) -> None:
+    node.add_gpu() if accelerator == "gpu" else node.add_tpu()
+    container = node.run(accelerator, *ODD_ARGUMENTS).wait_for_server()
+    assert container.server_arguments == [*SERVER_MODULE, *ODD_ARGUMENTS]
+
+
+def test_the_environment_reaches_the_server(node: Node) -> None:
+    node.add_tpu()
+    given = {
+        "TPU_TOPOLOGY": "1x1",
+        "TPU_TOPOLOGY_WRAP": "false,false,false",
+        "HUGGING_FACE_HUB_TOKEN": "hf_x y",
+        "LD_LIBRARY_PATH": "/base/lib",
+    }
+    container = node.run("tpu", **given).wait_for_server()
+    assert given.items() <= container.server_environment.items()
+
+
+def test_the_gpu_server_finds_the_drivers_files_where_the_deployment_mounts_them(node: Node) -> None:
+    node.add_gpu()
+    environment = node.run("gpu", LD_LIBRARY_PATH="/base/lib").wait_for_server().server_environment
+    assert environment["LD_LIBRARY_PATH"] == "/usr/local/nvidia/lib64:/base/lib"
+    assert environment["PATH"].endswith(":/usr/local/nvidia/bin")
+
+
+def test_paths_that_name_the_drivers_files_already_stay_as_they_are(node: Node) -> None:
+    node.add_gpu()
+    libraries = "/base/lib:/usr/local/nvidia/lib64"
+    server = node.run("gpu", LD_LIBRARY_PATH=libraries).wait_for_server()
+    assert server.server_environment["LD_LIBRARY_PATH"] == libraries
+
+
+def test_arguments_and_tokens_are_not_logged(node: Node) -> None:
+    node.add_gpu()
+    container = node.run("gpu", "--api-key=sk-secret", HUGGING_FACE_HUB_TOKEN="hf_secret").wait_for_server()
+    assert "secret" not in container.log
+    assert "secret" not in container.role_file.read_text()
+
+
+# --- what a probe reads -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [
+        ([], ("http", "127.0.0.1", "8000")),
+        (["--host=0.0.0.0", "--port=8001"], ("http", "127.0.0.1", "8001")),
+        (["--host", "0.0.0.0", "--port", "8002", "--model", "--port"], ("http", "127.0.0.1", "8002")),
+        (["--port=1", "--port=8003"], ("http", "127.0.0.1", "8003")),
+        (["--host=10.0.0.7"], ("http", "10.0.0.7", "8000")),
+        (["--host=::"], ("http", "127.0.0.1", "8000")),
+        (["--port=many"], ("http", "127.0.0.1", "8000")),
+        (["--ssl-certfile=/tls/cert.pem", "--ssl-keyfile=/tls/key.pem"], ("https", "127.0.0.1", "8000")),
+    ],
+)
+def test_the_servers_address_is_published(node: Node, arguments: list[str], address: tuple[str, str, str]) -> None:
+    node.add_gpu()
+    published = node.run("gpu", *arguments).wait_for_server().published
+    assert (published["scheme"], published["host"], published["port"]) == address
+
+
+def test_containers_that_share_a_folder_keep_their_roles_apart(node: Node) -> None:
+    node.add_tpu()
+    gpu, tpu = node.run("gpu", "--port=1"), node.run("tpu", "--port=2")
+    gpu.wait_for_role("idle"), tpu.wait_for_role("serving")
+    assert gpu.role_file.parent == tpu.role_file.parent
+    assert (gpu.published["port"], tpu.published["port"]) == ("1", "2")

@@ -1,0 +1,233 @@
+"""The health command against roles that real entrypoints wrote and servers that answer well, badly, late or not at all."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from image_fakes import ENTRYPOINT, HEALTH, SERVER, write_program
+
+
+@dataclass
+class Probed:
+    """A container's environment as its probes see it, and the entrypoint that runs in it."""
+
+    environment: dict[str, str]
+    entrypoint: subprocess.Popen[bytes] | None = None
+
+    def start(self, role: str, *arguments: str) -> None:
+        """Runs the entrypoint until it has the role: `serving` and `idle` on a TPU node, `waiting` on one without devices."""
+        accelerator = "gpu" if role == "idle" else "tpu"
+        device = "/nowhere" if role == "waiting" else "/dev/null"
+        self.environment |= {"ACCELERATOR": accelerator, "TPU_DEVICE": device}
+        self.entrypoint = subprocess.Popen([ENTRYPOINT, *arguments], env=self.environment, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while self.role_file.read_text().split("\n", 1)[0] != f"role={role}" if self.role_file.exists() else True:
+            assert time.monotonic() < deadline, f"the entrypoint did not take the role {role}"
+            time.sleep(0.02)
+
+    @property
+    def role_file(self) -> Path:
+        return Path(self.environment["FUNGIBILITY_RUN_DIR"]) / f"role.{self.environment['ACCELERATOR']}"
+
+    def health(self, *arguments: str, **environment: str) -> tuple[int, str]:
+        """The exit code and what it said, on one line."""
+        done = subprocess.run(
+            [HEALTH, *arguments],
+            check=False,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        assert done.stdout.count("\n") + done.stderr.count("\n") == 1, f"not one line: {done.stdout!r} {done.stderr!r}"
+        return done.returncode, (done.stdout + done.stderr).strip()
+
+
+@pytest.fixture
+def probed(tmp_path: Path) -> Iterator[Probed]:
+    write_program(tmp_path / "bin" / "python3", SERVER)
+    probed = Probed(
+        {
+            "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+            "RECORD": str(tmp_path),
+            "FUNGIBILITY_RUN_DIR": str(tmp_path / "run"),
+            "NVIDIA_SMI": "/nowhere",
+            "NVIDIA_DEVICE": "/nowhere",
+            "ACCELERATOR": "tpu",
+        }
+    )
+    yield probed
+    if probed.entrypoint is not None:
+        probed.entrypoint.terminate()
+        probed.entrypoint.wait(timeout=10)
+
+
+@contextmanager
+def server(status: int, address: str = "127.0.0.1") -> Iterator[int]:
+    """Serves /health with the status, and 404 elsewhere; yields the port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/health" else 404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer((address, 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield listening.server_address[1]
+        listening.shutdown()
+        thread.join()
+
+
+@contextmanager
+def says(reply: bytes, address: str = "127.0.0.1") -> Iterator[int]:
+    """Accepts one connection, says the reply and holds the connection open; yields the port."""
+    with socket.create_server((address, 0)) as listening:
+        held: list[socket.socket] = []
+
+        def accept() -> None:
+            connection, _ = listening.accept()
+            held.append(connection)
+            connection.sendall(reply)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join(timeout=5)
+        for connection in held:
+            connection.close()
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+PROBES = pytest.mark.parametrize("probe", [(), ("live",), ("ready",)], ids=["default", "live", "ready"])
+
+
+@PROBES
+def test_idle_is_healthy_though_nothing_listens(probed: Probed, probe: tuple[str, ...]) -> None:
+    probed.start("idle", f"--port={unused_port()}")
+    assert probed.health(*probe) == (0, "healthy: idle")
+
+
+@PROBES
+def test_serving_is_healthy_when_the_server_is(probed: Probed, probe: tuple[str, ...]) -> None:
+    with server(200) as port:
+        probed.start("serving", f"--port={port}")
+        assert probed.health(*probe) == (0, "healthy: serving")
+
+
+@PROBES
+@pytest.mark.parametrize("status", [503, 500, 404, 204])
+def test_serving_is_not_healthy_when_the_server_says_anything_else(
+    probed: Probed, probe: tuple[str, ...], status: int
+) -> None:
+    with server(status) as port:
+        probed.start("serving", f"--port={port}")
+        assert probed.health(*probe) == (1, f"not healthy: http://127.0.0.1:{port}/health answered {status}")
+
+
+@PROBES
+def test_serving_is_not_healthy_when_nothing_listens(probed: Probed, probe: tuple[str, ...]) -> None:
+    port = unused_port()
+    probed.start("serving", f"--port={port}")
+    assert probed.health(*probe) == (1, f"not healthy: no answer from http://127.0.0.1:{port}/health")
+
+
+def test_a_server_that_accepts_and_says_nothing_is_given_up_on(probed: Probed) -> None:
+    with says(b"") as port:
+        probed.start("serving", f"--port={port}")
+        started = time.monotonic()
+        code, _ = probed.health(HEALTH_TIMEOUT_SECONDS="1")
+        assert code == 1
+        assert 0.5 < time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize("reply", [b"SSH-2.0-OpenSSH\r\n", b"200 200 200\r\n", b"\r\n"])
+def test_what_is_not_http_is_not_healthy(probed: Probed, reply: bytes) -> None:
+    with says(reply) as port:
+        probed.start("serving", f"--port={port}")
+        assert probed.health()[0] == 1
+
+
+def test_a_status_line_without_a_reason_counts(probed: Probed) -> None:
+    with says(b"HTTP/1.1 200\r\n\r\n") as port:
+        probed.start("serving", f"--port={port}")
+        assert probed.health()[0] == 0
+
+
+def test_of_a_server_with_tls_only_the_port_is_checked(probed: Probed) -> None:
+    with says(b"") as port:
+        probed.start("serving", "--ssl-certfile=/cert.pem", f"--port={port}")
+        assert probed.health() == (0, "healthy: serving")
+
+
+def test_it_asks_the_address_that_the_server_listens_on(probed: Probed) -> None:
+    with server(200, "127.0.0.2") as port:
+        probed.start("serving", "--host=127.0.0.2", f"--port={port}")
+        assert probed.health() == (0, "healthy: serving")
+
+
+def test_pod_loopback_stands_in_for_the_servers_address(probed: Probed) -> None:
+    with server(200, "127.0.0.3") as port:
+        probed.start("serving", "--host=0.0.0.0", f"--port={port}")
+        assert probed.health()[0] == 1
+        assert probed.health(POD_LOOPBACK="127.0.0.3") == (0, "healthy: serving")
+
+
+def test_waiting_is_live_but_not_ready(probed: Probed) -> None:
+    probed.start("waiting")
+    assert probed.health() == (0, "healthy: waiting for a device")
+    assert probed.health("ready") == (3, "not ready: waiting for a device")
+
+
+def test_waiting_past_the_limit_is_not_healthy(probed: Probed) -> None:
+    probed.start("waiting")
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    role = re.sub("deadline=.*", f"deadline={int(uptime) - 100}", probed.role_file.read_text())
+    probed.role_file.write_text(role)
+    assert probed.health() == (1, "not healthy: still waiting for a device, past the limit")
+
+
+def test_without_an_entrypoint_no_role_is_known(probed: Probed) -> None:
+    code, said = probed.health()
+    assert code == 2
+    assert said.startswith("no role known")
+
+
+def test_another_probe_is_refused(probed: Probed) -> None:
+    code, said = probed.health("alive")
+    assert code == 64
+    assert "'alive'" in said and "live" in said and "ready" in said
+
+
+def test_it_is_light(probed: Probed) -> None:
+    with server(200) as port:
+        probed.start("serving", f"--port={port}")
+        before = os.times()
+        for _ in range(20):
+            assert probed.health()[0] == 0
+        after = os.times()
+    spent = (after.children_user + after.children_system) - (before.children_user + before.children_system)
+    assert spent / 20 < 0.02, (
+        f"{spent / 20 * 1000:.1f} ms of CPU a probe: a probe that starts Python takes 20 ms and more"
+    )
