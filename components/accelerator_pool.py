@@ -26,10 +26,14 @@ MAX_POOLS = 10
 NAME_PATTERN = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 MAX_NAME_LENGTH = 40
 
+#: The cluster's own node pool, in which no accelerator is and whose name no accelerator pool may take.
+SYSTEM_POOL_NAME = "system"
+
 #: Nodes a zone; GKE's limit on the size of a node pool.
 _MAX_NODES = 1000
 
-_KEYS = (
+#: What a pool's object may hold; the README says what each means.
+KEYS = (
     "name", "machineType", "accelerator", "gpuDriverVersion", "tpuTopology", "provisioning", "initialNodeCount",
     "minNodeCount", "maxNodeCount", "zones", "diskSizeGb",
 )  # fmt: skip
@@ -54,6 +58,11 @@ class AcceleratorPool:
     @property
     def machine(self) -> MachineType:
         return MACHINE_TYPES[self.machine_type]
+
+    @property
+    def max_nodes(self) -> int:
+        """In all of its zones together."""
+        return self.max_node_count * len(self.zones)
 
     @property
     def kind(self) -> Kind:
@@ -99,15 +108,20 @@ class _PoolReader:
             self._problem("", self._value, "is not a pool", "give an object with name, machineType and maxNodeCount")
             return None
         for key in self._value:
-            if key not in _KEYS:
-                self._problem(key, self._value[key], "is not a setting of a pool", nearest(key, _KEYS))
+            if key not in KEYS:
+                self._problems.append(
+                    Problem(
+                        f"{self._field}.{key}", self._value[key], "is not a setting of a pool", nearest(str(key), KEYS)
+                    )
+                )
         name = self._name()
         machine_type = self._machine_type()
         machine = MACHINE_TYPES.get(machine_type)
         provisioning = self._one_of("provisioning", get_args(Provisioning), "on-demand")
         minimum = self._count("minNodeCount", 0)
         maximum = self._count("maxNodeCount", None)
-        initial = self._count("initialNodeCount", minimum)
+        # A broken minimum is one problem, not two.
+        initial = self._count("initialNodeCount", 0 if minimum is None else minimum)
         self._check_counts(minimum, initial, maximum)
         driver = None
         if machine is not None:
@@ -140,6 +154,8 @@ class _PoolReader:
                 "use lower-case letters, digits and hyphens, a letter first and no hyphen last",
             )  # fmt: skip
             return ""
+        if name == SYSTEM_POOL_NAME:
+            self._problem("name", name, "is the name of the cluster's own node pool", "choose another name")
         if len(name) > MAX_NAME_LENGTH:
             self._problem("name", name, f"has {len(name)} characters, and GKE allows {MAX_NAME_LENGTH}", "shorten it")
         return name
@@ -188,9 +204,7 @@ class _PoolReader:
     def _count(self, key: str, default: int | None) -> int | None:
         value = self._value.get(key, default)
         if not _is_int(value) or not 0 <= value <= _MAX_NODES:
-            # A broken minimum that is also the initial count's default is reported once.
-            if key in self._value or default is None:
-                self._problem(key, value, "is not a number of nodes", f"give a whole number from 0 to {_MAX_NODES}")
+            self._problem(key, value, "is not a number of nodes", f"give a whole number from 0 to {_MAX_NODES}")
             return None
         return int(value)
 

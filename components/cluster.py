@@ -13,6 +13,7 @@ from typing import Any
 import pulumi
 from pulumi_gcp import container, projects, serviceaccount
 
+from components.accelerator_pool import SYSTEM_POOL_NAME
 from components.project_services import enable_apis
 from components.settings import Settings
 
@@ -167,7 +168,7 @@ class Cluster(pulumi.ComponentResource):
         container.NodePool(
             f"{name}-system",
             project=args.project,
-            name="system",
+            name=SYSTEM_POOL_NAME,
             cluster=cluster.name,
             location=args.location,
             node_count=args.system_nodes_per_zone,

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pulumi
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -23,8 +25,8 @@ class Problem:
         return f"{self.field}:{shown} {self.reason}. Fix: {self.fix}."
 
 
-class SettingsError(Exception):
-    """The settings of a stack are wrong; the message lists every problem of them."""
+class SettingsError(pulumi.RunError):
+    """The settings of a stack are wrong; the message lists every problem of them, and Pulumi shows it without a traceback."""
 
     def __init__(self, stack: str, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import requests
 import yaml
 from kubernetes import client, config, utils
 
@@ -215,17 +216,23 @@ class ControlPlane:
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + _READY_SECONDS
-        api = client.VersionApi(self.api_client())
         answer = "no answer yet"
         while time.monotonic() < deadline:
             if ended := self.ended():
                 raise ControlPlaneError(ended)
             try:
-                api.api_client.call_api("/readyz", "GET", auth_settings=["BearerToken"], response_type="str")
-                return
-            except Exception as error:  # noqa: BLE001 - any failure means "not yet"; the last one is reported
-                answer = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                time.sleep(0.1)
+                response = requests.get(
+                    f"https://{self.endpoint}/readyz",
+                    headers={"Authorization": f"Bearer {self._token}"},
+                    verify=str(self.certificates.ca),
+                    timeout=5,
+                )
+                if response.ok:
+                    return
+                answer = f"status {response.status_code}"
+            except requests.RequestException as error:
+                answer = type(error).__name__
+            time.sleep(0.1)
         raise ControlPlaneError(
             f"kube-apiserver was not ready within {_READY_SECONDS:.0f} s ({answer}); its log: {self._log('kube-apiserver')}"
         )

@@ -1,8 +1,8 @@
 """A cluster as its kubeconfig reaches it: objects as plain dictionaries, errors in Kubernetes's own words.
 
-The official client's dynamic half does the talking (`DynamicClient`), exec plugins included. Left out: watches, since the
-waits look at whole lists again and again; the dynamic client's cache file, which would outlive the process and be shared
-with strangers in the temporary folder.
+The official client's dynamic half does the talking (`DynamicClient`), exec plugins included. Left out: watches, since
+the waits look at whole lists again and again; the dynamic client's cache file, which would outlive the process and be
+shared with strangers in the temporary folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import urllib3
 import yaml
-from kubernetes import client, config
+from kubernetes import config
 from kubernetes.client.rest import ApiException
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.dynamic import DynamicClient, LazyDiscoverer, Resource
@@ -167,8 +167,8 @@ def _merged(paths: list[Path]) -> dict[str, Any]:
     for document in map(_read, paths):
         result["current-context"] = result["current-context"] or document.get("current-context") or ""
         for section in ("clusters", "users", "contexts"):
-            known = {entry["name"] for entry in result[section]}
-            result[section] += [entry for entry in document.get(section) or [] if entry["name"] not in known]
+            known = {entry.get("name") for entry in result[section]}
+            result[section] += [entry for entry in document.get(section) or [] if entry.get("name") not in known]
     return result
 
 
@@ -183,10 +183,11 @@ def _choose(document: dict[str, Any], context: str | None, cluster: str | None) 
 
 
 def _named(document: Mapping[str, Any], section: str, name: str) -> dict[str, Any]:
-    entries = document.get(section) or []
+    entries = [entry for entry in document.get(section) or [] if isinstance(entry, dict)]
     for entry in entries:
-        if entry.get("name") == name and isinstance(entry.get(section[:-1]), dict):
-            return dict.__getitem__(entry, section[:-1])  # type: ignore[no-any-return]
+        values = entry.get(section[:-1])
+        if entry.get("name") == name and isinstance(values, dict):
+            return values
     known = ", ".join(str(entry.get("name")) for entry in entries) or "none"
     raise ClusterUnreachableError(f"kubeconfig: there is no {section[:-1]} {name!r}; known: {known}")
 
@@ -256,7 +257,9 @@ class ClusterClient:
                 return None
             raise
 
-    def list(self, api_version: str, kind: str, namespace: str | None, labels: str | None = None) -> list[Object]:
+    def list_objects(
+        self, api_version: str, kind: str, namespace: str | None, labels: str | None = None
+    ) -> list[Object]:
         answer = self._request("get", api_version, kind, namespace=namespace, label_selector=labels)
         items: list[Object] = answer.get("items") or []
         # Items of a list do not say what they are.
@@ -311,6 +314,19 @@ class ClusterClient:
         )
 
     def _request(self, verb: str, api_version: str, kind: str, *, namespace: str | None, **options: Any) -> Object:
+        try:
+            return self._request_once(verb, api_version, kind, namespace, options)
+        except KubernetesApiError as error:
+            if error.code != 401:
+                raise
+        # A credential that the exec plugin gave has run out, or the cluster behind the address is a new one.
+        with self._lock:
+            self._dynamic_client = None
+        return self._request_once(verb, api_version, kind, namespace, options)
+
+    def _request_once(
+        self, verb: str, api_version: str, kind: str, namespace: str | None, options: Mapping[str, Any]
+    ) -> Object:
         resource = self.resource(api_version, kind)
         method = getattr(self._dynamic(), verb)
         with _translated():
@@ -335,7 +351,7 @@ class _Translated:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, ApiException):
-            if error.status in (401, 502, 503) and not error.body:
+            if error.status in (502, 503) and not error.body:
                 raise ClusterUnreachableError(f"the API server answers {error.status} {error.reason}") from None
             raise KubernetesApiError(error) from None
         if isinstance(error, urllib3.exceptions.HTTPError | ConnectionError):
@@ -365,8 +381,3 @@ def _require_exec_plugin(document: Mapping[str, Any]) -> None:
             f"kubeconfig: the exec plugin {plugin.get('command')!r} is not on PATH" + (f". {hint}" if hint else "")
         )
 
-
-def version_of(cluster: ClusterClient) -> str:
-    """`v1.37.2`. Raises as `ClusterClient.check`."""
-    with _translated():
-        return str(client.VersionApi(cluster._dynamic().client).get_code().git_version)

@@ -2,8 +2,8 @@
 
 The rules follow pulumi-kubernetes 4.34: the last known live object, cut down to the fields that the program set, is
 compared with the new inputs, so that neither server defaults nor fields of other managers show. Instead of that
-provider's conversion to Go types, which makes equal quantities equal, the answer of a dry run tells which differences the
-API server does not see (`without_invisible`).
+provider's conversion to Go types, which makes equal quantities equal, the answer of a dry run tells which differences
+the API server does not see (`without_invisible`).
 
 Left out: patch resources, `replaceUnready`, and the force-new fields of API versions that no longer exist.
 """
@@ -333,9 +333,9 @@ def _forces(change: Change, new: Any, patterns: Sequence[Path]) -> bool:
             return True
         # A whole branch that comes new, the fixed property in it.
         deeper = pattern[len(change.path) :]
-        if change.kind != "delete" and deeper and all(map(_part_matches, change.path, pattern)):
-            if _any_at(_at(new, change.path), deeper):
-                return True
+        around = change.kind != "delete" and deeper and all(map(_part_matches, change.path, pattern))
+        if around and _any_at(_at(new, change.path), deeper):
+            return True
     return False
 
 
@@ -366,7 +366,7 @@ def format_path(path: Path) -> str:
 
 
 def parse_path(text: str) -> Path:
-    """The inverse of `format_path`; `[*]` and a part `*` become `ANY_INDEX`. Raises `ValueError` for what is no path."""
+    """The inverse of `format_path`; `[*]` becomes `ANY_INDEX`. Raises `ValueError` for what is no path."""
     path: list[str | int] = []
     position = 0
     while position < len(text):
@@ -396,7 +396,7 @@ _PREDECESSORS: Final = frozenset({"kubectl", "before-first-apply", "pulumi-kuber
 def taken_over(managed_fields: Sequence[Mapping[str, Any]], manager: str) -> list[dict[str, Any]] | None:
     """Managed fields in which `manager` has applied what its predecessors had set; None when there is nothing to take.
 
-    Without this, a field that was set at creation would stay after the program gave it up, since no apply ever owned it.
+    Without this, a field set at creation would stay after the program gave it up, since no apply ever owned it.
     """
 
     def inherits(entry: Mapping[str, Any]) -> bool:
@@ -431,8 +431,8 @@ def _united(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 def with_ignored(inputs: Mapping[str, Any], live: Mapping[str, Any], ignored: Iterable[Path], manager: str) -> Any:
     """Inputs to apply when `ignored` properties are to keep their live values.
 
-    A property that only others manage is left out, so that applying neither conflicts nor shares it; any other takes the
-    live value, since leaving it out would remove it.
+    A property that only others manage is left out, so that applying neither conflicts nor shares it; any other takes
+    the live value, since leaving it out would remove it.
     """
     result = copy.deepcopy(dict(inputs))
     entries = live.get("metadata", {}).get("managedFields", [])
@@ -486,5 +486,6 @@ def _put(value: Any, path: Path, new: Any) -> None:
         else:
             return
     last = path[-1]
-    if isinstance(value, dict) or (isinstance(value, list) and isinstance(last, int) and last < len(value)):
+    in_list = isinstance(value, list) and isinstance(last, int) and last < len(value)
+    if isinstance(value, dict) or in_list:
         value[last] = new

@@ -6,19 +6,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from image_docker import Docker, NoDocker, some_docker
+
+from tests.images.image_docker import Docker, NoDocker, some_docker
 
 REQUIRED = "REQUIRE_DOCKER"
 """Environment variable that turns missing Docker from a skip into a failure: continuous integration sets it."""
 
 _absent = pytest.StashKey[str]()
 _limited = pytest.StashKey[str]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "docker: builds and runs real containers; skipped, with a word at the end, without Docker"
-    )
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """A Docker that the container tests can build and run with: the reachable one, or a daemon of their own.
 
-A daemon of its own has its data, socket and settings in a temporary folder, touches neither the machine's firewall nor its
-network bridges, and is gone with its containers when the tests end. It needs root and Docker's packages.
+A daemon of its own has its data, socket and settings in a temporary folder, touches neither the machine's firewall nor
+its network bridges, and is gone with its containers when the tests end. It needs root and Docker's packages.
 Left out: pulling anything. The base image is made here, so the tests need no registry and no network.
 """
 
@@ -20,10 +20,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from image_fakes import IMAGES, missing_programs
+from tests.images.image_fakes import IMAGES, missing_programs
 
 PACKAGES = "docker.io docker-cli docker-buildx busybox-static"
-"""Debian 13's packages. Debian 12's Docker 20.10 serves as well, but cannot build the Dockerfiles as they are written."""
+"""Debian 13's packages. Debian 12's Docker 20.10 runs the tests too, but not the Dockerfiles as they are written."""
 
 LINK_SINCE = 23
 """The first major version of Docker whose own Dockerfile frontend knows `COPY --link`."""
@@ -160,7 +160,7 @@ def some_docker() -> Iterator[Docker]:
         raise NoDocker(f"no Docker daemon answers at {reachable.host} and there is no dockerd to start; {install}")
     if os.geteuid() != 0:
         raise NoDocker(
-            f"no Docker daemon answers at {reachable.host}, and only root can start dockerd; start Docker, or run as root"
+            f"no Docker daemon answers at {reachable.host}, and only root can start one; start Docker, or run as root"
         )
     with _own_daemon(command) as own:
         yield own

@@ -1,6 +1,6 @@
 """Fakes that the image tests share: a stand-in for the server, and a root file system small enough to build on.
 
-Both tiers use the same server stand-in: the shell tier puts it on PATH as `python3`, the container tier into the base image.
+Both tiers use one stand-in for the server: the shell tier puts it on PATH as `python3`, the container tier into the base.
 Left out: anything of vLLM. What these tests prove is what reaches the server, not what the server does with it.
 """
 
@@ -43,7 +43,7 @@ _PROGRAMS = ("sh", "bash", "env", "timeout", "sleep", "cat", "mkdir", "mv", "mkn
 
 
 def write_program(path: Path, text: str) -> Path:
-    """Makes an executable script and returns its path. It appears whole: a loop that looks for it never sees half of it."""
+    """Makes an executable script and returns its path. It appears whole: who waits for it never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(text)
@@ -64,7 +64,7 @@ def _libraries(program: Path) -> set[Path]:
 
 
 def write_root_file_system(path: Path) -> None:
-    """Writes a tar file with the shells and tools that vLLM's images have, taken from this machine, and the server stand-in.
+    """Writes a tar file with shells and tools as vLLM's images have them, taken from this machine, and the stand-in.
 
     What is in it is what the entrypoint may rely on: a POSIX shell, bash and the core utilities; no grep, curl or init.
     """
@@ -75,7 +75,7 @@ def write_root_file_system(path: Path) -> None:
             entry.size, entry.mode = len(content), mode
             tar.addfile(entry, io.BytesIO(content))
 
-        for folder in "usr usr/bin usr/local usr/local/bin tmp etc www record dev proc sys".split():
+        for folder in ("usr", "usr/bin", "usr/local", "usr/local/bin", "tmp", "www", "record", "dev", "proc", "sys"):
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
             tar.addfile(entry)

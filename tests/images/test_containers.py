@@ -1,7 +1,8 @@
 """Both images, really built and really run, with fake devices: what a process on this machine cannot show.
 
-The base is a few shells and tools instead of gigabytes of vLLM; the Dockerfiles, the entrypoint and the health command are
-those that ship. A GPU is a folder mounted at /usr/local/nvidia, as the Deployment mounts the driver's; a TPU is a device.
+The base is a few shells and tools instead of gigabytes of vLLM; the Dockerfiles, the entrypoint and the health command
+are those that ship. A GPU is a folder mounted at /usr/local/nvidia, as the Deployment mounts the driver's; a TPU is a
+device.
 Left out: the real bases (no test pulls ten gigabytes) and real accelerators.
 """
 
@@ -14,8 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from image_docker import LINK_SINCE, Docker
-from image_fakes import IMAGES, NVIDIA_SMI, SERVER_EXIT_CODE, write_program, write_root_file_system
+
+from tests.images.image_docker import LINK_SINCE, Docker
+from tests.images.image_fakes import IMAGES, NVIDIA_SMI, SERVER_EXIT_CODE, write_program, write_root_file_system
 
 pytestmark = pytest.mark.docker
 
@@ -61,7 +63,8 @@ def images(
         if docker.version < LINK_SINCE:
             dockerfile = without_link(dockerfile, tmp_path_factory.mktemp("old"))
             request.config.stash[limited_docker] = (
-                f"Docker {docker.version} does not know COPY --link (Docker {LINK_SINCE} does): the images were built from copies without it."
+                f"Docker {docker.version} does not know COPY --link (Docker {LINK_SINCE} does): "
+                "the images were built from copies of the Dockerfiles without it."
             )
         built[accelerator] = f"fungibility-test/{accelerator}:{uuid.uuid4().hex[:12]}"
         docker.build(dockerfile, built[accelerator], {"BASE_IMAGE": base})
@@ -243,13 +246,15 @@ def test_gpu_node_seen_by_a_tpu_container_without_the_drivers_folder(start: Star
     assert "a GPU device is present at /dev/nvidia0" in idle.log
 
 
-@pytest.mark.parametrize("accelerator", ["gpu", "tpu"])
-def test_neither_device(start: Start, accelerator: str) -> None:
-    container = start(accelerator, options=("--env=DEVICE_WAIT_SECONDS=4",)).wait_for_role("waiting")
-    assert (container.health(), container.health("ready")) == (0, 3)
-    assert container.wait_for_end() == 1
-    assert "/dev/vfio/0" in container.log.splitlines()[-1]
-    assert "nvidia-smi -L: not found, PATH is" in container.log.splitlines()[-1]
+def test_neither_device(start: Start) -> None:
+    pod = [start(accelerator, options=("--env=DEVICE_WAIT_SECONDS=5",)) for accelerator in ("gpu", "tpu")]
+    for container in pod:
+        container.wait_for_role("waiting")
+        assert (container.health(), container.health("ready")) == (0, 3)
+    for container in pod:
+        assert container.wait_for_end() == 1
+        assert "/dev/vfio/0" in container.log.splitlines()[-1]
+        assert "nvidia-smi -L: not found, PATH is" in container.log.splitlines()[-1]
 
 
 def test_both_devices(start: Start, gpu: tuple[str, ...]) -> None:
@@ -258,26 +263,23 @@ def test_both_devices(start: Start, gpu: tuple[str, ...]) -> None:
     assert not (idle.record / "started").exists()
 
 
-def test_a_driver_installed_after_5_seconds(start: Start, tmp_path: Path) -> None:
+def test_devices_that_appear_after_5_seconds(start: Start, tmp_path: Path) -> None:
+    """On one node a driver is installed, on another a TPU's device is made, while both nodes' containers wait."""
     (tmp_path / "nvidia").mkdir()
-    mount = (f"--volume={tmp_path}/nvidia:/usr/local/nvidia",)
-    server, idle = start("gpu", options=mount), start("tpu", options=mount)
+    driver = (f"--volume={tmp_path}/nvidia:/usr/local/nvidia",)
+    gpu_node = {accelerator: start(accelerator, options=driver) for accelerator in ("gpu", "tpu")}
+    tpu_node = {accelerator: start(accelerator) for accelerator in ("gpu", "tpu")}
     time.sleep(5)
-    assert server.wait_for_role("waiting").running and idle.wait_for_role("waiting").running
+    for container in (*gpu_node.values(), *tpu_node.values()):
+        assert container.wait_for_role("waiting").running
     write_program(tmp_path / "nvidia" / "bin" / "nvidia-smi", NVIDIA_SMI)
-    server.wait_for_server()
-    idle.wait_for_role("idle")
-
-
-def test_a_tpu_device_made_after_5_seconds(start: Start) -> None:
-    server, idle = start("tpu"), start("gpu")
-    time.sleep(5)
-    for container in (server, idle):
-        container.wait_for_role("waiting")
+    for container in tpu_node.values():
         container.docker.run("exec", container.name, "mkdir", "/dev/vfio")
         container.docker.run("exec", container.name, "mknod", "/dev/vfio/0", "c", "1", "3")
-    server.wait_for_server()
-    idle.wait_for_role("idle")
+    gpu_node["gpu"].wait_for_server()
+    gpu_node["tpu"].wait_for_role("idle")
+    tpu_node["tpu"].wait_for_server()
+    tpu_node["gpu"].wait_for_role("idle")
 
 
 # --- signals, as process 1 --------------------------------------------------------------------------------------------
@@ -363,7 +365,7 @@ def test_without_the_entrypoint_no_role_is_known(docker: Docker, images: dict[st
 def test_a_pod_of_both_containers_serves_once_and_both_are_ready(
     start: Start, gpu: tuple[str, ...], devices: str, serves: str
 ) -> None:
-    """Containers of a pod share network and /dev/shm; here their root file systems are read-only too, so they meet there."""
+    """Containers of a pod share the network and /dev/shm, where both roles go as their root file systems are read-only."""
     node = {"tpu": TPU, "gpu": gpu, "both": (*TPU, *gpu)}[devices]
     shared = ("--read-only", "--env=SERVE_HEALTH=8000", *node)
     first = start("gpu", "--port=8000", options=("--ipc=shareable", *shared))

@@ -10,7 +10,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from image_fakes import ENTRYPOINT, HEALTH, IMAGES
+
+from tests.images.image_fakes import ENTRYPOINT, HEALTH, IMAGES
 
 ACCELERATORS = ("gpu", "tpu")
 
@@ -49,7 +50,8 @@ def test_nothing_is_installed_or_downloaded_by_a_build(accelerator: str) -> None
 @pytest.mark.parametrize("accelerator", ACCELERATORS)
 def test_files_are_copied_without_need_of_the_base(accelerator: str) -> None:
     copies = [arguments for name, arguments in instructions(accelerator) if name == "COPY"]
-    assert copies and all("--link" in arguments.split() for arguments in copies)
+    assert copies
+    assert all("--link" in arguments.split() for arguments in copies)
 
 
 def test_the_context_holds_what_is_copied_and_no_more() -> None:

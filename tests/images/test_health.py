@@ -1,4 +1,4 @@
-"""The health command against roles that real entrypoints wrote and servers that answer well, badly, late or not at all."""
+"""The health command against roles that real entrypoints wrote, and servers that answer well, badly, late or not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from image_fakes import ENTRYPOINT, HEALTH, SERVER, write_program
+
+from tests.images.image_fakes import ENTRYPOINT, HEALTH, SERVER, write_program
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Probed:
     entrypoint: subprocess.Popen[bytes] | None = None
 
     def start(self, role: str, *arguments: str) -> None:
-        """Runs the entrypoint until it has the role: `serving` and `idle` on a TPU node, `waiting` on one without devices."""
+        """Runs the entrypoint until it has the role: serving and idle on a TPU node, waiting on one without devices."""
         accelerator = "gpu" if role == "idle" else "tpu"
         device = "/nowhere" if role == "waiting" else "/dev/null"
         self.environment |= {"ACCELERATOR": accelerator, "TPU_DEVICE": device}
@@ -217,7 +218,9 @@ def test_without_an_entrypoint_no_role_is_known(probed: Probed) -> None:
 def test_another_probe_is_refused(probed: Probed) -> None:
     code, said = probed.health("alive")
     assert code == 64
-    assert "'alive'" in said and "live" in said and "ready" in said
+    assert "'alive'" in said
+    assert "live" in said
+    assert "ready" in said
 
 
 def test_it_is_light(probed: Probed) -> None:

@@ -1,0 +1,207 @@
+"""`python -m sandbox`: the project's program on this machine, without a cloud account."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from kubernetes.client import ApiException
+from rich.markup import escape
+
+from sandbox import lifecycle, screens
+from sandbox.daemon import DaemonRecord
+from sandbox.lifecycle import SandboxError
+from sandbox.paths import Paths
+from sandbox.stack import STACK, SandboxStack, StackError
+from sandbox.status import ClusterView, ServiceError, chat, status_document, wait_for_chat
+from sandbox.tools import Toolbox, ToolError
+
+_ANSWER_SECONDS = 120.0
+_SETTLE_SECONDS = 180.0
+
+QUESTION = "Why is the sky blue?"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0 done, 1 failed with a message, 2 wrong arguments, 3 the sandbox is not running."""
+    arguments = _parser().parse_args(argv)
+    paths = Paths.from_environment()
+    command: Callable[[Paths, argparse.Namespace], int] = arguments.run
+    try:
+        if not sys.platform.startswith("linux"):
+            raise SandboxError(
+                f"the sandbox runs on Linux; this is {sys.platform} (127.88.0.0/16 is not loopback there)"
+            )
+        return command(paths, arguments)
+    except (SandboxError, StackError, ToolError, ServiceError) as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 1
+    except ApiException as error:
+        print(f"sandbox: the API server answers {error.status} {error.reason}: {error.body}", file=sys.stderr)
+        return 1
+
+
+def _up(paths: Paths, arguments: argparse.Namespace) -> int:
+    console = screens.console
+    console.print("[bold]tpu-gpu-fungibility[/] sandbox (simulated hardware, no cloud account)")
+    with screens.progress() as report:
+        Toolbox(paths, report).ensure()
+        try:
+            record = lifecycle.running(paths)
+        except lifecycle.Crashed as crash:
+            console.print(f"[yellow]{escape(str(crash))}[/]")
+            record = None
+        if record is None:
+            report("starting the stand-in cloud", None)
+            record = lifecycle.start(paths)
+    stack = SandboxStack(paths, record)
+    stack.prepare(arguments.environment, arguments.port)
+    result = stack.pulumi("up", "--stack", STACK, "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs")
+    if result.returncode != 0:
+        raise StackError(f"`pulumi up --stack {STACK}` failed (exit status {result.returncode}); its output is above")
+    outputs = stack.outputs()
+    with screens.progress() as report:
+        report("waiting until the service answers and every replica is where it belongs", None)
+        wait_for_chat(outputs["service_url"], outputs["model"], "ping", _ANSWER_SECONDS)
+        if not ClusterView(paths).wait_until_settled(_SETTLE_SECONDS):
+            console.print(f"[yellow]still moving after {_SETTLE_SECONDS:.0f} s; `python -m sandbox status` shows it[/]")
+        answer = wait_for_chat(outputs["service_url"], outputs["model"], QUESTION, _ANSWER_SECONDS)
+    document = status_document(paths, outputs["service_url"])
+    screens.summary(document, outputs["accelerator_pools"], answer)
+    return 0
+
+
+def _down(paths: Paths, arguments: argparse.Namespace) -> int:
+    if not paths.state.exists():
+        print("the sandbox is not running")
+        return 0
+    lifecycle.stop(paths, report=print)
+    print("the sandbox is down; nothing runs any more, and only the cache of tools is kept")
+    return 0
+
+
+def _status(paths: Paths, arguments: argparse.Namespace) -> int:
+    stack = SandboxStack(paths, _running(paths))
+    outputs = stack.outputs()
+    document = status_document(paths, outputs.get("service_url"))
+    if arguments.json:
+        print(json.dumps(document, indent=2))
+        return 0
+    screens.console.print(f"service {document['service_url'] or '(none yet)'}")
+    screens.console.print(screens.cluster_table(document, outputs.get("accelerator_pools", [])))
+    screens.console.print(screens.NOTICE, style="dim")
+    return 0
+
+
+def _env(paths: Paths, arguments: argparse.Namespace) -> int:
+    for name, value in SandboxStack(paths, _running(paths)).variables().items():
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def _chat(paths: Paths, arguments: argparse.Namespace) -> int:
+    outputs = _outputs(paths)
+    answer = chat(outputs["service_url"], outputs["model"], arguments.question)
+    print(answer.text)
+    print(
+        f"[{answer.model}; pod {answer.pod}, node {answer.node}, pool {answer.pool}; sandbox stand-in]", file=sys.stderr
+    )
+    return 0
+
+
+def _scale(paths: Paths, arguments: argparse.Namespace) -> int:
+    outputs = _outputs(paths)
+    view = ClusterView(paths)
+    started = time.monotonic()
+    view.scale(outputs["namespace"], "vllm", arguments.replicas)
+    with screens.progress() as report:
+        report(f"scaling to {arguments.replicas} and waiting until every replica is where it belongs", None)
+        # The controllers see the change a moment later.
+        time.sleep(1)
+        settled = view.wait_until_settled(arguments.timeout)
+    screens.console.print(
+        screens.cluster_table(status_document(paths, outputs["service_url"]), outputs["accelerator_pools"])
+    )
+    if not settled:
+        raise SandboxError(f"not settled after {arguments.timeout:.0f} s; `kubectl describe pods` says what is missing")
+    screens.console.print(f"settled after {time.monotonic() - started:.0f} s (sandbox clock)", style="dim")
+    return 0
+
+
+def _logs(paths: Paths, arguments: argparse.Namespace) -> int:
+    record = _running(paths)
+    if arguments.daemon:
+        print(paths.daemon_log.read_text(errors="replace"), end="")
+        return 0
+    outputs = _outputs(paths)
+    selected = [arguments.pod] if arguments.pod else ["--selector=app=vllm"]
+    stack = SandboxStack(paths, record)
+    return subprocess.run(
+        [
+            str(paths.tools / "kubectl"), "logs", "--namespace", outputs["namespace"], *selected,
+            "--all-containers", "--prefix", "--tail", str(arguments.tail),
+        ],
+        env=stack.variables(),
+    ).returncode  # fmt: skip
+
+
+def _running(paths: Paths) -> DaemonRecord:
+    return lifecycle.require_running(paths)
+
+
+def _outputs(paths: Paths) -> dict[str, object]:
+    outputs = SandboxStack(paths, _running(paths)).outputs()
+    if "service_url" not in outputs:
+        raise SandboxError("the stack has no service yet; run `make up` (or `python -m sandbox up`)")
+    return outputs
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[[Paths, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    up = add("up", _up, "build what is missing, start everything, run `pulumi up`, and ask the model something")
+    up.add_argument("--environment", default="dev", help="whose settings to run: dev for Pulumi.dev.yaml (the default)")
+    up.add_argument("--port", type=_port, help="port of the service; a free one by default")
+    add("down", _down, "end everything and remove all state; the cache of tools stays")
+    status = add("status", _status, "nodes by pool, and the pods on them")
+    status.add_argument("--json", action="store_true", help="as one JSON document")
+    add("env", _env, 'variables for a shell: eval "$(python -m sandbox env)", then pulumi and kubectl work')
+    ask = add("chat", _chat, "one chat completion from the stack's service")
+    ask.add_argument("question")
+    scale = add("scale", _scale, "scale the Deployment, and wait until every replica is where it belongs")
+    scale.add_argument("replicas", type=_replicas)
+    scale.add_argument("--timeout", type=float, default=_SETTLE_SECONDS, help="seconds to wait (default %(default)g)")
+    logs = add("logs", _logs, "the containers' logs, or the daemon's")
+    logs.add_argument("pod", nargs="?", help="one pod; all of the service by default")
+    logs.add_argument("--daemon", action="store_true", help="the daemon's own log")
+    logs.add_argument("--tail", type=int, default=20, help="lines of each container (default %(default)s)")
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{port} is not a port: give one from 1 to 65535")
+    return port
+
+
+def _replicas(text: str) -> int:
+    replicas = int(text)
+    if replicas < 0:
+        raise argparse.ArgumentTypeError(f"{replicas} is not a number of replicas: give 0 or more")
+    return replicas
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""What the commands show a person; every screen says that it is a sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from sandbox.status import Answer
+
+console = Console(highlight=False)
+
+NOTICE = "This is a sandbox: real engine, API server, scheduler and controllers; simulated hardware, cloud and model."
+
+
+@contextmanager
+def progress(console: Console = console) -> Iterator[Callable[[str, float | None], None]]:
+    """A line that shows what is going on; on a terminal a bar, elsewhere one line for each new piece of work."""
+    if not console.is_terminal:
+        last = ""
+
+        def say(text: str, fraction: float | None) -> None:
+            nonlocal last
+            if text != last:
+                console.print(f"  {text}")
+                last = text
+
+        yield say
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(text: str, fraction: float | None) -> None:
+            if bar.tasks[0].description != text:
+                bar.reset(task, description=text)
+            bar.update(task, total=None if fraction is None else 1.0, completed=fraction or 0.0)
+
+        yield show
+
+
+def cluster_table(document: dict[str, Any], pool_order: list[str]) -> Table:
+    """Nodes by pool, best first, with the pods that run on each."""
+    table = Table(title_justify="left", expand=False)
+    for column in ("pool", "node", "machine", "ready", "pods"):
+        table.add_column(column, overflow="fold")
+    rank = {name: index for index, name in enumerate(pool_order)}
+    for node in sorted(document["nodes"], key=lambda each: (rank.get(each["pool"], len(rank)), each["name"])):
+        pods = [
+            f"{pod['name']} {sum(each['ready'] for each in pod['containers'])}/{len(pod['containers'])}"
+            for pod in document["pods"]
+            if pod["node"] == node["name"]
+        ]
+        table.add_row(
+            node["pool"], node["name"], node["machine_type"], "yes" if node["ready"] else "no", "\n".join(pods) or "-"
+        )
+    for pod in document["pods"]:
+        if pod["node"] is None:
+            table.add_row("-", "(pending)", "-", "-", pod["name"])
+    return table
+
+
+def summary(document: dict[str, Any], pool_order: list[str], answer: Answer | None) -> None:
+    """The end of `up`."""
+    console.print()
+    console.print(cluster_table(document, pool_order))
+    lines = Text()
+    lines.append("Service   ", style="bold")
+    lines.append(f"{document['service_url']}\n")
+    if answer is not None:
+        lines.append("Answered  ", style="bold")
+        lines.append(f"pod {answer.pod} on {answer.node} (pool {answer.pool}), {answer.seconds:.2f} s\n")
+        lines.append(f"          {answer.text}\n", style="italic")
+    lines.append("Try       ", style="bold")
+    lines.append(
+        "python -m sandbox scale 3        three replicas: two on TPUs, one on a preemptible GPU\n"
+        '          python -m sandbox chat "Why is the sky blue?"\n'
+        '          eval "$(python -m sandbox env)"; kubectl get pods -o wide; pulumi preview\n'
+        "          make down"
+    )
+    console.print(Panel(lines, title="tpu-gpu-fungibility sandbox", subtitle=NOTICE, expand=False))

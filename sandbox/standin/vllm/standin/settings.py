@@ -1,0 +1,103 @@
+"""What the command line and the environment say, read once.
+
+Environment: ACCELERATOR (`tpu` or `gpu`, set by the image), SANDBOX_SPEED (how many seconds of the real start-up pass in
+one), SANDBOX_POD_NAME, SANDBOX_NODE_NAME, SANDBOX_NODE_POOL and SANDBOX_MACHINE_TYPE (where it runs),
+STANDIN_TOKEN_SECONDS (time of one token), STANDIN_MAX_NUM_SEQS (in place of --max-num-seqs), VLLM_API_KEY.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+#: Seconds from the start of the process until the server answers: 5 min 37 s was seen on a v6e chip, "1-2 min" on an L4.
+STARTUP_SECONDS = {"tpu": 337.0, "gpu": 90.0}
+
+#: vLLM's own default depends on the device's memory; 256 is that of the smaller ones.
+_MAX_NUM_SEQS = 256
+
+#: Qwen2's context; vLLM reads a model's own from its configuration.
+_MAX_MODEL_LEN = 32768
+
+_TOKEN_SECONDS = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the server runs: the names of the pod, its node, the node's pool (the rung) and machine type."""
+
+    pod: str
+    node: str
+    pool: str
+    machine_type: str
+
+    @property
+    def fingerprint(self) -> str:
+        """`system_fingerprint` of each answer."""
+        return f"sandbox-standin-{self.pod}-{self.node}-{self.pool}"
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        return [("x-sandbox-pod", self.pod), ("x-sandbox-node", self.node), ("x-sandbox-pool", self.pool)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Times are in seconds; `shutdown_timeout` is None when in-flight requests may take as long as they like."""
+
+    host: str
+    port: int
+    model: str
+    served_names: tuple[str, ...]
+    max_model_len: int
+    max_num_seqs: int
+    api_keys: tuple[str, ...]
+    shutdown_timeout: float | None
+    access_log: bool
+    accelerator: str
+    startup_seconds: float
+    token_seconds: float
+    place: Place
+
+    @classmethod
+    def read(cls, args: Namespace, environ: Mapping[str, str]) -> Settings:
+        """Raises `ValueError` on a variable that is not the number it should be."""
+        accelerator = environ.get("ACCELERATOR", "gpu")
+        speed = _positive(environ, "SANDBOX_SPEED", 1.0)
+        model = args.model_tag or args.model or "Qwen/Qwen3-0.6B"
+        length = args.max_model_len
+        keys = args.api_key or [environ.get("VLLM_API_KEY", "")]
+        return cls(
+            host=args.host or "0.0.0.0",
+            port=8000 if args.port is None else args.port,
+            model=model,
+            served_names=tuple(args.served_model_name or [model]),
+            max_model_len=_MAX_MODEL_LEN if length is None or length <= 0 else length,
+            max_num_seqs=int(_positive(environ, "STANDIN_MAX_NUM_SEQS", args.max_num_seqs or _MAX_NUM_SEQS)),
+            api_keys=tuple(key for key in keys if key),
+            shutdown_timeout=args.shutdown_timeout,
+            access_log=not args.disable_uvicorn_access_log,
+            accelerator=accelerator,
+            startup_seconds=STARTUP_SECONDS.get(accelerator, STARTUP_SECONDS["gpu"]) / speed,
+            token_seconds=_positive(environ, "STANDIN_TOKEN_SECONDS", _TOKEN_SECONDS),
+            place=Place(
+                pod=environ.get("SANDBOX_POD_NAME", "unknown-pod"),
+                node=environ.get("SANDBOX_NODE_NAME", "unknown-node"),
+                pool=environ.get("SANDBOX_NODE_POOL", "unknown-pool"),
+                machine_type=environ.get("SANDBOX_MACHINE_TYPE", "unknown-machine"),
+            ),
+        )
+
+
+def _positive(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise ValueError(f"{name}={text!r} is not a number above 0; unset it for the default of {default:g}")
+    return value

@@ -1,0 +1,369 @@
+"""When the kubernetes stand-in takes an object for live, and what it says while it is not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sandbox.providers import kubernetes_await as ka
+from sandbox.providers.kubernetes_await import REVISION, Sighting, Verdict, Wait, WaitError
+
+UNSCHEDULABLE = "0/3 nodes are available: 3 Insufficient google.com/tpu."
+
+
+def meta(name: str, *, owner: str | None = None, revision: str | None = None, **extra: Any) -> dict[str, Any]:
+    result: dict[str, Any] = {"name": name, "namespace": "default", "uid": f"uid-{name}", **extra}
+    if owner:
+        result["ownerReferences"] = [{"uid": f"uid-{owner}"}]
+    if revision:
+        result["annotations"] = {REVISION: revision}
+    return result
+
+
+def a_deployment(
+    *,
+    available: bool = True,
+    progressing: tuple[str, str] = ("True", "NewReplicaSetAvailable"),
+    observed: int = 2,
+    revision: str = "2",
+) -> dict[str, Any]:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": meta("web", revision=revision, generation=2),
+        "spec": {"selector": {"matchLabels": {"app": "web"}}},
+        "status": {
+            "observedGeneration": observed,
+            "conditions": [
+                {
+                    "type": "Available",
+                    "status": str(available),
+                    "reason": "MinimumReplicasUnavailable",
+                    "message": "Deployment does not have minimum availability.",
+                },
+                {"type": "Progressing", "status": progressing[0], "reason": progressing[1], "message": "slow"},
+            ],
+        },
+    }
+
+
+def a_replica_set(*, revision: str = "2", wanted: int = 2, ready: int = 2) -> dict[str, Any]:
+    return {
+        "metadata": meta(f"web-{revision}", owner="web", revision=revision),
+        "spec": {"replicas": wanted},
+        "status": {"readyReplicas": ready} if ready else {},
+    }
+
+
+def a_pod(*conditions: dict[str, Any], owner: str = "web-2", containers: Any = ()) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": meta("web-2-abc", owner=owner),
+        "status": {"phase": "Pending", "conditions": list(conditions), "containerStatuses": list(containers)},
+    }
+
+
+UNSCHEDULED = a_pod({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": UNSCHEDULABLE})
+
+
+# --- Deployment
+
+
+def test_a_rolled_out_deployment_is_live() -> None:
+    assert ka.deployment(Sighting(a_deployment(), replica_sets=[a_replica_set()])).ready
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        Sighting(a_deployment(observed=1), replica_sets=[a_replica_set()]),
+        Sighting(a_deployment(available=False), replica_sets=[a_replica_set()]),
+        Sighting(a_deployment(progressing=("True", "ReplicaSetUpdated")), replica_sets=[a_replica_set()]),
+        Sighting(a_deployment(), replica_sets=[a_replica_set(ready=1)]),
+        Sighting(a_deployment(), replica_sets=[a_replica_set(revision="1")]),
+        Sighting(a_deployment(), replica_sets=[]),
+    ],
+    ids=["generation not observed", "not available", "rolling out", "pod unready", "old replica set", "none"],
+)
+def test_a_deployment_is_not_live_while_anything_is_missing(seen: Sighting) -> None:
+    verdict = ka.deployment(seen)
+    assert not verdict.ready
+    assert not verdict.failed
+
+
+def test_a_first_rollout_needs_no_completion_report() -> None:
+    first = a_deployment(progressing=("True", "ReplicaSetUpdated"), revision="1")
+    assert ka.deployment(Sighting(first, replica_sets=[a_replica_set(revision="1")])).ready
+
+
+def test_a_stalled_rollout_is_told_with_the_schedulers_words_and_still_waited_for() -> None:
+    stalled = a_deployment(available=False, progressing=("False", "ProgressDeadlineExceeded"))
+    verdict = ka.deployment(Sighting(stalled, replica_sets=[a_replica_set(ready=0)], pods=[UNSCHEDULED]))
+    assert not verdict.failed
+    assert "[ProgressDeadlineExceeded] slow" in verdict.reasons
+    assert f"[Pod web-2-abc]: {UNSCHEDULABLE}" in verdict.reasons
+    assert verdict.progress == "Waiting for app ReplicaSet to be available (0/2 Pods available)"
+
+
+def test_pods_of_earlier_rollouts_are_not_blamed() -> None:
+    verdict = ka.deployment(
+        Sighting(
+            a_deployment(available=False),
+            replica_sets=[a_replica_set(ready=0), a_replica_set(revision="1")],
+            pods=[{**UNSCHEDULED, "metadata": meta("old", owner="web-1")}],
+        )
+    )
+    assert not any("nodes are available" in reason for reason in verdict.reasons)
+
+
+def test_an_unbound_claim_holds_a_deployment_up_and_is_named() -> None:
+    live = a_deployment()
+    live["spec"]["template"] = {"spec": {"volumes": [{"persistentVolumeClaim": {"claimName": "cache"}}]}}
+    claim = {"metadata": meta("cache"), "status": {"phase": "Pending"}}
+    verdict = ka.deployment(Sighting(live, replica_sets=[a_replica_set()], claims=[claim]))
+    assert not verdict.ready
+    assert "Failed to bind PersistentVolumeClaim(s): cache" in verdict.reasons
+
+
+# --- pods
+
+
+def test_a_waiting_and_a_crashed_container_give_their_reasons() -> None:
+    broken = a_pod(
+        {"type": "Ready", "status": "False", "message": "containers with unready status: [a b]"},
+        containers=[
+            {"name": "a", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}},
+            {
+                "name": "b",
+                "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}},
+                "lastState": {"terminated": {"reason": "Error", "exitCode": 3, "finishedAt": "then"}},
+            },
+            {"name": "c", "ready": True, "state": {"running": {}}},
+        ],
+    )
+    (message,) = ka.pod_messages(broken)
+    assert 'container "a": [ImagePullBackOff] no such image' in message
+    assert 'container "b" terminated at then (Error: exit code 3)' in message
+    assert '"c"' not in message
+
+
+def test_a_pod_is_live_when_scheduled_initialized_and_ready() -> None:
+    conditions = [{"type": kind, "status": "True"} for kind in ("PodScheduled", "Initialized", "Ready")]
+    assert ka.pod(Sighting(a_pod(*conditions))).ready
+    assert ka.pod(Sighting(a_pod(*conditions[:2]))).progress == 'Waiting for Pod "web-2-abc" to be ready'
+    assert ka.pod(Sighting(UNSCHEDULED)).reasons == (f"[Pod web-2-abc]: {UNSCHEDULABLE}",)
+
+
+# --- Service
+
+
+def a_service(
+    *, kind: str = "LoadBalancer", address: bool = True, selector: bool = True, **spec: Any
+) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta("web"),
+        "spec": {"type": kind, **({"selector": {"app": "web"}} if selector else {}), **spec},
+        "status": {"loadBalancer": {"ingress": [{"ip": "127.0.0.1"}]} if address else {}},
+    }
+
+
+def slices(*ready: bool, terminating: bool = False) -> list[dict[str, Any]]:
+    return [{"endpoints": [{"conditions": {"ready": each, "terminating": terminating}} for each in ready]}]
+
+
+@pytest.mark.parametrize(
+    ("live", "endpoint_slices", "ready"),
+    [
+        (a_service(), slices(True), True),
+        (a_service(), slices(), True),
+        (a_service(), [], False),
+        (a_service(), slices(True, False), False),
+        (a_service(), slices(False, terminating=True), True),
+        (a_service(address=False), slices(True), False),
+        (a_service(address=False, selector=False), [], False),
+        (a_service(selector=False), [], True),
+        (a_service(kind="ClusterIP", address=False), slices(True), True),
+        (a_service(kind="ClusterIP", address=False, clusterIP="None"), [], True),
+        (a_service(kind="ExternalName", address=False), [], True),
+    ],
+)
+def test_a_service_waits_for_its_address_and_for_no_unready_pod(
+    live: dict[str, Any], endpoint_slices: list[dict[str, Any]], ready: bool
+) -> None:
+    assert ka.service(Sighting(live, endpoint_slices=endpoint_slices)).ready is ready
+
+
+def test_a_service_says_what_is_missing() -> None:
+    reasons = ka.service(Sighting(a_service(address=False), endpoint_slices=slices(False))).reasons
+    assert any("does not target any Pods" in reason for reason in reasons)
+    assert any("not allocated an IP address" in reason for reason in reasons)
+
+
+# --- Job, claim, volume, waitFor
+
+
+def a_job(*conditions: dict[str, Any]) -> dict[str, Any]:
+    status = {"conditions": list(conditions)}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta("once"), "status": status}
+
+
+def test_a_job_is_live_when_complete_and_has_failed_when_out_of_attempts() -> None:
+    assert ka.job(Sighting(a_job({"type": "Complete", "status": "True"}))).ready
+    condition = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "m"}
+    failed = ka.job(Sighting(a_job(condition)))
+    assert failed.failed
+    assert failed.reasons == ("[BackoffLimitExceeded] m",)
+    progress = 'Waiting for Job "once" to succeed (Active: 0 | Succeeded: 0 | Failed: 0)'
+    assert ka.job(Sighting(a_job())) == Verdict(False, progress)
+
+
+@pytest.mark.parametrize(
+    ("phase", "mode", "created", "ready"),
+    [
+        ("Bound", None, True, True),
+        ("Pending", None, True, False),
+        ("Pending", "WaitForFirstConsumer", True, True),
+        ("Pending", "WaitForFirstConsumer", False, False),
+        ("Bound", "WaitForFirstConsumer", False, True),
+    ],
+)
+def test_a_claim_waits_to_be_bound_unless_its_class_waits_for_a_consumer(
+    phase: str, mode: str | None, created: bool, ready: bool
+) -> None:
+    live = {"metadata": meta("c"), "status": {"phase": phase}}
+    assert ka.claim(Sighting(live, created=created, binding_mode=mode)).ready is ready
+
+
+def annotated(kind: str, **annotations: str) -> dict[str, Any]:
+    api = {"Deployment": "apps/v1"}.get(kind, "v1")
+    named = {f"pulumi.com/{key}": value for key, value in annotations.items()}
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": "a", "annotations": named}}
+
+
+def test_each_kind_has_its_rule_and_annotations_change_it() -> None:
+    assert ka.rule_for(annotated("Deployment")) is ka.deployment
+    assert ka.rule_for(annotated("Secret")) is None
+    assert ka.rule_for(annotated("Deployment", skipAwait="true")) is None
+    rule = ka.rule_for(annotated("Secret", waitFor="condition=Synced"))
+    assert rule is not None
+    live = {"metadata": meta("a"), "status": {"conditions": [{"type": "Synced", "status": "True"}]}}
+    assert rule(Sighting(live)).ready
+    assert not rule(Sighting({"metadata": meta("a")})).ready
+
+
+@pytest.mark.parametrize("expression", ["jsonpath={.status.phase}=Ready", '["condition=A"]', "condition="])
+def test_an_unknown_wait_is_refused_with_the_cure(expression: str) -> None:
+    with pytest.raises(ValueError, match="condition=TYPE"):
+        ka.rule_for(annotated("Secret", waitFor=expression))
+
+
+# --- waiting
+
+
+class ScriptedCluster:
+    """Gives each answer once, the last one for ever."""
+
+    def __init__(self, *objects: dict[str, Any] | None, lists: dict[str, list[dict[str, Any]]] | None = None) -> None:
+        self.objects = list(objects)
+        self.lists = lists or {}
+
+    def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
+        return self.objects.pop(0) if len(self.objects) > 1 else self.objects[0]
+
+    def list_objects(
+        self, api_version: str, kind: str, namespace: str | None, labels: str | None = None
+    ) -> list[dict[str, Any]]:
+        return self.lists.get(kind, [])
+
+
+def waiting(
+    cluster: ScriptedCluster,
+    rule: Callable[[Sighting], Verdict],
+    *,
+    timeout: float = 5.0,
+    settle: float = 0.0,
+    cancelled: bool = False,
+) -> tuple[Wait, list[str]]:
+    lines: list[str] = []
+    event = threading.Event()
+    if cancelled:
+        event.set()
+    return Wait(cluster, rule, event, lines.append, timeout=timeout, settle=settle), lines
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ka, "_POLL_SECONDS", 0.001)
+
+
+def test_waiting_ends_with_the_live_object_and_tells_progress_once() -> None:
+    unready = a_deployment(available=False)
+    cluster = ScriptedCluster(unready, unready, a_deployment(), lists={"ReplicaSet": [a_replica_set()]})
+    wait, lines = waiting(cluster, ka.deployment)
+    assert wait.until_live(unready, created=False) == a_deployment()
+    assert lines == ["Waiting for app ReplicaSet to be available (2/2 Pods available)"]
+
+
+def test_a_wait_that_times_out_has_the_last_object_and_the_reasons() -> None:
+    cluster = ScriptedCluster(
+        a_deployment(available=False), lists={"ReplicaSet": [a_replica_set(ready=0)], "Pod": [UNSCHEDULED]}
+    )
+    wait, _ = waiting(cluster, ka.deployment, timeout=0.01)
+    with pytest.raises(WaitError, match="'web' timed out waiting to be Ready") as caught:
+        wait.until_live(a_deployment(), created=True)
+    assert f"[Pod web-2-abc]: {UNSCHEDULABLE}" in caught.value.reasons
+    assert caught.value.object == a_deployment(available=False)
+
+
+def test_a_failure_for_good_ends_the_wait_at_once() -> None:
+    failed = a_job({"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "late"})
+    wait, _ = waiting(ScriptedCluster(failed), ka.job, timeout=600)
+    with pytest.raises(WaitError, match="failed to initialize"):
+        wait.until_live(failed, created=True)
+
+
+def test_cancel_ends_a_wait() -> None:
+    wait, _ = waiting(ScriptedCluster(a_service(address=False)), ka.service, timeout=600, cancelled=True)
+    with pytest.raises(WaitError, match="cancelled"):
+        wait.until_live(a_service(), created=True)
+
+
+def test_an_object_that_vanishes_is_an_error() -> None:
+    wait, _ = waiting(ScriptedCluster(None), ka.service)
+    with pytest.raises(WaitError, match="was deleted while it was waited for"):
+        wait.until_live(a_service(), created=True)
+
+
+def test_a_services_endpoints_have_to_settle() -> None:
+    cluster = ScriptedCluster(a_service(), lists={"EndpointSlice": slices(True)})
+    looks = 0
+    original = cluster.get
+
+    def counted(*arguments: Any) -> dict[str, Any] | None:
+        nonlocal looks
+        looks += 1
+        return original(*arguments)
+
+    cluster.get = counted  # type: ignore[method-assign]
+    wait, _ = waiting(cluster, ka.service, settle=0.02)
+    wait.until_live(a_service(), created=True)
+    assert looks > 1
+
+
+def test_deletion_is_over_when_a_namesake_has_come() -> None:
+    reborn = {**a_job(), "metadata": {**meta("once"), "uid": "another"}}
+    cluster = ScriptedCluster(a_job(), reborn)
+    ka.until_gone(cluster, a_job(), timeout=5, cancelled=threading.Event(), report=lambda _: None)
+
+
+def test_finalizers_that_hold_an_object_are_named() -> None:
+    held = {**a_job(), "metadata": meta("once", finalizers=["example.com/hold"])}
+    with pytest.raises(WaitError, match="timed out waiting to be deleted") as caught:
+        ka.until_gone(ScriptedCluster(held), held, timeout=0.01, cancelled=threading.Event(), report=lambda _: None)
+    assert caught.value.reasons == ("finalizers might be preventing deletion (example.com/hold)",)
