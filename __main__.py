@@ -33,8 +33,7 @@ compute_class = ComputeClass(
 server = InferenceServer(
     "vllm",
     InferenceServerArgs.of(config, compute_class_name=compute_class.name, images=registry.images),
-    # The whole registry: nodes must be allowed to pull before the first pod tries.
-    pulumi.ResourceOptions(providers=[kubernetes], depends_on=[registry]),
+    pulumi.ResourceOptions(providers=[kubernetes]),
 )
 
 pulumi.export("service_ip", server.service_ip)

@@ -133,7 +133,9 @@ class _PoolReader:
         zones = self._zones(region, zone)
         if len(self._problems) > before:
             return None
-        assert maximum is not None and minimum is not None and initial is not None
+        assert minimum is not None
+        assert maximum is not None
+        assert initial is not None
         return AcceleratorPool(
             name=name,
             machine_type=machine_type,

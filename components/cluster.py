@@ -181,11 +181,13 @@ class Cluster(pulumi.ComponentResource):
         self.cluster_id = cluster.id
         self.node_service_account = account.email
         self.kubeconfig = pulumi.Output.secret(
-            pulumi.Output.all(cluster.endpoint, cluster.master_auth).apply(
+            pulumi.Output.all(
+                cluster.endpoint, cluster.master_auth.apply(lambda auth: auth.cluster_ca_certificate)
+            ).apply(
                 lambda known: make_kubeconfig(
                     context=f"gke_{args.project}_{args.location}_{args.name}",
                     endpoint=known[0],
-                    ca_certificate=known[1].cluster_ca_certificate,
+                    ca_certificate=known[1],
                 )
             )
         )

@@ -73,7 +73,7 @@ class ImageRegistry(pulumi.ComponentResource):
                 depends_on=enable_apis(name, ["artifactregistry"], project=args.project, parent=self),
             ),
         )
-        artifactregistry.RepositoryIamMember(
+        reader = artifactregistry.RepositoryIamMember(
             f"{name}-reader",
             project=args.project,
             location=args.location,
@@ -84,8 +84,10 @@ class ImageRegistry(pulumi.ComponentResource):
         )
         self.repository = repository.repository_id.apply(lambda known: f"{server}/{args.project}/{known}")
         self.images = {
-            kind: self._build(f"{name}-{kind}", kind, base, server, args).repo_digest
+            # An image is of use once nodes may pull it: whoever takes the reference waits for that too.
+            kind: pulumi.Output.all(image.repo_digest, reader.id).apply(lambda known: str(known[0]))
             for kind, base in args.base_images.items()
+            for image in [self._build(f"{name}-{kind}", kind, base, server, args)]
         }
         self.register_outputs({"repository": self.repository, "images": self.images})
 

@@ -184,12 +184,21 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
     return spec
 
 
+def rolling_update(replicas: int, pools: Sequence[AcceleratorPool]) -> dict[str, int]:
+    """Never below the running capacity: the new pod comes first, on a node of its own that the class may add for it.
+
+    Where replicas fill every node that the pools may have, the new pod would wait for ever for one: there the old goes first.
+    """
+    if replicas < sum(pool.max_nodes for pool in pools):
+        return {"max_surge": 1, "max_unavailable": 0}
+    return {"max_surge": 0, "max_unavailable": 1}
+
+
 def deployment_spec(args: InferenceServerArgs) -> Any:
     return {
         "replicas": args.replicas,
         "selector": {"match_labels": APP_LABELS},
-        # Never below the running capacity: the new pod comes first, on a node that the class adds for it.
-        "strategy": {"type": "RollingUpdate", "rolling_update": {"max_surge": 1, "max_unavailable": 0}},
+        "strategy": {"type": "RollingUpdate", "rolling_update": rolling_update(args.replicas, args.pools)},
         # Kubernetes's own patience (10 minutes) ends before a TPU node and its server are there.
         "progress_deadline_seconds": args.rollout_timeout_seconds,
         "template": {"metadata": {"labels": APP_LABELS}, "spec": pod_spec(args)},
@@ -228,7 +237,11 @@ class InferenceServer(pulumi.ComponentResource):
                 "name": "vllm",
                 "namespace": args.namespace,
                 "labels": APP_LABELS,
-                "annotations": {"pulumi.com/timeoutSeconds": str(args.rollout_timeout_seconds)},
+                "annotations": {
+                    "pulumi.com/timeoutSeconds": str(args.rollout_timeout_seconds),
+                    # `kubectl scale` makes kubectl the owner of the replicas; the next update would fail on that.
+                    "pulumi.com/patchForce": "true",
+                },
             },
             spec=deployment_spec(args),
             # The pod names the Secret as text, which no output of the Secret's says.

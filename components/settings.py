@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,12 @@ from components.accelerator_pool import (
     parse_pools,
 )
 from components.machines import Kind
+from components.node_capacity import (
+    DEFAULT_DISK_GB,
+    allocatable_ephemeral_storage,
+    allocatable_memory,
+    allocatable_millicpu,
+)
 from components.problems import Problem, SettingsError, nearest
 
 RELEASE_CHANNELS = ("RAPID", "REGULAR", "STABLE", "EXTENDED")
@@ -83,12 +89,12 @@ class Settings:
 def load() -> Settings:
     """The settings of the stack that the engine runs. Raises `SettingsError` with every problem at once."""
     config = pulumi.Config()
-    token = config.get_secret("huggingFaceToken")
     return parse(
         {**get_config_env(), **CONFIG.get()},
         namespace=config.name,
         stack=pulumi.get_stack(),
-        hugging_face_token=pulumi.Output.secret("") if token is None else token,
+        # Secret even where the stack's file has it in the clear, or not at all.
+        hugging_face_token=config.require_secret("huggingFaceToken"),
     )
 
 
@@ -154,6 +160,8 @@ def parse(
         hugging_face_token=hugging_face_token,
     )  # fmt: skip
     _check_requests(settings, reader)
+    if not pool_problems:
+        _check_replicas(settings, reader)
     reader.check_unknown_keys()
     if reader.problems:
         raise SettingsError(stack, reader.problems)
@@ -161,24 +169,49 @@ def parse(
 
 
 def _check_requests(settings: Settings, reader: _Reader) -> None:
-    """All containers of a pod run on one machine, the smallest of the list included."""
-    containers = len({pool.kind for pool in settings.accelerator_pools})
-    for field, value, size, unit in (
-        ("cpuRequest", settings.cpu_request, lambda pool: pool.machine.vcpus, "vCPUs"),
-        ("memoryRequest", settings.memory_request, lambda pool: pool.machine.memory_gb * 2.0**30, "bytes of memory"),
-    ):
-        if not settings.accelerator_pools or not _QUANTITY.fullmatch(value):
+    """A pod runs on any pool, so its requests, all containers together, must fit the smallest node of all."""
+    pools = settings.accelerator_pools
+    containers = len({pool.kind for pool in pools})
+    checks: list[tuple[str, str, int, Callable[[AcceleratorPool], float]]] = [
+        ("cpuRequest", settings.cpu_request, containers, lambda pool: allocatable_millicpu(pool.machine.vcpus) / 1000),
+        ("memoryRequest", settings.memory_request, containers, lambda pool: allocatable_memory(pool.machine.memory_gb)),
+    ]
+    if any(pool.kind == "gpu" for pool in pools):
+        checks.append(
+            (
+                "gpuEphemeralStorageLimit", settings.gpu_ephemeral_storage_limit, 1,
+                lambda pool: allocatable_ephemeral_storage(pool.disk_size_gb or DEFAULT_DISK_GB),
+            )
+        )  # fmt: skip
+    for field, value, count, offers in checks:
+        if not pools or not _QUANTITY.fullmatch(value):
             continue
-        smallest = min(settings.accelerator_pools, key=size)
-        needed, available = parse_quantity(value) * containers, size(smallest)
-        # GKE keeps some of a machine for itself: a request of all of it never fits.
-        if needed >= available:
+        smallest = min(pools, key=offers)
+        offered = offers(smallest)
+        if parse_quantity(value) * count > offered:
+            room = f"{offered:.2f}" if field == "cpuRequest" else f"{offered / 2**30:.1f}Gi"
+            times = f"for each of {count} containers " if count > 1 else ""
             reader.problem(
                 field, value,
-                f"is {needed:g} {unit} for {containers} containers, which no {smallest.machine_type} (pool {smallest.name}, "
-                f"{available:g}) has room for",
-                f"request less than {available / containers:g} {unit} a container, or use a larger machine type",
+                f"{times}is more than the {room} that a node of pool {smallest.name} ({smallest.machine_type}) offers to pods",
+                f"request at most {_share(field, offered / count)}, or give the pool a larger machine or disk",
             )  # fmt: skip
+
+
+def _share(field: str, offered: float) -> str:
+    """The largest quantity in whole units that fits."""
+    return f"{int(offered * 1000)}m" if field == "cpuRequest" else f"{int(offered / 2**30)}Gi"
+
+
+def _check_replicas(settings: Settings, reader: _Reader) -> None:
+    """One replica a node: more replicas than nodes would stay pending for good."""
+    most = sum(pool.max_nodes for pool in settings.accelerator_pools)
+    if settings.accelerator_pools and settings.replicas > most:
+        reader.problem(
+            "replicas", settings.replicas,
+            f"is more than the {most} nodes that all accelerator pools may have together, and a node holds one replica",
+            f"give at most {most}, or raise a pool's maxNodeCount",
+        )  # fmt: skip
 
 
 def parse_quantity(text: str) -> float:

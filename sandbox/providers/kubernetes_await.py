@@ -129,9 +129,7 @@ def service(seen: Sighting) -> Verdict:
     live = seen.object
     spec = live.get("spec") or {}
     kind = spec.get("type", "ClusterIP")
-    addressed = kind != "LoadBalancer" or bool(
-        ((live.get("status") or {}).get("loadBalancer") or {}).get("ingress")
-    )
+    addressed = kind != "LoadBalancer" or bool(((live.get("status") or {}).get("loadBalancer") or {}).get("ingress"))
     no_address = () if addressed else (_NO_ADDRESS,)
     if kind == "ExternalName" or spec.get("clusterIP") == "None" or not spec.get("selector"):
         return Verdict(addressed, "Attempting to allocate IP address to Service", no_address)
@@ -263,7 +261,7 @@ def _container_words(status: Mapping[str, Any]) -> list[str]:
     state = status.get("state") or {}
     waiting, terminated = state.get("waiting"), state.get("terminated")
     if waiting and waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-        words.append(f"container \"{status['name']}\": [{waiting['reason']}] {waiting.get('message', '')}".rstrip())
+        words.append(f'container "{status["name"]}": [{waiting["reason"]}] {waiting.get("message", "")}'.rstrip())
     if terminated and terminated.get("exitCode"):
         words.append(_termination(status["name"], terminated))
     if last := (status.get("lastState") or {}).get("terminated"):
@@ -272,7 +270,7 @@ def _container_words(status: Mapping[str, Any]) -> list[str]:
 
 
 def _termination(name: str, terminated: Mapping[str, Any]) -> str:
-    text = f"container \"{name}\" terminated at {terminated.get('finishedAt')} ({terminated.get('reason')}: exit code "
+    text = f'container "{name}" terminated at {terminated.get("finishedAt")} ({terminated.get("reason")}: exit code '
     text += f"{terminated.get('exitCode')})"
     return f"{text}: {terminated['message'].strip()}" if terminated.get("message") else text
 

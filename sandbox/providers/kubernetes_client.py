@@ -380,4 +380,3 @@ def _require_exec_plugin(document: Mapping[str, Any]) -> None:
         raise ClusterUnreachableError(
             f"kubeconfig: the exec plugin {plugin.get('command')!r} is not on PATH" + (f". {hint}" if hint else "")
         )
-

@@ -15,12 +15,10 @@ import binascii
 import copy
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Any, Final
 
-#: Keys of maps and indexes of lists, from the object's root.
-Path = tuple[str | int, ...]
-Kind = Literal["add", "update", "delete"]
+from sandbox.providers.differences import Path, PropertyChange
 
 #: Matches every index of a list in a path of `force_new_paths` or `parse_path`.
 ANY_INDEX: Final = -1
@@ -36,15 +34,6 @@ _READ_ONLY_METADATA: Final = (
     "resourceVersion",
     "uid",
 )
-
-
-@dataclass(frozen=True)
-class Change:
-    """One changed property. `replaces`: the object has to be made anew for it."""
-
-    path: Path
-    kind: Kind
-    replaces: bool = False
 
 
 # --- shapes
@@ -107,19 +96,19 @@ def _encode_string_data(secret: dict[str, Any]) -> None:
 # --- differences
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], force_new: Iterable[Path] = ()) -> list[Change]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], force_new: Iterable[Path] = ()) -> list[PropertyChange]:
     """What to do to `old` (already pruned) to get `new`: the highest changed property of each branch, in key order."""
-    changes: list[Change] = []
+    changes: list[PropertyChange] = []
     _compare((), old, new, changes)
     patterns = tuple(force_new)
     return [replace(change, replaces=_forces(change, new, patterns)) for change in changes]
 
 
-def _compare(path: Path, old: Any, new: Any, changes: list[Change]) -> None:
+def _compare(path: Path, old: Any, new: Any, changes: list[PropertyChange]) -> None:
     if old is _MISSING:
-        changes.append(Change(path, "add"))
+        changes.append(PropertyChange(path, "add"))
     elif new is _MISSING:
-        changes.append(Change(path, "delete"))
+        changes.append(PropertyChange(path, "delete"))
     elif isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}):
             _compare((*path, key), old.get(key, _MISSING), new.get(key, _MISSING), changes)
@@ -132,7 +121,7 @@ def _compare(path: Path, old: Any, new: Any, changes: list[Change]) -> None:
                 changes,
             )
     elif not equal(old, new):
-        changes.append(Change(path, "update"))
+        changes.append(PropertyChange(path, "update"))
 
 
 def equal(one: Any, other: Any) -> bool:
@@ -146,14 +135,14 @@ def equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def without_invisible(changes: Iterable[Change], live: Any, predicted: Any) -> list[Change]:
+def without_invisible(changes: Iterable[PropertyChange], live: Any, predicted: Any) -> list[PropertyChange]:
     """Drops changes that the API server does not see: values that it writes in another way ("0.5" and "500m" of a CPU),
     and fields that it drops (an empty list).
 
     `live`: the known object; `predicted`: what a dry run made of the new inputs. A deletion stays even where the server
     fills the field in again: the program gives the field up, and others may own it then.
     """
-    kept: list[Change] = []
+    kept: list[PropertyChange] = []
     for change in changes:
         before, after = _at(live, change.path), _at(predicted, change.path)
         if change.kind == "update" and before is not _MISSING and after is not _MISSING and equal(before, after):
@@ -164,9 +153,9 @@ def without_invisible(changes: Iterable[Change], live: Any, predicted: Any) -> l
     return kept
 
 
-def without_unchanged_inputs(changes: Iterable[Change], old_inputs: Any, new_inputs: Any) -> list[Change]:
+def without_unchanged_inputs(changes: Iterable[PropertyChange], old_inputs: Any, new_inputs: Any) -> list[PropertyChange]:
     """Drops changes of properties that the program gives as it did before: all that is known without a cluster."""
-    kept: list[Change] = []
+    kept: list[PropertyChange] = []
     for change in changes:
         before, after = _at(old_inputs, change.path), _at(new_inputs, change.path)
         if before is not _MISSING and after is not _MISSING and equal(before, after):
@@ -175,7 +164,7 @@ def without_unchanged_inputs(changes: Iterable[Change], old_inputs: Any, new_inp
     return kept
 
 
-def without_ignored(changes: Iterable[Change], ignored: Iterable[Path]) -> list[Change]:
+def without_ignored(changes: Iterable[PropertyChange], ignored: Iterable[Path]) -> list[PropertyChange]:
     """Drops what `ignoreChanges` names, and everything below."""
     paths = tuple(ignored)
     return [change for change in changes if not any(_starts_with(change.path, path) for path in paths)]
@@ -183,12 +172,12 @@ def without_ignored(changes: Iterable[Change], ignored: Iterable[Path]) -> list[
 
 def _at(value: Any, path: Path) -> Any:
     for part in path:
-        if (isinstance(part, str) and isinstance(value, Mapping) and part in value) or (
-            isinstance(part, int) and isinstance(value, list) and 0 <= part < len(value)
-        ):
-            value = value[part]
+        if isinstance(part, str):
+            value = value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
         else:
-            return _MISSING
+            value = value[part] if isinstance(value, list) and 0 <= part < len(value) else _MISSING
+        if value is _MISSING:
+            break
     return value
 
 
@@ -325,7 +314,7 @@ _FORCE_NEW: Final[Mapping[tuple[str, str, str], tuple[Path, ...]]] = {
 }
 
 
-def _forces(change: Change, new: Any, patterns: Sequence[Path]) -> bool:
+def _forces(change: PropertyChange, new: Any, patterns: Sequence[Path]) -> bool:
     if change.path == ("metadata",) and change.kind == "delete":
         return True
     for pattern in patterns:
@@ -352,21 +341,10 @@ def _any_at(value: Any, pattern: Path) -> bool:
 _PART = re.compile(r'\[(?P<index>\d+|\*)\]|\["(?P<quoted>(?:[^"\\]|\\.)*)"\]|(?P<name>[^.\[\]]+)|(?P<dot>\.)')
 
 
-def format_path(path: Path) -> str:
-    """Pulumi's way to write a property path: `spec.containers[0].image`, `metadata.labels["a.b/c"]`."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif re.search(r'[."\[\]]', part):
-            text += '["' + part.replace('"', '\\"') + '"]'
-        else:
-            text += f".{part}" if text else part
-    return text
-
-
 def parse_path(text: str) -> Path:
-    """The inverse of `format_path`; `[*]` becomes `ANY_INDEX`. Raises `ValueError` for what is no path."""
+    """Reads a property path as `ignoreChanges` has them: `spec.containers[0].image`, `metadata.labels["a.b/c"]`; `[*]`
+    becomes `ANY_INDEX`. Raises `ValueError` for what is no path.
+    """
     path: list[str | int] = []
     position = 0
     while position < len(text):

@@ -1,26 +1,29 @@
-"""Property values between the provider protocol's form (protobuf structs with signature keys) and plain Python.
+"""Property values between Pulumi's wire format and plain Python, with nothing lost on the way.
 
-Plain means dict, list, str, bool, int, float and None; beside these, `UNKNOWN` stands for what is not known before an update,
-and `Secret` wraps what must stay encrypted. Assets, archives and resource references stay dictionaries with their signature.
-The SDK's own PropertyValue is not used: at 3.250.0 it neither reads nor writes unknown values.
+On the wire a resource's properties are a protobuf Struct in which secrets, unknowns, assets and resources are marked by
+reserved keys and strings. In Python they are dictionaries, lists, strings, booleans, integers (every whole number: the wire
+has doubles only), floats and None, plus the two marks `Secret` and `UNKNOWN`. Assets, archives and resource references stay
+the dictionaries that they are.
+
+The constants are Pulumi's (sdk/go/common/resource/sig and sdk/go/common/resource/plugin/rpc.go). The SDK's own PropertyValue
+is not used: at 3.250.0 it neither reads nor writes unknown values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from google.protobuf import struct_pb2
+from google.protobuf import struct_pb2  # type: ignore[import-untyped]
 
-#: Keys and marks of the protocol: pulumi/sdk/go/common/resource/sig and .../resource/plugin/rpc.go.
 SIGNATURE_KEY: Final = "4dabf18193072939515e22adb298388d"
-_SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - a constant of the protocol
-_OUTPUT: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
-_UNKNOWN_STRING: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - a constant of the protocol
+OUTPUT_SIGNATURE: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
+UNKNOWN_STRING: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 _UNKNOWNS: Final = frozenset(
     {
-        _UNKNOWN_STRING,
+        UNKNOWN_STRING,
         "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",  # boolean
         "3eeb2bf0-c639-47a8-9e75-3b44932eb421",  # number
         "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",  # list
@@ -31,173 +34,140 @@ _UNKNOWNS: Final = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class Secret:
+    """A value that Pulumi encrypts in its state and masks on screen; so does its representation here."""
+
+    value: Any = field(repr=False)
+
+
 class Unknown:
-    """A value that is known only after the update that makes it."""
+    """What a preview cannot know yet. There is one, `UNKNOWN`."""
 
     def __repr__(self) -> str:
         return "UNKNOWN"
+
+    def __copy__(self) -> Unknown:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Unknown:
+        return self
 
 
 UNKNOWN: Final = Unknown()
 
 
-@dataclass(frozen=True)
-class Secret:
-    """A value that is stored and shown encrypted; its representation never has it."""
-
-    value: Any
-
-    def __repr__(self) -> str:
-        return "Secret(...)"
+def from_struct(struct: struct_pb2.Struct) -> dict[str, Any]:
+    """A message's properties as Python values. Raises `ValueError` for a Struct that is itself a marked value."""
+    value = _from_fields(struct.fields)
+    if not isinstance(value, dict):
+        raise ValueError("properties are an object, not a single secret or output")
+    return value
 
 
-def decode(struct: struct_pb2.Struct) -> dict[str, Any]:
-    """A protobuf struct as plain values."""
-    return {key: _decode(value) for key, value in struct.fields.items()}
+def to_struct(values: Mapping[str, Any]) -> struct_pb2.Struct:
+    """Python values as a message's properties. Raises `TypeError` for a value that no property can have."""
+    struct = struct_pb2.Struct()
+    for key, value in values.items():
+        _set(struct.fields[key], value)
+    return struct
 
 
-def _decode(value: struct_pb2.Value) -> Any:
-    match value.WhichOneof("kind"):
-        case "string_value":
-            return UNKNOWN if value.string_value in _UNKNOWNS else value.string_value
-        case "number_value":
-            number = value.number_value
-            return int(number) if number.is_integer() else number
-        case "bool_value":
-            return value.bool_value
-        case "list_value":
-            return [_decode(each) for each in value.list_value.values]
-        case "struct_value":
-            fields = decode(value.struct_value)
-            if fields.get(SIGNATURE_KEY) == _SECRET:
-                return Secret(fields.get("value"))
-            if fields.get(SIGNATURE_KEY) == _OUTPUT:
-                inner = fields.get("value", UNKNOWN)
-                return Secret(inner) if fields.get("secret") else inner
-            return fields
-        case _:
-            return None
-
-
-def encode(values: Mapping[str, Any]) -> struct_pb2.Struct:
-    """Plain values as a protobuf struct; keys whose value is None are left out."""
-    return struct_pb2.Struct(fields={key: _encode(value) for key, value in values.items() if value is not None})
-
-
-def _encode(value: Any) -> struct_pb2.Value:
-    if value is None:
-        return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
-    if isinstance(value, Unknown):
-        return struct_pb2.Value(string_value=_UNKNOWN_STRING)
+def plain(value: Any) -> Any:
+    """A copy without marks of secrecy, at any depth; `UNKNOWN` stays."""
     if isinstance(value, Secret):
-        fields = {SIGNATURE_KEY: struct_pb2.Value(string_value=_SECRET), "value": _encode(value.value)}
-        return struct_pb2.Value(struct_value=struct_pb2.Struct(fields=fields))
-    if isinstance(value, bool):
-        return struct_pb2.Value(bool_value=value)
-    if isinstance(value, int | float):
-        return struct_pb2.Value(number_value=value)
-    if isinstance(value, str):
-        return struct_pb2.Value(string_value=value)
+        return plain(value.value)
     if isinstance(value, Mapping):
-        return struct_pb2.Value(struct_value=encode(value))
-    return struct_pb2.Value(list_value=struct_pb2.ListValue(values=[_encode(each) for each in value]))
-
-
-def reveal(value: Any) -> Any:
-    """A copy without the marks of secrets, and without keys whose value is None."""
-    if isinstance(value, Secret):
-        return reveal(value.value)
-    if isinstance(value, Mapping):
-        return {key: reveal(each) for key, each in value.items() if each is not None}
-    if isinstance(value, list):
-        return [reveal(each) for each in value]
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
     return value
 
 
 def has_unknown(value: Any) -> bool:
-    return _any(value, lambda each: isinstance(each, Unknown))
+    """Whether anything in it, at any depth, is unknown."""
+    if isinstance(value, Secret):
+        return has_unknown(value.value)
+    if isinstance(value, Mapping):
+        return any(map(has_unknown, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(has_unknown, value))
+    return value is UNKNOWN
 
 
 def has_secret(value: Any) -> bool:
-    return _any(value, lambda each: isinstance(each, Secret))
-
-
-def _any(value: Any, test: Callable[[Any], bool]) -> bool:
-    if test(value):
-        return True
-    if isinstance(value, Secret):
-        return _any(value.value, test)
+    """Whether anything in it, at any depth, is secret."""
     if isinstance(value, Mapping):
-        return any(_any(each, test) for each in value.values())
-    return isinstance(value, list) and any(_any(each, test) for each in value)
+        return any(map(has_secret, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(has_secret, value))
+    return isinstance(value, Secret)
 
 
-def mark_secrets(values: Any, like: Any) -> Any:
-    """`values` with Secret wherever `like` has one; a list in which any element differs in length or is secret as a whole."""
-    if isinstance(like, Secret):
-        return values if isinstance(values, Secret | None) else Secret(reveal(values))
+def keep_secrets(values: Any, like: Any) -> Any:
+    """`values` with everything secret that is secret at the same place in `like`: outputs made from plain inputs."""
     if isinstance(values, Secret):
         return values
+    if isinstance(like, Secret):
+        return Secret(values)
     if isinstance(values, Mapping) and isinstance(like, Mapping):
-        return {key: mark_secrets(each, like.get(key)) for key, each in values.items()}
-    if isinstance(values, list) and isinstance(like, list) and has_secret(like):
-        if len(values) != len(like):
-            # Nobody knows which element moved where.
-            return Secret(reveal(values))
-        return [mark_secrets(each, other) for each, other in zip(values, like, strict=True)]
+        return {key: keep_secrets(each, like[key]) if key in like else each for key, each in values.items()}
+    if isinstance(values, list) and isinstance(like, list):
+        if len(values) != len(like) and has_secret(like):
+            # Nobody knows which element went where.
+            return Secret(values)
+        return [keep_secrets(each, other) for each, other in zip(values, like, strict=False)] + values[len(like) :]
     return values
 
 
-@dataclass(frozen=True)
-class Change:
-    """One difference between two trees of values."""
-
-    #: Keys and list positions.
-    path: tuple[str | int, ...]
-    #: None on the side that lacks it.
-    old: Any
-    new: Any
-
-    @property
-    def kind(self) -> str:
-        return "ADD" if self.old is None else "DELETE" if self.new is None else "UPDATE"
-
-
-def changes(old: Any, new: Any, path: tuple[str | int, ...] = ()) -> list[Change]:
-    """Every leaf in which two trees differ, secrets by what is in them; an unknown value differs from everything."""
-    old, new = _unwrap(old), _unwrap(new)
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        keys = [*old, *(key for key in new if key not in old)]
-        return [change for key in keys for change in changes(old.get(key), new.get(key), (*path, key))]
-    if isinstance(old, list) and isinstance(new, list):
-        found = []
-        for index in range(max(len(old), len(new))):
-            before = old[index] if index < len(old) else None
-            after = new[index] if index < len(new) else None
-            found += changes(before, after, (*path, index))
-        return found
-    if isinstance(old, Unknown) or isinstance(new, Unknown):
-        return [Change(path, old, new)]
-    if reveal(old) == reveal(new):
-        return []
-    return [Change(path, old, new)]
+def _from_value(value: struct_pb2.Value) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return _from_fields(value.struct_value.fields)
+    if kind == "list_value":
+        return [_from_value(each) for each in value.list_value.values]
+    if kind == "number_value":
+        number = value.number_value
+        return int(number) if number.is_integer() else number
+    if kind == "string_value":
+        return UNKNOWN if value.string_value in _UNKNOWNS else value.string_value
+    if kind == "bool_value":
+        return value.bool_value
+    return None
 
 
-def _unwrap(value: Any) -> Any:
-    while isinstance(value, Secret):
-        value = value.value
-    return value
+def _from_fields(fields: Mapping[str, struct_pb2.Value]) -> Any:
+    values = {key: _from_value(each) for key, each in fields.items()}
+    signature = values.get(SIGNATURE_KEY)
+    if signature == SECRET_SIGNATURE:
+        return Secret(values.get("value"))
+    if signature == OUTPUT_SIGNATURE:
+        value = values.get("value", UNKNOWN)
+        return Secret(value) if values.get("secret") else value
+    return values
 
 
-def path_text(path: tuple[str | int, ...]) -> str:
-    """`spec.containers[0].resources.limits["nvidia.com/gpu"]`, as the engine reads property paths."""
-    text = ""
-    for step in path:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        elif any(character in step for character in '.[]"'):
-            escaped = step.replace('"', '\\"')
-            text += f'["{escaped}"]'
-        else:
-            text += f".{step}" if text else step
-    return text
+def _set(target: struct_pb2.Value, value: Any) -> None:
+    if isinstance(value, Secret):
+        _set(target, {SIGNATURE_KEY: SECRET_SIGNATURE, "value": value.value})
+    elif value is UNKNOWN:
+        target.string_value = UNKNOWN_STRING
+    elif value is None:
+        target.null_value = struct_pb2.NULL_VALUE
+    elif isinstance(value, bool):
+        target.bool_value = value
+    elif isinstance(value, int | float):
+        target.number_value = value
+    elif isinstance(value, str):
+        target.string_value = value
+    elif isinstance(value, Mapping):
+        # Also makes an empty object an object.
+        target.struct_value.SetInParent()
+        for key, each in value.items():
+            _set(target.struct_value.fields[key], each)
+    elif isinstance(value, list | tuple):
+        target.list_value.SetInParent()
+        for each in value:
+            _set(target.list_value.values.add(), each)
+    else:
+        raise TypeError(f"a property cannot be a {type(value).__name__}")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sandbox.providers import kubernetes_diff as kd
-from sandbox.providers.kubernetes_diff import ANY_INDEX, Change
+from sandbox.providers.differences import Path, PropertyChange, property_path
+from sandbox.providers.kubernetes_diff import ANY_INDEX
 
 
 def deployment(**spec: Any) -> dict[str, Any]:
@@ -37,9 +38,9 @@ def live(inputs: dict[str, Any]) -> dict[str, Any]:
     return {**inputs, "spec": {**spec, "template": template, "progressDeadlineSeconds": 600}, "status": {"replicas": 1}}
 
 
-def changes(inputs: dict[str, Any], new: dict[str, Any]) -> dict[str, Change]:
+def changes(inputs: dict[str, Any], new: dict[str, Any]) -> dict[str, PropertyChange]:
     found = kd.differences(kd.prune(live(inputs), inputs), new, kd.force_new_paths(new))
-    return {kd.format_path(change.path): change for change in found}
+    return {property_path(change.path): change for change in found}
 
 
 def test_server_defaults_are_no_difference() -> None:
@@ -51,7 +52,7 @@ def test_server_defaults_are_no_difference() -> None:
 def test_a_quantity_that_the_server_writes_otherwise_vanishes_with_its_dry_run() -> None:
     inputs = deployment()
     found = kd.differences(kd.prune(live(inputs), inputs), inputs)
-    assert [kd.format_path(each.path) for each in found] == ["spec.template.spec.containers[0].resources.limits.cpu"]
+    assert [property_path(each.path) for each in found] == ["spec.template.spec.containers[0].resources.limits.cpu"]
     assert kd.without_invisible(found, live(inputs), live(inputs)) == []
 
 
@@ -66,13 +67,13 @@ def test_without_a_cluster_inputs_given_as_before_are_no_difference() -> None:
     inputs = deployment()
     new = deployment(replicas=2)
     found = kd.differences(kd.prune(live(inputs), inputs), new)
-    assert [kd.format_path(each.path) for each in kd.without_unchanged_inputs(found, inputs, new)] == ["spec.replicas"]
+    assert [property_path(each.path) for each in kd.without_unchanged_inputs(found, inputs, new)] == ["spec.replicas"]
 
 
 def test_a_changed_image_is_named_by_its_path_and_updates_in_place() -> None:
     inputs, new = deployment(), deployment()
     new["spec"]["template"]["spec"]["containers"][0]["image"] = "web:2"
-    assert changes(inputs, new)["spec.template.spec.containers[0].image"] == Change(
+    assert changes(inputs, new)["spec.template.spec.containers[0].image"] == PropertyChange(
         ("spec", "template", "spec", "containers", 0, "image"), "update", replaces=False
     )
 
@@ -145,7 +146,7 @@ def test_any_containers_image_replaces_a_pod() -> None:
 
 def test_true_is_not_one_and_one_is_one_point_zero() -> None:
     assert kd.differences({"a": 1}, {"a": 1.0}) == []
-    assert kd.differences({"a": 1}, {"a": True}) == [Change(("a",), "update")]
+    assert kd.differences({"a": 1}, {"a": True}) == [PropertyChange(("a",), "update")]
 
 
 def test_string_data_of_a_secret_becomes_data_and_read_only_metadata_goes() -> None:
@@ -177,8 +178,8 @@ def test_line_breaks_inside_encoded_secrets_do_not_show() -> None:
         (("metadata", "annotations", "pulumi.com/skipAwait"), 'metadata.annotations["pulumi.com/skipAwait"]'),
     ],
 )
-def test_property_paths_are_written_and_read_as_pulumi_does(path: kd.Path, text: str) -> None:
-    assert kd.format_path(path) == text
+def test_property_paths_are_read_as_the_engine_writes_them(path: Path, text: str) -> None:
+    assert property_path(path) == text
     assert kd.parse_path(text) == path
 
 
@@ -189,7 +190,7 @@ def test_a_path_that_is_none_is_refused() -> None:
 
 def test_ignored_properties_and_what_is_below_do_not_show() -> None:
     found = kd.differences({"a": [{"b": 1}, {"b": 1}], "c": 1}, {"a": [{"b": 2}, {"b": 3}], "c": 2})
-    assert kd.without_ignored(found, [kd.parse_path("a[*].b")]) == [Change(("c",), "update")]
+    assert kd.without_ignored(found, [kd.parse_path("a[*].b")]) == [PropertyChange(("c",), "update")]
     assert kd.without_ignored(found, [("c",), ("a",)]) == []
     assert kd.parse_path("a[*].b") == ("a", ANY_INDEX, "b")
 

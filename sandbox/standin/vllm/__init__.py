@@ -1,1 +1,1 @@
-"""Stands where vLLM stands in an image: the same command line and HTTP API, no model. It says so wherever it answers."""
+"""Stands where vLLM stands in an image: its command line and its HTTP API, and no model, as every answer says."""

@@ -1,9 +1,9 @@
-"""vLLM's flags, as its own parser takes them: an unknown one, a missing or a badly formed value ends the process with 2.
+"""vLLM's flags, as its own parser takes them: an unknown flag or a badly formed value ends the process with status 2.
 
-The names and kinds were read from the argument definitions of vLLM 0.31.0, the release of the GPU image; `_EARLIER` are
-those that earlier releases had and this one has dropped, as the TPU image is older. An image of another release may refuse
-what is accepted here. Left out: --config (arguments from a YAML file), and the lists of choices that vLLM takes from
-plugins or hardware, so that some wrong words are accepted.
+The names and kinds were read from the argument definitions of vLLM 0.31.0, the release of the GPU image; `_EARLIER`
+are those that earlier releases had and this one has dropped, as the TPU image is older. An image of another release may
+refuse what is accepted here. Left out: --config (arguments from a YAML file), and the lists of choices that vLLM takes
+from plugins or hardware, so that some wrong words are accepted.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 #: Flags without a value and without a `--no-` form.
 _SWITCHES = """
 aggregate-engine-logging data-parallel-multi-port-external-lb disable-log-stats headless
-""".split()
+"""
 
 #: `--name` and `--no-name`.
 _BOOLEANS = """
@@ -40,7 +41,7 @@ mm-device-do-normalize mm-encoder-only numa-bind ray-workers-use-nsight return-s
 return-tokens-as-token-ids scheduler-reserve-full-isl skip-mm-profiling skip-tokenizer-init
 specialize-active-lora swa-bounded-replay tokens-only trust-remote-code trust-request-chat-template
 trust-request-mm-kwargs use-fp64-gumbel use-replayssm use-tqdm-on-load
-""".split()
+"""
 
 #: One word.
 _STRINGS = """
@@ -60,7 +61,7 @@ response-role revision root-path runner safetensors-load-strategy scheduler-cls 
 show-hidden-metrics-for-version sparse-indexer-topk-backend spec-method spec-model ssl-ca-certs ssl-certfile
 ssl-ciphers ssl-keyfile tokenizer tokenizer-mode tokenizer-revision tool-call-parser tool-parser-plugin
 tool-server tool-strict-level uds uvicorn-log-level video-pruning-method worker-cls worker-extension-cls
-""".split()
+"""
 
 #: One integer.
 _INTEGERS = """
@@ -77,20 +78,20 @@ offload-prefetch-step pipeline-parallel-size port prefill-context-parallel-size 
 prefix-cache-retention-interval prefix-match-unit renderer-num-workers replayssm-buffer-len
 safetensors-prefetch-num-threads seed shutdown-timeout spec-tokens sse-keep-alive-interval ssl-cert-reqs
 stream-interval tensor-parallel-size ubatch-size
-""".split()
+"""
 
 #: One integer that may be written `8k` (8,000) or `8K` (8,192).
 _HUMAN_INTEGERS = """
 kv-cache-memory-bytes max-model-len max-num-batched-tokens max-num-queued-tokens max-num-scheduled-tokens
 safetensors-prefetch-block-size
-""".split()
+"""
 
 #: One number.
 _FLOATS = """
 cpu-offload-gb dp-supervisor-probe-interval-s dp-supervisor-probe-timeout-s gpu-memory-utilization
 kv-cache-metrics-sample kv-offloading-size mm-encoder-fp8-scale-save-margin mm-ipc-gpu-memory-gb
 mm-processor-cache-gb video-pruning-rate watermark
-""".split()
+"""
 
 #: One JSON document, or its keys one by one: `--name.key value`.
 _JSON = """
@@ -100,14 +101,14 @@ ec-transfer-config engram-config eplb-config fault-tolerance-config ir-op-priori
 kv-events-config kv-transfer-config logging-config media-io-kwargs mm-processor-kwargs model-class-overrides
 model-loader-extra-config override-generation-config pooler-config profiler-config quantization-config
 reasoning-config speculative-config structured-outputs-config watermark-config weight-transfer-config
-""".split()
+"""
 
 #: One or more words.
 _LISTS = """
 allowed-media-domains api-key collect-detailed-traces cpu-offload-params cudagraph-capture-sizes device-ids
 ignore-patterns kv-cache-dtype-skip-layers logits-processors lora-modules lora-target-modules numa-bind-cpus
 numa-bind-nodes offload-params served-model-name sleep-preserve-parameter-names
-""".split()
+"""
 
 #: Dropped by now: kind -> names.
 _EARLIER = {
@@ -118,9 +119,7 @@ _EARLIER = {
         "guided-decoding-disable-any-whitespace guided-decoding-disable-fallback multi-step-stream-outputs "
         "use-v2-block-manager"
     ),
-    "str": (
-        "device guided-decoding-backend logits-processor-pattern preemption-mode task tokenizer-pool-type"
-    ),
+    "str": ("device guided-decoding-backend logits-processor-pattern preemption-mode task tokenizer-pool-type"),
     "int": (
         "lora-extra-vocab-size max-long-partial-prefills max-num-partial-prefills max-prompt-adapter-token "
         "max-prompt-adapters max-seq-len-to-capture num-lookahead-slots num-scheduler-steps "
@@ -135,7 +134,26 @@ _CHOICES = {
     "dtype": ("auto", "half", "float16", "bfloat16", "float", "float32"),
     "logprobs-mode": ("raw_logits", "raw_logprobs", "processed_logits", "processed_logprobs"),
     "safetensors-load-strategy": ("lazy", "eager", "prefetch", "torchao"),
-    "kv-cache-dtype": ("auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "fp8_ds_mla", "nvfp4_ds_mla", "turboquant_k8v4", "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc", "int4_per_token_head", "int8_per_token_head", "fp8_per_token_head", "nvfp4", "nvfp4_4over6"),
+    "kv-cache-dtype": (
+        "auto",
+        "float16",
+        "bfloat16",
+        "fp8",
+        "fp8_e4m3",
+        "fp8_e5m2",
+        "fp8_inc",
+        "fp8_ds_mla",
+        "nvfp4_ds_mla",
+        "turboquant_k8v4",
+        "turboquant_4bit_nc",
+        "turboquant_k3v4_nc",
+        "turboquant_3bit_nc",
+        "int4_per_token_head",
+        "int8_per_token_head",
+        "fp8_per_token_head",
+        "nvfp4",
+        "nvfp4_4over6",
+    ),
     "prefix-caching-hash-algo": ("sha256", "sha256_cbor", "xxhash", "xxhash_cbor"),
     "scheduling-policy": ("fcfs", "priority"),
     "performance-mode": ("balanced", "interactivity", "throughput"),
@@ -170,7 +188,7 @@ _SHORT = {
 
 def parser() -> argparse.ArgumentParser:
     """A parser with vLLM's flags; every value that was not given is None."""
-    result = _Parser(prog="api_server.py", description="Sandbox stand-in for vLLM's OpenAI-compatible RESTful API server.")
+    result = _Parser(prog="api_server.py", description="Sandbox stand-in for vLLM's OpenAI-compatible API server.")
     result.add_argument("model_tag", nargs="?", help="the model to serve")
     kinds = {
         "true": _SWITCHES,
@@ -183,7 +201,7 @@ def parser() -> argparse.ArgumentParser:
         "list": _LISTS,
     }
     for kind, names in kinds.items():
-        for name in [*names, *_EARLIER.get(kind, "").split()]:
+        for name in [*names.split(), *_EARLIER.get(kind, "").split()]:
             spellings = [f"--{name}", *(short for short, long in _SHORT.items() if long == name)]
             if kind == "true":
                 result.add_argument(*spellings, action="store_true")
@@ -200,9 +218,9 @@ def _human_integer(text: str) -> int:
     if text.lower() == "auto":
         return -1
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)([kmgt])", text):
-        return int(float(match[1]) * 1000 ** ("kmgt".index(match[2]) + 1))
+        return round(float(match[1]) * 1000 ** ("kmgt".index(match[2]) + 1))
     if match := re.fullmatch(r"(\d+)([KMGT])", text):
-        return int(match[1]) * 1024 ** ("KMGT".index(match[2]) + 1)
+        return int(match[1]) << 10 * ("KMGT".index(match[2]) + 1)
     return int(text)
 
 
@@ -210,7 +228,13 @@ def _json_document(text: str) -> object:
     return json.loads(text)
 
 
-_TYPES = {"str": str, "int": int, "human": _human_integer, "float": float, "json": _json_document}
+_TYPES: dict[str, Callable[[str], Any]] = {
+    "str": str,
+    "int": int,
+    "human": _human_integer,
+    "float": float,
+    "json": _json_document,
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -226,7 +250,7 @@ class _Parser(argparse.ArgumentParser):
                 continue
             name, dot, key = name.partition(".")
             name = name.replace("_", "-")
-            if dot and name[2:] in _JSON:
+            if dot and name[2:] in _JSON.split():
                 plain += [name, json.dumps({key: value if equals else next(words, "")})]
             else:
                 plain.append(name + dot + key + equals + value)

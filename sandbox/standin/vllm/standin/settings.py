@@ -1,7 +1,7 @@
 """What the command line and the environment say, read once.
 
-Environment: ACCELERATOR (`tpu` or `gpu`, set by the image), SANDBOX_SPEED (how many seconds of the real start-up pass in
-one), SANDBOX_POD_NAME, SANDBOX_NODE_NAME, SANDBOX_NODE_POOL and SANDBOX_MACHINE_TYPE (where it runs),
+Environment: ACCELERATOR (`tpu` or `gpu`, set by the image), SANDBOX_SPEED (how many seconds of the real start-up pass
+in one), SANDBOX_POD_NAME, SANDBOX_NODE_NAME, SANDBOX_NODE_POOL and SANDBOX_MACHINE_TYPE (where it runs),
 STANDIN_TOKEN_SECONDS (time of one token), STANDIN_MAX_NUM_SEQS (in place of --max-num-seqs), VLLM_API_KEY.
 """
 
@@ -11,7 +11,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: Seconds from the start of the process until the server answers: 5 min 37 s was seen on a v6e chip, "1-2 min" on an L4.
+#: Seconds from the start of the process until the server answers: 5 min 37 s was seen on a v6e chip, 1-2 min on an L4.
 STARTUP_SECONDS = {"tpu": 337.0, "gpu": 90.0}
 
 #: vLLM's own default depends on the device's memory; 256 is that of the smaller ones.
@@ -44,7 +44,9 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Times are in seconds; `shutdown_timeout` is None when in-flight requests may take as long as they like."""
+    """Times are in seconds; an empty `host` means every address.
+
+    `shutdown_timeout` is None when in-flight requests may take as long as they like."""
 
     host: str
     port: int
@@ -69,7 +71,7 @@ class Settings:
         length = args.max_model_len
         keys = args.api_key or [environ.get("VLLM_API_KEY", "")]
         return cls(
-            host=args.host or "0.0.0.0",
+            host=args.host or "",
             port=8000 if args.port is None else args.port,
             model=model,
             served_names=tuple(args.served_model_name or [model]),

@@ -1,0 +1,34 @@
+"""What a GKE node offers to pods: the machine, less what GKE keeps for itself.
+
+Source: docs.cloud.google.com/kubernetes-engine/docs/concepts/plan-node-sizes. Left out: what DaemonSets of GKE's own
+request (a few hundred millicores), which changes with the cluster's version and features.
+"""
+
+from __future__ import annotations
+
+_GIB = 2**30
+
+#: GB of a boot disk unless the pool says otherwise.
+DEFAULT_DISK_GB = 100
+
+
+def allocatable_millicpu(vcpus: int) -> float:
+    """Of the first core GKE keeps 6 %, of the second 1 %, of the next two 0.5 %, of the rest 0.25 %."""
+    shares = (60.0, 10.0, 5.0, 5.0)
+    return vcpus * 1000 - sum(shares[:vcpus]) - max(vcpus - len(shares), 0) * 2.5
+
+
+def allocatable_memory(memory_gb: float) -> float:
+    """Bytes. GKE keeps 25 % of the first 4 GiB, 20 % of the next 4, 10 % of the next 8, 6 % of the next 112, 2 % of the
+    rest, and 100 MiB for eviction. Machines of less than 1 GiB carry no accelerator and are not covered."""
+    reserved, left = 0.0, memory_gb
+    for width, share in ((4.0, 0.25), (4.0, 0.20), (8.0, 0.10), (112.0, 0.06), (float("inf"), 0.02)):
+        part = min(left, width)
+        reserved += part * share
+        left -= part
+    return (memory_gb - reserved) * _GIB - 100 * 2**20
+
+
+def allocatable_ephemeral_storage(disk_gb: int) -> float:
+    """Bytes of a boot disk: GKE keeps 10 % for eviction, and for itself the least of 50 %, 6 GiB + 35 % and 100 GiB."""
+    return (disk_gb - 0.1 * disk_gb - min(0.5 * disk_gb, 6 + 0.35 * disk_gb, 100)) * _GIB

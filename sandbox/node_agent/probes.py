@@ -1,0 +1,219 @@
+"""Startup, readiness and liveness probes: one attempt (`ProbeTarget`), and the thread that repeats it (`Prober`).
+
+The thresholds and times are the kubelet's, and real seconds. Left out: gRPC probes (they fail, with a message that says so),
+and the kubelet's random delay before the first attempt.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from sandbox.addresses import to_loopback
+
+logger = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+Kind = Literal["Startup", "Readiness", "Liveness"]
+
+_REDIRECTS = 10
+
+
+class ProbeFailure(Exception):
+    """An attempt failed; the message is the kubelet's."""
+
+
+@dataclass(frozen=True)
+class ProbeTarget:
+    """A container to be probed. `execute` runs a command in it and gives exit code and output, as `run_in_container`."""
+
+    pod_address: str
+    container: Object
+    execute: Callable[[list[str], float], tuple[int, str]]
+
+    def attempt(self, probe: Object) -> None:
+        """Raises `ProbeFailure` unless the attempt succeeds."""
+        timeout = float(probe.get("timeoutSeconds") or 1)
+        if action := probe.get("exec"):
+            self._exec(action, timeout)
+        elif action := probe.get("httpGet"):
+            http_get(action, address=self.pod_address, container=self.container, timeout=timeout)
+        elif action := probe.get("tcpSocket"):
+            self._connect(action, timeout)
+        else:
+            raise ProbeFailure(f"the sandbox's node agent has no {', '.join(probe.keys() & {'grpc'}) or 'such'} probes")
+
+    def _exec(self, action: Object, timeout: float) -> None:
+        try:
+            code, output = self.execute(list(action.get("command") or []), timeout)
+        except (OSError, TimeoutError) as error:
+            raise ProbeFailure(str(error)) from error
+        if code != 0:
+            raise ProbeFailure(output.strip() or f"command exited with {code}")
+
+    def _connect(self, action: Object, timeout: float) -> None:
+        host, port = _real_host(action.get("host") or self.pod_address), port_number(action["port"], self.container)
+        try:
+            socket.create_connection((host, port), timeout=timeout).close()
+        except OSError as error:
+            shown = f"{action.get('host') or self.pod_address}:{port}"
+            raise ProbeFailure(f"dial tcp {shown}: {_reason(error)}") from error
+
+
+def http_get(action: Object, *, address: str, container: Object, timeout: float) -> None:
+    """One GET as a probe or a hook makes it: 200 to 399 is success. Raises `ProbeFailure`."""
+    port = port_number(action["port"], container)
+    shown_host = action.get("host") or address
+    scheme = (action.get("scheme") or "HTTP").lower()
+    path = "/" + (action.get("path") or "/").removeprefix("/")
+    headers = {"User-Agent": "kube-probe/sandbox", "Accept": "*/*", "Connection": "close"}
+    headers |= {each["name"]: each["value"] for each in action.get("httpHeaders") or []}
+    url = f"{scheme}://{shown_host}:{port}{path}"
+    connection: http.client.HTTPConnection
+    for _ in range(_REDIRECTS):
+        host = _real_host(shown_host)
+        if scheme == "https":
+            connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=_unverified())
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=timeout)
+        try:
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            status, location = response.status, response.getheader("Location")
+        except (OSError, http.client.HTTPException) as error:
+            raise ProbeFailure(f'Get "{url}": {_reason(error)}') from error
+        finally:
+            connection.close()
+        if not 200 <= status < 400:
+            raise ProbeFailure(f"HTTP probe failed with statuscode: {status}")
+        target = urlsplit(location or "")
+        if status < 300 or target.hostname not in (None, shown_host) or not location:
+            # A redirect to another host is a success to the kubelet, with a warning.
+            return
+        path = target._replace(scheme="", netloc="", fragment="").geturl() or "/"
+        port = target.port or port
+    raise ProbeFailure(f'Get "{url}": stopped after {_REDIRECTS} redirects')
+
+
+def port_number(port: int | str, container: Object) -> int:
+    """A probe's port, which may be the name of one of the container's."""
+    if isinstance(port, int):
+        return port
+    for each in container.get("ports") or []:
+        if each.get("name") == port:
+            return int(each["containerPort"])
+    if port.isdigit():
+        return int(port)
+    raise ProbeFailure(f"couldn't find port: {port} in container {container.get('name')}")
+
+
+class Counter:
+    """Successes and failures in a row, and what they make of the container."""
+
+    def __init__(self, *, healthy: bool, success_threshold: int, failure_threshold: int) -> None:
+        self.healthy = healthy
+        self._thresholds = {True: success_threshold, False: failure_threshold}
+        self._last = healthy
+        self._run = 0
+
+    def add(self, success: bool) -> bool | None:
+        """The container's health once a threshold is reached (each time that it is, again), None before."""
+        self._run = self._run + 1 if success == self._last else 1
+        self._last = success
+        if self._run < self._thresholds[success]:
+            return None
+        self.healthy = success
+        return success
+
+
+class Prober:
+    """Repeats one probe until stopped.
+
+    `on_result(kind, healthy, message)` is called on every attempt that decides (a readiness probe: when its answer changes);
+    `on_failure(kind, message)` on every attempt that fails.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        probe: Object,
+        target: ProbeTarget,
+        *,
+        elapsed: float,
+        on_result: Callable[[Kind, bool, str], None],
+        on_failure: Callable[[Kind, str], None],
+    ) -> None:
+        self._kind = kind
+        self._probe = probe
+        self._target = target
+        self._on_result = on_result
+        self._on_failure = on_failure
+        self._stopping = threading.Event()
+        # The delay counts from the start of the container, which may be a while ago for what waits for the startup probe.
+        self._delay = max(0.0, float(probe.get("initialDelaySeconds") or 0) - elapsed)
+        threading.Thread(target=self._run, name=f"{kind} {target.container['name']}", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _run(self) -> None:
+        counter = Counter(
+            healthy=self._kind == "Liveness",
+            success_threshold=int(self._probe.get("successThreshold") or 1),
+            failure_threshold=int(self._probe.get("failureThreshold") or 3),
+        )
+        period = float(self._probe.get("periodSeconds") or 10)
+        told: bool | None = None
+        wait = self._delay
+        while not self._stopping.wait(wait):
+            wait = period
+            message = ""
+            try:
+                self._target.attempt(self._probe)
+            except ProbeFailure as failure:
+                message = str(failure)
+            except Exception as error:
+                logger.exception("%s probe of %s", self._kind, self._target.container["name"])
+                message = f"the probe could not be made: {error}"
+            if self._stopping.is_set():
+                return
+            if message:
+                self._on_failure(self._kind, message)
+            decision = counter.add(not message)
+            if decision is None or (decision is told and self._kind == "Readiness"):
+                continue
+            told = decision
+            self._on_result(self._kind, decision, message)
+            if self._kind == "Startup" or (self._kind == "Liveness" and not decision):
+                # A container that has started is not asked again, and one that failed is restarted, with probes of its own.
+                return
+
+
+def _real_host(host: str) -> str:
+    try:
+        return to_loopback(host)
+    except ValueError:
+        return host
+
+
+def _unverified() -> ssl.SSLContext:
+    # As the kubelet's: a pod's certificate is not in its name.
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "context deadline exceeded"
+    if isinstance(error, ConnectionRefusedError):
+        return "connect: connection refused"
+    return str(error) or type(error).__name__

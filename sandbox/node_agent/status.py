@@ -1,0 +1,198 @@
+"""A pod's status as the kubelet writes it: pure functions of what its containers are doing.
+
+Left out: resources and allocated resources of containers, volume mounts, users, QoS (the API server's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sandbox.node_agent.quantities import timestamp
+
+Object = dict[str, Any]
+
+#: A sidecar is an init container that is restarted always and goes on running beside the app containers.
+ContainerKind = Literal["init", "sidecar", "app"]
+
+
+@dataclass(kw_only=True)
+class ContainerView:
+    """What the status says of one container. Exactly one of `waiting`, `running`, `terminated` is its state."""
+
+    name: str
+    image: str
+    kind: ContainerKind = "app"
+    #: (reason, message)
+    waiting: tuple[str, str] | None = ("ContainerCreating", "")
+    #: startedAt
+    running: str | None = None
+    #: The API's ContainerStateTerminated.
+    terminated: Object | None = None
+    #: The same, of the run before.
+    last_terminated: Object | None = None
+    ready: bool = False
+    started: bool = False
+    restart_count: int = 0
+    image_id: str = ""
+    container_id: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        return self.terminated is not None and self.terminated["exitCode"] == 0
+
+    def as_status(self) -> Object:
+        """The API's ContainerStatus."""
+        if self.running:
+            state: Object = {"running": {"startedAt": self.running}}
+        elif self.terminated:
+            state = {"terminated": self.terminated}
+        else:
+            reason, message = self.waiting or ("ContainerCreating", "")
+            state = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
+        return {
+            "name": self.name,
+            "image": self.image,
+            "imageID": self.image_id,
+            "containerID": self.container_id,
+            "state": state,
+            "lastState": {"terminated": self.last_terminated} if self.last_terminated else {},
+            "ready": self.ready,
+            "started": self.started,
+            "restartCount": self.restart_count,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodView:
+    """What the status says of the pod as a whole."""
+
+    pod: Object
+    containers: Sequence[ContainerView]
+    pod_ip: str
+    host_ip: str
+    start_time: str
+    #: Its processes are being ended for good, or have been.
+    terminating: bool = False
+    #: (reason, message) of a pod that was ended by its node.
+    failure: tuple[str, str] | None = None
+    previous: Object = field(default_factory=dict)
+
+    def of_kind(self, *kinds: ContainerKind) -> list[ContainerView]:
+        return [each for each in self.containers if each.kind in kinds]
+
+
+def phase(view: PodView) -> str:
+    """The pod's phase by the kubelet's rules."""
+    policy = view.pod["spec"].get("restartPolicy", "Always")
+    apps, inits, sidecars = (view.of_kind("app"), view.of_kind("init"), view.of_kind("sidecar"))
+    all_ended = all(each.terminated for each in apps) and not any(each.running for each in view.containers)
+    if view.failure and not any(each.running for each in view.containers):
+        return "Failed"
+    if view.terminating and all_ended and apps:
+        return "Succeeded" if all(each.succeeded for each in apps) else "Failed"
+    for each in inits:
+        if each.succeeded:
+            continue
+        if each.terminated and policy == "Never":
+            return "Failed"
+        return "Pending"
+    if any(not each.started and not each.last_terminated for each in sidecars) and not any(
+        each.running or each.terminated or each.last_terminated for each in apps
+    ):
+        return "Pending"
+    if any(each.waiting and not each.last_terminated for each in apps):
+        return "Pending"
+    if any(not each.terminated for each in apps):
+        return "Running"
+    if policy == "Always":
+        return "Running"
+    if all(each.succeeded for each in apps):
+        return "Succeeded"
+    return "Failed" if policy == "Never" else "Running"
+
+
+def pod_status(view: PodView) -> Object:
+    """The API's PodStatus, of which the conditions are to be merged by their type."""
+    current = phase(view)
+    status: Object = {
+        "phase": current,
+        "observedGeneration": view.pod["metadata"].get("generation", 0),
+        "conditions": _conditions(view, current),
+        "hostIP": view.host_ip,
+        "hostIPs": [{"ip": view.host_ip}],
+        "startTime": view.start_time,
+        "containerStatuses": [each.as_status() for each in view.of_kind("app")],
+    }
+    if view.pod_ip:
+        status |= {"podIP": view.pod_ip, "podIPs": [{"ip": view.pod_ip}]}
+    if beside := view.of_kind("init", "sidecar"):
+        status["initContainerStatuses"] = [each.as_status() for each in beside]
+    if view.failure:
+        status["reason"], status["message"] = view.failure
+    return status
+
+
+def _conditions(view: PodView, current: str) -> list[Object]:
+    finished = current in ("Succeeded", "Failed")
+    incomplete = [each.name for each in view.of_kind("init") if not each.succeeded]
+    incomplete += [each.name for each in view.of_kind("sidecar") if not each.started and not finished]
+    unready = [each.name for each in view.of_kind("app", "sidecar") if not each.ready]
+    containers_ready: tuple[str, str] | None = None
+    if current == "Succeeded":
+        containers_ready = ("PodCompleted", "")
+    elif current == "Failed":
+        containers_ready = ("PodFailed", "")
+    elif unready:
+        containers_ready = ("ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
+    initialized: tuple[str, str] | None = None
+    if incomplete:
+        initialized = (
+            "ContainersNotInitialized",
+            f"containers with incomplete status: [{' '.join(incomplete)}]",
+        )
+    problems = {
+        # The pod's address is there from the beginning and goes with its last process.
+        "PodReadyToStartContainers": ("", "") if finished else None,
+        "Initialized": initialized,
+        "Ready": containers_ready or _closed_gate(view.pod),
+        "ContainersReady": containers_ready,
+    }
+    generation = view.pod["metadata"].get("generation", 0)
+    return [_condition(kind, problem, generation, view.previous) for kind, problem in problems.items()]
+
+
+def _condition(kind: str, problem: tuple[str, str] | None, generation: int, previous: Object) -> Object:
+    reason, message = problem or ("", "")
+    result: Object = {
+        "type": kind,
+        "status": "False" if problem is not None else "True",
+        "observedGeneration": generation,
+        "lastProbeTime": None,
+        # Null takes away what an earlier status said.
+        "reason": reason or None,
+        "message": message or None,
+        "lastTransitionTime": timestamp(),
+    }
+    for before in previous.get("conditions") or []:
+        if before["type"] == kind and before["status"] == result["status"]:
+            result["lastTransitionTime"] = before["lastTransitionTime"]
+    return result
+
+
+def _closed_gate(pod: Object) -> tuple[str, str] | None:
+    conditions = {each["type"]: each["status"] for each in (pod.get("status") or {}).get("conditions") or []}
+    for gate in pod["spec"].get("readinessGates") or []:
+        kind = gate["conditionType"]
+        if kind not in conditions:
+            return (
+                "ReadinessGatesNotReady",
+                f'corresponding condition of pod readiness gate "{kind}" does not exist.',
+            )
+        if conditions[kind] != "True":
+            return (
+                "ReadinessGatesNotReady",
+                f'the status of pod readiness gate "{kind}" is not "True", but {conditions[kind]}',
+            )
+    return None

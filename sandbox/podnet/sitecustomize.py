@@ -1,0 +1,60 @@
+"""A pod's "network namespace" for Python processes, where there is none: Python imports this file when it starts.
+
+The pod's processes share the machine's network with everything else, so each pod has a loopback address of its own,
+SANDBOX_POD_ADDRESS (127.88.a.b). Wherever a process means "here" (listening on 0.0.0.0, ::, localhost; connecting to
+localhost), that address is taken; addresses of other pods (10.88.a.b) become their loopback counterparts.
+
+Left out: programs that are not Python, and libraries that open sockets without Python's `socket` (uvloop when it is given a
+host name and not a socket; NCCL and gloo), which see the machine's own loopback; datagrams; IPv6 between pods.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+_HERE = frozenset({"", "0.0.0.0", "127.0.0.1", "localhost", "::", "::1"})
+_POD_NETWORK = "10.88."
+
+
+def _rewritten(sock: socket.socket, address: Any, own: str) -> Any:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6) or not isinstance(address, tuple) or len(address) < 2:
+        return address
+    host = address[0]
+    if isinstance(host, (bytes, bytearray)):
+        host = host.decode("ascii", "replace")
+    if host is None or host in _HERE:
+        host = own
+    elif isinstance(host, str) and host.startswith(_POD_NETWORK):
+        host = "127." + host.split(".", 1)[1]
+    else:
+        return address
+    if sock.family == socket.AF_INET:
+        return (host, *address[1:])
+    if sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        # A listener for IPv6 alone, as asyncio makes beside one for IPv4: pods have no IPv6 address, nobody can reach it.
+        return ("::1", 0, *address[2:])
+    return (f"::ffff:{host}", *address[1:])
+
+
+def _install(own: str) -> None:
+    base = socket.socket.__mro__[1]
+    plain_bind, plain_connect, plain_connect_ex = base.bind, base.connect, base.connect_ex  # type: ignore[attr-defined]
+
+    def bind(self: socket.socket, address: Any, /) -> None:
+        plain_bind(self, _rewritten(self, address, own))
+
+    def connect(self: socket.socket, address: Any, /) -> None:
+        plain_connect(self, _rewritten(self, address, own))
+
+    def connect_ex(self: socket.socket, address: Any, /) -> int:
+        return int(plain_connect_ex(self, _rewritten(self, address, own)))
+
+    socket.socket.bind = bind  # type: ignore[method-assign]
+    socket.socket.connect = connect  # type: ignore[method-assign]
+    socket.socket.connect_ex = connect_ex  # type: ignore[method-assign]
+
+
+if _own := os.environ.get("SANDBOX_POD_ADDRESS"):
+    _install(_own)

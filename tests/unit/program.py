@@ -1,0 +1,171 @@
+"""Runs the whole program against a recording monitor, with the settings of a stack file, and checks every resource's keys."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pulumi
+import yaml
+from pulumi.runtime import mocks
+from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
+
+from sandbox import sdk_types
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMESPACE = "tpu-gpu-fungibility"
+TOKEN = "hf_a-token-that-nobody-may-see"
+
+#: What the real providers compute, as far as the program reads it.
+_COMPUTED: dict[str, dict[str, Any]] = {
+    "gcp:container/cluster:Cluster": {"endpoint": "203.0.113.10", "masterAuth": {"clusterCaCertificate": "Q0E="}},
+    "gcp:serviceaccount/account:Account": {"email": "nodes@example.iam.gserviceaccount.com"},
+    "gcp:artifactregistry/repository:Repository": {"name": "docker-repo"},
+    "kubernetes:core/v1:Service": {"status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}}},
+}
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One registration; `inputs` in wire form with secrets unwrapped, `secrets` the paths that were secret."""
+
+    urn: str
+    type: str
+    name: str
+    inputs: dict[str, Any]
+    secrets: list[str]
+    parent: str
+    provider: str
+    dependencies: list[str]
+    ignore_changes: list[str]
+    custom: bool
+
+
+@dataclass
+class Run:
+    """What one run of the program did."""
+
+    resources: dict[str, Resource] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    secret_outputs: list[str] = field(default_factory=list)
+
+    def only(self, type_token: str) -> Resource:
+        (found,) = self.of_type(type_token)
+        return found
+
+    def of_type(self, type_token: str) -> list[Resource]:
+        return [each for each in self.resources.values() if each.type == type_token]
+
+    def named(self, type_token: str, name: str) -> Resource:
+        (found,) = [each for each in self.of_type(type_token) if each.name == name]
+        return found
+
+
+class _Mocks(mocks.Mocks):
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
+        return {"accessToken": "ya29.a-token", "project": "p", "region": "r", "zone": "z"}, []
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        state = {**args.inputs, **_COMPUTED.get(args.typ, {})}
+        if args.typ == "docker:index/image:Image":
+            repository = str(args.inputs["imageName"]).rsplit(":", 1)[0]
+            state["repoDigest"] = f"{repository}@sha256:{args.name.encode().hex():0<64}"
+        return f"{args.name}-id", state
+
+
+class _RecordingMonitor(mocks.MockMonitor):
+    def __init__(self, run: Run) -> None:
+        super().__init__(_Mocks())
+        self._run = run
+        self._lock = threading.Lock()
+
+    def RegisterResource(self, request: Any) -> Any:
+        plain, secrets = _unwrap(request.object)
+        if not request.type.startswith(("pulumi:", "fungibility:")):
+            found = sdk_types.problems(request.type, plain)
+            assert not found, f"{request.type} {request.name}: {found}"
+        response = super().RegisterResource(request)
+        with self._lock:
+            self._run.resources[response.urn] = Resource(
+                urn=response.urn,
+                type=request.type,
+                name=request.name,
+                inputs=plain,
+                secrets=secrets,
+                parent=request.parent,
+                provider=request.provider,
+                dependencies=sorted(request.dependencies),
+                ignore_changes=list(request.ignoreChanges),
+                custom=request.custom,
+            )
+        return response
+
+
+def _unwrap(struct: Any) -> tuple[dict[str, Any], list[str]]:
+    from google.protobuf import json_format
+
+    secrets: list[str] = []
+
+    def walk(value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            if value.get(_special_sig_key) == _special_secret_sig:
+                secrets.append(path)
+                return walk(value["value"], path)
+            return {key: walk(each, f"{path}.{key}".lstrip(".")) for key, each in value.items()}
+        if isinstance(value, list):
+            return [walk(each, f"{path}[{index}]") for index, each in enumerate(value)]
+        # Struct knows no integers.
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    return walk(json_format.MessageToDict(struct), ""), secrets
+
+
+def schema() -> dict[str, Any]:
+    """Pulumi.yaml's `config`, by key."""
+    return dict(yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"])
+
+
+def config(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev") -> dict[str, str]:
+    """What the engine hands to the program: the schema's defaults, the stack's file, then `overrides` (None removes)."""
+    values: dict[str, Any] = {f"{NAMESPACE}:{key}": each["default"] for key, each in schema().items() if "default" in each}
+    values |= yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    values["gcp:project"] = "my-project"
+    for key, value in (overrides or {}).items():
+        values[key if ":" in key else f"{NAMESPACE}:{key}"] = value
+    return {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items() if value is not None
+    }
+
+
+def run_program(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev") -> Run:
+    """Runs `__main__.py` once. Raises what the program raises."""
+    run = Run()
+    mocks.set_mocks(_Mocks(), project=NAMESPACE, stack=stack, monitor=_RecordingMonitor(run))
+    values = config(overrides, stack=stack)
+    secret_keys = [key for key in values if key.endswith(":huggingFaceToken")]
+    pulumi.runtime.set_all_config(values, secret_keys)
+
+    exported: dict[str, pulumi.Output[Any]] = {}
+
+    @pulumi.runtime.test
+    def program() -> pulumi.Output[None]:
+        runpy.run_path(str(ROOT / "__main__.py"))
+        secret = {name: pulumi.Output.from_input(each.is_secret()) for name, each in exported.items()}
+        return pulumi.Output.all(pulumi.Output.all(**exported), pulumi.Output.all(**secret)).apply(keep)
+
+    def export(name: str, value: Any) -> None:
+        exported[name] = pulumi.Output.from_input(value)
+
+    def keep(known: Sequence[dict[str, Any]]) -> None:
+        run.outputs, secret = known
+        run.secret_outputs = [name for name, is_secret in secret.items() if is_secret]
+
+    with mock.patch.dict("os.environ", {"PULUMI_CONFIG": "{}"}), mock.patch.object(pulumi, "export", export):
+        program()
+    return run
