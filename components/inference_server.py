@@ -205,6 +205,18 @@ def deployment_spec(args: InferenceServerArgs) -> Any:
     }
 
 
+def service_spec(args: InferenceServerArgs) -> Any:
+    spec: dict[str, Any] = {
+        "type": "LoadBalancer",
+        "selector": APP_LABELS,
+        "ports": [{"protocol": "TCP", "port": args.service_port, "target_port": SERVER_PORT}],
+    }
+    # Kubernetes takes a missing list to mean that everyone may come in.
+    if args.load_balancer_source_ranges:
+        spec["load_balancer_source_ranges"] = list(args.load_balancer_source_ranges)
+    return spec
+
+
 def _ingress_ip(status: Any) -> str:
     """The provider waits until the load balancer has an address."""
     return str(status.load_balancer.ingress[0].ip)
@@ -255,12 +267,7 @@ class InferenceServer(pulumi.ComponentResource):
                 "namespace": args.namespace,
                 "annotations": {"pulumi.com/timeoutSeconds": str(args.rollout_timeout_seconds)},
             },
-            spec={
-                "type": "LoadBalancer",
-                "selector": APP_LABELS,
-                "ports": [{"protocol": "TCP", "port": args.service_port, "target_port": SERVER_PORT}],
-                "load_balancer_source_ranges": list(args.load_balancer_source_ranges) or None,
-            },
+            spec=service_spec(args),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.service_ip = service.status.apply(_ingress_ip)

@@ -115,8 +115,11 @@ def parse(
     zone = reader.text("zone")
     if region and zone and not is_zone_of(zone, region):
         reader.problem("zone", zone, f"is not a zone of region {region}", f"use one such as {region}-b")
-    pools, pool_problems = parse_pools(reader.json("acceleratorPools"), region=region, zone=zone, max_pools=max_pools)
-    reader.problems += pool_problems
+    pools: tuple[AcceleratorPool, ...] = ()
+    pool_problems: list[Problem] = []
+    if (pool_values := reader.json("acceleratorPools")) is not None:
+        pools, pool_problems = parse_pools(pool_values, region=region, zone=zone, max_pools=max_pools)
+        reader.problems += pool_problems
     settings = Settings(
         project=project,
         region=region,
@@ -311,9 +314,10 @@ class _Reader:
         return str(value or "")
 
     def json(self, key: str) -> Any:
+        """None after a problem."""
         value = self.raw(key)
         if not isinstance(value, str):
-            return [] if value is None else value
+            return value
         try:
             return json.loads(value)
         except ValueError:

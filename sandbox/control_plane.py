@@ -176,7 +176,7 @@ class ControlPlane:
             "--allocate-node-cidrs=false",
             f"--service-account-private-key-file={self.certificates.service_account_key}",
             f"--root-ca-file={self.certificates.ca}",
-            "--use-service-account-credentials=false",
+            "--use-service-account-credentials=true",
             "--kube-api-qps=200",
             "--kube-api-burst=400",
             "--profiling=false",

@@ -26,9 +26,12 @@ _BASE_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 
 #: Folders that every base image has, so that a single file copied to one of them goes into it.
 _BASE_FOLDERS = frozenset(
-    "/ /bin /etc /home /lib /opt /root /run /sbin /srv /tmp /usr /usr/bin /usr/lib /usr/local /usr/local/bin /usr/local/lib "
-    "/usr/local/sbin /usr/sbin /usr/share /var /var/lib /var/log".split()
-)
+    (
+        "/", "/bin", "/etc", "/home", "/lib", "/opt", "/root", "/run", "/sbin", "/srv", "/usr", "/usr/bin", "/usr/lib",
+        "/tmp",  # noqa: S108 - a name inside an image
+        "/usr/local", "/usr/local/bin", "/usr/local/lib", "/usr/local/sbin", "/usr/sbin", "/usr/share", "/var", "/var/lib",
+    )
+)  # fmt: skip
 
 _DEFAULT_SHELL = ("/bin/sh", "-c")
 
@@ -78,6 +81,18 @@ def build(
     Raises `DockerfileError` and `BuildContextError`.
     """
     return _Build(context, args, target, platform).run()
+
+
+def write_files(image: Image, root: Path) -> None:
+    """The image's files under an empty folder, at the paths that they have in the image; owners are not kept (no root)."""
+    for name, file in image.files.items():
+        path = root / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if file.link:
+            path.symlink_to(os.fsdecode(file.content))
+        else:
+            path.write_bytes(file.content)
+            path.chmod(file.mode)
 
 
 # --- syntax

@@ -36,7 +36,8 @@ class ImageConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     workdir: str = "/"
     user: str = ""
-    stop_signal: str = "SIGTERM"
+    #: Empty for the default, SIGTERM.
+    stop_signal: str = ""
     #: `8000/tcp`.
     exposed_ports: tuple[str, ...] = ()
     healthcheck: tuple[str, ...] = ()
@@ -47,7 +48,10 @@ class ImageConfig:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> ImageConfig:
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in document.items()})
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
+        }
+        return cls(**values)
 
 
 @dataclass(frozen=True)

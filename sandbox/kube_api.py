@@ -1,4 +1,4 @@
-"""The Kubernetes API as plain dictionaries, for the parts of the sandbox that play a node: requests, and watches that last.
+"""The Kubernetes API as plain dictionaries, for what plays a part of a cluster here: requests, and watches that last.
 
 The official client makes the connections and knows who we are; its models are left out, because a kubelet's stand-in
 writes objects whole and reads a few fields of many. A watch here outlives restarts of the API server.
@@ -6,6 +6,7 @@ writes objects whole and reads a few fields of many. A watch here outlives resta
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
@@ -117,7 +118,7 @@ class KubeApi:
 
 
 class Watcher:
-    """Follows a collection in a thread of its own: `on_sync` with all objects after each list, `on_event` for each change.
+    """Follows a collection in a thread of its own: `on_sync` with all objects of each list, `on_event` for each change.
 
     Events are those of the API, ADDED, MODIFIED and DELETED. A connection that breaks is taken up where it was; only
     when the server has forgotten that place is everything listed again.
@@ -159,9 +160,8 @@ class Watcher:
             try:
                 if version is None:
                     version = self._list()
-                for version in self._follow(version):
-                    delay = _FIRST_RETRY_SECONDS
-                delay = _FIRST_RETRY_SECONDS
+                for reached in self._follow(version):
+                    version, delay = reached, _FIRST_RETRY_SECONDS
             except ApiError as error:
                 # 410: the place in the history is forgotten; anything else may be too.
                 version = None
@@ -221,7 +221,5 @@ def _hang_up(response: urllib3.BaseHTTPResponse) -> None:
     """Wakes the thread that reads: closing alone would wait for it."""
     sock = getattr(getattr(response, "connection", None), "sock", None)
     if sock is not None:
-        try:
+        with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass

@@ -183,9 +183,10 @@ class LoadBalancer:
 
     def _services_listed(self, services: list[Object]) -> None:
         with self._lock:
-            gone = set(self._services)
+            before = self._services
             self._services = {_key(each): each for each in services}
-            changed = gone | set(self._services)
+            # The API server's order, so that addresses are handed out the same way each time.
+            changed = [*self._services, *(key for key in before if key not in self._services)]
         self._look_at(changed)
 
     def _service_changed(self, kind: str, service: Object) -> None:
@@ -345,7 +346,11 @@ class LoadBalancer:
             "source": {"component": _COMPONENT},
             "reportingComponent": _COMPONENT,
         }
-        self._api.create(f"/api/v1/namespaces/{metadata['namespace']}/events", event)
+        try:
+            self._api.create(f"/api/v1/namespaces/{metadata['namespace']}/events", event)
+        except ApiError as error:
+            # Worth a line and no more: an Event must not hold up what it tells of.
+            logger.warning("Event %s of Service %s/%s: %s", reason, *_key(service), error)
         self._told[told] = time.monotonic()
 
 

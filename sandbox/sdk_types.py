@@ -78,7 +78,7 @@ def problems(type_token: str, inputs: Mapping[str, Any]) -> list[str]:
 def find_problems(type_token: str, inputs: Mapping[str, Any]) -> list[Problem]:
     """As `problems`, for callers that word them otherwise."""
     if type_token.startswith("pulumi:providers:"):
-        return []
+        return _provider_problems(type_token, inputs)
     try:
         known = args_class(type_token)
     except UnknownTypeError as error:
@@ -89,6 +89,20 @@ def find_problems(type_token: str, inputs: Mapping[str, Any]) -> list[Problem]:
         named = {key: value for key, value in inputs.items() if key in fields}
         return list(_check_object(_custom_resource_args(), named, ()))
     return list(_check_object(known, inputs, ()))
+
+
+def _provider_problems(type_token: str, inputs: Mapping[str, Any]) -> list[Problem]:
+    """Unknown keys only: the values of a provider's arguments travel as texts, nested ones as JSON."""
+    package = type_token.rpartition(":")[2]
+    if package not in _PACKAGES:
+        return [Problem((), f"unknown type {type_token}: its package is none of {', '.join(_PACKAGES)}")]
+    fields = _fields(importlib.import_module(_PACKAGES[package]).ProviderArgs)
+    known = {*fields, "version", "pluginDownloadURL"}
+    return [
+        Problem((key,), "unknown key", _nearest(key, known), unknown_key=True)
+        for key in inputs
+        if key not in known and not key.startswith("__")
+    ]
 
 
 class UnknownTypeError(Exception):
@@ -122,6 +136,20 @@ def args_class(type_token: str) -> type | None:
             return found
     resources = [each for each, value in vars(module).items() if _is_resource(value)]
     raise UnknownTypeError(f"unknown type {type_token}", _nearest(name, resources))
+
+
+@functools.cache
+def property_names(type_token: str) -> frozenset[str]:
+    """Wire names of what a resource of this type has once it is made: its inputs and computed outputs.
+
+    Raises `UnknownTypeError`. Empty for a Kubernetes custom resource, whose properties only the cluster knows.
+    """
+    args = args_class(type_token)
+    if args is None:
+        return frozenset()
+    resource = getattr(importlib.import_module(args.__module__), type_token.rpartition(":")[2])
+    members = inspect.getmembers_static(resource, lambda member: isinstance(member, property))
+    return frozenset(getattr(member.fget, "_pulumi_name", "") for _, member in members) - {""}
 
 
 def _module(package: str, module_path: str) -> types.ModuleType | None:

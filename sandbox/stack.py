@@ -62,6 +62,8 @@ class SandboxStack:
         existing_values = existing.get("config", {})
         port_key = f"{PROJECT_NAME}:servicePort"
         values: dict[str, Any] = dict((yaml.safe_load(source.read_text()) or {}).get("config") or {})
+        # A secret that somebody set on this stack (`pulumi config set --secret`) is in no other file.
+        values |= {key: value for key, value in existing_values.items() if _is_secret(value)}
         values["gcp:project"] = GCP_PROJECT
         values[port_key] = port or existing_values.get(port_key) or free_ports(1)[0]
         document = {**{key: value for key, value in existing.items() if key != "config"}, "config": values}
@@ -114,6 +116,10 @@ class SandboxStack:
             config = self._existing_config()
             config["encryptionsalt"] = salt
             self._paths.stack_config.write_text(yaml.safe_dump(config))
+
+
+def _is_secret(value: Any) -> bool:
+    return isinstance(value, dict) and "secure" in value
 
 
 def _restore(path: Path, text: str | None) -> None:

@@ -1,7 +1,7 @@
-"""The accelerators that a node's processes find, as far as an entrypoint can look: a TPU's device file, or `nvidia-smi`.
+"""The accelerators that a node's processes find, as far as an entrypoint looks: a TPU's device file, or `nvidia-smi`.
 
-Each node has a folder that stands for its root. A device file is a link to /dev/null, a character device that everyone may
-open; there is no driver behind it. A node's labels say what it has, as GKE writes them.
+Each node has a folder that stands for its root. A device file is a link to /dev/null, a character device that everyone
+may open; there is no driver behind it. A node's labels say what it has, as GKE writes them.
 """
 
 from __future__ import annotations
@@ -55,9 +55,8 @@ def _link_to_null(path: Path) -> None:
 
 def _nvidia_smi(node: str, product: str, count: int) -> str:
     name = _PRODUCTS.get(product) or product.upper().replace("-", " ")
-    lines = "\n".join(
-        f"GPU {number}: {name} (UUID: GPU-{uuid.uuid5(uuid.NAMESPACE_DNS, f'{node}/{number}')})" for number in range(count)
-    )
+    uuids = [uuid.uuid5(uuid.NAMESPACE_DNS, f"{node}/{number}") for number in range(count)]
+    lines = "\n".join(f"GPU {number}: {name} (UUID: GPU-{each})" for number, each in enumerate(uuids))
     return f"""#!/bin/sh
 # The sandbox's stand-in for NVIDIA's tool: lists what the node's labels say, and nothing else.
 case "${{1:-}}" in

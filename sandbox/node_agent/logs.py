@@ -11,7 +11,7 @@ import selectors
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +30,13 @@ class LogPump:
     def __init__(self, path: Path, *, stdout: int, stderr: int, name: str) -> None:
         self._path = path
         self._pipes = {stdout: "stdout", stderr: "stderr"}
-        self._ended = threading.Event()
+        # Made here, so that whoever reads finds it as soon as the container is said to run.
+        path.touch()
         self._thread = threading.Thread(target=self._run, name=f"log {name}", daemon=True)
         self._thread.start()
 
     def finish(self) -> None:
         """Call when the process has ended: returns when all that it wrote is in the file."""
-        self._ended.set()
         self._thread.join(timeout=_DRAIN_SECONDS)
 
     def _run(self) -> None:
@@ -87,10 +87,14 @@ class LogOptions:
 
 
 def read_log(path: Path, options: LogOptions, *, ended: Callable[[], bool]) -> Iterator[bytes]:
-    """The log's text in pieces; when following, goes on until `ended()` and nothing is left. The file may not be there yet."""
+    """The log's text in pieces; when following, goes on until `ended()` and nothing is left.
+
+    A piece is empty when there is nothing new, so that whoever follows can look whether anybody still reads. The file
+    may not be there yet.
+    """
     left = options.limit_bytes
     for entry in _selected(path, options, ended):
-        text = _text(entry, timestamps=options.timestamps)
+        text = _text(entry, timestamps=options.timestamps) if entry else b""
         if left is not None:
             text = text[:left]
             left -= len(text)
@@ -100,47 +104,46 @@ def read_log(path: Path, options: LogOptions, *, ended: Callable[[], bool]) -> I
 
 
 def _selected(path: Path, options: LogOptions, ended: Callable[[], bool]) -> Iterator[bytes]:
-    position = 0
-    entries: Iterator[bytes] | deque[bytes]
-    try:
-        with path.open("rb") as file:
-            entries = (entry for entry in file if _after(entry, options.since))
-            if options.tail_lines is not None:
-                entries = deque(entries, maxlen=options.tail_lines)
-            yield from entries
-            position = file.tell()
-    except FileNotFoundError:
-        pass
-    rest = b""
+    data = _read(path, 0)
+    position = len(data)
+    # What has no end yet is still being written.
+    *lines, rest = data.split(b"\n")
+    chosen: Iterable[bytes] = (line for line in lines if _after(line, options.since))
+    if options.tail_lines is not None:
+        chosen = deque(chosen, maxlen=options.tail_lines)
+    yield from chosen
     while options.follow:
         # Asked before reading: what came before the end is then read for sure.
         last = ended()
-        try:
-            with path.open("rb") as file:
-                file.seek(position)
-                data = file.read()
-        except FileNotFoundError:
-            data = b""
+        data = _read(path, position)
         position += len(data)
         *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            yield line + b"\n"
+        yield from lines
         if last:
             return
         if not data:
+            yield b""
             time.sleep(_FOLLOW_SECONDS)
+
+
+def _read(path: Path, position: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(position)
+            return file.read()
+    except FileNotFoundError:
+        return b""
 
 
 def _after(entry: bytes, since: datetime.datetime | None) -> bool:
     if since is None:
         return True
     # To the microsecond, which is what Python's clock has.
-    moment = datetime.datetime.fromisoformat(entry[:26].decode() + "+00:00")
-    return moment >= since
+    return datetime.datetime.fromisoformat(entry[:26].decode() + "+00:00") >= since
 
 
 def _text(entry: bytes, *, timestamps: bool) -> bytes:
-    stamp, _, tag, text = entry.rstrip(b"\n").split(b" ", 3)
+    stamp, _, tag, text = entry.split(b" ", 3)
     # A partial entry is the beginning of a line that goes on in the next one.
     end = b"\n" if tag == b"F" else b""
     return (stamp + b" " + text if timestamps else text) + end

@@ -1,13 +1,12 @@
 """Startup, readiness and liveness probes: one attempt (`ProbeTarget`), and the thread that repeats it (`Prober`).
 
-The thresholds and times are the kubelet's, and real seconds. Left out: gRPC probes (they fail, with a message that says so),
-and the kubelet's random delay before the first attempt.
+The thresholds and times are the kubelet's, and real seconds. Left out: gRPC probes (they fail, with a message that says
+so), and the kubelet's random delay before the first attempt.
 """
 
 from __future__ import annotations
 
 import http.client
-import logging
 import socket
 import ssl
 import threading
@@ -17,8 +16,6 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from sandbox.addresses import to_loopback
-
-logger = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 Kind = Literal["Startup", "Readiness", "Liveness"]
@@ -30,16 +27,20 @@ class ProbeFailure(Exception):
     """An attempt failed; the message is the kubelet's."""
 
 
+class ProbeError(Exception):
+    """An attempt could not be made at all; the kubelet counts it neither as success nor as failure."""
+
+
 @dataclass(frozen=True)
 class ProbeTarget:
-    """A container to be probed. `execute` runs a command in it and gives exit code and output, as `run_in_container`."""
+    """A container to be probed. `execute` runs a command in it, with a timeout, and gives exit code and output."""
 
     pod_address: str
     container: Object
     execute: Callable[[list[str], float], tuple[int, str]]
 
     def attempt(self, probe: Object) -> None:
-        """Raises `ProbeFailure` unless the attempt succeeds."""
+        """Raises `ProbeFailure` or `ProbeError` unless the attempt succeeds."""
         timeout = float(probe.get("timeoutSeconds") or 1)
         if action := probe.get("exec"):
             self._exec(action, timeout)
@@ -48,13 +49,15 @@ class ProbeTarget:
         elif action := probe.get("tcpSocket"):
             self._connect(action, timeout)
         else:
-            raise ProbeFailure(f"the sandbox's node agent has no {', '.join(probe.keys() & {'grpc'}) or 'such'} probes")
+            raise ProbeFailure("the sandbox makes exec, httpGet and tcpSocket probes, and no others")
 
     def _exec(self, action: Object, timeout: float) -> None:
         try:
             code, output = self.execute(list(action.get("command") or []), timeout)
-        except (OSError, TimeoutError) as error:
+        except TimeoutError as error:
             raise ProbeFailure(str(error)) from error
+        except OSError as error:
+            raise ProbeError(f"{error.filename or 'command'}: {error.strerror}") from error
         if code != 0:
             raise ProbeFailure(output.strip() or f"command exited with {code}")
 
@@ -103,7 +106,7 @@ def http_get(action: Object, *, address: str, container: Object, timeout: float)
 
 
 def port_number(port: int | str, container: Object) -> int:
-    """A probe's port, which may be the name of one of the container's."""
+    """A probe's port, which may be the name of one of the container's. Raises `ProbeError`."""
     if isinstance(port, int):
         return port
     for each in container.get("ports") or []:
@@ -111,7 +114,7 @@ def port_number(port: int | str, container: Object) -> int:
             return int(each["containerPort"])
     if port.isdigit():
         return int(port)
-    raise ProbeFailure(f"couldn't find port: {port} in container {container.get('name')}")
+    raise ProbeError(f"couldn't find port: {port} in container {container.get('name')}")
 
 
 class Counter:
@@ -136,8 +139,8 @@ class Counter:
 class Prober:
     """Repeats one probe until stopped.
 
-    `on_result(kind, healthy, message)` is called on every attempt that decides (a readiness probe: when its answer changes);
-    `on_failure(kind, message)` on every attempt that fails.
+    `on_result(kind, healthy)` is called on every attempt that decides (of a readiness probe: when its answer changes),
+    `on_failure(message)` before it on every attempt that fails or cannot be made.
     """
 
     def __init__(
@@ -147,8 +150,8 @@ class Prober:
         target: ProbeTarget,
         *,
         elapsed: float,
-        on_result: Callable[[Kind, bool, str], None],
-        on_failure: Callable[[Kind, str], None],
+        on_result: Callable[[Kind, bool], None],
+        on_failure: Callable[[str], None],
     ) -> None:
         self._kind = kind
         self._probe = probe
@@ -156,7 +159,7 @@ class Prober:
         self._on_result = on_result
         self._on_failure = on_failure
         self._stopping = threading.Event()
-        # The delay counts from the start of the container, which may be a while ago for what waits for the startup probe.
+        # The delay counts from the start of the container, which may be a while ago if there is a startup probe.
         self._delay = max(0.0, float(probe.get("initialDelaySeconds") or 0) - elapsed)
         threading.Thread(target=self._run, name=f"{kind} {target.container['name']}", daemon=True).start()
 
@@ -178,21 +181,21 @@ class Prober:
             try:
                 self._target.attempt(self._probe)
             except ProbeFailure as failure:
-                message = str(failure)
-            except Exception as error:
-                logger.exception("%s probe of %s", self._kind, self._target.container["name"])
-                message = f"the probe could not be made: {error}"
+                message = f"{self._kind} probe failed: {failure}"
+            except ProbeError as error:
+                self._on_failure(f"{self._kind} probe errored and resulted in unknown state: {error}")
+                continue
             if self._stopping.is_set():
                 return
             if message:
-                self._on_failure(self._kind, message)
+                self._on_failure(message)
             decision = counter.add(not message)
             if decision is None or (decision is told and self._kind == "Readiness"):
                 continue
             told = decision
-            self._on_result(self._kind, decision, message)
+            self._on_result(self._kind, decision)
             if self._kind == "Startup" or (self._kind == "Liveness" and not decision):
-                # A container that has started is not asked again, and one that failed is restarted, with probes of its own.
+                # What has started is not asked again; what failed is restarted, and gets probes of its own.
                 return
 
 

@@ -6,6 +6,7 @@ nothing of a container outlives it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ _KILL_ROUNDS = 20
 
 
 class ContainerProcess:
-    """Starts at construction (`OSError` when the program cannot be started); `on_exit` is called once, from a thread."""
+    """Starts at construction; `OSError` when the program cannot be started. Whoever starts one has to `follow` it."""
 
     def __init__(
         self,
@@ -35,7 +36,6 @@ class ContainerProcess:
         folder: Path,
         log: Path,
         name: str,
-        on_exit: Callable[[int], None],
     ) -> None:
         self.id = uuid.uuid4().hex + uuid.uuid4().hex
         self.log = log
@@ -43,8 +43,7 @@ class ContainerProcess:
         self.environment = {**environment, CONTAINER_MARK: self.id}
         self.folder = folder
         self.exited = threading.Event()
-        self.exit_code: int | None = None
-        self._on_exit = on_exit
+        self._name = name
         read_out, write_out = os.pipe()
         read_error, write_error = os.pipe()
         try:
@@ -59,7 +58,10 @@ class ContainerProcess:
             os.close(write_out)
             os.close(write_error)
         self._pump = LogPump(log, stdout=read_out, stderr=read_error, name=name)
-        threading.Thread(target=self._wait, name=f"wait {name}", daemon=True).start()
+
+    def follow(self, on_exit: Callable[[int], None]) -> None:
+        """Calls `on_exit` once, from a thread, with the exit code as Kubernetes gives it, when nothing is left running."""
+        threading.Thread(target=self._wait, args=(on_exit,), name=f"wait {self._name}", daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -68,42 +70,38 @@ class ContainerProcess:
     def signal(self, number: int) -> None:
         """To the main process alone, as a container runtime does."""
         if not self.exited.is_set():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
-            except ProcessLookupError:
-                pass
 
     def kill(self) -> None:
         """Ends everything of this run at once."""
         kill_all(self._process.pid, self.id)
 
-    def _wait(self) -> None:
-        code = self._process.wait()
+    def _wait(self, on_exit: Callable[[int], None]) -> None:
+        # Not reaped yet, so that its number, which is also its group's, cannot be another's when the rest is killed.
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         # As with a PID namespace, whose other processes end with its first.
         self.kill()
+        code = self._process.wait()
         self._pump.finish()
         # The kernel's -N, "by signal N", is 128 + N to Kubernetes.
-        self.exit_code = code if code >= 0 else 128 - code
         self.exited.set()
-        self._on_exit(self.exit_code)
+        on_exit(code if code >= 0 else 128 - code)
 
 
 def kill_all(session: int, mark: str) -> None:
     """Kills a session's process group, and whatever carries a container's mark, until there is nothing left."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(session, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     # A process may start another between two looks.
     for _ in range(_KILL_ROUNDS):
         pids = _marked(mark)
         if not pids:
             return
         for pid in pids:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
 
 def _marked(mark: str) -> list[int]:
@@ -123,7 +121,10 @@ def _marked(mark: str) -> list[int]:
 def run_in_container(
     argv: Sequence[str], *, process: ContainerProcess, spawner: Spawner, timeout: float
 ) -> tuple[int, str]:
-    """Runs a probe's or a hook's command beside a container; its exit code and output. Raises `TimeoutError`, `OSError`."""
+    """Runs a probe's or a hook's command beside a container; gives its exit code and output.
+
+    Raises `OSError`, and its kind `TimeoutError` after `timeout` seconds.
+    """
     read, write = os.pipe()
     try:
         child = spawner.spawn(argv, env=process.environment, cwd=process.folder, stdout=write, stderr=write)
@@ -147,10 +148,8 @@ def run_in_container(
     except subprocess.TimeoutExpired:
         raise TimeoutError(f"command timed out after {timeout:g}s") from None
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
         child.wait()
         reader.join(timeout=1)
     return code, output.decode(errors="replace")

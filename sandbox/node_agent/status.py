@@ -106,7 +106,7 @@ def phase(view: PodView) -> str:
         return "Pending"
     if any(not each.terminated for each in apps):
         return "Running"
-    if policy == "Always":
+    if policy == "Always" or any(each.running for each in sidecars):
         return "Running"
     if all(each.succeeded for each in apps):
         return "Succeeded"

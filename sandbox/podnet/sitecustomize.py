@@ -4,8 +4,8 @@ The pod's processes share the machine's network with everything else, so each po
 SANDBOX_POD_ADDRESS (127.88.a.b). Wherever a process means "here" (listening on 0.0.0.0, ::, localhost; connecting to
 localhost), that address is taken; addresses of other pods (10.88.a.b) become their loopback counterparts.
 
-Left out: programs that are not Python, and libraries that open sockets without Python's `socket` (uvloop when it is given a
-host name and not a socket; NCCL and gloo), which see the machine's own loopback; datagrams; IPv6 between pods.
+Left out: programs that are not Python, and libraries that open sockets without Python's `socket` (uvloop when it is
+given a host name and not a socket; NCCL and gloo), which see the machine's own loopback; IPv6 between pods.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import socket
 from typing import Any
 
-_HERE = frozenset({"", "0.0.0.0", "127.0.0.1", "localhost", "::", "::1"})
+_HERE = frozenset({"", "0.0.0.0", "127.0.0.1", "localhost", "::", "::1"})  # noqa: S104 - what is replaced
 _POD_NETWORK = "10.88."
 
 
@@ -33,7 +33,7 @@ def _rewritten(sock: socket.socket, address: Any, own: str) -> Any:
     if sock.family == socket.AF_INET:
         return (host, *address[1:])
     if sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
-        # A listener for IPv6 alone, as asyncio makes beside one for IPv4: pods have no IPv6 address, nobody can reach it.
+        # A listener for IPv6 alone, as asyncio makes beside one for IPv4: pods have no IPv6 address to reach it by.
         return ("::1", 0, *address[2:])
     return (f"::ffff:{host}", *address[1:])
 
@@ -51,9 +51,9 @@ def _install(own: str) -> None:
     def connect_ex(self: socket.socket, address: Any, /) -> int:
         return int(plain_connect_ex(self, _rewritten(self, address, own)))
 
-    socket.socket.bind = bind  # type: ignore[method-assign]
-    socket.socket.connect = connect  # type: ignore[method-assign]
-    socket.socket.connect_ex = connect_ex  # type: ignore[method-assign]
+    socket.socket.bind = bind  # type: ignore[method-assign, assignment]
+    socket.socket.connect = connect  # type: ignore[method-assign, assignment]
+    socket.socket.connect_ex = connect_ex  # type: ignore[method-assign, assignment]
 
 
 if _own := os.environ.get("SANDBOX_POD_ADDRESS"):

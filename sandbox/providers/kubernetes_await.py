@@ -24,6 +24,8 @@ DEFAULT_TIMEOUT_SECONDS: Final = 600.0
 REVISION: Final = "deployment.kubernetes.io/revision"
 
 _POLL_SECONDS: Final = 0.3
+#: A deletion that takes no longer than this is not worth a line.
+_QUIET_SECONDS: Final = 1.0
 #: The real provider gives a Service's endpoints 10 s after their last change; a sandbox's clock is fast.
 SETTLE_SECONDS: Final = 1.0
 
@@ -362,7 +364,8 @@ def until_gone(
 ) -> None:
     """Waits until an object, this one and not a namesake, is gone. Raises `WaitError` with what holds it."""
     metadata = live["metadata"]
-    deadline = time.monotonic() + timeout
+    started = time.monotonic()
+    deadline = started + timeout
     pause = 0.05
     reported = False
     while True:
@@ -378,7 +381,7 @@ def until_gone(
             raise WaitError(f"'{metadata['name']}' timed out waiting to be deleted", now, reasons)
         if cancelled.wait(pause):
             raise WaitError(f'Deletion was cancelled for "{metadata["name"]}"', now, reasons)
-        if not reported:
+        if not reported and time.monotonic() > started + _QUIET_SECONDS:
             report(f"Waiting for {live['kind']} to be deleted")
             reported = True
         pause = min(_POLL_SECONDS, pause * 2)

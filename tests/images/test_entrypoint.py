@@ -441,6 +441,7 @@ def test_arguments_and_tokens_are_not_logged(node: Node) -> None:
         (["--port=1", "--port=8003"], ("http", "127.0.0.1", "8003")),
         (["--host=10.0.0.7"], ("http", "10.0.0.7", "8000")),
         (["--host=::"], ("http", "127.0.0.1", "8000")),
+        (["--host=localhost"], ("http", "127.0.0.1", "8000")),
         (["--port=many"], ("http", "127.0.0.1", "8000")),
         (["--ssl-certfile=/tls/cert.pem", "--ssl-keyfile=/tls/key.pem"], ("https", "127.0.0.1", "8000")),
     ],

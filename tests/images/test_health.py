@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -43,16 +44,19 @@ class Probed:
 
     def health(self, *arguments: str, **environment: str) -> tuple[int, str]:
         """The exit code and what it said, on one line."""
-        done = subprocess.run(
-            [HEALTH, *arguments],
-            check=False,
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
-        assert done.stdout.count("\n") + done.stderr.count("\n") == 1, f"not one line: {done.stdout!r} {done.stderr!r}"
-        return done.returncode, (done.stdout + done.stderr).strip()
+        # A file, not a pipe: a process that outlived the command would hold a pipe, and this test, open.
+        with tempfile.TemporaryFile("w+") as output:
+            done = subprocess.run(
+                [HEALTH, *arguments],
+                check=False,
+                env=self.environment | environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=20,
+            )
+            output.seek(0)
+            (said,) = output.read().splitlines()
+        return done.returncode, said
 
 
 @pytest.fixture
@@ -92,9 +96,11 @@ def server(status: int, address: str = "127.0.0.1") -> Iterator[int]:
     with http.server.ThreadingHTTPServer((address, 0), Handler) as listening:
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield listening.server_address[1]
-        listening.shutdown()
-        thread.join()
+        try:
+            yield listening.server_address[1]
+        finally:
+            listening.shutdown()
+            thread.join()
 
 
 @contextmanager
@@ -108,12 +114,12 @@ def says(reply: bytes, address: str = "127.0.0.1") -> Iterator[int]:
             held.append(connection)
             connection.sendall(reply)
 
-        thread = threading.Thread(target=accept)
-        thread.start()
-        yield listening.getsockname()[1]
-        thread.join(timeout=5)
-        for connection in held:
-            connection.close()
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            for connection in held:
+                connection.close()
 
 
 def unused_port() -> int:

@@ -218,7 +218,7 @@ def _human_integer(text: str) -> int:
     if text.lower() == "auto":
         return -1
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)([kmgt])", text):
-        return round(float(match[1]) * 1000 ** ("kmgt".index(match[2]) + 1))
+        return round(float(match[1]) * 1e3 ** ("kmgt".index(match[2]) + 1))
     if match := re.fullmatch(r"(\d+)([KMGT])", text):
         return int(match[1]) << 10 * ("KMGT".index(match[2]) + 1)
     return int(text)

@@ -46,7 +46,8 @@ class Place:
 class Settings:
     """Times are in seconds; an empty `host` means every address.
 
-    `shutdown_timeout` is None when in-flight requests may take as long as they like."""
+    `shutdown_timeout` is None when requests under way may take as long as they like.
+    """
 
     host: str
     port: int

@@ -1,0 +1,216 @@
+"""Follows the nodes and pods of one cluster, and has a worker for each pod that is bound to a node."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from kubernetes import client
+
+from sandbox.addresses import PodAddresses
+from sandbox.image_store import ImageStore
+from sandbox.kube_api import KubeApi, Object, Watcher
+from sandbox.node_agent.container import Container
+from sandbox.node_agent.devices import NodeDevices
+from sandbox.node_agent.events import EventRecorder
+from sandbox.node_agent.kubelet_api import KubeletApi
+from sandbox.node_agent.worker import AgentServices, Node, PodWorker, pod_folder
+from sandbox.paths import MARK
+from sandbox.processes import Spawner
+
+logger = logging.getLogger(__name__)
+
+_STOP_GRACE_SECONDS = 3.0
+
+
+class NodeAgent:
+    """All pods of all nodes of one cluster.
+
+    `environment` is the daemon's, of which containers get no more than the sandbox's mark; `speed` divides restart
+    back-offs here and start-up times in the stand-in servers.
+    """
+
+    def __init__(
+        self,
+        api_client: client.ApiClient,
+        *,
+        images: ImageStore,
+        state_dir: Path,
+        pod_addresses: PodAddresses,
+        environment: Mapping[str, str],
+        speed: float,
+        spawner: Spawner,
+        cert_file: Path,
+        key_file: Path,
+    ) -> None:
+        self._state_dir = state_dir
+        api = KubeApi(api_client)
+        self._services = AgentServices(
+            api=api,
+            images=images,
+            spawner=spawner,
+            events=EventRecorder(api, "kubelet"),
+            addresses=pod_addresses,
+            state_dir=state_dir,
+            environment={MARK: environment.get(MARK) or str(state_dir)},
+            speed=speed,
+        )
+        self._lock = threading.RLock()
+        self._nodes: dict[str, Node] = {}
+        #: uid -> pod, of every pod that is bound to a node, whether the node is known yet or not.
+        self._pods: dict[str, Object] = {}
+        self._workers: dict[str, PodWorker] = {}
+        #: Pods whose node went away under them: they are not started again.
+        self._lost: set[str] = set()
+        self._stopping = False
+        self._kubelet_api = KubeletApi(
+            self, cert_file=cert_file, key_file=key_file, port_file=state_dir / "kubelet-port"
+        )
+        self._watchers = [
+            Watcher(api, "/api/v1/nodes", on_sync=self._nodes_listed, on_event=self._node_event),
+            Watcher(
+                api,
+                "/api/v1/pods",
+                # Field selectors know "is not" but not "is set".
+                query={"fieldSelector": "spec.nodeName!="},
+                on_sync=self._pods_listed,
+                on_event=self._pod_event,
+            ),
+        ]
+
+    @property
+    def kubelet_port(self) -> int:
+        """The HTTPS port on 127.0.0.1 that node objects name as their kubelet's."""
+        return self._kubelet_api.port
+
+    def start(self) -> None:
+        self._kubelet_api.start()
+        for watcher in self._watchers:
+            watcher.start()
+
+    def stop(self) -> None:
+        """Ends every process of every container; pods stay in the API server as they are."""
+        with self._lock:
+            self._stopping = True
+            workers = list(self._workers.values())
+        for watcher in self._watchers:
+            watcher.stop()
+        for worker in workers:
+            worker.shut_down(_STOP_GRACE_SECONDS)
+        # What is not over by then hangs on something else than its processes.
+        deadline = time.monotonic() + _STOP_GRACE_SECONDS + 5
+        for worker in workers:
+            if not worker.ended.wait(max(0.0, deadline - time.monotonic())):
+                logger.warning("pod %s/%s did not end in time", worker.namespace, worker.name)
+        self._services.events.stop()
+        self._kubelet_api.stop()
+
+    def find_log(self, namespace: str, pod: str, container: str, *, previous: bool) -> tuple[Path, Callable[[], bool]]:
+        """See `LogSource`."""
+        with self._lock:
+            matches = [each for each in self._workers.values() if (each.namespace, each.name) == (namespace, pod)]
+        # Of two with one name, the older one is on its way out.
+        for worker in reversed(matches):
+            found = worker.containers.get(container)
+            if found is None:
+                raise LookupError(f"container {container} not found in pod {namespace}/{pod}")
+            path = found.log_file(previous=previous)
+            if path is None:
+                which = "previous terminated container" if previous else "container"
+                raise LookupError(f'{which} "{container}" in pod "{pod}" not found: it has not run')
+            return path, functools.partial(_is_over, found, path)
+        raise LookupError(f"pod {namespace}/{pod} does not run on a node of the sandbox")
+
+    # --- nodes
+
+    def _nodes_listed(self, nodes: list[Object]) -> None:
+        with self._lock:
+            names = {node["metadata"]["name"] for node in nodes}
+            for name in self._nodes.keys() - names:
+                self._node_gone(name)
+            for node in nodes:
+                self._node_there(node)
+
+    def _node_event(self, event: str, node: Object) -> None:
+        with self._lock:
+            if event == "DELETED":
+                self._node_gone(node["metadata"]["name"])
+            else:
+                self._node_there(node)
+
+    def _node_there(self, obj: Object) -> None:
+        name = obj["metadata"]["name"]
+        if name in self._nodes:
+            self._nodes[name].update(obj)
+            return
+        self._nodes[name] = Node(obj, NodeDevices(self._node_folder(name)))
+        for pod in list(self._pods.values()):
+            if pod["spec"]["nodeName"] == name:
+                self._pod_there(pod)
+
+    def _node_gone(self, name: str) -> None:
+        """A machine that is taken away takes its processes with it."""
+        if self._nodes.pop(name, None) is None:
+            return
+        for uid, worker in self._workers.items():
+            if worker.node.name == name:
+                self._lost.add(uid)
+                worker.lost()
+        shutil.rmtree(self._node_folder(name), ignore_errors=True)
+
+    def _node_folder(self, name: str) -> Path:
+        return self._state_dir / "nodes" / name
+
+    # --- pods
+
+    def _pods_listed(self, pods: list[Object]) -> None:
+        with self._lock:
+            uids = {pod["metadata"]["uid"] for pod in pods}
+            for uid in self._pods.keys() - uids:
+                self._pod_gone(uid)
+            for pod in pods:
+                self._pod_there(pod)
+
+    def _pod_event(self, event: str, pod: Object) -> None:
+        with self._lock:
+            if event == "DELETED":
+                self._pod_gone(pod["metadata"]["uid"])
+            else:
+                self._pod_there(pod)
+
+    def _pod_there(self, pod: Object) -> None:
+        uid = pod["metadata"]["uid"]
+        self._pods[uid] = pod
+        if uid in self._workers:
+            self._workers[uid].update(pod)
+            return
+        node = self._nodes.get(pod["spec"]["nodeName"])
+        if node is None or uid in self._lost or self._stopping:
+            return
+        worker = PodWorker(pod, node, self._services)
+        self._workers[uid] = worker
+        worker.start()
+
+    def _pod_gone(self, uid: str) -> None:
+        pod = self._pods.pop(uid, None)
+        self._lost.discard(uid)
+        worker = self._workers.pop(uid, None)
+        if worker is not None:
+            worker.gone()
+            threading.Thread(target=_forget, args=(worker,), name=f"forget {worker.name}", daemon=True).start()
+        elif pod is not None:
+            shutil.rmtree(pod_folder(self._state_dir, pod), ignore_errors=True)
+
+
+def _is_over(container: Container, log: Path) -> bool:
+    return not container.running or container.log_file(previous=False) != log
+
+
+def _forget(worker: PodWorker) -> None:
+    worker.ended.wait()
+    worker.forget()

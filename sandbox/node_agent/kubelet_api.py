@@ -1,0 +1,174 @@
+"""The kubelet's HTTPS port, as far as `kubectl logs` needs it: the API server forwards requests for a pod's log here.
+
+For all nodes of a cluster at once, on loopback. Left out: authentication, so every user of this machine can read the
+logs; `exec`, `attach` and `port-forward`, which say so; statistics.
+"""
+
+from __future__ import annotations
+
+import datetime
+import http.server
+import logging
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from sandbox.node_agent.logs import LogOptions, read_log
+from sandbox.node_agent.quantities import parse_timestamp
+
+logger = logging.getLogger(__name__)
+
+_IDLE_SECONDS = 60.0
+
+_NOT_SIMULATED = ("exec", "run", "attach", "portForward")
+
+
+class LogSource(Protocol):
+    """Finds the log of a container."""
+
+    def find_log(
+        self, namespace: str, pod: str, container: str, *, previous: bool
+    ) -> tuple[Path, Callable[[], bool]]:
+        """The file, and whether nothing will be added to it any more. `LookupError` has a message for the user."""
+        ...
+
+
+def log_options(query: dict[str, list[str]]) -> LogOptions:
+    """PodLogOptions from a query string. Raises `ValueError`."""
+
+    def number(name: str) -> int | None:
+        return int(query[name][0]) if name in query else None
+
+    def flag(name: str) -> bool:
+        return query.get(name, ["false"])[0].lower() in ("true", "1")
+
+    since = None
+    if "sinceTime" in query:
+        since = parse_timestamp(query["sinceTime"][0])
+    elif (seconds := number("sinceSeconds")) is not None:
+        since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
+    return LogOptions(
+        follow=flag("follow"),
+        timestamps=flag("timestamps"),
+        tail_lines=number("tailLines"),
+        limit_bytes=number("limitBytes"),
+        since=since,
+    )
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, port: int, source: LogSource, context: ssl.SSLContext) -> None:
+        self.source = source
+        self._context = context
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        connection.settimeout(_IDLE_SECONDS)
+        # The handshake is left to the first read, in the request's own thread, so that a slow one holds up nobody.
+        return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        # Mostly a client that has gone.
+        logger.debug("a request to the kubelet's port broke off", exc_info=True)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    # Pieces of a log are many and small.
+    wbufsize = 1 << 15
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        parts = [unquote(part) for part in url.path.strip("/").split("/")]
+        if parts == ["healthz"]:
+            self._answer(200, "ok")
+        elif parts[0] in _NOT_SIMULATED:
+            self._answer(
+                501,
+                f"the sandbox's nodes do not simulate {parts[0]}: containers are processes of this machine; `ps` shows "
+                "them, `kubectl logs` what they say, and a pod with the address 10.88.a.b listens on 127.88.a.b",
+            )
+        elif parts[0] == "containerLogs" and len(parts) == 4:
+            self._log(*parts[1:], query=parse_qs(url.query))
+        else:
+            self._answer(404, f"the sandbox's nodes have no {url.path}")
+
+    do_POST = do_GET
+
+    def _log(self, namespace: str, pod: str, container: str, *, query: dict[str, list[str]]) -> None:
+        try:
+            options = log_options(query)
+        except ValueError as error:
+            self._answer(400, f"log options: {error}")
+            return
+        previous = query.get("previous", ["false"])[0].lower() in ("true", "1")
+        try:
+            path, ended = self.server.source.find_log(namespace, pod, container, previous=previous)
+        except LookupError as error:
+            self._answer(404, str(error.args[0]))
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for piece in read_log(path, options, ended=ended):
+            if piece:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            # Who follows a log sends nothing more: something to read is the end of the connection.
+            elif select.select([self.connection], [], [], 0)[0]:
+                return
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _answer(self, status: int, text: str) -> None:
+        body = text.encode() + b"\n"
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        logger.debug(format, *args)
+
+
+class KubeletApi:
+    """Listens from construction on, and answers after `start`.
+
+    `port_file` keeps the port over a restart: node objects name it.
+    """
+
+    def __init__(self, source: LogSource, *, cert_file: Path, key_file: Path, port_file: Path) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert_file, key_file)
+        wanted = int(port_file.read_text()) if port_file.exists() else 0
+        try:
+            self._server = _Server(wanted, source, context)
+        except OSError as error:
+            if not wanted:
+                raise
+            logger.warning("port %d is taken (%s): `kubectl logs` will not reach nodes from before", wanted, error)
+            self._server = _Server(0, source, context)
+        port_file.parent.mkdir(parents=True, exist_ok=True)
+        port_file.write_text(str(self.port))
+        self._thread = threading.Thread(target=self._server.serve_forever, name="kubelet port", daemon=True)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._server.shutdown()
+        self._server.server_close()

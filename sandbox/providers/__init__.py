@@ -1,0 +1,63 @@
+"""Stand-ins for the Pulumi providers that the program uses, served over the real provider protocol.
+
+`serve` starts them; each listens on a port of its own, which PULUMI_DEBUG_PROVIDERS tells the engine. Where the real
+Kubernetes plugin is on this machine, it is left to work, since the API server behind it is real.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sandbox.paths import PROJECT_DIR
+
+if TYPE_CHECKING:
+    # The modules behind these take a second to load, and whoever imports one provider needs no other.
+    from sandbox.cloud import Cloud
+    from sandbox.image_store import ImageStore
+    from sandbox.providers.server import ProviderServer
+
+
+@dataclass(frozen=True)
+class Providers:
+    """Running providers by package."""
+
+    servers: Mapping[str, ProviderServer]
+
+    @property
+    def debug_providers(self) -> str:
+        """The value of PULUMI_DEBUG_PROVIDERS: `gcp:PORT,kubernetes:PORT,docker:PORT`."""
+        return ",".join(f"{package}:{server.port}" for package, server in self.servers.items())
+
+    def stop(self) -> None:
+        for server in self.servers.values():
+            server.stop()
+
+
+def serve(cloud: Cloud, images: ImageStore, state_dir: Path, environment: Mapping[str, str]) -> Providers:
+    """Starts every provider that is needed. `environment`: of the programs that providers start, exec plugins for one."""
+    from sandbox.providers.docker import DockerProvider
+    from sandbox.providers.gcp import GcpProvider
+    from sandbox.providers.kubernetes import Clusters, KubernetesProvider
+    from sandbox.providers.real_plugins import real_plugin_on_path
+    from sandbox.providers.records import Records
+    from sandbox.providers.server import ProviderServer
+
+    records = Records(state_dir / "cloud.json")
+    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, [_cluster_version()]))}
+    if real_plugin_on_path("kubernetes", environment) is None:
+        clusters = Clusters(environment)
+        servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters))
+    servers["docker"] = ProviderServer(lambda: DockerProvider(images, PROJECT_DIR))
+    return Providers(servers)
+
+
+def _cluster_version() -> str:
+    """Of the control plane that the sandbox builds."""
+    pinned = (PROJECT_DIR / "sandbox" / "toolchain" / "kubernetes" / "go.mod").read_text()
+    match = re.search(r"^require k8s\.io/kubernetes v(\S+)", pinned, re.MULTILINE)
+    assert match is not None, "go.mod pins the control plane"
+    return match[1]

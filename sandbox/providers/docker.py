@@ -1,0 +1,233 @@
+"""The stand-in for pulumi-docker: `docker.Image` built by interpreting its Dockerfile, "pushed" to the sandbox's image store.
+
+What the engine sees is as with pulumi-docker 5.2: `build.contextDigest` among the checked inputs makes the diff, a new
+registry password or user name makes none, and `repoDigest` names the registry's repository and the content's digest, so that
+an equal build gives an equal digest on every machine.
+
+Left out: what needs a Docker daemon (RUN, base images, caches) or a registry (nothing is pushed, and nothing logs in), the
+other resources of the package, and building while previewing.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sandbox.build_context import BuildContext, BuildContextError
+from sandbox.dockerfile import DockerfileError, Image, build, write_files
+from sandbox.image_store import ImageConfig, ImageStore, split_reference
+from sandbox.providers.differences import Difference, PropertyChange, compare
+from sandbox.providers.server import Checked, CheckFailure, Created, Properties, Provider, ProviderError, ReadState, Urn
+from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
+from sandbox.sdk_types import find_problems
+
+IMAGE = "docker:index/image:Image"
+
+#: Docker's names of this machine's architecture, which a build without `platform` is for.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class DockerProvider(Provider):
+    """`project_dir`: where the program runs, from which relative paths of its builds count."""
+
+    package = "docker"
+    version = version("pulumi-docker")
+
+    def __init__(self, images: ImageStore, project_dir: Path) -> None:
+        super().__init__()
+        self._images = images
+        self._project_dir = project_dir
+
+    def check(self, urn: Urn, olds: Properties | None, news: Properties, seed: bytes) -> Checked:
+        if urn.type_token != IMAGE:
+            return Checked(
+                news,
+                [CheckFailure("", f"the sandbox has no {urn.type_token}, which needs a Docker daemon: only {IMAGE}")],
+            )
+        problems = find_problems(IMAGE, plain(news))
+        if problems:
+            return Checked(news, [CheckFailure(problem.property_path, str(problem)) for problem in problems])
+        inputs: Properties = {
+            "buildOnPreview": False,
+            **{key: value for key, value in news.items() if value is not None},
+        }
+        given = plain(inputs.get("build")) or {}
+        if given is UNKNOWN:
+            return Checked(inputs)
+        failures = _name_failures(plain(inputs))
+        defaults = _build_defaults(given)
+        if not has_unknown(defaults):
+            if missing := self._missing_dockerfile(defaults):
+                failures.append(CheckFailure("build.dockerfile", missing))
+            else:
+                try:
+                    defaults["contextDigest"] = self._context(defaults).digest()
+                except BuildContextError as error:
+                    failures.append(CheckFailure("build.context", str(error)))
+        inputs["build"] = _merged(inputs.get("build"), defaults)
+        return Checked(inputs, failures)
+
+    def diff(
+        self,
+        urn: Urn,
+        id: str,
+        old_inputs: Properties,
+        old_outputs: Properties,
+        new_inputs: Properties,
+        ignore_changes: Sequence[str],
+    ) -> Difference:
+        # A user name or password that changed says nothing about the image.
+        return Difference(tuple(change for change in compare(old_inputs, new_inputs) if not _is_credential(change)))
+
+    def create(self, urn: Urn, inputs: Properties, timeout: float | None, preview: bool) -> Created:
+        if preview:
+            return Created("", _previewed(inputs))
+        return Created(plain(inputs["imageName"]), self._build_and_push(inputs))
+
+    def update(
+        self,
+        urn: Urn,
+        id: str,
+        old_inputs: Properties,
+        old_outputs: Properties,
+        new_inputs: Properties,
+        timeout: float | None,
+        ignore_changes: Sequence[str],
+        preview: bool,
+    ) -> Properties:
+        return _previewed(new_inputs) if preview else self._build_and_push(new_inputs)
+
+    def read(self, urn: Urn, id: str, inputs: Properties, outputs: Properties) -> ReadState | None:
+        # As the real one: what a registry holds is not looked up.
+        return ReadState(id, inputs, outputs)
+
+    def delete(self, urn: Urn, id: str, inputs: Properties, outputs: Properties, timeout: float | None) -> None:
+        """Leaves the image where it was pushed to, as the real one does."""
+
+    def _context(self, options: Mapping[str, Any]) -> BuildContext:
+        return BuildContext(self._project_dir / options["context"], self._project_dir / options["dockerfile"])
+
+    def _missing_dockerfile(self, options: Mapping[str, Any]) -> str | None:
+        """What to say of a Dockerfile that is not there; None when it is."""
+        dockerfile, context = options["dockerfile"], options["context"]
+        if (self._project_dir / dockerfile).is_file():
+            return None
+        missing = f"stat {dockerfile}: no such file or directory"
+        if Path(dockerfile).is_absolute():
+            return f'expected a relative Dockerfile path; got "{dockerfile}" instead: {missing}'
+        if (self._project_dir / context / dockerfile).is_file():
+            hint = f'Try setting `dockerfile` to "{Path(context) / dockerfile}"'
+            return f'could not open dockerfile at relative path "{dockerfile}". {hint}'
+        return f'could not open dockerfile at relative path "{dockerfile}": {missing}'
+
+    def _build_and_push(self, inputs: Properties) -> Properties:
+        known = plain(inputs)
+        options = known["build"]
+        name = known["imageName"]
+        try:
+            repository, tag, _ = split_reference(name)
+            image = build(
+                self._context(options),
+                args=options.get("args") or {},
+                target=options.get("target") or None,
+                platform=options["platform"],
+            )
+        except (DockerfileError, BuildContextError, ValueError) as error:
+            raise ProviderError(f"error building image: {error}") from error
+        with tempfile.TemporaryDirectory(prefix="image-") as folder:
+            write_files(image, Path(folder))
+            stored = self._images.add(
+                repository=repository, tag=tag or "latest", config=_config(image), rootfs=Path(folder)
+            )
+        outputs = {
+            "baseImageName": name,
+            "imageName": name,
+            "registryServer": (known.get("registry") or {}).get("server") or "",
+            "dockerfile": options["dockerfile"],
+            "context": options["context"],
+            "platform": options["platform"],
+            # Without a push there is no registry to name.
+            "repoDigest": stored.digest if known.get("skipPush") else f"{repository}@{stored.digest}",
+        }
+        return _secret_names(outputs, inputs)
+
+
+def _build_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    context = given.get("context") or "."
+    dockerfile = given.get("dockerfile") or (UNKNOWN if context is UNKNOWN else str(Path(context) / "Dockerfile"))
+    machine = platform.machine()
+    return {
+        "context": context,
+        "dockerfile": dockerfile,
+        "platform": given.get("platform") or f"linux/{_ARCHITECTURES.get(machine, machine)}",
+    }
+
+
+def _merged(given: Any, defaults: Mapping[str, Any]) -> Any:
+    if isinstance(given, Secret):
+        return Secret(_merged(given.value, defaults))
+    return {**(given or {}), **defaults}
+
+
+def _config(image: Image) -> ImageConfig:
+    return ImageConfig(
+        base_image=image.base,
+        platform=image.platform,
+        entrypoint=image.entrypoint,
+        cmd=image.cmd,
+        env=dict(image.env),
+        labels=dict(image.labels),
+        workdir=image.workdir,
+        user=image.user,
+        stop_signal=image.stop_signal or "SIGTERM",
+        exposed_ports=image.exposed,
+        healthcheck=image.healthcheck or (),
+        volumes=image.volumes,
+    )
+
+
+def _previewed(inputs: Properties) -> Properties:
+    """What is known of an image before it is built: its name, and nothing by which it could be pulled."""
+    known = plain(inputs)
+    registry = known.get("registry") or {}
+    outputs = {
+        "baseImageName": known.get("imageName"),
+        "imageName": known.get("imageName"),
+        "registryServer": UNKNOWN if registry is UNKNOWN else registry.get("server") or "",
+        "repoDigest": UNKNOWN,
+    }
+    return _secret_names(outputs, inputs)
+
+
+def _secret_names(outputs: Properties, inputs: Properties) -> Properties:
+    """An image whose name was secret keeps it so in every output that tells it."""
+    secret = {key: inputs.get("imageName") for key in ("baseImageName", "imageName", "repoDigest")}
+    kept: Properties = keep_secrets(outputs, secret)
+    return kept
+
+
+def _is_credential(change: PropertyChange) -> bool:
+    return change.path[0] == "registry" and change.path[1:] not in ((), ("server",))
+
+
+def _name_failures(inputs: Mapping[str, Any]) -> list[CheckFailure]:
+    """A name to push to says its registry: what is before the first slash has a dot or a port, or is `localhost`."""
+    name, registry = inputs.get("imageName"), inputs.get("registry") or {}
+    if not isinstance(name, str) or inputs.get("skipPush") or registry is UNKNOWN or registry.get("server"):
+        return []
+    host, slash, _ = name.partition("/")
+    if slash and re.search(r"[.:]|^localhost$", host):
+        return []
+    return [
+        CheckFailure(
+            "imageName",
+            f'"{name}": repository name must be canonical.\nThis resource requires all image names to be fully qualified.\n'
+            "For example, if you are attempting to push to Dockerhub, prefix your image name with `docker.io`:\n\n"
+            "`docker.io/repository/image:tag`",
+        )
+    ]

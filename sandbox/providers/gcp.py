@@ -1,0 +1,418 @@
+"""The stand-in for pulumi-gcp: clusters and node pools become those of the sandbox, everything else is a record.
+
+What the engine sees is as with pulumi-gcp: inputs checked against the SDK's types in the real provider's words, names of
+Pulumi's making where the program gives none, replacements where Google cannot change a thing in place, computed outputs
+(`gcp_kinds`), unknowns for them in previews, conflicts (409) and refusals in the words of Google's API.
+
+Left out: rules of Google's API beyond names and conflicts (quotas, permissions, values), labels and defaults that the real provider adds
+to inputs, and import of clusters and node pools that Pulumi has not made.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from sandbox.cloud import CloudError
+from sandbox.providers.differences import Difference, PropertyChange, compare
+from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, URN_NAME, Kind, kind_of, project_number
+from sandbox.providers.records import AlreadyExistsError, Records
+from sandbox.providers.server import Checked, CheckFailure, Created, Properties, Provider, ProviderError, ReadState, Urn
+from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
+from sandbox.sdk_types import Problem, find_problems, property_names
+
+#: Where the real provider, too, notes which inputs it has made up itself.
+_DEFAULTS = "__defaults"
+
+#: Lists that Google keeps as sets, and booleans whose absence is false: neither order nor presence is a change.
+_SETS = frozenset({"nodeLocations", "oauthScopes"})
+_FALSE_BY_DEFAULT = frozenset({"preemptible", "spot"})
+
+#: GKE gives no client certificate unless asked for one.
+_MASTER_AUTH = {"clientCertificateConfig": {"issueClientCertificate": False}}
+
+
+class ContainerApi(Protocol):
+    """What `sandbox.cloud.Cloud` offers to this provider."""
+
+    def create_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
+    def read_cluster(self, cluster_id: str) -> dict[str, Any] | None: ...
+    def update_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
+    def delete_cluster(self, cluster_id: str) -> None: ...
+    def create_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
+    def read_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None: ...
+    def update_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
+    def delete_node_pool(self, cluster_id: str, name: str) -> None: ...
+
+
+class GcpProvider(Provider):
+    package = "gcp"
+    version = version("pulumi-gcp")
+
+    def __init__(self, cloud: ContainerApi, records: Records, cluster_versions: Sequence[str]) -> None:
+        """`cluster_versions`: what a cluster may run, the newest first."""
+        super().__init__()
+        self._cloud = cloud
+        self._records = records
+        self._cluster_versions = list(cluster_versions)
+        self._project: str | None = None
+        self._region: str | None = None
+        self._zone: str | None = None
+
+    def configure(self, variables: Mapping[str, str], args: Properties) -> None:
+        known = {key: value for key, value in plain(args).items() if isinstance(value, str) and value}
+        self._project, self._region, self._zone = (known.get(key) for key in ("project", "region", "zone"))
+
+    # --- resources
+
+    def check(self, urn: Urn, olds: Properties | None, news: Properties, seed: bytes) -> Checked:
+        problems = find_problems(urn.type_token, plain(news))
+        if problems:
+            return Checked(news, [_failure(urn, problem) for problem in problems])
+        kind = kind_of(urn.type_token)
+        inputs = {key: value for key, value in news.items() if value is not None and key != _DEFAULTS}
+        name = kind.auto_named
+        defaults: list[str] = []
+        if name is not None and name not in inputs and "namePrefix" not in inputs:
+            made_before = olds is not None and name in (olds.get(_DEFAULTS) or [])
+            inputs[name] = olds[name] if olds is not None and made_before else _new_name(urn, kind, seed)
+            defaults.append(name)
+        if defaults:
+            inputs[_DEFAULTS] = defaults
+        return Checked(inputs, list(_name_failures(urn, kind, inputs)))
+
+    def diff(
+        self,
+        urn: Urn,
+        id: str,
+        old_inputs: Properties,
+        old_outputs: Properties,
+        new_inputs: Properties,
+        ignore_changes: Sequence[str],
+    ) -> Difference:
+        kind = kind_of(urn.type_token)
+        old, new = _comparable(old_inputs), _comparable(new_inputs)
+        changes = tuple(_with_replacement(kind, change) for change in compare(old, new))
+        # Google allows one of a name only; a name that stays has to be free before the successor comes.
+        name = kind.auto_named
+        same_name = name is None or (name not in (new_inputs.get(_DEFAULTS) or []) and old.get(name) == new.get(name))
+        return Difference(changes, delete_before_replace=same_name)
+
+    def create(self, urn: Urn, inputs: Properties, timeout: float | None, preview: bool) -> Created:
+        if preview:
+            return Created("", self._previewed(urn, inputs))
+        kind = kind_of(urn.type_token)
+        properties = self._resolved(urn, inputs)
+        id = self._id(urn, kind, properties)
+        given = _given(properties)
+        if urn.type_token == CLUSTER:
+            facts = self._asked(lambda: self._cloud.create_cluster(id, given))
+        elif urn.type_token == NODE_POOL:
+            facts = self._asked(lambda: self._cloud.create_node_pool(*_pool_address(id), given))
+        else:
+            facts = {}
+            try:
+                self._records.create(urn.type_token, id, _given(inputs, secret=True), replace=kind.idempotent)
+            except AlreadyExistsError:
+                reason = f"googleapi: Error 409: Requested entity already exists: {id}, alreadyExists"
+                raise ProviderError(f"Error creating {_noun(urn)}: {reason}") from None
+        return Created(id, _outputs(kind, id, inputs, properties, facts))
+
+    def read(self, urn: Urn, id: str, inputs: Properties, outputs: Properties) -> ReadState | None:
+        if urn.type_token == CLUSTER:
+            facts = self._cloud.read_cluster(id)
+        elif urn.type_token == NODE_POOL:
+            facts = self._cloud.read_node_pool(*_pool_address(id))
+        else:
+            recorded = self._records.get(urn.type_token, id)
+            if recorded is None:
+                return None
+            if not outputs:
+                # An import: all that is known is what was recorded.
+                kind = kind_of(urn.type_token)
+                properties = self._resolved(urn, recorded)
+                return ReadState(id, recorded, _outputs(kind, id, recorded, properties, {}))
+            facts = {}
+        if facts is None:
+            return None
+        return ReadState(id, inputs, _merged(outputs, _with_secret_key(facts)))
+
+    def update(
+        self,
+        urn: Urn,
+        id: str,
+        old_inputs: Properties,
+        old_outputs: Properties,
+        new_inputs: Properties,
+        timeout: float | None,
+        ignore_changes: Sequence[str],
+        preview: bool,
+    ) -> Properties:
+        # What was computed stays as it is; what the program no longer says goes.
+        kept = {key: value for key, value in old_outputs.items() if key not in old_inputs or key in new_inputs}
+        if preview:
+            return {**kept, **_shown(new_inputs)}
+        kind = kind_of(urn.type_token)
+        properties = self._resolved(urn, new_inputs)
+        given = _given(properties)
+        if urn.type_token == CLUSTER:
+            facts = self._asked(lambda: self._cloud.update_cluster(id, given))
+        elif urn.type_token == NODE_POOL:
+            facts = self._asked(lambda: self._cloud.update_node_pool(*_pool_address(id), given))
+        else:
+            facts = {}
+            try:
+                self._records.update(urn.type_token, id, _given(new_inputs, secret=True))
+            except KeyError:
+                raise ProviderError(
+                    f"Error updating {_noun(urn)}: googleapi: Error 404: {id} was not found, notFound"
+                ) from None
+        outputs = _outputs(kind, id, new_inputs, properties, facts)
+        # A date of creation is not made anew.
+        constant: Properties = {key: kept[key] for key in ("createTime", "creationTimestamp") if key in kept}
+        return {**kept, **outputs, **constant}
+
+    def delete(self, urn: Urn, id: str, inputs: Properties, outputs: Properties, timeout: float | None) -> None:
+        policy = plain(outputs.get("deletionPolicy"))
+        if policy == "PREVENT":
+            raise ProviderError(
+                f"cannot destroy {_noun(urn)} without setting deletion_policy to a value other than PREVENT"
+            )
+        if urn.type_token == CLUSTER and plain(outputs.get("deletionProtection", True)):
+            raise ProviderError(
+                "Cannot destroy cluster because deletion_protection is set to true. Set it to false to proceed with cluster "
+                "deletion."
+            )
+        if policy == "ABANDON" or (urn.type_token == SERVICE and not plain(outputs.get("disableOnDestroy"))):
+            # It stays in the cloud, and Pulumi knows it no longer.
+            return
+        try:
+            if urn.type_token == CLUSTER:
+                self._cloud.delete_cluster(id)
+            elif urn.type_token == NODE_POOL:
+                self._cloud.delete_node_pool(*_pool_address(id))
+            else:
+                self._records.delete(urn.type_token, id)
+        except CloudError as error:
+            # What is gone already has reached what deleting wants.
+            if "Error 404" not in str(error):
+                raise ProviderError(str(error)) from error
+
+    # --- functions
+
+    def invoke(self, token: str, args: Properties, preview: bool) -> Properties:
+        functions = {
+            "gcp:organizations/getClientConfig:getClientConfig": self._client_config,
+            "gcp:organizations/getProject:getProject": self._project_facts,
+            "gcp:container/getEngineVersions:getEngineVersions": self._engine_versions,
+        }
+        function = functions.get(token)
+        return function(plain(args)) if function is not None else super().invoke(token, args, preview)
+
+    def _client_config(self, args: Mapping[str, Any]) -> Properties:
+        return {
+            "id": f'projects/"{self._project or ""}"/regions/"{self._region or ""}"/zones/"{self._zone or ""}"',
+            "accessToken": Secret(f"ya29.sandbox-{secrets.token_urlsafe(24)}"),
+            "defaultLabels": {},
+            "project": self._project or "",
+            "region": self._region or "",
+            "zone": self._zone or "",
+        }
+
+    def _project_facts(self, args: Mapping[str, Any]) -> Properties:
+        project = args.get("projectId") or self._known_project()
+        return {
+            "id": f"projects/{project}",
+            "projectId": project,
+            "name": project,
+            "number": project_number(project),
+            "autoCreateNetwork": True,
+            **dict.fromkeys(("billingAccount", "deletionPolicy", "folderId", "orgId"), ""),
+            **{key: {} for key in ("labels", "effectiveLabels", "pulumiLabels", "tags")},
+        }
+
+    def _engine_versions(self, args: Mapping[str, Any]) -> Properties:
+        prefix = args.get("versionPrefix") or ""
+        versions = [each for each in self._cluster_versions if each.startswith(prefix)]
+        latest = versions[0] if versions else ""
+        channels = dict.fromkeys(("RAPID", "REGULAR", "STABLE", "EXTENDED"), latest)
+        return {
+            "id": "versions",
+            "project": args.get("project") or self._known_project(),
+            "location": args.get("location") or self._zone or self._region,
+            "versionPrefix": prefix,
+            "defaultClusterVersion": latest,
+            "latestMasterVersion": latest,
+            "latestNodeVersion": latest,
+            "releaseChannelDefaultVersion": channels,
+            "releaseChannelLatestVersion": channels,
+            "releaseChannelUpgradeTargetVersion": channels,
+            "validMasterVersions": versions,
+            "validNodeVersions": versions,
+        }
+
+    # --- parts
+
+    def _known_project(self) -> str:
+        if not self._project:
+            raise ProviderError("project: required field is not set: set it on the resource or on the gcp provider")
+        return self._project
+
+    def _resolved(self, urn: Urn, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Plain inputs, and what the provider's own configuration says where they say nothing."""
+        properties: dict[str, Any] = plain(inputs)
+        names = property_names(urn.type_token)
+        if "project" in names and not properties.get("project"):
+            properties["project"] = self._known_project()
+        if "zone" in names and not properties.get("zone") and self._zone:
+            properties["zone"] = self._zone
+        if "region" in names and not properties.get("region") and self._region:
+            properties["region"] = self._region
+        if "location" in names and not properties.get("location"):
+            location = self._zone or self._region
+            if not location:
+                raise ProviderError(
+                    "Cannot determine location: set location in this resource, or set provider-level region or zone"
+                )
+            properties["location"] = location
+        if "namePrefix" in properties and not properties.get("name"):
+            properties["name"] = f"{properties['namePrefix']}{secrets.token_hex(13)}"
+        if urn.type_token == NODE_POOL:
+            # The program may name the cluster by its id.
+            properties["cluster"] = str(properties["cluster"]).rpartition("/")[2]
+        return properties
+
+    def _id(self, urn: Urn, kind: Kind, properties: Mapping[str, Any]) -> str:
+        names = {**properties, URN_NAME: urn.name}
+        missing = [each for each in re.findall(r"\{(\w+)\}", kind.id) if not names.get(each)]
+        if missing:
+            raise ProviderError(f"{missing[0]}: required field is not set")
+        return re.sub(r"\{(\w+)\}", lambda match: str(names[match[1]]), kind.id)
+
+    def _previewed(self, urn: Urn, inputs: Properties) -> Properties:
+        """Inputs as outputs, and every other output unknown, but for what the provider's configuration says of it."""
+        outputs: Properties = dict.fromkeys(property_names(urn.type_token), UNKNOWN)
+        outputs.update(_shown(inputs))
+        for key, value in (("project", self._project), ("location", self._zone or self._region)):
+            if outputs.get(key) is UNKNOWN and key not in inputs and value:
+                outputs[key] = value
+        return outputs
+
+    def _asked(self, call: Any) -> dict[str, Any]:
+        try:
+            facts: dict[str, Any] = call()
+        except CloudError as error:
+            raise ProviderError(str(error)) from error
+        return facts
+
+
+def _failure(urn: Urn, problem: Problem) -> CheckFailure:
+    """In the words of the real provider, which names no property beside its text."""
+    if not problem.path:
+        return CheckFailure("", str(problem))
+    where = f"Examine values at '{urn.name}.{problem.property_path}'."
+    if problem.unknown_key:
+        hint = f" Did you mean '{problem.nearest}'?" if problem.nearest else ""
+        return CheckFailure("", f"Invalid or unknown key. {where}{hint}")
+    if problem.reason.startswith("missing"):
+        return CheckFailure("", f"Missing required argument. {where}")
+    hint = f" Did you mean '{problem.nearest}'?" if problem.nearest else ""
+    return CheckFailure("", f"{problem.reason[:1].upper()}{problem.reason[1:]}. {where}{hint}")
+
+
+def _name_failures(urn: Urn, kind: Kind, inputs: Mapping[str, Any]) -> Iterable[CheckFailure]:
+    for key, (pattern, rule) in (kind.patterns or {}).items():
+        value = plain(inputs.get(key))
+        if isinstance(value, str) and not re.fullmatch(pattern, value):
+            yield CheckFailure("", f'"{key}" ("{value}") {rule}. Examine values at \'{urn.name}.{key}\'.')
+
+
+def _new_name(urn: Urn, kind: Kind, seed: bytes) -> str:
+    """The resource's name in the program and seven digits that are random, but the same for one update tried twice."""
+    digits = hashlib.sha256(seed + urn.encode()).hexdigest()[:7] if seed else secrets.token_hex(4)[:7]
+    stem = re.sub(r"[^a-z0-9-]", "-", urn.name.lower())[: kind.max_name_length - 8]
+    return f"{stem}-{digits}"
+
+
+def _comparable(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs in one form for what means the same."""
+
+    def settled(value: Any) -> Any:
+        if isinstance(value, Secret):
+            return Secret(settled(value.value))
+        if isinstance(value, Mapping):
+            kept = {key: each for key, each in value.items() if not (key in _FALSE_BY_DEFAULT and each is False)}
+            return {
+                key: sorted(each)
+                if key in _SETS and isinstance(each, list) and not has_unknown(each)
+                else settled(each)
+                for key, each in kept.items()
+                if key != _DEFAULTS
+            }
+        if isinstance(value, list):
+            return [settled(each) for each in value]
+        return value
+
+    return {key: value for key, value in settled(inputs).items() if key != _DEFAULTS}
+
+
+def _with_replacement(kind: Kind, change: PropertyChange) -> PropertyChange:
+    names = [step for step in change.path if isinstance(step, str)]
+    prefixes = {".".join(names[: length + 1]) for length in range(len(names))}
+    # A whole object that comes or goes brings or takes everything below it.
+    below = any(path.startswith(".".join(names) + ".") for path in kind.replaces) and change.kind != "update"
+    return replace(change, replaces="*" in kind.replaces or bool(prefixes & kind.replaces) or below)
+
+
+def _shown(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in inputs.items() if key != _DEFAULTS}
+
+
+def _given(inputs: Mapping[str, Any], *, secret: bool = False) -> dict[str, Any]:
+    """A copy for the cloud, which may keep it; `secret`: with marks."""
+    shown = copy.deepcopy(_shown(inputs))
+    return shown if secret else plain(shown)
+
+
+def _pool_address(id: str) -> tuple[str, str]:
+    """Id of the cluster and name of the pool, of a pool's id."""
+    cluster, _, name = id.partition("/nodePools/")
+    return cluster, name
+
+
+def _noun(urn: Urn) -> str:
+    return urn.type_token.rpartition(":")[2]
+
+
+def _outputs(
+    kind: Kind, id: str, inputs: Mapping[str, Any], properties: Mapping[str, Any], facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Everything known of a resource that is there: inputs, defaults, what is computed, what the cloud says."""
+    known = _merged(_merged({**_shown(properties), **kind.outputs(properties, id)}, facts), {})
+    kept: dict[str, Any] = keep_secrets(_with_secret_key(known), _shown(inputs))
+    return kept
+
+
+def _merged(outputs: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """With the cloud's facts; of an object (`masterAuth`) that both have, each gives its part."""
+    merged = dict(outputs)
+    for key, value in facts.items():
+        before = merged.get(key)
+        merged[key] = {**before, **value} if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _with_secret_key(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The private key of a cluster's client certificate is a secret, as in the real provider's schema."""
+    authentication = facts.get("masterAuth")
+    if not isinstance(authentication, Mapping) or "clientKey" not in authentication:
+        return dict(facts)
+    key = authentication["clientKey"]
+    marked = key if isinstance(key, Secret) else Secret(key)
+    return {**facts, "masterAuth": {**_MASTER_AUTH, **authentication, "clientKey": marked}}

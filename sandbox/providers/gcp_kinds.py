@@ -1,0 +1,257 @@
+"""What the stand-in gcp provider knows of each kind of resource: ids, names, computed outputs, and what cannot change in place.
+
+Sources: for replacing properties the ForceNew marks of hashicorp/terraform-provider-google (google/services/container/
+node_config.go, resource_container_node_pool.go and resource_container_cluster.go; the last from memory), which pulumi-gcp bridges; for
+kinds without an entry, the sentence "Changing this forces a new ..." in the SDK's own documentation. Computed outputs are
+those that programs commonly use; what is left out stays unset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Final
+
+from sandbox.sdk_types import args_class, property_names
+
+CLUSTER: Final = "gcp:container/cluster:Cluster"
+NODE_POOL: Final = "gcp:container/nodePool:NodePool"
+SERVICE: Final = "gcp:projects/service:Service"
+
+#: Stands in an id's pattern for the resource's name in the program.
+URN_NAME: Final = "__urnName"
+
+#: Makes a kind's computed outputs from its resolved properties (inputs, project, location) and its id.
+Outputs = Callable[[Mapping[str, Any], str], dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    #: With the names of properties in braces, `project` and `location` (as configured, where not given) among them.
+    id: str
+    #: Wire paths without list indexes; `*` for every input. A path stands for what is below it as well.
+    replaces: frozenset[str]
+    outputs: Outputs
+    #: The property that gets a name of Pulumi's making where the program gives none.
+    auto_named: str | None = None
+    max_name_length: int = 63
+    #: Whether making what is there already is no error, as with a role that is already granted.
+    idempotent: bool = False
+    #: Property -> (pattern, what is said of a value that does not match).
+    patterns: Mapping[str, tuple[str, str]] | None = None
+
+
+def _node_config(prefix: str) -> set[str]:
+    """nodeConfig's; machine type, disk, image, labels, taints, tags and streaming change in place (GKE rolls the nodes)."""
+    fields = (
+        "advancedMachineFeatures", "bootDiskKmsKey", "confidentialNodes", "enableConfidentialStorage",
+        "ephemeralStorageConfig", "ephemeralStorageLocalSsdConfig", "guestAccelerators", "gvnic", "hostMaintenancePolicy",
+        "localNvmeSsdBlockConfig", "localSsdCount", "metadata", "minCpuPlatform", "nodeGroup", "oauthScopes", "preemptible",
+        "reservationAffinity", "sandboxConfig", "secondaryBootDisks", "serviceAccount", "shieldedInstanceConfig",
+        "soleTenantConfig", "spot",
+    )  # fmt: skip
+    return {f"{prefix}.{field}" for field in fields}
+
+
+def _number(text: str, digits: int) -> str:
+    """A number that is always the same for a text, as Google's ids of projects and accounts are."""
+    return str(10 ** (digits - 1) + int(hashlib.sha256(text.encode()).hexdigest(), 16) % (9 * 10 ** (digits - 1)))
+
+
+def project_number(project: str) -> str:
+    return _number(project, 12)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _etag(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    return {"etag": hashlib.sha256(id.encode()).hexdigest()[:12]}
+
+
+def _account(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    email = id.rpartition("/")[2]
+    return {"email": email, "member": f"serviceAccount:{email}", "name": id, "uniqueId": "1" + _number(email, 20)}
+
+
+def _repository(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    now = _now()
+    host = f"{properties['location']}-{str(properties['format']).lower()}.pkg.dev"
+    return {
+        "name": properties["repositoryId"],
+        "createTime": now,
+        "updateTime": now,
+        "registryUri": f"{host}/{properties['project']}/{properties['repositoryId']}",
+        "effectiveLabels": properties.get("labels") or {},
+        "pulumiLabels": properties.get("labels") or {},
+        "mode": properties.get("mode") or "STANDARD_REPOSITORY",
+    }
+
+
+def _service(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    return {"disableOnDestroy": properties.get("disableOnDestroy", False)}
+
+
+def _cluster(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    """Beside what the Cloud itself answers."""
+    project = properties["project"]
+    return {
+        "deletionProtection": properties.get("deletionProtection", True),
+        "labelFingerprint": hashlib.sha256(repr(properties.get("resourceLabels")).encode()).hexdigest()[:8],
+        "network": properties.get("network") or f"projects/{project}/global/networks/default",
+        "networkingMode": properties.get("networkingMode") or "VPC_NATIVE",
+        "clusterIpv4Cidr": properties.get("clusterIpv4Cidr") or "10.88.0.0/16",
+        "enableShieldedNodes": properties.get("enableShieldedNodes", True),
+    }
+
+
+def _node_pool(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    return {"maxPodsPerNode": properties.get("maxPodsPerNode", 110)}
+
+
+_NAME = r"[a-z]([-a-z0-9]*[a-z0-9])?"
+_NAME_RULE = (
+    "must begin with a letter, end with a letter or number, and can only contain lowercase letters, numbers and hyphens"
+)
+
+KINDS: Final[Mapping[str, Kind]] = {
+    CLUSTER: Kind(
+        id="projects/{project}/locations/{location}/clusters/{name}",
+        auto_named="name",
+        max_name_length=40,
+        patterns={"name": (rf"(?=.{{1,40}}$){_NAME}", f"cannot be longer than 40 characters and {_NAME_RULE}")},
+        outputs=_cluster,
+        replaces=frozenset(
+            {
+                "clusterIpv4Cidr", "confidentialNodes", "defaultMaxPodsPerNode", "description", "enableAutopilot",
+                "enableKubernetesAlpha", "enableMultiNetworking", "enableTpu", "initialNodeCount", "ipAllocationPolicy",
+                "location", "masterAuth", "name", "network", "networkingMode", "nodePools", "privateClusterConfig.masterIpv4CidrBlock",
+                "privateClusterConfig.enablePrivateNodes", "project", "subnetwork", "tpuConfig",
+            }
+            | _node_config("nodeConfig")
+        ),
+    ),
+    NODE_POOL: Kind(
+        id="projects/{project}/locations/{location}/clusters/{cluster}/nodePools/{name}",
+        auto_named="name",
+        max_name_length=40,
+        outputs=_node_pool,
+        replaces=frozenset(
+            {
+                "cluster", "initialNodeCount", "location", "maxPodsPerNode", "name", "namePrefix",
+                "networkConfig.createPodRange", "networkConfig.podIpv4CidrBlock", "networkConfig.podRange",
+                "placementPolicy", "project", "queuedProvisioning",
+            }
+            | _node_config("nodeConfig")
+        ),
+    ),
+    "gcp:serviceaccount/account:Account": Kind(
+        id="projects/{project}/serviceAccounts/{accountId}@{project}.iam.gserviceaccount.com",
+        auto_named="accountId",
+        max_name_length=30,
+        patterns={
+            "accountId": (
+                r"[a-z](?:[-a-z0-9]{4,28}[a-z0-9])",
+                'doesn\'t match regexp "^[a-z](?:[-a-z0-9]{4,28}[a-z0-9])$": 6 to 30 lowercase letters, numbers and hyphens',
+            )
+        },
+        outputs=_account,
+        replaces=frozenset({"accountId", "project"}),
+    ),
+    SERVICE: Kind(
+        id="{project}/{service}",
+        outputs=_service,
+        idempotent=True,
+        replaces=frozenset({"project", "service"}),
+    ),
+    "gcp:projects/iAMMember:IAMMember": Kind(
+        id="{project}/{role}/{member}", outputs=_etag, idempotent=True, replaces=frozenset({"*"})
+    ),
+    "gcp:serviceaccount/iAMMember:IAMMember": Kind(
+        id="{serviceAccountId}/{role}/{member}", outputs=_etag, idempotent=True, replaces=frozenset({"*"})
+    ),
+    "gcp:artifactregistry/repository:Repository": Kind(
+        id="projects/{project}/locations/{location}/repositories/{repositoryId}",
+        outputs=_repository,
+        replaces=frozenset(
+            {"project", "location", "repositoryId", "format", "mode", "kmsKeyName", "mavenConfig", "remoteRepositoryConfig"}
+        ),
+    ),
+    "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember": Kind(
+        id="projects/{project}/locations/{location}/repositories/{repository}/{role}/{member}",
+        outputs=_etag,
+        idempotent=True,
+        replaces=frozenset({"*"}),
+    ),
+}  # fmt: skip
+
+
+@cache
+def kind_of(type_token: str) -> Kind:
+    """A kind's entry, or one made from the SDK's names and documentation.
+
+    Raises `sandbox.sdk_types.UnknownTypeError`.
+    """
+    if type_token in KINDS:
+        return KINDS[type_token]
+    args = args_class(type_token)
+    assert args is not None, "only Kubernetes has kinds without a class"
+    names = _inputs_with_documentation(args)
+    name = type_token.rpartition(":")[2]
+    if name.lower().endswith(("iammember", "iambinding", "iampolicy")):
+        id = "/".join(f"{{{each}}}" for each in names if each not in ("condition", "policyData", "members"))
+        return Kind(id=id, outputs=_etag, idempotent=True, replaces=frozenset({"*"}))
+    identifier = _identifier(type_token, list(names))
+    path = "projects/{project}/" + ("locations/{location}/" if "location" in names else "")
+    parts = type_token.split(":")[1].partition("/")
+    return Kind(
+        # What Google numbers itself is told apart here by its name in the program.
+        id=f"{path}{parts[0]}/{parts[2]}/{{{identifier or URN_NAME}}}",
+        auto_named="name" if identifier == "name" else None,
+        outputs=_generic(type_token, identifier),
+        replaces=frozenset(
+            each
+            for each, text in names.items()
+            if re.search(r"[Cc]hanging th[a-z ]+ forces|forces? (recreat|a new)", text)
+        )
+        | {"project", "location", "region", "zone", identifier or "name"},
+    )
+
+
+def _inputs_with_documentation(args: type) -> dict[str, str]:
+    members = inspect.getmembers_static(args, lambda member: isinstance(member, property))
+    getters = [getter.fget for _, getter in members]
+    return {getter._pulumi_name: getter.__doc__ or "" for getter in getters if hasattr(getter, "_pulumi_name")}
+
+
+def _identifier(type_token: str, names: Sequence[str]) -> str | None:
+    """The property that tells one resource from another: its name, or an id of its own."""
+    name = type_token.rpartition(":")[2]
+    candidates = ["name", f"{name[0].lower()}{name[1:]}Id", *(each for each in names if each.endswith("Id"))]
+    return next((each for each in candidates if each in names), None)
+
+
+def _generic(type_token: str, identifier: str | None) -> Outputs:
+    def outputs(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+        now = _now()
+        values = {
+            "name": id if identifier != "name" else properties.get("name"),
+            "selfLink": f"https://www.googleapis.com/compute/v1/{id}",
+            "createTime": now,
+            "updateTime": now,
+            "creationTimestamp": now,
+            "fingerprint": hashlib.sha256(id.encode()).hexdigest()[:12],
+            "effectiveLabels": properties.get("labels") or {},
+            "pulumiLabels": properties.get("labels") or {},
+            **_etag(properties, id),
+        }
+        known = property_names(type_token)
+        return {key: value for key, value in values.items() if key in known}
+
+    return outputs

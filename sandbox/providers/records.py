@@ -1,0 +1,79 @@
+"""Resources of the stand-in cloud that have no effect here: kept in one file, so that they outlive the daemon.
+
+Secret values are not kept: the file is plain, and Pulumi's own state has them encrypted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sandbox.providers.wire import Secret
+
+
+class AlreadyExistsError(Exception):
+    """A resource of this id is there already."""
+
+
+class Records:
+    """By kind and id; safe for several threads, and for a process that ends at any moment."""
+
+    def __init__(self, path: Path) -> None:
+        """`path`: of the file, which comes into being with the first record."""
+        self._path = path
+        self._lock = threading.Lock()
+
+    def create(self, kind: str, id: str, inputs: Mapping[str, Any], *, replace: bool = False) -> None:
+        """Raises `AlreadyExistsError`, unless one that is there may be replaced."""
+        with self._lock:
+            known = self._read()
+            if id in known.get(kind, {}) and not replace:
+                raise AlreadyExistsError(id)
+            known.setdefault(kind, {})[id] = _without_secrets(inputs)
+            self._write(known)
+
+    def get(self, kind: str, id: str) -> dict[str, Any] | None:
+        """The inputs without secret ones."""
+        with self._lock:
+            return self._read().get(kind, {}).get(id)
+
+    def update(self, kind: str, id: str, inputs: Mapping[str, Any]) -> None:
+        """Raises `KeyError` when there is none."""
+        with self._lock:
+            known = self._read()
+            if id not in known.get(kind, {}):
+                raise KeyError(id)
+            known[kind][id] = _without_secrets(inputs)
+            self._write(known)
+
+    def delete(self, kind: str, id: str) -> None:
+        """One that is not there is no error, as for any provider."""
+        with self._lock:
+            known = self._read()
+            if known.get(kind, {}).pop(id, None) is not None:
+                self._write({name: of_kind for name, of_kind in known.items() if of_kind})
+
+    def _read(self) -> dict[str, dict[str, dict[str, Any]]]:
+        try:
+            return dict(json.loads(self._path.read_text()))
+        except FileNotFoundError:
+            return {}
+
+    def _write(self, known: Mapping[str, Any]) -> None:
+        coming = self._path.with_suffix(".new")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(known, file, indent=1, sort_keys=True)
+        coming.replace(self._path)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(each) for key, each in value.items() if not isinstance(each, Secret)}
+    if isinstance(value, list):
+        return [_without_secrets(each) for each in value if not isinstance(each, Secret)]
+    return value

@@ -1,0 +1,242 @@
+"""The dev stack on the sandbox, from nothing to nothing, by the commands that a person uses. The tests run in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.sandbox.conftest import ROOT, TOKEN, Sandbox
+
+pytestmark = pytest.mark.sandbox
+
+CLASS = "kubernetes:cloud.google.com/v1:ComputeClass::compute-class"
+DEPLOYMENT = "kubernetes:apps/v1:Deployment::vllm"
+
+#: `kubectl describe node` of the walkthrough's author, without what differs from node to node.
+_COMMON_LABELS = {
+    "beta.kubernetes.io/arch": "amd64",
+    "beta.kubernetes.io/os": "linux",
+    "cloud.google.com/compute-class": "vllm-fallback",
+    "cloud.google.com/gke-container-runtime": "containerd",
+    "cloud.google.com/gke-logging-variant": "DEFAULT",
+    "cloud.google.com/gke-max-pods-per-node": "110",
+    "cloud.google.com/gke-netd-ready": "true",
+    "cloud.google.com/gke-os-distribution": "cos",
+    "cloud.google.com/gke-stack-type": "IPV4",
+    "cloud.google.com/private-node": "false",
+    "failure-domain.beta.kubernetes.io/region": "asia-northeast1",
+    "failure-domain.beta.kubernetes.io/zone": "asia-northeast1-b",
+    "iam.gke.io/gke-metadata-server-enabled": "true",
+    "kubernetes.io/arch": "amd64",
+    "kubernetes.io/os": "linux",
+    "topology.gke.io/zone": "asia-northeast1-b",
+    "topology.kubernetes.io/region": "asia-northeast1",
+    "topology.kubernetes.io/zone": "asia-northeast1-b",
+}
+TPU_LABELS = _COMMON_LABELS | {
+    "beta.kubernetes.io/instance-type": "ct6e-standard-1t",
+    "cloud.google.com/gke-accelerator-count": "1",
+    "cloud.google.com/gke-boot-disk": "hyperdisk-balanced",
+    "cloud.google.com/gke-cpu-scaling-level": "44",
+    "cloud.google.com/gke-memory-gb-scaling-level": "180",
+    "cloud.google.com/gke-nodepool": "v6e-1",
+    "cloud.google.com/gke-provisioning": "standard",
+    "cloud.google.com/gke-tpu-accelerator": "tpu-v6e-slice",
+    "cloud.google.com/gke-tpu-topology": "1x1",
+    "cloud.google.com/machine-family": "ct6e",
+    "node.kubernetes.io/instance-type": "ct6e-standard-1t",
+}
+L4_SPOT_LABELS = _COMMON_LABELS | {
+    "beta.kubernetes.io/instance-type": "g2-standard-4",
+    "cloud.google.com/gke-accelerator": "nvidia-l4",
+    "cloud.google.com/gke-boot-disk": "pd-balanced",
+    "cloud.google.com/gke-cpu-scaling-level": "4",
+    "cloud.google.com/gke-gpu": "true",
+    "cloud.google.com/gke-gpu-driver-version": "latest",
+    "cloud.google.com/gke-memory-gb-scaling-level": "16",
+    "cloud.google.com/gke-nodepool": "l4-spot",
+    "cloud.google.com/gke-preemptible": "true",
+    "cloud.google.com/gke-provisioning": "preemptible",
+    "cloud.google.com/machine-family": "g2",
+    "node.kubernetes.io/instance-type": "g2-standard-4",
+}
+
+
+def _taints(node: dict[str, Any]) -> set[str]:
+    return {f"{each['key']}={each.get('value', '')}:{each['effect']}" for each in node["taints"]}
+
+
+def _pods_by_pool(status: dict[str, Any]) -> dict[str, int]:
+    pools: dict[str, int] = {}
+    for pod in status["pods"]:
+        if pod["ready"]:
+            pools[pod["pool"]] = pools.get(pod["pool"], 0) + 1
+    return pools
+
+
+def test_up_ends_with_one_replica_on_the_tpu(sandbox: Sandbox) -> None:
+    status = sandbox.status()
+    (pod,) = status["pods"]
+    assert pod["pool"] == "v6e-1"
+    assert pod["ready"]
+    assert {each["name"]: each["ready"] for each in pod["containers"]} == {"vllm-gpu": True, "vllm-tpu": True}
+    assert [node["pool"] for node in status["nodes"]].count("system") == 3
+    idle = sandbox.kubectl("logs", pod["name"], "vllm-gpu")
+    assert "machine doesn't contain GPU" in idle
+    assert "Uvicorn running on" in sandbox.kubectl("logs", pod["name"], "vllm-tpu")
+
+
+def test_up_says_where_the_service_is_who_answered_and_that_it_is_a_sandbox(sandbox: Sandbox) -> None:
+    screen = (sandbox.state.parent / "last-up.txt").read_text()
+    assert "v6e-1" in screen
+    assert "/v1" in screen
+    assert "This is a sandbox" in screen
+
+
+def test_service_url_of_the_stack_answers_a_chat_and_names_the_pod(sandbox: Sandbox) -> None:
+    outputs = sandbox.outputs()
+    response = requests.post(
+        f"{outputs['service_url']}/chat/completions",
+        json={"model": outputs["model"], "messages": [{"role": "user", "content": "Why is the sky blue?"}]},
+        timeout=30,
+    )
+    assert response.status_code == 200
+    body = response.json()
+    assert body["model"] == "Qwen/Qwen2-1.5B"
+    assert sandbox.status()["pods"][0]["name"] in body["choices"][0]["message"]["content"]
+
+
+def test_second_preview_is_empty_and_second_up_does_nothing(sandbox: Sandbox) -> None:
+    sandbox.pulumi("preview", "--expect-no-changes", "--non-interactive")
+    before = sandbox.status()
+    sandbox.command("up")
+    assert sandbox.status() == before
+
+
+def test_scale_out_falls_from_tpu_to_the_preemptible_gpu(sandbox: Sandbox) -> None:
+    sandbox.kubectl("scale", "deploy/vllm", "--replicas", "3")
+    sandbox.command("scale", "3")
+    status = sandbox.status()
+    assert _pods_by_pool(status) == {"v6e-1": 2, "l4-spot": 1}
+    serving = {pod["node"] for pod in status["pods"]}
+    assert len(serving) == 3
+    for node in (node for node in status["nodes"] if node["name"] in serving):
+        labels = {key: value for key, value in node["labels"].items() if key != "kubernetes.io/hostname"}
+        assert node["labels"]["kubernetes.io/hostname"] == node["name"]
+        if node["pool"] == "v6e-1":
+            assert labels == TPU_LABELS
+            assert _taints(node) == {"cloud.google.com/compute-class=vllm-fallback:NoSchedule", "google.com/tpu=present:NoSchedule"}
+            assert node["name"].startswith("gke-tpu-")
+        else:
+            assert labels == L4_SPOT_LABELS
+            assert _taints(node) == {"cloud.google.com/compute-class=vllm-fallback:NoSchedule", "nvidia.com/gpu=present:NoSchedule"}
+            assert node["name"].startswith("gke-tpu-gpu-fungibility-l4-spot-")
+
+
+def test_every_replica_answers_through_the_load_balancer(sandbox: Sandbox) -> None:
+    outputs = sandbox.outputs()
+    pods = {pod["name"] for pod in sandbox.status()["pods"]}
+    answered = {
+        requests.get(f"{outputs['service_url']}/models", timeout=10).headers["X-Sandbox-Pod"] for _ in range(60)
+    }
+    assert answered == pods
+
+
+def test_scaling_back_to_one_keeps_a_replica_on_the_tpu(sandbox: Sandbox) -> None:
+    sandbox.command("scale", "1")
+    assert _pods_by_pool(sandbox.status()) == {"v6e-1": 1}
+
+
+def test_changed_model_rolls_the_deployment_and_touches_no_pool(sandbox: Sandbox) -> None:
+    assert sandbox.preview(model="Qwen/Qwen2-7B") == {DEPLOYMENT: "update"}
+
+
+def test_reordered_pools_change_class_and_affinity_and_replace_nothing(sandbox: Sandbox) -> None:
+    pools = _pools(sandbox)
+    changes = sandbox.preview(acceleratorPools=[pools[1], pools[0], pools[2]])
+    assert changes == {CLASS: "update", DEPLOYMENT: "update"}
+
+
+def test_fourth_pool_adds_one_pool(sandbox: Sandbox) -> None:
+    pools = _pools(sandbox)
+    changes = sandbox.preview(acceleratorPools=[*pools, {**pools[2], "name": "l4-b"}])
+    assert changes == {"gcp:container/nodePool:NodePool::l4-b": "create", CLASS: "update", DEPLOYMENT: "update"}
+
+
+def test_bad_settings_are_refused_all_at_once_before_anything_is_touched(sandbox: Sandbox) -> None:
+    result = sandbox.pulumi(
+        "up", "--yes", "--non-interactive", check=False,
+        overrides={"zone": "us-east1-b", "model": "no-organisation", "replica": 2},
+    )  # fmt: skip
+    assert result.returncode != 0
+    for part in ("zone", "us-east1-b", "model", "no-organisation", "replica", "did you mean replicas?"):
+        assert part in result.stdout + result.stderr
+
+
+def test_class_that_gke_refuses_is_refused_in_its_words(sandbox: Sandbox) -> None:
+    refused = sandbox.kubectl(
+        "apply", "-f", "-", check=False,
+        stdin=json.dumps({
+            "apiVersion": "cloud.google.com/v1", "kind": "ComputeClass", "metadata": {"name": "mixed"},
+            "spec": {"priorities": [
+                {"tpu": {"type": "tpu-v6e-slice", "count": 1, "topology": "1x1"}},
+                {"gpu": {"type": "nvidia-l4", "count": 1}},
+            ]},
+        }),
+    )  # fmt: skip
+    assert "When using TPU config all rules need to have TPU or Nodepools config. ComputeClass 'mixed'." in refused
+
+
+def test_token_is_in_the_cluster_and_nowhere_else(sandbox: Sandbox) -> None:
+    secret = json.loads(sandbox.kubectl("get", "secret", "hf-secret", "-o", "json"))
+    assert set(secret["data"]) == {"hf_api_token"}
+    exported = sandbox.pulumi("stack", "export").stdout
+    assert TOKEN not in exported
+    found = [
+        str(path.relative_to(sandbox.state))
+        for path in sandbox.state.rglob("*")
+        # etcd is where a cluster keeps its Secrets.
+        if path.is_file() and "etcd" not in path.parts and TOKEN.encode() in path.read_bytes()
+    ]
+    assert found == []
+
+
+def test_crash_of_the_daemon_is_named_by_the_next_command_and_mended_by_up(sandbox: Sandbox) -> None:
+    record = json.loads((sandbox.state / "daemon.json").read_text())
+    os.kill(record["pid"], signal.SIGKILL)
+    time.sleep(0.5)
+    status = sandbox.command("status", check=False)
+    assert status.returncode == 1
+    assert f"daemon (pid {record['pid']}) is gone" in status.stderr
+    sandbox.command("up")
+    assert _pods_by_pool(sandbox.status()) == {"v6e-1": 1}
+
+
+def test_destroy_leaves_nothing_in_the_cloud_and_down_no_process_and_no_file(sandbox: Sandbox) -> None:
+    sandbox.pulumi("destroy", "--yes", "--non-interactive")
+    assert list((sandbox.state / "clusters").iterdir()) == []
+    records = json.loads((sandbox.state / "cloud.json").read_text())
+    assert not any(records.values()) if isinstance(records, dict) else records == []
+    assert sandbox.status()["nodes"] == []
+    sandbox.command("down")
+    assert sandbox.processes() == []
+    assert not sandbox.state.exists()
+    assert "not running" in sandbox.command("status", check=False).stderr
+
+
+def test_nothing_is_written_to_the_project_but_its_ignored_folder() -> None:
+    assert not (ROOT / "Pulumi.sandbox.yaml").exists()
+    assert not Path(ROOT / "Pulumi.changed.yaml").exists()
+
+
+def _pools(sandbox: Sandbox) -> list[dict[str, Any]]:
+    import yaml
+
+    return list(yaml.safe_load(sandbox.stack_config.read_text())["config"]["tpu-gpu-fungibility:acceleratorPools"])

@@ -1,0 +1,140 @@
+"""Container logs: written from pipes in the CRI's format, and read as `kubectl logs` asks."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sandbox.node_agent.logs import LogOptions, LogPump, read_log
+
+ENTRY = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) (stdout|stderr) ([FP]) (.*)")
+
+
+class Pipes:
+    """A pump and the ends of the pipes that a container would have."""
+
+    def __init__(self, path: Path) -> None:
+        read_out, self.stdout = os.pipe()
+        read_error, self.stderr = os.pipe()
+        self.pump = LogPump(path, stdout=read_out, stderr=read_error, name="test")
+
+    def close(self) -> None:
+        os.close(self.stdout)
+        os.close(self.stderr)
+        self.pump.finish()
+
+
+def entries(path: Path) -> list[tuple[str, str, str]]:
+    matches = [ENTRY.fullmatch(line) for line in path.read_text().splitlines()]
+    return [(match[2], match[3], match[4]) for match in matches if match is not None]
+
+
+def log(path: Path, *lines: str) -> Path:
+    """A log whose lines are a second apart, from 12:00:00 on."""
+    path.write_text("".join(f"2026-01-01T12:00:0{number}.000000000Z stdout {line}\n" for number, line in enumerate(lines)))
+    return path
+
+
+def read(path: Path, options: LogOptions | None = None, ended: Callable[[], bool] = lambda: True) -> str:
+    return b"".join(read_log(path, options or LogOptions(), ended=ended)).decode()
+
+
+def test_lines_of_both_streams_are_written_with_time_and_stream(tmp_path: Path) -> None:
+    pipes = Pipes(tmp_path / "0.log")
+    os.write(pipes.stdout, b"one\ntwo\n\n")
+    time.sleep(0.05)
+    os.write(pipes.stderr, b"oops\n")
+    pipes.close()
+    assert entries(tmp_path / "0.log") == [
+        ("stdout", "F", "one"),
+        ("stdout", "F", "two"),
+        ("stdout", "F", ""),
+        ("stderr", "F", "oops"),
+    ]
+
+
+def test_a_line_that_comes_in_pieces_is_one_line(tmp_path: Path) -> None:
+    pipes = Pipes(tmp_path / "0.log")
+    for piece in (b"he", b"ll", b"o\nwor", b"ld\n"):
+        os.write(pipes.stdout, piece)
+        time.sleep(0.01)
+    pipes.close()
+    assert entries(tmp_path / "0.log") == [("stdout", "F", "hello"), ("stdout", "F", "world")]
+
+
+def test_a_last_line_without_an_end_is_kept_as_a_part(tmp_path: Path) -> None:
+    pipes = Pipes(tmp_path / "0.log")
+    os.write(pipes.stdout, b"dying words")
+    pipes.close()
+    assert entries(tmp_path / "0.log") == [("stdout", "P", "dying words")]
+    assert read(tmp_path / "0.log") == "dying words"
+
+
+def test_a_very_long_line_is_split_and_read_back_whole(tmp_path: Path) -> None:
+    pipes = Pipes(tmp_path / "0.log")
+    line = "x" * 40_000
+    os.write(pipes.stdout, f"{line}\n".encode())
+    pipes.close()
+    tags = [tag for _, tag, _ in entries(tmp_path / "0.log")]
+    assert tags == ["P", "P", "F"]
+    assert read(tmp_path / "0.log") == f"{line}\n"
+
+
+def test_the_log_is_there_from_the_start(tmp_path: Path) -> None:
+    pipes = Pipes(tmp_path / "0.log")
+    assert (tmp_path / "0.log").exists()
+    pipes.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (LogOptions(), "a\nb\nc\n"),
+        (LogOptions(tail_lines=2), "b\nc\n"),
+        (LogOptions(tail_lines=0), ""),
+        (LogOptions(limit_bytes=3), "a\nb"),
+        (LogOptions(timestamps=True, tail_lines=1), "2026-01-01T12:00:02.000000000Z c\n"),
+        (LogOptions(since=datetime.datetime(2026, 1, 1, 12, 0, 1, tzinfo=datetime.UTC)), "b\nc\n"),
+        (LogOptions(since=datetime.datetime(2026, 1, 1, 13, tzinfo=datetime.UTC)), ""),
+    ],
+)
+def test_a_log_is_cut_as_asked(tmp_path: Path, options: LogOptions, expected: str) -> None:
+    assert read(log(tmp_path / "0.log", "F a", "F b", "F c"), options) == expected
+
+
+def test_the_tail_counts_parts_of_lines_as_the_kubelet_does(tmp_path: Path) -> None:
+    path = log(tmp_path / "0.log", "F first", "P long-", "P line-", "F end", "F last")
+    assert read(path, LogOptions(tail_lines=3)) == "line-end
+last
+"
+
+
+def test_following_gives_what_comes_and_ends_with_the_container(tmp_path: Path) -> None:
+    path = log(tmp_path / "0.log", "F a")
+    looks = 0
+
+    def ended() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            with path.open("a") as file:
+                file.write("2026-01-01T12:00:01.000000000Z stdout F b\n2026-01-01T12:00:02.000000000Z std")
+        if looks == 3:
+            with path.open("a") as file:
+                file.write("out F c\n")
+        return looks == 4
+
+    assert read(path, LogOptions(follow=True, tail_lines=1), ended) == "a\nb\nc\n"
+
+
+def test_following_without_news_gives_the_reader_a_chance_to_stop(tmp_path: Path) -> None:
+    pieces = read_log(log(tmp_path / "0.log", "F a"), LogOptions(follow=True), ended=lambda: False)
+    assert next(pieces) == b"a\n"
+    assert next(pieces) == b""
+    pieces.close()  # type: ignore[attr-defined]
