@@ -240,7 +240,7 @@ class _Reader:
     def project(self) -> str:
         value = self._values.get("gcp:project")
         if not value:
-            self.problem("gcp:project", None, "is missing", "pulumi config set gcp:project YOUR_PROJECT_ID")
+            self.problem("gcp:project", None, "is missing", "`pulumi config set gcp:project YOUR_PROJECT_ID`")
             return ""
         # Projects of an organisation's own domain look like example.com:name.
         if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]", str(value)):
@@ -254,7 +254,7 @@ class _Reader:
         self._known.append(key)
         value = self._values.get(f"{self._namespace}:{key}")
         if value is None:
-            self.problem(key, None, "is missing", f"pulumi config set {key} VALUE")
+            self.problem(key, None, "is missing", f"`pulumi config set {key} VALUE`")
         return value
 
     def text(self, key: str) -> str:

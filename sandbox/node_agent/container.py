@@ -189,7 +189,8 @@ class Container:
                 f"pod={self._pod.description}"
             )
             if view.waiting is None:
-                self._pod.event(view, "Warning", "BackOff", f"Back-off restarting failed container {message[8:]}")
+                shown = f"Back-off restarting failed container {view.name} in pod {self._pod.description}"
+                self._pod.event(view, "Warning", "BackOff", shown)
             self._set_waiting("CrashLoopBackOff", message)
             self.wake_at = again
             return

@@ -84,9 +84,9 @@ class Docker:
         return self.run("build", "--progress=plain", "--file", str(dockerfile), "--tag", tag, *options, str(context))
 
 
-def _start_daemon(folder: Path) -> subprocess.Popen[bytes]:
+def _start_daemon(folder: Path, features: Mapping[str, bool]) -> subprocess.Popen[bytes]:
     settings = folder / "daemon.json"
-    settings.write_text("{}")
+    settings.write_text(json.dumps({"features": dict(features)}))
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             [
@@ -107,10 +107,11 @@ def _start_daemon(folder: Path) -> subprocess.Popen[bytes]:
 
 
 @contextmanager
-def _own_daemon(command: str) -> Iterator[Docker]:
+def own_daemon(command: str, features: Mapping[str, bool] | None = None) -> Iterator[Docker]:
+    """Starts a daemon, with dockerd's `features` if any, and yields it; ends it and removes all that it had."""
     # Not under pytest's folder: a socket's path may have 107 characters at most.
     folder = Path(tempfile.mkdtemp(prefix="images-docker-"))
-    daemon = _start_daemon(folder)
+    daemon = _start_daemon(folder, features or {})
     docker = Docker(command, f"unix://{folder}/socket")
     try:
         deadline = time.monotonic() + 60
@@ -162,5 +163,5 @@ def some_docker() -> Iterator[Docker]:
         raise NoDocker(
             f"no Docker daemon answers at {reachable.host}, and only root can start one; start Docker, or run as root"
         )
-    with _own_daemon(command) as own:
+    with own_daemon(command) as own:
         yield own

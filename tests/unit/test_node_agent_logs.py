@@ -110,9 +110,7 @@ def test_a_log_is_cut_as_asked(tmp_path: Path, options: LogOptions, expected: st
 
 def test_the_tail_counts_parts_of_lines_as_the_kubelet_does(tmp_path: Path) -> None:
     path = log(tmp_path / "0.log", "F first", "P long-", "P line-", "F end", "F last")
-    assert read(path, LogOptions(tail_lines=3)) == "line-end
-last
-"
+    assert read(path, LogOptions(tail_lines=3)) == "line-end\nlast\n"
 
 
 def test_following_gives_what_comes_and_ends_with_the_container(tmp_path: Path) -> None:

@@ -271,8 +271,8 @@ def test_sigterm_during_the_start_up_ends_it_at_once(start: Callable[..., Server
     assert server.process.wait(_SECONDS) == -signal.SIGTERM
 
 
-def test_sigterm_lets_requests_under_way_finish_and_takes_no_more(start: Callable[..., Server]) -> None:
-    server = start(STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
+def test_with_a_shutdown_timeout_requests_under_way_finish_and_no_more_are_taken(start: Callable[..., Server]) -> None:
+    server = start("--shutdown-timeout=30", STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
     idle = requests.Session()
     idle.get(server.url + "/health", timeout=_SECONDS)
     thread, answers = server.in_background(max_tokens=100, ignore_eos=True)
@@ -287,8 +287,8 @@ def test_sigterm_lets_requests_under_way_finish_and_takes_no_more(start: Callabl
     idle.close()
 
 
-def test_the_shutdown_timeout_cuts_long_generations_off(start: Callable[..., Server]) -> None:
-    server = start("--shutdown-timeout=0", STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
+def test_without_a_shutdown_timeout_sigterm_cuts_requests_off_as_vllm_does(start: Callable[..., Server]) -> None:
+    server = start(STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
     thread, answers = server.in_background(max_tokens=5000, ignore_eos=True)
     eventually(lambda: server.metric("vllm:num_requests_running"))
     server.process.terminate()
@@ -298,7 +298,7 @@ def test_the_shutdown_timeout_cuts_long_generations_off(start: Callable[..., Ser
 
 
 def test_a_second_sigterm_ends_it_at_once(start: Callable[..., Server]) -> None:
-    server = start(STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
+    server = start("--shutdown-timeout=30", STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
     with server.chat(max_tokens=5000, ignore_eos=True, stream=True) as answer:
         # Kept: a generator that ends closes the connection.
         lines = answer.iter_lines()

@@ -2,8 +2,7 @@
 
 Like vLLM, it binds its port at once and listens on it when the start-up is over, so that until then connections are
 refused. On SIGTERM no connection is accepted any more. With --shutdown-timeout=N requests under way have N seconds, and
-are then cut off with finish_reason "abort". Without the flag they may take as long as they like: here the stand-in is
-kinder than vLLM, which takes 0 then and cuts off at once. A second SIGTERM ends the process at once.
+are then cut off with finish_reason "abort"; without the flag that is at once. A second SIGTERM ends the process at once.
 """
 
 from __future__ import annotations
@@ -88,8 +87,7 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
     _announce(app, settings, sock)
     await ended.wait()
     _log.info("Shutting down: %d requests under way", engine.unfinished)
-    if settings.shutdown_timeout is not None:
-        loop.call_later(settings.shutdown_timeout, engine.abort_all)
+    loop.call_later(settings.shutdown_timeout, engine.abort_all)
     await server.stop()
     stepping.cancel()
     print(f"INFO:     Finished server process [{os.getpid()}]", flush=True)

@@ -46,7 +46,7 @@ class Place:
 class Settings:
     """Times are in seconds; an empty `host` means every address.
 
-    `shutdown_timeout` is None when requests under way may take as long as they like.
+    `shutdown_timeout` is how long requests under way may go on after SIGTERM: 0, vLLM's default, cuts them off at once.
     """
 
     host: str
@@ -56,7 +56,7 @@ class Settings:
     max_model_len: int
     max_num_seqs: int
     api_keys: tuple[str, ...]
-    shutdown_timeout: float | None
+    shutdown_timeout: float
     access_log: bool
     accelerator: str
     startup_seconds: float
@@ -79,7 +79,7 @@ class Settings:
             max_model_len=_MAX_MODEL_LEN if length is None or length <= 0 else length,
             max_num_seqs=int(_positive(environ, "STANDIN_MAX_NUM_SEQS", args.max_num_seqs or _MAX_NUM_SEQS)),
             api_keys=tuple(key for key in keys if key),
-            shutdown_timeout=args.shutdown_timeout,
+            shutdown_timeout=args.shutdown_timeout or 0,
             access_log=not args.disable_uvicorn_access_log,
             accelerator=accelerator,
             startup_seconds=STARTUP_SECONDS.get(accelerator, STARTUP_SECONDS["gpu"]) / speed,
