@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from kubernetes.client import ApiException
 from rich.markup import escape
@@ -154,7 +155,7 @@ def _running(paths: Paths) -> DaemonRecord:
     return lifecycle.require_running(paths)
 
 
-def _outputs(paths: Paths) -> dict[str, object]:
+def _outputs(paths: Paths) -> dict[str, Any]:
     outputs = SandboxStack(paths, _running(paths)).outputs()
     if "service_url" not in outputs:
         raise SandboxError("the stack has no service yet; run `make up` (or `python -m sandbox up`)")

@@ -182,7 +182,7 @@ class Cloud:
 
     def _pool_facts(self, cluster: LocalCluster, cluster_id: str, name: str) -> dict[str, Any]:
         pool = cluster.pools[name]
-        _, project, _, location, _, cluster_name = cluster_id.split("/")
+        _, project, _, _, _, cluster_name = cluster_id.split("/")
         return {
             "nodeCount": len(pool.nodes) // max(len(pool.zones), 1),
             "nodeLocations": pool.zones,

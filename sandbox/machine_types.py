@@ -1,8 +1,7 @@
 """Compute Engine machine types as a node's size: what a GKE node of one offers to pods.
 
 Only sizes; which accelerator a machine carries is the node pool's business. Sources: Compute Engine's machine family
-pages for vCPUs and memory, and GKE's page on node sizes for what GKE keeps for itself
-(docs.cloud.google.com/kubernetes-engine/docs/concepts/plan-node-sizes).
+pages; what GKE keeps of one for itself is the program's `components/node_capacity.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ import re
 from dataclasses import dataclass
 
 from components.machines import MACHINE_TYPES
-
-_GIB = 1024**3
+from components.node_capacity import allocatable_memory, allocatable_millicpu
 
 #: GB of memory for each vCPU of the families whose types differ in the number of vCPUs alone.
 _GB_PER_VCPU = {
@@ -46,8 +44,8 @@ class MachineSize:
     def allocatable(self) -> dict[str, str]:
         """What is left for pods, as Kubernetes quantities of cpu and memory."""
         return {
-            "cpu": f"{self.vcpus * 1000 - _reserved_millicpu(self.vcpus)}m",
-            "memory": f"{int((self.memory_gb * _GIB - _reserved_memory(self.memory_gb)) // 1024)}Ki",
+            "cpu": f"{round(allocatable_millicpu(self.vcpus))}m",
+            "memory": f"{int(allocatable_memory(self.memory_gb)) // 1024}Ki",
         }
 
 
@@ -61,27 +59,3 @@ def size_of(machine_type: str) -> MachineSize:
     else:
         raise UnknownMachineTypeError(machine_type)
     return MachineSize(vcpus=vcpus, memory_gb=memory, memory_label=_MEMORY_LABEL.get(machine_type, round(memory)))
-
-
-def _reserved_millicpu(vcpus: int) -> int:
-    """6 % of the first core, 1 % of the second, 0.5 % of the next two, 0.25 % of the rest."""
-    shares = [60.0, 10.0, 5.0, 5.0]
-    return round(sum(shares[:vcpus]) + max(vcpus - len(shares), 0) * 2.5)
-
-
-def _reserved_memory(memory_gb: float) -> float:
-    """Bytes: 25 % of the first 4 GiB, 20 % of the next 4, 10 % of the next 8, 6 % of the next 112, 2 % above; 100 MiB more for eviction."""
-    if memory_gb < 1:
-        return 255 * 1024**2
-    reserved, left = 0.0, memory_gb
-    for width, share in ((4, 0.25), (4, 0.20), (8, 0.10), (112, 0.06), (float("inf"), 0.02)):
-        part = min(left, width)
-        reserved += part * share
-        left -= part
-    return reserved * _GIB + 100 * 1024**2
-
-
-def allocatable_ephemeral_storage(disk_gb: int) -> int:
-    """Bytes of a boot disk that are left for pods: GKE keeps 10 % for eviction and min(50 %, 6 GiB + 35 %, 100 GiB) for the system."""
-    disk = disk_gb * _GIB
-    return int(disk - 0.1 * disk - min(0.5 * disk, 6 * _GIB + 0.35 * disk, 100 * _GIB))

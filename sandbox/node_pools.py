@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from components.node_capacity import DEFAULT_DISK_GB, allocatable_ephemeral_storage
 from sandbox.control_plane import KUBELET_ADDRESS
-from sandbox.machine_types import allocatable_ephemeral_storage, size_of
+from sandbox.machine_types import size_of
 
 COMPUTE_CLASS_LABEL = "cloud.google.com/compute-class"
 NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
@@ -31,8 +32,6 @@ _TPUS = {
 
 #: Machine families whose boot disk is not the pd-balanced default.
 _BOOT_DISKS = {"ct6e": "hyperdisk-balanced"}
-
-_DEFAULT_DISK_GB = 100
 
 
 @dataclass(kw_only=True)
@@ -177,9 +176,10 @@ def node_taints(pool: NodePool) -> list[dict[str, str]]:
 
 def node_allocatable(pool: NodePool) -> dict[str, str]:
     """Kubernetes quantities by resource, the accelerators included."""
+    disk_gb = int(pool.config.get("diskSizeGb") or DEFAULT_DISK_GB)
     resources = {
         **size_of(pool.machine_type).allocatable(),
-        "ephemeral-storage": str(allocatable_ephemeral_storage(int(pool.config.get("diskSizeGb") or _DEFAULT_DISK_GB))),
+        "ephemeral-storage": str(int(allocatable_ephemeral_storage(disk_gb))),
         "pods": "110",
     }
     if pool.tpu_chips:

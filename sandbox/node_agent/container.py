@@ -180,7 +180,9 @@ class Container:
         """Starts it if its time has come; else says in `wake_at` when to ask again. Not for a running one."""
         view, now = self.view, time.monotonic()
         if self._pull_failed_at is not None and now < (again := self._pull_back_off.ready_at(self._pull_failed_at)):
-            self._set_waiting("ImagePullBackOff", f'Back-off pulling image "{view.image}": ErrImagePull: {self._not_found}')
+            self._set_waiting(
+                "ImagePullBackOff", f'Back-off pulling image "{view.image}": ErrImagePull: {self._not_found}'
+            )
             self.wake_at = again
             return
         if self._ended_at is not None and now < (again := self._restart_back_off.ready_at(self._ended_at)):
@@ -306,9 +308,8 @@ class Container:
         }, own
 
     def _not_started(self, error: OSError) -> None:
-        message = (
-            "failed to create containerd task: failed to start container process: "
-            + ": ".join(filter(None, (str(error.filename or ""), error.strerror)))
+        message = "failed to create containerd task: failed to start container process: " + ": ".join(
+            filter(None, (str(error.filename or ""), error.strerror))
         )
         now = timestamp()
         self._pod.event(self.view, "Warning", "Failed", f"Error: {message}")
@@ -416,7 +417,7 @@ class Container:
 
     # --- ending
 
-    def end(self, grace: float, message: str) -> None:
+    def end(self, grace: float, message: str, *, hook: bool = True) -> None:
         """preStop hook, SIGTERM, and SIGKILL to all of it after `grace` seconds; a second call can only shorten that."""
         process = self._process
         if process is None:
@@ -428,25 +429,26 @@ class Container:
         self.ending = True
         self._deadline = Deadline(at)
         self._pod.event(self.view, "Normal", "Killing", message)
-        self._in_thread("end", lambda: self._end(process, self._deadline))
+        pre_stop = (self._spec.get("lifecycle") or {}).get("preStop") if hook else None
+        self._in_thread("end", lambda: self._end(process, pre_stop, self._deadline))
 
     def kill(self) -> None:
         """At once, without hooks."""
         if self._process is not None:
             self._process.kill()
 
-    def _end(self, process: ContainerProcess, deadline: Deadline) -> None:
-        lifecycle = self._spec.get("lifecycle") or {}
-        if (hook := lifecycle.get("preStop")) and deadline.left > 0:
+    def _end(self, process: ContainerProcess, pre_stop: Object | None, deadline: Deadline) -> None:
+        if pre_stop and deadline.left > 0:
             try:
-                self._run_hook(process, hook, deadline)
+                self._run_hook(process, pre_stop, deadline)
             except (ProbeError, ProbeFailure, OSError) as error:
                 failure = f"PreStopHook failed: {error}"
                 self._pod.post(lambda: self._pod.event(self.view, "Warning", "FailedPreStopHook", failure))
             deadline.at = max(deadline.at, time.monotonic() + _LEAST_GRACE_SECONDS)
         if deadline.left > 0:
             assert self._image is not None
-            process.signal(signal_number(lifecycle.get("stopSignal") or self._image.config.stop_signal or "SIGTERM"))
+            wanted = (self._spec.get("lifecycle") or {}).get("stopSignal")
+            process.signal(signal_number(wanted or self._image.config.stop_signal or "SIGTERM"))
         # In short steps, as the deadline may move.
         while not process.exited.wait(max(0.0, min(deadline.left, 0.5))):
             if deadline.left <= 0:

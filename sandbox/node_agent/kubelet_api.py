@@ -31,9 +31,7 @@ _NOT_SIMULATED = ("exec", "run", "attach", "portForward")
 class LogSource(Protocol):
     """Finds the log of a container."""
 
-    def find_log(
-        self, namespace: str, pod: str, container: str, *, previous: bool
-    ) -> tuple[Path, Callable[[], bool]]:
+    def find_log(self, namespace: str, pod: str, container: str, *, previous: bool) -> tuple[Path, Callable[[], bool]]:
         """The file, and whether nothing will be added to it any more. `LookupError` has a message for the user."""
         ...
 
@@ -123,8 +121,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for piece in read_log(path, options, ended=ended):
             if piece:
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                continue
+            # There is nothing new: what is buffered has to go out.
+            self.wfile.flush()
             # Who follows a log sends nothing more: something to read is the end of the connection.
-            elif select.select([self.connection], [], [], 0)[0]:
+            if select.select([self.connection], [], [], 0)[0]:
                 return
         self.wfile.write(b"0\r\n\r\n")
 

@@ -47,9 +47,7 @@ class ContainerProcess:
         read_out, write_out = os.pipe()
         read_error, write_error = os.pipe()
         try:
-            self._process = spawner.spawn(
-                argv, env=self.environment, cwd=folder, stdout=write_out, stderr=write_error
-            )
+            self._process = spawner.spawn(argv, env=self.environment, cwd=folder, stdout=write_out, stderr=write_error)
         except BaseException:
             os.close(read_out)
             os.close(read_error)

@@ -19,13 +19,14 @@ from typing import Literal
 
 import urllib3
 
-from sandbox.addresses import PodAddresses, to_loopback
+from sandbox.addresses import PodAddresses
 from sandbox.image_store import ImageStore
 from sandbox.kube_api import STRATEGIC_MERGE, ApiError, KubeApi, Object
 from sandbox.node_agent.container import Container
 from sandbox.node_agent.devices import NodeDevices
 from sandbox.node_agent.environment import container_variables, service_variables
 from sandbox.node_agent.events import EventRecorder
+from sandbox.node_agent.network import PodNetwork
 from sandbox.node_agent.quantities import timestamp
 from sandbox.node_agent.status import ContainerKind, ContainerView, PodView, pod_status
 from sandbox.processes import Spawner
@@ -96,7 +97,7 @@ class PodWorker:
         self._path = f"/api/v1/namespaces/{self.namespace}/pods/{self.name}"
         self._folder = pod_folder(services.state_dir, pod)
         self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._address = ""
+        self._network: PodNetwork | None = None
         self._start_time: str = (pod.get("status") or {}).get("startTime") or timestamp()
         self._active_since = time.monotonic()
         self._published: Object = {}
@@ -166,7 +167,7 @@ class PodWorker:
 
     @property
     def address(self) -> str:
-        return self._address
+        return self._network.address if self._network else ""
 
     @property
     def restart_policy(self) -> str:
@@ -204,8 +205,8 @@ class PodWorker:
         # Addresses are known to this worker before the API server's object shows them.
         status = {
             **(self._pod.get("status") or {}),
-            "podIP": self._address,
-            "podIPs": [{"ip": self._address}],
+            "podIP": self.address,
+            "podIPs": [{"ip": self.address}],
             "hostIP": self.node.address,
             "hostIPs": [{"ip": self.node.address}],
         }
@@ -219,13 +220,13 @@ class PodWorker:
         )
 
     def sandbox_variables(self) -> Mapping[str, str]:
-        loopback = to_loopback(self._address)
+        assert self._network is not None
         return {
             **self._services.environment,
             **self.node.devices.environment,
             "HOSTNAME": self.name,
-            "POD_LOOPBACK": loopback,
-            "SANDBOX_POD_ADDRESS": loopback,
+            "POD_LOOPBACK": self._network.loopback,
+            "SANDBOX_POD_ADDRESS": self._network.loopback,
             "SANDBOX_POD_NAME": self.name,
             "SANDBOX_NODE_NAME": self.node.name,
             "SANDBOX_NODE_POOL": self.node.labels.get("cloud.google.com/gke-nodepool", ""),
@@ -258,10 +259,13 @@ class PodWorker:
     # --- the worker
 
     def _run(self) -> None:
-        self._prepare()
-        while not self._over:
+        while True:
             try:
+                if self._network is None:
+                    self._prepare()
                 wake_at = self._turn()
+                if self._over:
+                    break
                 with contextlib.suppress(queue.Empty):
                     self._queue.get(timeout=None if wake_at is None else max(0.0, wake_at - time.monotonic()))()
                     while True:
@@ -270,16 +274,12 @@ class PodWorker:
                 # A pod that nobody looks after would stay as it is for ever.
                 logger.exception("pod %s/%s: goes on in %g s", self.namespace, self.name, _API_RETRY_SECONDS)
                 time.sleep(_API_RETRY_SECONDS)
-        self._services.addresses.free(self._address)
+        if self._network is not None:
+            self._network.release()
         self.ended.set()
 
     def _prepare(self) -> None:
         status = self._pod.get("status") or {}
-        if status.get("podIP"):
-            self._address = status["podIP"]
-            self._services.addresses.reserve(self._address)
-        else:
-            self._address = self._services.addresses.take()
         before = {
             each["name"]: each
             for each in [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]
@@ -289,6 +289,7 @@ class PodWorker:
             (self._folder / container.view.name).mkdir(parents=True, exist_ok=True)
             if container.view.name in before:
                 container.take_over(before[container.view.name])
+        self._network = PodNetwork(self._services.addresses, status.get("podIP"))
         if status.get("phase") in ("Succeeded", "Failed") and status.get("reason"):
             self._failure = (status["reason"], status.get("message", ""))
         if self._pod["metadata"].get("deletionTimestamp"):
@@ -385,7 +386,8 @@ class PodWorker:
         apps = [each for each in self._of_kind("app", "init") if each.running]
         sidecars = [each for each in self._of_kind("sidecar") if each.running]
         for each in apps or sidecars[-1:]:
-            each.end(self._grace, message(each.view.name))
+            # There is no time for hooks once nobody waits for the pod.
+            each.end(self._grace, message(each.view.name), hook=not self._silent)
 
     def _kill(self) -> None:
         for container in self.containers.values():
@@ -415,7 +417,7 @@ class PodWorker:
         return PodView(
             pod=self._pod,
             containers=[each.view for each in self.containers.values()],
-            pod_ip=self._address,
+            pod_ip=self.address,
             host_ip=self.node.address,
             start_time=self._start_time,
             terminating=self._terminating,

@@ -11,45 +11,49 @@ given a host name and not a socket; NCCL and gloo), which see the machine's own 
 from __future__ import annotations
 
 import os
-import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import socket
 
 _HERE = frozenset({"", "0.0.0.0", "127.0.0.1", "localhost", "::", "::1"})  # noqa: S104 - what is replaced
 _POD_NETWORK = "10.88."
 
 
-def _rewritten(sock: socket.socket, address: Any, own: str) -> Any:
-    if sock.family not in (socket.AF_INET, socket.AF_INET6) or not isinstance(address, tuple) or len(address) < 2:
-        return address
-    host = address[0]
-    if isinstance(host, (bytes, bytearray)):
-        host = host.decode("ascii", "replace")
-    if host is None or host in _HERE:
-        host = own
-    elif isinstance(host, str) and host.startswith(_POD_NETWORK):
-        host = "127." + host.split(".", 1)[1]
-    else:
-        return address
-    if sock.family == socket.AF_INET:
-        return (host, *address[1:])
-    if sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
-        # A listener for IPv6 alone, as asyncio makes beside one for IPv4: pods have no IPv6 address to reach it by.
-        return ("::1", 0, *address[2:])
-    return (f"::ffff:{host}", *address[1:])
-
-
 def _install(own: str) -> None:
-    base = socket.socket.__mro__[1]
-    plain_bind, plain_connect, plain_connect_ex = base.bind, base.connect, base.connect_ex  # type: ignore[attr-defined]
+    # Not at the top: every Python program of a machine may find this file, and most need no sockets.
+    import socket
+
+    def rewritten(sock: socket.socket, address: Any) -> Any:
+        if sock.family not in (socket.AF_INET, socket.AF_INET6) or not isinstance(address, tuple) or len(address) < 2:
+            return address
+        host = address[0]
+        if isinstance(host, (bytes, bytearray)):
+            host = host.decode("ascii", "replace")
+        if host is None or host in _HERE:
+            host = own
+        elif isinstance(host, str) and host.startswith(_POD_NETWORK):
+            host = "127." + host.split(".", 1)[1]
+        else:
+            return address
+        if sock.family == socket.AF_INET:
+            return (host, *address[1:])
+        if sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+            # A listener for IPv6 alone, as asyncio makes beside one for IPv4: pods have no IPv6 address to reach it by.
+            return ("::1", 0, *address[2:])
+        return (f"::ffff:{host}", *address[1:])
+
+    base: Any = socket.socket.__mro__[1]
+    plain_bind, plain_connect, plain_connect_ex = base.bind, base.connect, base.connect_ex
 
     def bind(self: socket.socket, address: Any, /) -> None:
-        plain_bind(self, _rewritten(self, address, own))
+        plain_bind(self, rewritten(self, address))
 
     def connect(self: socket.socket, address: Any, /) -> None:
-        plain_connect(self, _rewritten(self, address, own))
+        plain_connect(self, rewritten(self, address))
 
     def connect_ex(self: socket.socket, address: Any, /) -> int:
-        return int(plain_connect_ex(self, _rewritten(self, address, own)))
+        return int(plain_connect_ex(self, rewritten(self, address)))
 
     socket.socket.bind = bind  # type: ignore[method-assign, assignment]
     socket.socket.connect = connect  # type: ignore[method-assign, assignment]

@@ -153,7 +153,9 @@ def without_invisible(changes: Iterable[PropertyChange], live: Any, predicted: A
     return kept
 
 
-def without_unchanged_inputs(changes: Iterable[PropertyChange], old_inputs: Any, new_inputs: Any) -> list[PropertyChange]:
+def without_unchanged_inputs(
+    changes: Iterable[PropertyChange], old_inputs: Any, new_inputs: Any
+) -> list[PropertyChange]:
     """Drops changes of properties that the program gives as it did before: all that is known without a cluster."""
     kept: list[PropertyChange] = []
     for change in changes:

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import grpc  # type: ignore[import-untyped]
-from google.protobuf import any_pb2, empty_pb2  # type: ignore[import-untyped]
+from google.protobuf import any_pb2, empty_pb2
 from pulumi.runtime.proto import (
     engine_pb2,
     engine_pb2_grpc,

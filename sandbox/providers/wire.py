@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from google.protobuf import struct_pb2  # type: ignore[import-untyped]
+from google.protobuf import struct_pb2
 
 SIGNATURE_KEY: Final = "4dabf18193072939515e22adb298388d"
 SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - a constant of the protocol
@@ -137,7 +137,8 @@ def _from_value(value: struct_pb2.Value) -> Any:
 
 
 def _from_fields(fields: Mapping[str, struct_pb2.Value]) -> Any:
-    values = {key: _from_value(each) for key, each in fields.items()}
+    # A message's maps come in any order; whoever goes over these should do so in the same one each time.
+    values = {key: _from_value(fields[key]) for key in sorted(fields)}
     signature = values.get(SIGNATURE_KEY)
     if signature == SECRET_SIGNATURE:
         return Secret(values.get("value"))

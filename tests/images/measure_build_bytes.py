@@ -278,6 +278,8 @@ def main() -> None:
     if command is None:
         parser.error("there is no docker command")
     folder = Path(tempfile.mkdtemp(prefix="images-measure-"))
+    # Where buildx notes its builders: nothing is written to the user's home.
+    os.environ["BUILDX_CONFIG"] = str(folder / "buildx")
     try:
         print(f"base of {arguments.megabytes} MiB in {arguments.layers} layers\n")
         print("| way | where the base is | build | pulled, bytes | pushed, bytes |\n|---|---|---|---:|---:|")

@@ -100,7 +100,9 @@ def _run(
         command, cwd=ROOT, env=environment, input=stdin, capture_output=True, text=True, timeout=timeout
     )
     if check and result.returncode != 0:
-        pytest.fail(f"{' '.join(command)} ended with {result.returncode}\n{result.stdout}\n{result.stderr}", pytrace=False)
+        pytest.fail(
+            f"{' '.join(command)} ended with {result.returncode}\n{result.stdout}\n{result.stderr}", pytrace=False
+        )
     return result
 
 

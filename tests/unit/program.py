@@ -13,6 +13,7 @@ from unittest import mock
 
 import pulumi
 import yaml
+from google.protobuf import json_format
 from pulumi.runtime import mocks
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
@@ -90,7 +91,7 @@ class _RecordingMonitor(mocks.MockMonitor):
         if not request.type.startswith(("pulumi:", "fungibility:")):
             found = sdk_types.problems(request.type, plain)
             assert not found, f"{request.type} {request.name}: {found}"
-        response = super().RegisterResource(request)
+        response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         with self._lock:
             self._run.resources[response.urn] = Resource(
                 urn=response.urn,
@@ -108,8 +109,6 @@ class _RecordingMonitor(mocks.MockMonitor):
 
 
 def _unwrap(struct: Any) -> tuple[dict[str, Any], list[str]]:
-    from google.protobuf import json_format
-
     secrets: list[str] = []
 
     def walk(value: Any, path: str) -> Any:
@@ -133,13 +132,17 @@ def schema() -> dict[str, Any]:
 
 def config(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev") -> dict[str, str]:
     """What the engine hands to the program: the schema's defaults, the stack's file, then `overrides` (None removes)."""
-    values: dict[str, Any] = {f"{NAMESPACE}:{key}": each["default"] for key, each in schema().items() if "default" in each}
+    values: dict[str, Any] = {
+        f"{NAMESPACE}:{key}": each["default"] for key, each in schema().items() if "default" in each
+    }
     values |= yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
     values["gcp:project"] = "my-project"
     for key, value in (overrides or {}).items():
         values[key if ":" in key else f"{NAMESPACE}:{key}"] = value
     return {
-        key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items() if value is not None
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in values.items()
+        if value is not None
     }
 
 
@@ -153,10 +156,10 @@ def run_program(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev
 
     exported: dict[str, pulumi.Output[Any]] = {}
 
-    @pulumi.runtime.test
+    @pulumi.runtime.test  # type: ignore[untyped-decorator]
     def program() -> pulumi.Output[None]:
         runpy.run_path(str(ROOT / "__main__.py"))
-        secret = {name: pulumi.Output.from_input(each.is_secret()) for name, each in exported.items()}
+        secret: dict[str, Any] = {name: each.is_secret() for name, each in exported.items()}
         return pulumi.Output.all(pulumi.Output.all(**exported), pulumi.Output.all(**secret)).apply(keep)
 
     def export(name: str, value: Any) -> None:

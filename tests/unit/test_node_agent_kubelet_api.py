@@ -26,7 +26,9 @@ class Logs:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "1.log"
-        self.path.write_text("2026-01-01T12:00:00.000000000Z stdout F one\n2026-01-01T12:00:01.000000000Z stderr F two\n")
+        self.path.write_text(
+            "2026-01-01T12:00:00.000000000Z stdout F one\n2026-01-01T12:00:01.000000000Z stderr F two\n"
+        )
         self.over = threading.Event()
         self.asked = 0
 

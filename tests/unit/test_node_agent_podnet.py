@@ -120,4 +120,7 @@ a.send(b"x"); print(b.recv(1).decode())
 def test_without_a_pod_nothing_changes_and_nothing_is_loaded() -> None:
     script = "import sys; print('socket' in sys.modules)"
     assert run(script, pod=None) == "False"
-    assert run("import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[0])", pod=None) == "127.0.0.1"
+    assert (
+        run("import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[0])", pod=None)
+        == "127.0.0.1"
+    )

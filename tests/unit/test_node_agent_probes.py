@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.node_agent.probes import Counter, ProbeError, Prober, ProbeFailure, ProbeTarget, port_number
+from sandbox.node_agent.probes import Counter, ProbeError, ProbeFailure, Prober, ProbeTarget, port_number
 
 Object = dict[str, Any]
 

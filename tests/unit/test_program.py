@@ -191,7 +191,9 @@ def test_setting_changes_a_resource(key: str, baseline: Run) -> None:
     if key == "region":
         overrides["zone"] = "us-central1-b"
     changed = run_program(overrides)
-    assert [each.inputs for each in changed.of_type(type_token)] != [each.inputs for each in baseline.of_type(type_token)]
+    assert [each.inputs for each in changed.of_type(type_token)] != [
+        each.inputs for each in baseline.of_type(type_token)
+    ]
 
 
 def test_settings_of_the_token_reach_the_secret(baseline: Run) -> None:

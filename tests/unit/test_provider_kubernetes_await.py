@@ -350,7 +350,7 @@ def test_a_services_endpoints_have_to_settle() -> None:
         looks += 1
         return original(*arguments)
 
-    cluster.get = counted  # type: ignore[method-assign]
+    cluster.get = counted  # type: ignore[method-assign, assignment]
     wait, _ = waiting(cluster, ka.service, settle=0.02)
     wait.until_live(a_service(), created=True)
     assert looks > 1

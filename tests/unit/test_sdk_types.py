@@ -8,7 +8,7 @@ import pulumi
 import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.sdk_types import args_class, find_problems, problems
+from sandbox.sdk_types import args_class, find_problems, problems, property_names
 
 POOL = "gcp:container/nodePool:NodePool"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
@@ -164,3 +164,20 @@ def test_a_type_that_no_sdk_has_is_a_problem(token: str, nearest: str | None) ->
 def test_keys_with_dots_are_quoted_in_paths() -> None:
     (problem,) = problems(DEPLOYMENT, deployment({"resources": {"limits": {"nvidia.com/gpu": 1}}}))
     assert problem == 'spec.template.spec.containers[0].resources.limits["nvidia.com/gpu"]: 1 is not a string'
+
+
+@pytest.mark.parametrize("package", ["gcp", "kubernetes", "docker"])
+def test_a_providers_own_arguments_have_known_keys(package: str) -> None:
+    token = f"pulumi:providers:{package}"
+    assert problems(token, {"version": "1.0.0", "__internal": {}}) == []
+    assert problems(token, {"nonsense": "1"}) == ["nonsense: unknown key"]
+
+
+def test_a_misspelt_argument_of_a_provider_has_a_nearest() -> None:
+    assert problems("pulumi:providers:gcp", {"projct": "p"}) == ["projct: unknown key; did you mean project?"]
+
+
+def test_a_resources_properties_are_its_inputs_and_what_is_computed() -> None:
+    names = property_names("gcp:serviceaccount/account:Account")
+    assert {"accountId", "displayName", "email", "uniqueId"} <= names
+    assert property_names(COMPUTE_CLASS) == frozenset()

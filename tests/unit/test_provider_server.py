@@ -1,0 +1,284 @@
+"""The provider protocol's translation, over a real channel, with a provider of the test's own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+import pytest
+from google.protobuf import empty_pb2
+from pulumi.runtime.proto import provider_pb2
+
+from sandbox.providers.differences import Difference, PropertyChange, compare
+from sandbox.providers.server import (
+    Checked,
+    CheckFailure,
+    Created,
+    PartialFailureError,
+    Properties,
+    Provider,
+    ProviderError,
+    ReadState,
+    Urn,
+)
+from sandbox.providers.wire import UNKNOWN, Secret, from_struct, has_unknown, keep_secrets, plain, to_struct
+from tests.unit.provider_client import Client, Engine, partial_failure, urn
+
+THING = urn("test:index:Thing", "thing")
+
+
+class EchoProvider(Provider):
+    """Says back what it gets; certain values of `do` make it fail."""
+
+    package = "test"
+    version = "1.2.3"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.region = ""
+
+    def configure(self, variables: Any, args: Properties) -> None:
+        self.region = args["region"]
+
+    def check(self, urn: Urn, olds: Properties | None, news: Properties, seed: bytes) -> Checked:
+        failures = [CheckFailure("a.b", "is bad")] if news.get("do") == "refuse" else []
+        return Checked({**news, "seen": [urn.type_token, urn.name, olds is None, len(seed)]}, failures)
+
+    def diff(
+        self,
+        urn: Urn,
+        id: str,
+        old_inputs: Properties,
+        old_outputs: Properties,
+        new_inputs: Properties,
+        ignore_changes: Sequence[str],
+    ) -> Difference:
+        changes = tuple(
+            PropertyChange(each.path, each.kind, replaces=each.path[0] == "name")
+            for each in compare(old_inputs, new_inputs)
+        )
+        return Difference(changes, delete_before_replace=True)
+
+    def create(self, urn: Urn, inputs: Properties, timeout: float | None, preview: bool) -> Created:
+        match inputs.get("do"):
+            case "refuse":
+                raise ProviderError("quota exceeded: 1 < 2")
+            case "break":
+                raise ZeroDivisionError("by nought")
+            case "half":
+                raise PartialFailureError(
+                    "not ready", id="half", outputs={"key": Secret("k")}, inputs=inputs, reasons=["pending", "late"]
+                )
+            case "wait":
+                assert self.cancelled.wait(20)
+                raise ProviderError("interrupted")
+        return Created("" if preview else "thing", {**inputs, "region": self.region, "timeout": timeout})
+
+    def read(self, urn: Urn, id: str, inputs: Properties, outputs: Properties) -> ReadState | None:
+        return None if id == "gone" else ReadState(id, inputs, outputs)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    with Engine(EchoProvider) as running:
+        yield running
+
+
+@pytest.fixture
+def client(engine: Engine) -> Client:
+    connected = engine.connect()
+    connected.configure(region="here")
+    return connected
+
+
+# --- values
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": [1, 2.5, True, None, "text", [], {}]},
+        {"s": Secret({"a": [Secret("b")]}), "u": UNKNOWN, "nested": {"u": [UNKNOWN]}},
+        {},
+    ],
+)
+def test_values_survive_the_wire(value: dict[str, Any]) -> None:
+    assert from_struct(to_struct(value)) == value
+
+
+def test_whole_numbers_stay_whole_and_booleans_are_none() -> None:
+    numbers = from_struct(to_struct({"i": 3, "f": 3.0, "b": True}))
+    assert {key: type(each) for key, each in numbers.items()} == {"i": int, "f": int, "b": bool}
+
+
+def test_an_output_value_is_what_it_holds() -> None:
+    signature = "4dabf18193072939515e22adb298388d"
+    output = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
+    assert from_struct(
+        to_struct(
+            {"u": {signature: output}, "k": {signature: output, "value": "v", "secret": True, "dependencies": []}}
+        )
+    ) == {"u": UNKNOWN, "k": Secret("v")}
+
+
+def test_a_secret_shows_neither_in_its_representation_nor_in_a_container() -> None:
+    assert "hunter2" not in repr({"password": Secret("hunter2")})
+
+
+def test_secrets_are_taken_off_and_put_back_where_they_were() -> None:
+    marked = {"a": Secret("x"), "b": [{"c": Secret(1)}, 2], "d": "plain"}
+    bare = plain(marked)
+    assert bare == {"a": "x", "b": [{"c": 1}, 2], "d": "plain"}
+    assert keep_secrets({**bare, "e": "new"}, marked) == {**marked, "e": "new"}
+
+
+def test_keys_come_in_one_order() -> None:
+    assert list(from_struct(to_struct(dict.fromkeys("qwertyuiop", 1)))) == sorted("qwertyuiop")
+
+
+@pytest.mark.parametrize(("value", "expected"), [({"a": [Secret(UNKNOWN)]}, True), ({"a": [Secret("u")]}, False)])
+def test_unknowns_are_found_at_any_depth(value: Any, expected: bool) -> None:
+    assert has_unknown(value) is expected
+
+
+def test_a_value_that_no_property_can_have_is_refused() -> None:
+    with pytest.raises(TypeError, match="object"):
+        to_struct({"a": object()})
+
+
+# --- differences
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ({"a": 1}, {"a": 1}, {}),
+        ({"a": None}, {}, {}),
+        ({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3, 4]}}, {"a.b[1]": "update", "a.b[2]": "add"}),
+        ({"a": {"b": 1}}, {}, {"a": "delete"}),
+        ({}, {"a": {"b": 1}}, {"a": "add"}),
+        ({"a": {"x.y/z": "1"}}, {"a": {"x.y/z": "2"}}, {'a["x.y/z"]': "update"}),
+        ({"a": 1}, {"a": UNKNOWN}, {"a": "update"}),
+        ({"a": 1}, {"a": True}, {"a": "update"}),
+        ({"a": Secret("x")}, {"a": Secret("x")}, {}),
+        ({"a": Secret({"b": "x"})}, {"a": {"b": "y"}}, {"a.b": "update"}),
+    ],
+)
+def test_differences_are_named_by_their_paths(old: Any, new: Any, expected: dict[str, str]) -> None:
+    assert {change.property_path: change.kind for change in compare(old, new)} == expected
+
+
+# --- calls
+
+
+def test_the_version_is_the_providers(client: Client) -> None:
+    assert client.version() == "1.2.3"
+
+
+def test_secrets_and_previews_are_agreed_on(engine: Engine) -> None:
+    response = engine.connect().configure(region="r")
+    assert (response.acceptSecrets, response.supportsPreview, response.acceptOutputs) == (True, True, False)
+
+
+def test_a_check_gets_type_name_and_seed_and_reports_failures(client: Client) -> None:
+    checked = client.check(THING, {"do": "refuse", "key": Secret("k")})
+    assert checked.inputs["seen"] == ["test:index:Thing", "thing", True, 32]
+    assert checked.inputs["key"] == Secret("k")
+    assert checked.failures == [("a.b", "is bad")]
+    assert client.check(THING, {}, {"old": 1}).inputs["seen"][2] is False
+
+
+def test_a_diff_tells_each_path_and_what_replaces(client: Client) -> None:
+    diff = client.diff(THING, {"name": "a", "deep": {"x": [1]}}, {"name": "b", "deep": {"x": [2]}, "more": 1})
+    assert diff.changed
+    assert diff.details == {"name": "UPDATE_REPLACE", "deep.x[0]": "UPDATE", "more": "ADD"}
+    assert diff.replaces == ["name"]
+    assert diff.delete_before_replace
+
+
+def test_no_change_is_a_diff_of_none(client: Client) -> None:
+    diff = client.diff(THING, {"name": "a"}, {"name": "a"})
+    assert (diff.changed, diff.details, diff.delete_before_replace) == (False, {}, False)
+
+
+def test_a_creation_carries_outputs_with_their_marks(client: Client) -> None:
+    id, outputs = client.create(THING, {"key": Secret("k"), "later": UNKNOWN}, preview=True)
+    assert (id, outputs["key"], outputs["later"], outputs["timeout"]) == ("", Secret("k"), UNKNOWN, None)
+
+
+def test_what_is_gone_reads_as_nothing(client: Client) -> None:
+    assert client.read(THING, "gone", {}, {}) == ("", {}, {})
+    assert client.read(THING, "here", {"a": 1}, {"b": 2}) == ("here", {"a": 1}, {"b": 2})
+
+
+def test_each_connection_has_a_configuration_of_its_own(engine: Engine) -> None:
+    clients = {region: engine.connect() for region in ("north", "south")}
+    for region, client in clients.items():
+        client.configure(region=region)
+    for region, client in clients.items():
+        assert client.create(THING, {})[1]["region"] == region
+
+
+def test_a_connection_made_anew_goes_on_as_configured(engine: Engine, client: Client) -> None:
+    assert engine.connect().create(THING, {})[1]["region"] == "here"
+
+
+# --- errors
+
+
+def test_a_refusal_reaches_the_user_word_by_word(client: Client) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        client.create(THING, {"do": "refuse"})
+    assert raised.value.details() == "quota exceeded: 1 < 2"
+
+
+def test_a_defect_is_named(client: Client) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        client.create(THING, {"do": "break"})
+    assert raised.value.details() == "ZeroDivisionError: by nought"
+    assert raised.value.code() == grpc.StatusCode.INTERNAL
+
+
+def test_a_half_made_resource_is_handed_over_to_be_saved(client: Client) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        client.create(THING, {"do": "half"})
+    detail = partial_failure(raised.value)
+    assert (detail.id, list(detail.reasons)) == ("half", ["pending", "late"])
+    assert from_struct(detail.properties) == {"key": Secret("k")}
+    assert from_struct(detail.inputs) == {"do": "half"}
+
+
+@pytest.mark.parametrize("method", ["Update", "Delete", "GetSchema"])
+def test_what_a_provider_lacks_is_said(client: Client, method: str) -> None:
+    requests = {
+        "Update": provider_pb2.UpdateRequest(urn=THING),
+        "Delete": provider_pb2.DeleteRequest(urn=THING),
+        "GetSchema": provider_pb2.GetSchemaRequest(),
+    }
+    with pytest.raises(grpc.RpcError) as raised:
+        getattr(client.stub, method)(requests[method], timeout=20)
+    assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_an_unknown_function_is_named(client: Client) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        client.invoke("test:index:nothing")
+    assert "test:index:nothing" in raised.value.details()
+
+
+def test_an_interruption_ends_what_waits(client: Client) -> None:
+    errors: list[str] = []
+
+    def create() -> None:
+        try:
+            client.create(THING, {"do": "wait"})
+        except grpc.RpcError as error:
+            errors.append(error.details())
+
+    waiting = threading.Thread(target=create)
+    waiting.start()
+    client.stub.Cancel(empty_pb2.Empty(), timeout=20)
+    waiting.join(20)
+    assert errors == ["interrupted"]
