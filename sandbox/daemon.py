@@ -21,6 +21,7 @@ from sandbox.latencies import Clock
 from sandbox.paths import PROJECT_DIR, Paths
 from sandbox.processes import Spawner
 from sandbox.providers import serve
+from sandbox.providers.real_plugins import real_plugin_on_path
 
 #: How much faster than Google's the sandbox's clock runs unless SANDBOX_SPEED says otherwise.
 DEFAULT_SPEED = 100.0
@@ -69,6 +70,9 @@ def process_start(pid: int) -> str | None:
 def sandbox_environment(paths: Paths) -> dict[str, str]:
     """The environment of everything that the daemon starts: this machine's, the sandbox's programs first on PATH."""
     search = [str(PROJECT_DIR / "sandbox" / "bin"), str(paths.tools), str(Path(sys.executable).parent)]
+    # The engine has a home of its own here, in which it would not find what a user's has.
+    if plugin := real_plugin_on_path("kubernetes", os.environ):
+        search.append(str(plugin.parent))
     return {
         **os.environ,
         "SANDBOX_STATE": str(paths.state),

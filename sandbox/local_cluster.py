@@ -24,7 +24,7 @@ from sandbox.image_store import ImageStore
 from sandbox.latencies import Clock
 from sandbox.load_balancer import LoadBalancer
 from sandbox.node_agent import NodeAgent
-from sandbox.node_pools import NODE_POOL_LABEL, NodePool, node_object
+from sandbox.node_pools import NODE_POOL_LABEL, NodePool, node_labels, node_object, node_taints
 from sandbox.processes import Spawner
 
 logger = logging.getLogger(__name__)
@@ -112,17 +112,27 @@ class LocalCluster:
         self._grow_in_parallel(pool, pool.initial_size)
 
     def update_node_pool(self, pool_name: str, inputs: dict[str, Any]) -> None:
-        """Takes new inputs over and brings the size within new limits; labels and taints reach nodes that stay."""
+        """Takes new inputs over: labels and taints reach the nodes, another machine replaces them, new limits resize."""
         with self.lock:
             pool = self.pools[pool_name]
+            machine_type = pool.machine_type
             pool.inputs = inputs
             pool.zones = list(inputs.get("nodeLocations") or self.zones)
             self._save_pools()
-            fixed = inputs.get("nodeCount")
+            nodes = list(pool.nodes)
+        if pool.machine_type != machine_type:
+            for node in nodes:
+                self.add_node(pool_name)
+                self.remove_node(pool_name, node)
+        else:
+            for node in nodes:
+                self._relabel(pool, node)
+        with self.lock:
             size = len(pool.nodes)
             if pool.autoscaled:
                 wanted = min(max(size, pool.minimum), pool.maximum)
             else:
+                fixed = inputs.get("nodeCount")
                 wanted = int(fixed) * len(pool.zones) if fixed is not None else size
             surplus = pool.nodes[wanted:]
         for node in surplus:
@@ -207,6 +217,16 @@ class LocalCluster:
             version=self.version,
         )
         self._core.create_node(body)
+
+    def _relabel(self, pool: NodePool, node: str) -> None:
+        """Gives a node the pool's present labels and taints; what Kubernetes itself put on it stays."""
+        known = self._core.read_node(node)
+        kept = [each.to_dict() for each in known.spec.taints or [] if each.key.startswith("node.kubernetes.io/")]
+        labels = node_labels(pool, node=node, zone=self._zone_of(pool, node))
+        gone = {key: None for key in known.metadata.labels if key not in labels}
+        self._core.patch_node(
+            node, {"metadata": {"labels": {**gone, **labels}}, "spec": {"taints": [*node_taints(pool), *kept]}}
+        )
 
     def _wait_until_ready(self, node: str) -> None:
         deadline = time.monotonic() + _NODE_READY_SECONDS

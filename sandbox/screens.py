@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,9 +15,20 @@ from rich.text import Text
 
 from sandbox.status import Answer
 
-console = Console(highlight=False)
+#: Logs and pipes have no width; node names need one of this size to stay whole.
+_PIPE_WIDTH = 132
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 NOTICE = "This is a sandbox: real engine, API server, scheduler and controllers; simulated hardware, cloud and model."
+
+
+_NEXT = (
+    "python -m sandbox scale 3                  three replicas: two on TPUs, one on a preemptible GPU",
+    'python -m sandbox chat "Why is the sky blue?"',
+    'eval "$(python -m sandbox env)"            then kubectl get pods -o wide, pulumi preview, ...',
+    "make down                                  ends everything",
+)
 
 
 @contextmanager
@@ -76,18 +88,14 @@ def summary(document: dict[str, Any], pool_order: list[str], answer: Answer | No
     """The end of `up`."""
     console.print()
     console.print(cluster_table(document, pool_order))
-    lines = Text()
-    lines.append("Service   ", style="bold")
-    lines.append(f"{document['service_url']}\n")
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(style="bold", no_wrap=True)
+    lines.add_column(overflow="fold")
+    lines.add_row("Service", str(document["service_url"]))
     if answer is not None:
-        lines.append("Answered  ", style="bold")
-        lines.append(f"pod {answer.pod} on {answer.node} (pool {answer.pool}), {answer.seconds:.2f} s\n")
-        lines.append(f"          {answer.text}\n", style="italic")
-    lines.append("Try       ", style="bold")
-    lines.append(
-        "python -m sandbox scale 3        three replicas: two on TPUs, one on a preemptible GPU\n"
-        '          python -m sandbox chat "Why is the sky blue?"\n'
-        '          eval "$(python -m sandbox env)"; kubectl get pods -o wide; pulumi preview\n'
-        "          make down"
-    )
-    console.print(Panel(lines, title="tpu-gpu-fungibility sandbox", subtitle=NOTICE, expand=False))
+        lines.add_row("Answered", f"pod {answer.pod} on {answer.node} (pool {answer.pool}) in {answer.seconds:.2f} s")
+        lines.add_row("", Text(answer.text, style="italic"))
+    for label, command in zip(["Try", "", "", ""], _NEXT, strict=True):
+        lines.add_row(label, command)
+    lines.add_row("Note", NOTICE)
+    console.print(Panel(lines, title="tpu-gpu-fungibility sandbox", expand=False))

@@ -20,7 +20,7 @@ from importlib.metadata import version
 from typing import Any, Protocol
 
 from sandbox.cloud import CloudError
-from sandbox.providers.differences import Difference, PropertyChange, compare
+from sandbox.providers.differences import Difference, Path, PropertyChange, compare, property_path
 from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, URN_NAME, Kind, kind_of, project_number
 from sandbox.providers.records import AlreadyExistsError, Records
 from sandbox.providers.server import Checked, CheckFailure, Created, Properties, Provider, ProviderError, ReadState, Urn
@@ -85,7 +85,7 @@ class GcpProvider(Provider):
             defaults.append(name)
         if defaults:
             inputs[_DEFAULTS] = defaults
-        return Checked(inputs, list(_name_failures(urn, kind, inputs)))
+        return Checked(inputs, [*_name_failures(urn, kind, inputs), *_value_failures(urn, kind, plain(inputs))])
 
     def diff(
         self,
@@ -331,6 +331,24 @@ def _name_failures(urn: Urn, kind: Kind, inputs: Mapping[str, Any]) -> Iterable[
         value = plain(inputs.get(key))
         if isinstance(value, str) and not re.fullmatch(pattern, value):
             yield CheckFailure("", f'"{key}" ("{value}") {rule}. Examine values at \'{urn.name}.{key}\'.')
+
+
+def _value_failures(urn: Urn, kind: Kind, inputs: Any, path: Path = ()) -> Iterable[CheckFailure]:
+    """Values that the real provider knows to be none of the API's."""
+    if isinstance(inputs, Mapping):
+        for key, value in inputs.items():
+            yield from _value_failures(urn, kind, value, (*path, key))
+    elif isinstance(inputs, list):
+        for index, value in enumerate(inputs):
+            yield from _value_failures(urn, kind, value, (*path, index))
+    elif isinstance(inputs, str):
+        allowed = kind.values.get(".".join(step for step in path if isinstance(step, str)), (inputs,))
+        if inputs not in allowed:
+            where = property_path(path)
+            known = " ".join(f'"{each}"' for each in allowed)
+            yield CheckFailure(
+                "", f"expected {where} to be one of [{known}], got {inputs}. Examine values at '{urn.name}.{where}'."
+            )
 
 
 def _new_name(urn: Urn, kind: Kind, seed: bytes) -> str:

@@ -1,9 +1,9 @@
 """What the stand-in gcp provider knows of each kind of resource: ids, names, computed outputs, and what cannot change in place.
 
-Sources: for replacing properties the ForceNew marks of hashicorp/terraform-provider-google (google/services/container/
-node_config.go, resource_container_node_pool.go and resource_container_cluster.go; the last from memory), which pulumi-gcp bridges; for
-kinds without an entry, the sentence "Changing this forces a new ..." in the SDK's own documentation. Computed outputs are
-those that programs commonly use; what is left out stays unset.
+Sources: the ForceNew marks and value lists of hashicorp/terraform-provider-google at e03b7622 (August 2026), which pulumi-gcp
+bridges: google/services/container/node_config.go, resource_container_node_pool.go and resource_container_cluster.go; for kinds
+without an entry, the sentence "Changing this forces a new ..." in the SDK's own documentation. Computed outputs are those that
+programs commonly use; what is left out stays unset.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
@@ -44,18 +44,34 @@ class Kind:
     idempotent: bool = False
     #: Property -> (pattern, what is said of a value that does not match).
     patterns: Mapping[str, tuple[str, str]] | None = None
+    #: Wire path without list indexes -> the values that there are.
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def _node_config(prefix: str) -> set[str]:
+def _node_config() -> set[str]:
     """nodeConfig's; machine type, disk, image, labels, taints, tags and streaming change in place (GKE rolls the nodes)."""
     fields = (
-        "advancedMachineFeatures", "bootDiskKmsKey", "confidentialNodes", "enableConfidentialStorage",
-        "ephemeralStorageConfig", "ephemeralStorageLocalSsdConfig", "guestAccelerators", "gvnic", "hostMaintenancePolicy",
-        "localNvmeSsdBlockConfig", "localSsdCount", "metadata", "minCpuPlatform", "nodeGroup", "oauthScopes", "preemptible",
-        "reservationAffinity", "sandboxConfig", "secondaryBootDisks", "serviceAccount", "shieldedInstanceConfig",
-        "soleTenantConfig", "spot",
+        "advancedMachineFeatures", "bootDiskKmsKey", "confidentialNodes.confidentialInstanceType", "enableConfidentialStorage",
+        "ephemeralStorageLocalSsdConfig", "flexStart", "guestAccelerators", "hostMaintenancePolicy", "localNvmeSsdBlockConfig",
+        "localSsdCount", "localSsdEncryptionMode", "maxRunDuration", "metadata", "minCpuPlatform", "nodeGroup", "oauthScopes",
+        "preemptible", "reservationAffinity", "sandboxConfig", "secondaryBootDisks", "serviceAccount",
+        "shieldedInstanceConfig", "soleTenantConfig", "spot",
     )  # fmt: skip
-    return {f"{prefix}.{field}" for field in fields}
+    return {f"nodeConfig.{field}" for field in fields}
+
+
+#: Values of nodeConfig's fields, of both kinds that have one.
+_NODE_CONFIG_VALUES: Final = {
+    "nodeConfig.guestAccelerators.gpuDriverInstallationConfig.gpuDriverVersion": (
+        "GPU_DRIVER_VERSION_UNSPECIFIED", "INSTALLATION_DISABLED", "DEFAULT", "LATEST",
+    ),
+    "nodeConfig.loggingVariant": ("DEFAULT", "MAX_THROUGHPUT"),
+    "nodeConfig.reservationAffinity.consumeReservationType": (
+        "UNSPECIFIED", "NO_RESERVATION", "ANY_RESERVATION", "SPECIFIC_RESERVATION",
+    ),
+    "nodeConfig.taints.effect": ("NO_SCHEDULE", "PREFER_NO_SCHEDULE", "NO_EXECUTE"),
+    "nodeConfig.workloadMetadataConfig.mode": ("MODE_UNSPECIFIED", "GCE_METADATA", "GKE_METADATA"),
+}  # fmt: skip
 
 
 def _number(text: str, digits: int) -> str:
@@ -127,14 +143,25 @@ KINDS: Final[Mapping[str, Kind]] = {
         max_name_length=40,
         patterns={"name": (rf"(?=.{{1,40}}$){_NAME}", f"cannot be longer than 40 characters and {_NAME_RULE}")},
         outputs=_cluster,
+        values={
+            **_NODE_CONFIG_VALUES,
+            "monitoringConfig.managedPrometheus.autoMonitoringConfig.scope": ("ALL", "NONE"),
+            "networkingMode": ("VPC_NATIVE", "ROUTES"),
+            "releaseChannel.channel": ("UNSPECIFIED", "RAPID", "REGULAR", "STABLE", "EXTENDED"),
+        },
         replaces=frozenset(
             {
-                "clusterIpv4Cidr", "confidentialNodes", "defaultMaxPodsPerNode", "description", "enableAutopilot",
-                "enableKubernetesAlpha", "enableMultiNetworking", "enableTpu", "initialNodeCount", "ipAllocationPolicy",
-                "location", "masterAuth", "name", "network", "networkingMode", "nodePools", "privateClusterConfig.masterIpv4CidrBlock",
-                "privateClusterConfig.enablePrivateNodes", "project", "subnetwork", "tpuConfig",
+                "clusterAutoscaling.autoProvisioningDefaults.bootDiskKmsKey", "clusterIpv4Cidr", "confidentialNodes",
+                "dataplaneOptimizationMode", "datapathProvider", "defaultMaxPodsPerNode", "description", "enableAutopilot",
+                "enableKubernetesAlpha", "enableTpu", "initialNodeCount", "ipAllocationPolicy.clusterIpv4CidrBlock",
+                "ipAllocationPolicy.clusterSecondaryRangeName", "ipAllocationPolicy.podCidrOverprovisionConfig",
+                "ipAllocationPolicy.servicesIpv4CidrBlock", "ipAllocationPolicy.servicesSecondaryRangeName", "location",
+                "masterAuth.clientCertificateConfig", "name", "network", "networkingMode", "nodePools",
+                "privateClusterConfig.masterIpv4CidrBlock", "privateClusterConfig.privateEndpointSubnetwork", "project",
+                "subnetwork", "userManagedKeysConfig.aggregationCa", "userManagedKeysConfig.clusterCa",
+                "userManagedKeysConfig.etcdApiCa", "userManagedKeysConfig.etcdPeerCa",
             }
-            | _node_config("nodeConfig")
+            | _node_config()
         ),
     ),
     NODE_POOL: Kind(
@@ -142,13 +169,20 @@ KINDS: Final[Mapping[str, Kind]] = {
         auto_named="name",
         max_name_length=40,
         outputs=_node_pool,
+        values={
+            **_NODE_CONFIG_VALUES,
+            "autoscaling.locationPolicy": ("BALANCED", "ANY"),
+            "upgradeSettings.strategy": ("SURGE", "BLUE_GREEN"),
+        },
         replaces=frozenset(
             {
                 "cluster", "initialNodeCount", "location", "maxPodsPerNode", "name", "namePrefix",
-                "networkConfig.createPodRange", "networkConfig.podIpv4CidrBlock", "networkConfig.podRange",
-                "placementPolicy", "project", "queuedProvisioning",
+                "networkConfig.acceleratorNetworkProfile", "networkConfig.additionalNodeNetworkConfigs",
+                "networkConfig.additionalPodNetworkConfigs", "networkConfig.createPodRange",
+                "networkConfig.podCidrOverprovisionConfig", "networkConfig.podIpv4CidrBlock", "networkConfig.podRange",
+                "networkConfig.subnetwork", "placementPolicy.policyName", "project", "queuedProvisioning",
             }
-            | _node_config("nodeConfig")
+            | _node_config()
         ),
     ),
     "gcp:serviceaccount/account:Account": Kind(
