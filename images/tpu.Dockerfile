@@ -1,8 +1,11 @@
 # vLLM's server for Google TPUs, behind the entrypoint that both accelerators' images share.
 #
-# Left out on purpose: a `# syntax=` line (every frontend since Docker 23 knows COPY --link, and a build needs no second
-# image from a registry), RUN (nothing is installed, so nothing of the base is unpacked to build), and labels that differ
-# from build to build, such as created and revision (an unchanged image must keep its digest, or its pods roll).
+# Left out on purpose:
+# - a `# syntax=` line: Docker's own frontend knows COPY --link since Docker 23, and a build needs no second image for it;
+# - RUN, and --chmod beside --link (which turns --link off): with either, BuildKit must download and unpack the gigabytes
+#   of the base. The scripts are executable in the context instead;
+# - labels that differ from build to build, such as created and revision: an unchanged image must keep its digest, or its
+#   pods roll.
 ARG BASE_IMAGE=docker.io/vllm/vllm-tpu:2e33fe419186c65a18da6668972d61d7bbc31564
 
 FROM ${BASE_IMAGE}
@@ -12,7 +15,7 @@ LABEL org.opencontainers.image.title="vllm-fungibility TPU" \
       org.opencontainers.image.description="vLLM OpenAI-compatible server that serves on a TPU node and idles on an NVIDIA GPU node" \
       org.opencontainers.image.base.name="${BASE_IMAGE}"
 
-COPY --link --chmod=0755 fungibility-entrypoint fungibility-health /usr/local/bin/
+COPY --link fungibility-entrypoint fungibility-health /usr/local/bin/
 
 # Whose image this is: the entrypoint serves on this accelerator and idles on the other.
 ENV ACCELERATOR=tpu

@@ -221,7 +221,8 @@ class LocalCluster:
     def _relabel(self, pool: NodePool, node: str) -> None:
         """Gives a node the pool's present labels and taints; what Kubernetes itself put on it stays."""
         known = self._core.read_node(node)
-        kept = [each.to_dict() for each in known.spec.taints or [] if each.key.startswith("node.kubernetes.io/")]
+        foreign = [each for each in known.spec.taints or [] if each.key.startswith("node.kubernetes.io/")]
+        kept = self._core.api_client.sanitize_for_serialization(foreign)
         labels = node_labels(pool, node=node, zone=self._zone_of(pool, node))
         gone = {key: None for key in known.metadata.labels if key not in labels}
         self._core.patch_node(

@@ -103,10 +103,11 @@ class NodeAgent:
         for worker in workers:
             worker.shut_down(_STOP_GRACE_SECONDS)
         # What is not over by then hangs on something else than its processes.
-        deadline = time.monotonic() + _STOP_GRACE_SECONDS + 5
+        deadline = time.monotonic() + _STOP_GRACE_SECONDS + 2
         for worker in workers:
             if not worker.ended.wait(max(0.0, deadline - time.monotonic())):
-                logger.warning("pod %s/%s did not end in time", worker.namespace, worker.name)
+                logger.warning("pod %s/%s did not end in time, is killed", worker.namespace, worker.name)
+                worker.kill()
         self._services.events.stop()
         self._kubelet_api.stop()
 

@@ -438,22 +438,27 @@ class Container:
             self._process.kill()
 
     def _end(self, process: ContainerProcess, pre_stop: Object | None, deadline: Deadline) -> None:
-        if pre_stop and deadline.left > 0:
-            try:
-                self._run_hook(process, pre_stop, deadline)
-            except (ProbeError, ProbeFailure, OSError) as error:
-                failure = f"PreStopHook failed: {error}"
-                self._pod.post(lambda: self._pod.event(self.view, "Warning", "FailedPreStopHook", failure))
-            deadline.at = max(deadline.at, time.monotonic() + _LEAST_GRACE_SECONDS)
-        if deadline.left > 0:
-            assert self._image is not None
-            wanted = (self._spec.get("lifecycle") or {}).get("stopSignal")
-            process.signal(signal_number(wanted or self._image.config.stop_signal or "SIGTERM"))
-        # In short steps, as the deadline may move.
-        while not process.exited.wait(max(0.0, min(deadline.left, 0.5))):
-            if deadline.left <= 0:
-                process.kill()
-                process.exited.wait()
+        try:
+            if pre_stop and deadline.left > 0:
+                self._pre_stop(process, pre_stop, deadline)
+            if deadline.left > 0:
+                assert self._image is not None
+                wanted = (self._spec.get("lifecycle") or {}).get("stopSignal")
+                process.signal(signal_number(wanted or self._image.config.stop_signal or "SIGTERM"))
+        finally:
+            # In short steps, as the deadline may move.
+            while not process.exited.wait(max(0.0, min(deadline.left, 0.5))):
+                if deadline.left <= 0:
+                    process.kill()
+                    process.exited.wait()
+
+    def _pre_stop(self, process: ContainerProcess, hook: Object, deadline: Deadline) -> None:
+        try:
+            self._run_hook(process, hook, deadline)
+        except (ProbeError, ProbeFailure, OSError) as error:
+            failure = f"PreStopHook failed: {error}"
+            self._pod.post(lambda: self._pod.event(self.view, "Warning", "FailedPreStopHook", failure))
+        deadline.at = max(deadline.at, time.monotonic() + _LEAST_GRACE_SECONDS)
 
     def _post_start(self, process: ContainerProcess, hook: Object) -> None:
         try:

@@ -150,7 +150,7 @@ class PodWorker:
 
         def end() -> None:
             self._silent = self._terminating = True
-            self._kill()
+            self.kill()
 
         self.post(end)
 
@@ -389,7 +389,8 @@ class PodWorker:
             # There is no time for hooks once nobody waits for the pod.
             each.end(self._grace, message(each.view.name), hook=not self._silent)
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """Ends every process at once, from whatever thread."""
         for container in self.containers.values():
             container.kill()
 

@@ -118,10 +118,12 @@ class GcpProvider(Provider):
         else:
             facts = {}
             try:
-                self._records.create(urn.type_token, id, _given(inputs, secret=True), replace=kind.idempotent)
-            except AlreadyExistsError:
+                self._records.create(
+                    urn.type_token, id, _given(inputs, secret=True), owner=urn, replace=kind.idempotent
+                )
+            except AlreadyExistsError as error:
                 reason = f"googleapi: Error 409: Requested entity already exists: {id}, alreadyExists"
-                raise ProviderError(f"Error creating {_noun(urn)}: {reason}") from None
+                raise ProviderError(f"Error creating {_noun(urn)}: {reason} (it was made by {error.owner})") from None
         return Created(id, _outputs(kind, id, inputs, properties, facts))
 
     def read(self, urn: Urn, id: str, inputs: Properties, outputs: Properties) -> ReadState | None:

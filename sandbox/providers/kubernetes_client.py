@@ -207,6 +207,14 @@ class _MemoryDiscoverer(LazyDiscoverer):  # type: ignore[misc]
         """Nowhere."""
 
 
+class _PatientClient(DynamicClient):  # type: ignore[misc]
+    """Discovery has the same time limits as everything else."""
+
+    def request(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
+        params.setdefault("_request_timeout", _REQUEST_TIMEOUT)
+        return super().request(method, path, body, **params)
+
+
 class ClusterClient:
     """Requests to one cluster. Thread-safe. Objects are dictionaries as the API server gives them."""
 
@@ -243,7 +251,7 @@ class ClusterClient:
                 _require_exec_plugin(document)
                 with _translated():
                     api_client = config.new_client_from_config_dict(document, persist_config=False)
-                    self._dynamic_client = DynamicClient(api_client, discoverer=_MemoryDiscoverer)
+                    self._dynamic_client = _PatientClient(api_client, discoverer=_MemoryDiscoverer)
             return self._dynamic_client
 
     # --- objects
@@ -334,7 +342,6 @@ class ClusterClient:
                 resource,
                 namespace=(namespace or "default") if resource.namespaced else None,
                 serialize=False,
-                _request_timeout=_REQUEST_TIMEOUT,
                 **options,
             )
             answer = json.loads(response.data)

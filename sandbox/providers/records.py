@@ -16,7 +16,11 @@ from sandbox.providers.wire import Secret
 
 
 class AlreadyExistsError(Exception):
-    """A resource of this id is there already."""
+    """A resource of this id is there already; `owner` made it."""
+
+    def __init__(self, id: str, owner: str) -> None:
+        super().__init__(id)
+        self.owner = owner
 
 
 class Records:
@@ -27,19 +31,20 @@ class Records:
         self._path = path
         self._lock = threading.Lock()
 
-    def create(self, kind: str, id: str, inputs: Mapping[str, Any], *, replace: bool = False) -> None:
-        """Raises `AlreadyExistsError`, unless one that is there may be replaced."""
+    def create(self, kind: str, id: str, inputs: Mapping[str, Any], *, owner: str, replace: bool = False) -> None:
+        """`owner`: URN of the resource. Raises `AlreadyExistsError`, unless one that is there may be replaced."""
         with self._lock:
             known = self._read()
             if id in known.get(kind, {}) and not replace:
-                raise AlreadyExistsError(id)
-            known.setdefault(kind, {})[id] = _without_secrets(inputs)
+                raise AlreadyExistsError(id, known[kind][id]["owner"])
+            known.setdefault(kind, {})[id] = {"inputs": _without_secrets(inputs), "owner": owner}
             self._write(known)
 
     def get(self, kind: str, id: str) -> dict[str, Any] | None:
         """The inputs without secret ones."""
         with self._lock:
-            return self._read().get(kind, {}).get(id)
+            record = self._read().get(kind, {}).get(id)
+        return record["inputs"] if record else None
 
     def update(self, kind: str, id: str, inputs: Mapping[str, Any]) -> None:
         """Raises `KeyError` when there is none."""
@@ -47,7 +52,7 @@ class Records:
             known = self._read()
             if id not in known.get(kind, {}):
                 raise KeyError(id)
-            known[kind][id] = _without_secrets(inputs)
+            known[kind][id]["inputs"] = _without_secrets(inputs)
             self._write(known)
 
     def delete(self, kind: str, id: str) -> None:

@@ -15,7 +15,7 @@ from many threads at once.
 
 Errors: raise `ProviderError` for what a user should read; a resource that exists though something about it failed is
 `PartialFailureError`, and the engine then saves it. Anything else that is raised is a defect: the engine shows it, and the log
-has the traceback.
+has the traceback. No message that leaves here has a secret of its request in it.
 
 Left out: remote components (Construct, Call), parameterized packages, and schemas, none of which the program needs.
 Why not pulumi.provider.experimental: its Provider cannot express partial failures, nor detailed diffs of nested paths.
@@ -23,8 +23,10 @@ Why not pulumi.provider.experimental: its Provider cannot express partial failur
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +34,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import grpc  # type: ignore[import-untyped]
-from google.protobuf import any_pb2, empty_pb2
+from google.protobuf import any_pb2, empty_pb2, struct_pb2
 from pulumi.runtime.proto import (
     engine_pb2,
     engine_pb2_grpc,
@@ -43,7 +45,7 @@ from pulumi.runtime.proto import (
 )
 
 from sandbox.providers.differences import Difference, property_path
-from sandbox.providers.wire import from_struct, to_struct
+from sandbox.providers.wire import Secret, from_struct, to_struct
 
 logger = logging.getLogger(__name__)
 
@@ -341,9 +343,10 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
     ) -> provider_pb2.CheckResponse:
         provider = self._connections.instance(context.peer())
         return self._answer(
+            request,
             context,
             lambda: _check_response(
-                provider.check_config(Urn(request.urn), from_struct(request.olds), from_struct(request.news))
+                request, provider.check_config(Urn(request.urn), from_struct(request.olds), from_struct(request.news))
             ),
         )
 
@@ -352,6 +355,7 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         # Engines before 3.57 say old inputs in `olds`; for a provider resource inputs and outputs are the same.
         old = request.old_inputs if request.HasField("old_inputs") else request.olds
         return self._answer(
+            request,
             context,
             lambda: _diff_response(provider.diff_config(Urn(request.urn), from_struct(old), from_struct(request.news))),
         )
@@ -366,7 +370,7 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
             self._connections.note_configured(provider)
             return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
-        return self._answer(context, configure)
+        return self._answer(request, context, configure)
 
     # Resources.
 
@@ -376,14 +380,15 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         def check() -> provider_pb2.CheckResponse:
             olds = from_struct(request.olds) if request.olds.fields else None
             return _check_response(
-                provider.check(Urn(request.urn), olds, from_struct(request.news), request.randomSeed)
+                request, provider.check(Urn(request.urn), olds, from_struct(request.news), request.randomSeed)
             )
 
-        return self._answer(context, check)
+        return self._answer(request, context, check)
 
     def Diff(self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext) -> provider_pb2.DiffResponse:
         provider = self._connections.working_instance(context.peer())
         return self._answer(
+            request,
             context,
             lambda: _diff_response(
                 provider.diff(
@@ -406,7 +411,7 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
             )
             return provider_pb2.CreateResponse(id=created.id, properties=to_struct(created.outputs))
 
-        return self._answer(context, create)
+        return self._answer(request, context, create)
 
     def Read(self, request: provider_pb2.ReadRequest, context: grpc.ServicerContext) -> provider_pb2.ReadResponse:
         provider = self._connections.working_instance(context.peer())
@@ -421,7 +426,7 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
                 id=state.id, inputs=to_struct(state.inputs), properties=to_struct(state.outputs)
             )
 
-        return self._answer(context, read)
+        return self._answer(request, context, read)
 
     def Update(self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext) -> provider_pb2.UpdateResponse:
         provider = self._connections.working_instance(context.peer())
@@ -439,7 +444,7 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
             )
             return provider_pb2.UpdateResponse(properties=to_struct(outputs))
 
-        return self._answer(context, update)
+        return self._answer(request, context, update)
 
     def Delete(self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext) -> empty_pb2.Empty:
         provider = self._connections.working_instance(context.peer())
@@ -454,7 +459,7 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
             )
             return empty_pb2.Empty()
 
-        return self._answer(context, delete)
+        return self._answer(request, context, delete)
 
     def Invoke(self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext) -> provider_pb2.InvokeResponse:
         provider = self._connections.working_instance(context.peer())
@@ -467,27 +472,76 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
             )
             return response
 
-        return self._answer(context, invoke)
+        return self._answer(request, context, invoke)
 
     # Errors.
 
-    def _answer(self, context: grpc.ServicerContext, work: Callable[[], Response]) -> Response:
+    def _answer(self, request: Any, context: grpc.ServicerContext, work: Callable[[], Response]) -> Response:
+        ended = threading.Event()
+
+        def on_termination() -> None:
+            if not ended.is_set():
+                # The engine is gone without a word: nobody waits any more for what this connection asked for.
+                self._connections.working_instance(context.peer()).cancelled.set()
+
+        context.add_callback(on_termination)
         try:
-            return work()
+            try:
+                return work()
+            finally:
+                ended.set()
         except PartialFailureError as error:
-            _abort_partially(context, error)
+            _abort_partially(context, error, _hider(request))
         except ProviderError as error:
-            context.abort(error.code, str(error))
-        except Exception as error:  # whatever it is, the engine's user has to see it
-            logger.exception("a defect of the provider")
-            context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+            context.abort(error.code, _hider(request)(str(error)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the engine's user has to see it
+            hide = _hider(request)
+            # Not `exception`, whose traceback would end in the error's own text.
+            logger.error("a defect of the provider: %s", hide("".join(traceback.format_exception(error))))
+            context.abort(grpc.StatusCode.INTERNAL, hide(f"{type(error).__name__}: {error}"))
         raise AssertionError("abort raises")
 
 
-def _check_response(checked: Checked) -> provider_pb2.CheckResponse:
+#: A secret that is shorter than this would garble messages more than they could tell of it.
+_SHORTEST_HIDDEN = 4
+
+
+def _hider(request: Any) -> Callable[[str], str]:
+    """Replaces the secret texts of a request, plain or base64, in what is said about it."""
+    secrets: set[str] = set()
+    for _, value in request.ListFields():
+        if isinstance(value, struct_pb2.Struct):
+            _collect_secrets(from_struct(value), False, secrets)
+    secrets |= {base64.b64encode(each.encode()).decode() for each in secrets}
+
+    def hide(text: str) -> str:
+        for secret in sorted(secrets, key=len, reverse=True):
+            text = text.replace(secret, "[secret]")
+        return text
+
+    return hide
+
+
+def _collect_secrets(value: Any, inside: bool, found: set[str]) -> None:
+    if isinstance(value, Secret):
+        _collect_secrets(value.value, True, found)
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            _collect_secrets(each, inside, found)
+    elif isinstance(value, list):
+        for each in value:
+            _collect_secrets(each, inside, found)
+    elif inside and isinstance(value, str) and len(value) >= _SHORTEST_HIDDEN:
+        found.add(value)
+
+
+def _check_response(request: Any, checked: Checked) -> provider_pb2.CheckResponse:
+    hide = _hider(request) if checked.failures else str
     return provider_pb2.CheckResponse(
         inputs=to_struct(checked.inputs),
-        failures=[provider_pb2.CheckFailure(property=each.property, reason=each.reason) for each in checked.failures],
+        failures=[
+            provider_pb2.CheckFailure(property=each.property, reason=hide(each.reason)) for each in checked.failures
+        ],
     )
 
 
@@ -521,21 +575,22 @@ def _diff_response(difference: Difference) -> provider_pb2.DiffResponse:
     )
 
 
-def _abort_partially(context: grpc.ServicerContext, error: PartialFailureError) -> NoReturn:
+def _abort_partially(context: grpc.ServicerContext, error: PartialFailureError, hide: Callable[[str], str]) -> NoReturn:
     detail = any_pb2.Any()
     detail.Pack(
         provider_pb2.ErrorResourceInitFailed(
             id=error.id,
             properties=to_struct(error.outputs),
             inputs=to_struct(error.inputs),
-            reasons=list(error.reasons),
+            reasons=[hide(reason) for reason in error.reasons],
         )
     )
     code: int = error.code.value[0]
-    status = status_pb2.Status(code=code, message=str(error), details=[detail])
+    message = hide(str(error))
+    status = status_pb2.Status(code=code, message=message, details=[detail])
     # How gRPC carries details: https://grpc.io/docs/guides/error/#richer-error-model.
     context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-    context.abort(error.code, str(error))
+    context.abort(error.code, message)
     raise AssertionError("abort raises")
 
 

@@ -101,20 +101,27 @@ def _serve_proxy(listening: socket.socket, port: int, registry: Registry) -> Non
 
 
 @contextmanager
-def _registry(folder: Path) -> Iterator[Registry]:
+def _registry(folder: Path, seed: Path | None) -> Iterator[Registry]:
+    """Runs a registry in a new folder, with what the seed folder holds if there is one; yields it, then removes it."""
     port = _free_port()
-    folder.mkdir()
+    if seed is None:
+        folder.mkdir()
+    else:
+        # Blobs are written once and never changed, so links do; everything else in a registry is small.
+        shutil.copytree(
+            seed, folder, copy_function=lambda old, new: (os.link if old.endswith("/data") else shutil.copy)(old, new)
+        )
     settings = folder / "config.yml"
     settings.write_text(
         f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder}/root}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}', relativeurls: true, secret: measured}}\n"
     )
     process = subprocess.Popen(["docker-registry", "serve", settings], stderr=subprocess.DEVNULL)
     try:
         _wait_for_port(port)
         with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
-            registry = Registry(f"127.0.0.1:{port}", f"127.0.0.1:{listening.getsockname()[1]}")
+            registry = Registry(f"127.0.0.1:{listening.getsockname()[1]}")
             threading.Thread(target=_serve_proxy, args=(listening, port, registry), daemon=True).start()
             yield registry
     finally:
@@ -145,128 +152,109 @@ def _buildkitd() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _make_base(folder: Path, registries: list[Registry], megabytes: int, layers: int, command: str) -> None:
-    folder.mkdir()
+def _make_seed(folder: Path, command: str, megabytes: int, layers: int) -> Path:
+    """Makes the base and returns the folder of a registry that holds it, and nothing else."""
+    source = folder / "base"
+    source.mkdir()
     lines = ["FROM scratch"]
     for layer in range(layers):
-        with (folder / f"layer{layer}").open("wb") as file:
+        with (source / f"layer{layer}").open("wb") as file:
             for _ in range(megabytes // layers):
                 file.write(os.urandom(1 << 20))
         lines.append(f"COPY layer{layer} /opt/")
-    (folder / "Dockerfile").write_text("\n".join(lines) + "\n")
-    with own_daemon(command) as maker:
-        maker.build(folder / "Dockerfile", "base", {}, context=folder)
-        for registry in registries:
-            maker.run("tag", "base", f"{registry.direct}/mirror/base:1")
-            maker.run("push", f"{registry.direct}/mirror/base:1", timeout=600)
-    shutil.rmtree(folder)
+    (source / "Dockerfile").write_text("\n".join(lines) + "\n")
+    seed = folder / "seed"
+    with _registry(seed, None) as registry, own_daemon(command) as docker:
+        name = f"{registry.address}/{_BASE}"
+        docker.build(source / "Dockerfile", name, {}, context=source)
+        docker.run("push", name, timeout=600)
+    shutil.rmtree(source)
+    return seed
 
 
 def _changed_context(folder: Path) -> Path:
-    """The build's context with a changed entrypoint: the build after an edit."""
-    context = folder / f"context{time.monotonic_ns()}"
+    """The build's context with an entrypoint that no earlier build had: the build after an edit."""
+    context = folder / f"context-{time.monotonic_ns()}"
     shutil.copytree(IMAGES, context)
     with (context / "fungibility-entrypoint").open("a") as script:
         script.write(f"# {time.monotonic_ns()}\n")
     return context
 
 
-def _build_and_push(docker: Docker, base: Registry, target: Registry, context: Path) -> None:
+Build = Callable[[Registry, Registry, Path], None]
+"""Builds the image next to the first registry's base, from a context, and has it in the second registry."""
+
+
+@contextmanager
+def _daemon(command: str, features: Mapping[str, bool]) -> Iterator[Build]:
     """As pulumi_docker's Image does: the daemon builds, then pushes."""
-    tag = f"{target.counted}/ours/vllm-fungibility:GPU"
-    docker.build(_DOCKERFILE, tag, {"BASE_IMAGE": f"{base.counted}/mirror/base:1"}, context=context)
-    docker.run("push", tag, timeout=600)
+    with own_daemon(command, features) as docker:
+
+        def build(base: Registry, target: Registry, context: Path) -> None:
+            tag = f"{target.address}/{_IMAGE}"
+            docker.build(_DOCKERFILE, tag, {"BASE_IMAGE": f"{base.address}/{_BASE}"}, context=context)
+            docker.run("push", tag, timeout=600)
+
+        yield build
 
 
-def _build_to_registry(docker: Docker, builder: str, base: Registry, target: Registry, context: Path) -> None:
+@contextmanager
+def _builder(command: str) -> Iterator[Build]:
     """As BuildKit does alone: the builder pushes, and no daemon ever has the image."""
-    docker.run(
-        *("buildx", "build", "--builder", builder, "--file", str(_DOCKERFILE)),
-        *("--build-arg", f"BASE_IMAGE={base.counted}/mirror/base:1"),
-        *("--output", f"type=image,name={target.counted}/ours/vllm-fungibility:GPU,push=true,registry.insecure=true"),
-        str(context),
-        timeout=600,
-    )
+    with _buildkitd() as address:
+        docker = Docker(command, None)
+        name = f"measure-{time.monotonic_ns()}"
+        docker.run("buildx", "create", "--name", name, "--driver", "remote", address)
+
+        def build(base: Registry, target: Registry, context: Path) -> None:
+            docker.run(
+                *("buildx", "build", "--builder", name, "--file", str(_DOCKERFILE)),
+                *("--build-arg", f"BASE_IMAGE={base.address}/{_BASE}"),
+                *("--output", f"type=image,name={target.address}/{_IMAGE},push=true,registry.insecure=true"),
+                str(context),
+                timeout=600,
+            )
+
+        yield build
 
 
 @dataclass(frozen=True)
 class Row:
     way: str
     base: str
-    run: str
+    build: str
     pulled: int
     pushed: int
 
 
 def _measure(folder: Path, command: str, megabytes: int, layers: int) -> Iterator[Row]:
-    with ExitStack() as stack:
-        spaces = {
-            name: (stack.enter_context(_registry(folder / f"hub-{name}")), stack.enter_context(_registry(folder / name)))
-            for name in ("daemon", "snapshotter", "buildkit")
-        }
-        _make_base(
-            folder / "base", [registry for pair in spaces.values() for registry in pair], megabytes, layers, command
-        )
-
-        def rows(way: str, place: str, base: Registry, target: Registry, build: Callable[[Path], None]) -> Iterator[Row]:
-            for run in ("first", "after an edit"):
-                base.reset()
-                target.reset()
-                build(_changed_context(folder))
-                pulled = base.pulled + (target.pulled if target is not base else 0)
-                pushed = base.pushed + (target.pushed if target is not base else 0)
-                yield Row(way, place, run, pulled, pushed)
-
-        for name, way, features in (
-            ("daemon", "daemon builds, then pushes", {}),
-            ("snapshotter", "the same, containerd image store", {"containerd-snapshotter": True}),
-        ):
-            hub, ours = spaces[name]
-            # The other registry last: after it, the own registry has the base's layers from an earlier push.
-            for place, base in (("same registry", ours), ("other registry", hub)):
-                if base is hub:
-                    ours = stack.enter_context(_registry(folder / f"empty-{name}"))
-                with own_daemon(command, features) as docker:
-
-                    def build(
-                        context: Path, docker: Docker = docker, base: Registry = base, ours: Registry = ours
-                    ) -> None:
-                        _build_and_push(docker, base, ours, context)
-
-                    yield from rows(way, place, base, ours, build)
-            with own_daemon(command, features) as docker:
-                yield from (
-                    row
-                    for row in rows(
-                        way,
-                        "other registry, own one has its layers",
-                        hub,
-                        ours,
-                        lambda context, docker=docker, hub=hub, ours=ours: _build_and_push(docker, hub, ours, context),
-                    )
-                    if row.run == "first"
-                )
-
-        if shutil.which("buildkitd") is None:
-            return
-        hub, ours = spaces["buildkit"]
-        for place, base in (("same registry", ours), ("other registry", hub)):
-            if base is hub:
-                ours = stack.enter_context(_registry(folder / "empty-buildkit"))
-            with _buildkitd() as address:
-                docker = Docker(command, None)
-                builder = f"measure-{os.getpid()}-{time.monotonic_ns()}"
-                docker.run("buildx", "create", "--name", builder, "--driver", "remote", address)
-                try:
-
-                    def build_alone(
-                        context: Path, builder: str = builder, base: Registry = base, ours: Registry = ours
-                    ) -> None:
-                        _build_to_registry(docker, builder, base, ours, context)
-
-                    yield from rows("BuildKit builds and pushes", place, base, ours, build_alone)
-                finally:
-                    docker.run("buildx", "rm", "--keep-daemon", builder)
+    seed = _make_seed(folder, command, megabytes, layers)
+    ways: dict[str, Callable[[], AbstractContextManager[Build]]] = {
+        "daemon builds, then pushes": lambda: _daemon(command, {}),
+        "the same, containerd image store": lambda: _daemon(command, {"containerd-snapshotter": True}),
+    }
+    if shutil.which("buildkitd") is not None:
+        ways["BuildKit builds and pushes"] = lambda: _builder(command)
+    # Which registry the base comes from, and whether the own one has the base's layers before the first build.
+    places = {
+        "other registry": (False, False),
+        "other registry, own one has its layers": (False, True),
+        "same registry": (True, True),
+    }
+    for way, start in ways.items():
+        for place, (same, known) in places.items():
+            run = folder / f"run-{time.monotonic_ns()}"
+            run.mkdir()
+            with _registry(run / "hub", seed) as hub, _registry(run / "ours", seed if known else None) as ours:
+                if known and not same:
+                    _adopt(ours)
+                with start() as build:
+                    for name in ("first", "after an edit"):
+                        for registry in (hub, ours):
+                            registry.reset()
+                        build(ours if same else hub, ours, _changed_context(run))
+                        yield Row(way, place, name, hub.pulled + ours.pulled, hub.pushed + ours.pushed)
+            shutil.rmtree(run)
 
 
 def main() -> None:

@@ -80,9 +80,11 @@ async def main():
         writer.write(b"hello"); await writer.drain(); writer.close()
     for host in ("0.0.0.0", None):
         server = await asyncio.start_server(answer, host, 0)
-        for sock in server.sockets:
-            print(sock.getsockname()[0])
-        reader, writer = await asyncio.open_connection("localhost", server.sockets[0].getsockname()[1])
+        names = [sock.getsockname() for sock in server.sockets]
+        print(*(name[0] for name in names))
+        # Of several, each with a port of its own: the one for IPv4.
+        (port,) = (name[1] for name in names if len(name) == 2)
+        reader, writer = await asyncio.open_connection("localhost", port)
         print((await reader.read()).decode()); writer.close(); server.close()
 asyncio.run(main())
 """

@@ -206,7 +206,7 @@ def test_a_startup_probe_ends_with_its_first_success() -> None:
 
 
 def test_a_startup_probe_gives_up_after_its_threshold() -> None:
-    watched = Watched("Startup", [False], failureThreshold=3)
+    watched = Watched("Startup", [False, False, False], failureThreshold=3)
     watched.finish()
     assert watched.decisions == [False]
     assert watched.failures == [f"Startup probe failed: attempt {number}" for number in range(3)]

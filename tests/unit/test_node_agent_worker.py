@@ -110,7 +110,9 @@ class Bench:
         tool = rootfs / "usr/local/bin/tool"
         tool.write_text("#!/bin/sh\necho tool of the image\n")
         tool.chmod(0o755)
-        config = ImageConfig(base_image="b", platform="linux/amd64", entrypoint=("/bin/sh", "-c"), env={"ACCELERATOR": "tpu"})
+        config = ImageConfig(
+            base_image="b", platform="linux/amd64", entrypoint=("/bin/sh", "-c"), env={"ACCELERATOR": "tpu"}
+        )
         self.images.add(repository="shell", tag="1", config=config, rootfs=rootfs)
         self.services = AgentServices(
             api=cast(KubeApi, self.api),
@@ -147,6 +149,14 @@ class Bench:
         """What the container said, without times and tags."""
         text = (self.folder / "pods" / "default_pod_uid-1" / container / f"{run}.log").read_text()
         return "\n".join(line.split(" ", 3)[3] for line in text.splitlines())
+
+    def wait_started(self) -> None:
+        """Ready, and past the shell's own start: a signal before it would find no trap."""
+        self.api.wait(ready)
+        deadline = time.monotonic() + 10
+        while "starts" not in self.log():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
     def close(self) -> None:
         for worker in self.workers:
@@ -206,7 +216,9 @@ def test_a_container_sees_its_environment_and_nothing_of_this_machines(
     bench.run(bench.pod({"args": ["env; tool; test -c $TPU_DEVICE && echo device"], "env": env}, restartPolicy="Never"))
     status = bench.api.wait(lambda status: status["phase"] == "Succeeded")
     lines = bench.log().splitlines()
-    assert {"TOKEN=t0k", "URL=10.128.0.10:8353", "ACCELERATOR=tpu", "HOSTNAME=pod", "SANDBOX_NODE_POOL=v6e-1"} <= set(lines)
+    assert {"TOKEN=t0k", "URL=10.128.0.10:8353", "ACCELERATOR=tpu", "HOSTNAME=pod", "SANDBOX_NODE_POOL=v6e-1"} <= set(
+        lines
+    )
     assert f"POD_IP={status['podIP']}" in lines
     assert f"POD_LOOPBACK={status['podIP'].replace('10.', '127.', 1)}" in lines
     assert {"tool of the image", "device"} <= set(lines)
@@ -216,7 +228,7 @@ def test_a_container_sees_its_environment_and_nothing_of_this_machines(
 def test_a_deleted_pod_is_told_to_end_and_then_removed(bench: Bench) -> None:
     pod = bench.pod({"args": [STEADY], "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "sleep 0.3"]}}}})
     worker = bench.run(pod)
-    bench.api.wait(ready)
+    bench.wait_started()
     start = time.monotonic()
     worker.update(deleted(pod, 5))
     assert bench.api.wait_removed() == {"gracePeriodSeconds": 0, "preconditions": {"uid": "uid-1"}}
@@ -231,7 +243,7 @@ def test_a_pod_stays_ready_while_it_is_being_ended(bench: Bench) -> None:
     """Its endpoint is then "serving" though terminating, which is what a proxy falls back to."""
     pod = bench.pod({"args": [STEADY], "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}})
     worker = bench.run(pod)
-    bench.api.wait(ready)
+    bench.wait_started()
     worker.update(deleted(pod, 5))
     time.sleep(0.3)
     assert ready(bench.api.statuses[-1])
@@ -241,10 +253,10 @@ def test_a_pod_stays_ready_while_it_is_being_ended(bench: Bench) -> None:
 
 def test_what_ignores_sigterm_is_killed_with_all_that_it_started(bench: Bench) -> None:
     # One child leaves the process group.
-    script = "trap '' TERM; setsid sleep 987 & sleep 987 & while :; do sleep 0.05; done"
+    script = "trap '' TERM; setsid sleep 987 & sleep 987 & echo starts; while :; do sleep 0.05; done"
     pod = bench.pod({"args": [script]})
     worker = bench.run(pod)
-    bench.api.wait(ready)
+    bench.wait_started()
     start = time.monotonic()
     worker.update(deleted(pod, 1))
     bench.api.wait_removed()
@@ -255,9 +267,11 @@ def test_what_ignores_sigterm_is_killed_with_all_that_it_started(bench: Bench) -
 
 
 def test_a_second_deletion_can_only_shorten_the_grace_period(bench: Bench) -> None:
-    pod = bench.pod({"args": ["trap '' TERM; while :; do sleep 0.05; done"]}, terminationGracePeriodSeconds=60)
+    pod = bench.pod(
+        {"args": ["trap '' TERM; echo starts; while :; do sleep 0.05; done"]}, terminationGracePeriodSeconds=60
+    )
     worker = bench.run(pod)
-    bench.api.wait(ready)
+    bench.wait_started()
     worker.update(deleted(pod, 60))
     time.sleep(0.2)
     worker.update(deleted(pod, 1))
@@ -350,10 +364,13 @@ def test_readiness_comes_and_goes_with_its_probe(bench: Bench) -> None:
 def test_init_containers_run_one_after_the_other_before_the_rest(bench: Bench) -> None:
     note = bench.folder / "order"
     inits = [
-        {"name": name, "image": "shell:1", "args": [f"sleep 0.1; echo {name} >> {note}"]} for name in ("first", "second")
+        {"name": name, "image": "shell:1", "args": [f"sleep 0.1; echo {name} >> {note}"]}
+        for name in ("first", "second")
     ]
     side = {"name": "side", "image": "shell:1", "restartPolicy": "Always", "args": [STEADY]}
-    pod = bench.pod({"args": [f"echo main >> {note}"]}, initContainers=[inits[0], side, inits[1]], restartPolicy="Never")
+    pod = bench.pod(
+        {"args": [f"echo main >> {note}"]}, initContainers=[inits[0], side, inits[1]], restartPolicy="Never"
+    )
     bench.run(pod)
     status = bench.api.wait(lambda status: status["phase"] == "Succeeded")
     assert note.read_text().split() == ["first", "second", "main"]
@@ -372,7 +389,7 @@ def test_a_failed_init_container_fails_a_pod_that_is_never_restarted(bench: Benc
 
 def test_a_pod_of_a_lost_node_ends_without_a_word(bench: Bench) -> None:
     worker = bench.run(bench.pod({"args": [STEADY]}))
-    bench.api.wait(ready)
+    bench.wait_started()
     written = len(bench.api.statuses)
     worker.lost()
     assert worker.ended.wait(5)
@@ -383,7 +400,7 @@ def test_a_pod_of_a_lost_node_ends_without_a_word(bench: Bench) -> None:
 
 def test_a_pod_whose_object_is_gone_is_ended(bench: Bench) -> None:
     worker = bench.run(bench.pod({"args": [STEADY]}))
-    bench.api.wait(ready)
+    bench.wait_started()
     worker.gone()
     assert worker.ended.wait(5)
     assert bench.log() == "starts\nends"

@@ -436,14 +436,46 @@ def test_without_any_project_the_missing_one_is_named(cloud: DictionaryCloud, re
 
 
 def test_records_outlive_the_process_and_of_one_id_there_is_one(tmp_path: Path) -> None:
-    Records(tmp_path / "r.json").create("k", "i", {"a": 1})
+    Records(tmp_path / "r.json").create("k", "i", {"a": 1}, owner="first")
     again = Records(tmp_path / "r.json")
     assert again.get("k", "i") == {"a": 1}
-    with pytest.raises(AlreadyExistsError):
-        again.create("k", "i", {})
+    with pytest.raises(AlreadyExistsError) as raised:
+        again.create("k", "i", {}, owner="second")
+    assert raised.value.owner == "first"
+    again.update("k", "i", {"a": 2})
+    assert again.get("k", "i") == {"a": 2}
     again.delete("k", "i")
     again.delete("k", "i")
     assert json.loads((tmp_path / "r.json").read_text()) == {}
+
+
+# --- values and names that the real provider refuses
+
+
+@pytest.mark.parametrize(
+    ("inputs", "where"),
+    [
+        (
+            {"nodeConfig": {"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]}},
+            "nodeConfig.taints[0].effect",
+        ),
+        ({"autoscaling": {"locationPolicy": "any"}}, "autoscaling.locationPolicy"),
+    ],
+)
+def test_a_value_that_the_api_does_not_have_is_refused_with_those_that_it_has(
+    client: Client, inputs: dict[str, Any], where: str
+) -> None:
+    ((_, reason),) = client.check(urn(NODE_POOL, "x"), {"cluster": "c", **inputs}).failures
+    assert reason.startswith(f"expected {where} to be one of [")
+    assert reason.endswith(f"Examine values at 'x.{where}'.")
+
+
+def test_a_name_that_is_taken_is_refused_with_its_owner(client: Client) -> None:
+    client.create(urn(ACCOUNT, "first"), {"accountId": "account"})
+    with pytest.raises(grpc.RpcError) as raised:
+        client.create(urn(ACCOUNT, "second"), {"accountId": "account"})
+    assert "Error 409" in refusal(raised)
+    assert f"made by {urn(ACCOUNT, 'first')}" in refusal(raised)
 
 
 # --- functions

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -44,6 +46,8 @@ class EchoProvider(Provider):
 
     def check(self, urn: Urn, olds: Properties | None, news: Properties, seed: bytes) -> Checked:
         failures = [CheckFailure("a.b", "is bad")] if news.get("do") == "refuse" else []
+        if news.get("do") == "tell":
+            failures = [CheckFailure("key", f"{plain(news['key'])} is bad")]
         return Checked({**news, "seen": [urn.type_token, urn.name, olds is None, len(seed)]}, failures)
 
     def diff(
@@ -67,6 +71,14 @@ class EchoProvider(Provider):
                 raise ProviderError("quota exceeded: 1 < 2")
             case "break":
                 raise ZeroDivisionError("by nought")
+            case "tell":
+                raise ProviderError(f"refused {plain(inputs['key'])}")
+            case "tell encoded":
+                encoded = base64.b64encode(plain(inputs["key"]).encode()).decode()
+                raise ValueError(f"cannot read {encoded}")
+            case "tell half":
+                key = plain(inputs["key"])
+                raise PartialFailureError(f"not {key}", id="half", outputs={}, inputs=inputs, reasons=[f"has {key}"])
             case "half":
                 raise PartialFailureError(
                     "not ready", id="half", outputs={"key": Secret("k")}, inputs=inputs, reasons=["pending", "late"]
@@ -282,3 +294,65 @@ def test_an_interruption_ends_what_waits(client: Client) -> None:
     client.stub.Cancel(empty_pb2.Empty(), timeout=20)
     waiting.join(20)
     assert errors == ["interrupted"]
+
+
+def test_a_vanished_engine_ends_what_waits() -> None:
+    instances: list[Provider] = []
+    started = threading.Event()
+
+    class NotedProvider(EchoProvider):
+        def create(self, urn: Urn, inputs: Properties, timeout: float | None, preview: bool) -> Created:
+            instances.append(self)
+            started.set()
+            return super().create(urn, inputs, timeout, preview)
+
+    with Engine(NotedProvider) as engine:
+        client = engine.connect()
+        client.configure(region="here")
+        request = provider_pb2.CreateRequest(urn=THING, properties=to_struct({"do": "wait"}))
+        call = client.stub.Create.future(request, timeout=20)
+        assert started.wait(20)
+        assert not instances[0].cancelled.is_set()
+        client.channel.close()
+        assert instances[0].cancelled.wait(20)
+        assert call.code() == grpc.StatusCode.CANCELLED
+
+
+# --- secrets
+
+
+SECRET = "hunter2-and-more"
+
+
+def test_a_refused_secret_is_not_in_the_reason(client: Client) -> None:
+    checked = client.check(THING, {"do": "tell", "key": Secret(SECRET)})
+    assert checked.failures == [("key", "[secret] is bad")]
+
+
+def test_an_error_that_tells_a_secret_is_cleared_of_it(client: Client) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        client.create(THING, {"do": "tell", "key": Secret({"deep": [1]}), "other": Secret(SECRET)})
+    assert "deep" in raised.value.details()
+    with pytest.raises(grpc.RpcError) as raised:
+        client.create(THING, {"do": "tell", "key": Secret(SECRET)})
+    assert raised.value.details() == "refused [secret]"
+
+
+def test_a_partial_failure_that_tells_a_secret_is_cleared_of_it_and_keeps_it_in_the_state(client: Client) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        client.create(THING, {"do": "tell half", "key": Secret(SECRET)})
+    detail = partial_failure(raised.value)
+    assert (raised.value.details(), list(detail.reasons)) == ("not [secret]", ["has [secret]"])
+    assert from_struct(detail.inputs)["key"] == Secret(SECRET)
+
+
+def test_neither_the_log_nor_the_message_of_a_defect_has_a_secret_plain_or_encoded(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG), pytest.raises(grpc.RpcError) as raised:
+        client.create(THING, {"do": "tell encoded", "key": Secret(SECRET)})
+    assert raised.value.details() == "ValueError: cannot read [secret]"
+    assert "ValueError: cannot read [secret]" in caplog.text
+    assert "in create" in caplog.text
+    for text in (SECRET, base64.b64encode(SECRET.encode()).decode()):
+        assert text not in caplog.text

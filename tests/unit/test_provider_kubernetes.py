@@ -1,0 +1,606 @@
+"""The kubernetes stand-in, operation by operation, on a cluster that is a dictionary."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from kubernetes.client.rest import ApiException
+
+from sandbox.providers import kubernetes as k8s
+from sandbox.providers.kubernetes import Clusters, KubernetesProvider
+from sandbox.providers.kubernetes_client import (
+    ClusterUnreachableError,
+    Kubeconfig,
+    KubernetesApiError,
+    UnknownKindError,
+)
+from sandbox.providers.server import PartialFailureError, ProviderError, Urn
+from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, plain
+
+TOKEN = "hf_very_secret"
+
+
+def refusal(code: int, reason: str, message: str, **details: Any) -> KubernetesApiError:
+    answer = ApiException(status=code, reason=reason)
+    answer.body = json.dumps({"message": message, "reason": reason, "details": details})
+    return KubernetesApiError(answer)
+
+
+class Served:
+    def __init__(self, namespaced: bool) -> None:
+        self.namespaced = namespaced
+
+
+class MemoryCluster:
+    """Keeps objects; fills in what a server would, and writes a CPU's "0.5" as "500m"."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str | None, str], dict[str, Any]] = {}
+        self.cluster_scoped = {"Namespace", "ComputeClass"}
+        self.unknown_kinds: set[str] = set()
+        self.refusals: list[Exception] = []
+        self.deletions: list[str] = []
+        self.calls: list[tuple[str, bool]] = []
+        self.unreachable = False
+
+    def check(self) -> None:
+        if self.unreachable:
+            raise ClusterUnreachableError("connection refused")
+
+    def resource(self, api_version: str, kind: str) -> Served:
+        if kind in self.unknown_kinds:
+            raise UnknownKindError(api_version, kind)
+        return Served(kind not in self.cluster_scoped)
+
+    def forget_kinds(self) -> None:
+        self.unknown_kinds.clear()
+
+    def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
+        return copy.deepcopy(self.objects.get((kind, namespace, name)))
+
+    def list_objects(self, *_: Any) -> list[dict[str, Any]]:
+        return []
+
+    def create(self, body: dict[str, Any], *, manager: str, dry_run: bool = False) -> dict[str, Any]:
+        if self.key(body) in self.objects:
+            raise refusal(409, "AlreadyExists", f"{body['metadata']['name']} already exists")
+        return self.write(body, "create", dry_run, {"manager": manager, "operation": "Update", "fieldsV1": {}})
+
+    def apply(self, body: dict[str, Any], *, manager: str, force: bool, dry_run: bool = False) -> dict[str, Any]:
+        entry = {"manager": manager, "operation": "Apply", "fieldsV1": {}}
+        return self.write(body, "force" if force else "apply", dry_run, entry)
+
+    def patch(self, target: dict[str, Any], operations: list[dict[str, Any]]) -> dict[str, Any]:
+        self.calls.append(("take over", False))
+        live = self.objects[self.key(target)]
+        live["metadata"]["managedFields"] = operations[0]["value"]
+        return copy.deepcopy(live)
+
+    def delete(self, api_version: str, kind: str, namespace: str | None, name: str, *, propagation: str) -> bool:
+        if kind in self.unknown_kinds:
+            raise UnknownKindError(api_version, kind)
+        self.deletions.append(propagation)
+        return self.objects.pop((kind, namespace, name), None) is not None
+
+    def write(self, body: dict[str, Any], verb: str, dry_run: bool, entry: dict[str, Any]) -> dict[str, Any]:
+        self.calls.append((verb, dry_run))
+        if self.refusals:
+            raise self.refusals.pop(0)
+        live = json.loads(json.dumps(body).replace('"0.5"', '"500m"'))
+        live["metadata"] |= {"uid": "u", "resourceVersion": "1", "managedFields": [entry]}
+        live["status"] = {}
+        if body["kind"] == "Deployment":
+            live["spec"].setdefault("progressDeadlineSeconds", 600)
+        if not dry_run:
+            self.objects[self.key(body)] = copy.deepcopy(live)
+        return live
+
+    @staticmethod
+    def key(body: Mapping[str, Any]) -> tuple[str, str | None, str]:
+        return body["kind"], body["metadata"].get("namespace"), body["metadata"]["name"]
+
+
+class MemoryClusters(Clusters):
+    def __init__(self, cluster: MemoryCluster, environment: dict[str, str]) -> None:
+        super().__init__(environment)
+        self.cluster = cluster
+
+    def client(self, kubeconfig: Kubeconfig) -> Any:
+        self.cluster.check()
+        return self.cluster
+
+
+def kubeconfig(server: str = "https://one", token: str = "t", namespace: str = "default") -> str:
+    return json.dumps(
+        {
+            "clusters": [{"name": "c", "cluster": {"server": server}}],
+            "users": [{"name": "u", "user": {"token": token}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": namespace}}],
+            "current-context": "x",
+        }
+    )
+
+
+@pytest.fixture
+def cluster() -> MemoryCluster:
+    return MemoryCluster()
+
+
+@pytest.fixture
+def provider(cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch) -> KubernetesProvider:
+    monkeypatch.setattr(k8s, "_CREATE_RETRIES", (0.0, 0.0))
+    made = KubernetesProvider(MemoryClusters(cluster, {}))
+    made.configure({}, {"kubeconfig": Secret(kubeconfig())})
+    return made
+
+
+def urn(token: str, name: str = "thing") -> Urn:
+    return Urn(f"urn:pulumi:s::p::{token}::{name}")
+
+
+SECRET = urn("kubernetes:core/v1:Secret", "hf")
+CONFIG_MAP = urn("kubernetes:core/v1:ConfigMap", "settings")
+DEPLOYMENT = urn("kubernetes:apps/v1:Deployment", "web")
+SERVICE = urn("kubernetes:core/v1:Service", "web")
+CLASS = urn("kubernetes:cloud.google.com/v1:ComputeClass", "class")
+
+
+def secret(value: str = TOKEN, name: str | None = "hf-secret") -> dict[str, Any]:
+    metadata = {"name": name} if name else {}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": Secret({"token": value})}
+
+
+def config_map(value: str = "1", **metadata: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": value}}
+
+
+def deployment(**annotations: str) -> dict[str, Any]:
+    container = {"name": "web", "image": "web:1", "resources": {"limits": {"cpu": "0.5"}}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "web",
+            "annotations": {f"pulumi.com/{name}": value for name, value in annotations.items()},
+        },
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}},
+        },
+    }
+
+
+class Made:
+    """A resource as the engine keeps it, and what it asks of a provider in its place."""
+
+    def __init__(self, provider: KubernetesProvider, of: Urn, program: dict[str, Any]) -> None:
+        self.provider, self.urn = provider, of
+        self.inputs = self.checked(program, None)
+        created = provider.create(of, dict(self.inputs), None, False)
+        self.id, self.outputs = created.id, dict(created.outputs)
+
+    def checked(self, program: dict[str, Any], olds: dict[str, Any] | None) -> dict[str, Any]:
+        result = self.provider.check(self.urn, olds, program, b"seed")
+        assert not result.failures
+        return dict(result.inputs)
+
+    def diff(self, program: dict[str, Any], ignore: tuple[str, ...] = ()) -> Any:
+        new = self.checked(program, self.inputs)
+        return self.provider.diff(self.urn, self.id, self.inputs, self.outputs, new, ignore)
+
+    def update(self, program: dict[str, Any], *, preview: bool = False) -> dict[str, Any]:
+        new = self.checked(program, self.inputs)
+        return self.provider.update(self.urn, self.id, self.inputs, self.outputs, new, None, (), preview)
+
+    def delete(self) -> None:
+        self.provider.delete(self.urn, self.id, self.inputs, self.outputs, None)
+
+
+def changed(difference: Any) -> dict[str, tuple[str, bool]]:
+    return {each.property_path: (each.kind, each.replaces) for each in difference.changes}
+
+
+# --- check
+
+
+def test_an_unnamed_object_gets_a_name_of_its_seed_and_keeps_it(provider: KubernetesProvider) -> None:
+    first = provider.check(CONFIG_MAP, None, config_map(), b"seed").inputs
+    assert first == provider.check(CONFIG_MAP, None, config_map(), b"seed").inputs
+    name = first["metadata"]["name"]
+    assert name.startswith("settings-")
+    assert len(name) == len("settings-") + 8
+    assert first["metadata"]["annotations"] == {"pulumi.com/autonamed": "true"}
+    again = provider.check(CONFIG_MAP, dict(first), config_map("2"), b"other").inputs
+    assert again["metadata"] == first["metadata"]
+
+
+def test_a_name_of_the_program_is_kept_without_a_mark(provider: KubernetesProvider) -> None:
+    metadata = provider.check(CONFIG_MAP, None, config_map(name="fixed"), b"").inputs["metadata"]
+    assert metadata == {"name": "fixed", "namespace": "default"}
+
+
+def test_a_name_that_is_not_known_yet_counts_as_given(provider: KubernetesProvider) -> None:
+    metadata = provider.check(CONFIG_MAP, None, config_map(name=UNKNOWN), b"").inputs["metadata"]
+    assert metadata["name"] is UNKNOWN
+    assert "annotations" not in metadata
+
+
+def test_a_namespace_is_filled_in_where_there_is_one(provider: KubernetesProvider) -> None:
+    provider.configure({}, {"kubeconfig": kubeconfig(namespace="team")})
+    assert provider.check(CONFIG_MAP, None, config_map(), b"").inputs["metadata"]["namespace"] == "team"
+    custom = {"apiVersion": "cloud.google.com/v1", "kind": "ComputeClass", "metadata": {"name": "c"}, "spec": {"x": 1}}
+    assert provider.check(CLASS, None, custom, b"").inputs["metadata"] == {"name": "c"}
+    provider.configure({}, {"kubeconfig": kubeconfig(namespace="team"), "namespace": "other"})
+    assert provider.check(CONFIG_MAP, None, config_map(), b"").inputs["metadata"]["namespace"] == "other"
+
+
+def test_a_secret_is_sent_encoded_and_stays_secret(provider: KubernetesProvider) -> None:
+    inputs = provider.check(SECRET, None, {**secret(), "stringData": {"token": TOKEN}}, b"").inputs
+    assert inputs["data"] == Secret({"token": base64.b64encode(TOKEN.encode()).decode()})
+    assert "stringData" not in inputs
+
+
+def test_a_misspelt_key_at_any_depth_is_refused_with_its_path(provider: KubernetesProvider) -> None:
+    wrong = deployment()
+    wrong["spec"]["template"]["spec"]["containers"][0]["imagePullPolcy"] = "Always"
+    (failure,) = provider.check(DEPLOYMENT, None, wrong, b"").failures
+    assert failure.property == "spec.template.spec.containers[0].imagePullPolcy"
+    assert "imagePullPolicy" in failure.reason
+
+
+def test_a_secret_of_the_wrong_type_is_refused_without_its_value(provider: KubernetesProvider) -> None:
+    (failure,) = provider.check(SECRET, None, {**secret(), "stringData": {"token": 123456}}, b"").failures
+    assert failure.property == "stringData.token"
+    assert "123456" not in failure.reason
+
+
+@pytest.mark.parametrize(
+    ("token", "cure"),
+    [
+        ("kubernetes:helm.sh/v3:Release", "Declare the objects themselves"),
+        ("kubernetes:yaml/v2:ConfigFile", "Declare the objects themselves"),
+        ("kubernetes:apps/v1:DeploymentPatch", "Manage the whole object"),
+    ],
+)
+def test_what_is_no_single_object_is_refused_with_the_cure(provider: KubernetesProvider, token: str, cure: str) -> None:
+    (failure,) = provider.check(urn(token), None, {}, b"").failures
+    assert token in failure.reason
+    assert cure in failure.reason
+
+
+def test_a_custom_resource_may_be_called_a_patch(provider: KubernetesProvider) -> None:
+    custom = {"apiVersion": "example.com/v1", "kind": "RoadPatch", "metadata": {"name": "c"}, "spec": {}}
+    assert not provider.check(urn("kubernetes:example.com/v1:RoadPatch"), None, custom, b"").failures
+
+
+def test_generated_names_and_unknown_waits_are_refused(provider: KubernetesProvider) -> None:
+    generated = provider.check(CONFIG_MAP, None, config_map(generateName="a-"), b"").failures
+    assert [each.property for each in generated] == ["metadata.generateName"]
+    waiting = config_map(name="a", annotations={"pulumi.com/waitFor": "jsonpath={.status.phase}=Ready"})
+    (failure,) = provider.check(CONFIG_MAP, None, waiting, b"").failures
+    assert failure.property == 'metadata.annotations["pulumi.com/waitFor"]'
+
+
+# --- create
+
+
+def test_a_plan_for_a_cluster_that_is_not_there_is_what_the_program_says(
+    provider: KubernetesProvider, cluster: MemoryCluster
+) -> None:
+    provider.configure({}, {"kubeconfig": UNKNOWN})
+    planned = provider.create(CONFIG_MAP, config_map(name="a"), None, True)
+    assert planned.outputs == config_map(name="a")
+    cluster.unreachable = True
+    provider.configure({}, {"kubeconfig": kubeconfig()})
+    assert provider.create(CONFIG_MAP, config_map(name="a"), None, True).outputs == config_map(name="a")
+    assert cluster.calls == []
+
+
+def test_a_plan_is_a_dry_run_without_status(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+    planned = provider.create(DEPLOYMENT, deployment(), None, True)
+    assert planned.id == ""
+    assert planned.outputs["spec"]["progressDeadlineSeconds"] == 600
+    assert "status" not in planned.outputs
+    assert cluster.calls == [("create", True)]
+    assert cluster.objects == {}
+
+
+@pytest.mark.parametrize(
+    "obstacle",
+    [
+        refusal(403, "Forbidden", "no"),
+        refusal(409, "AlreadyExists", "there"),
+        refusal(404, "NotFound", 'namespaces "a" not found', kind="namespaces"),
+    ],
+    ids=["forbidden", "to be replaced", "namespace to come"],
+)
+def test_a_plan_that_cannot_be_tried_is_what_the_program_says(
+    provider: KubernetesProvider, cluster: MemoryCluster, obstacle: Exception
+) -> None:
+    cluster.refusals = [obstacle]
+    assert provider.create(CONFIG_MAP, config_map(name="a"), None, True).outputs == config_map(name="a")
+
+
+def test_a_refused_plan_has_the_servers_words(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+    cluster.refusals = [refusal(422, "Invalid", "spec.priorities: may not mix TPUs and GPUs")]
+    with pytest.raises(ProviderError, match="may not mix TPUs and GPUs"):
+        provider.create(CONFIG_MAP, config_map(name="a"), None, True)
+
+
+def test_a_made_object_is_in_the_state_whole_and_its_secrets_are_marked(provider: KubernetesProvider) -> None:
+    made = Made(provider, SECRET, secret())
+    assert made.id == "default/hf-secret"
+    assert isinstance(made.outputs["data"], Secret)
+    assert isinstance(made.outputs["__inputs"]["data"], Secret)
+    assert made.outputs["metadata"]["uid"] == "u"
+    assert TOKEN not in repr(made.outputs)
+    assert base64.b64encode(TOKEN.encode()).decode() not in repr(made.outputs)
+
+
+def test_a_secret_value_inside_another_object_stays_secret(provider: KubernetesProvider) -> None:
+    program = deployment(skipAwait="true")
+    program["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "T", "value": Secret(TOKEN)}]
+    assert TOKEN not in repr(Made(provider, DEPLOYMENT, program).outputs)
+
+
+def test_an_object_of_somebody_else_is_not_taken_over_unless_told_to(
+    provider: KubernetesProvider, cluster: MemoryCluster
+) -> None:
+    cluster.create(config_map("theirs", name="a", namespace="default"), manager="kubectl")
+    with pytest.raises(ProviderError, match="exists already and is not this stack's.*pulumi import"):
+        Made(provider, CONFIG_MAP, config_map(name="a"))
+    provider.configure({}, {"kubeconfig": kubeconfig(), "upsertExistingObjects": "true"})
+    assert plain(Made(provider, CONFIG_MAP, config_map(name="a")).outputs)["data"] == {"a": "1"}
+
+
+def test_creation_waits_for_a_namespace_that_is_made_beside_it(
+    provider: KubernetesProvider, cluster: MemoryCluster
+) -> None:
+    cluster.refusals = [refusal(404, "NotFound", 'namespaces "default" not found', kind="namespaces")]
+    assert Made(provider, CONFIG_MAP, config_map(name="a")).id == "default/a"
+
+
+def test_a_kind_that_nobody_serves_is_told_with_the_cure(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+    cluster.unknown_kinds = {"ComputeClass"}
+    custom = {"apiVersion": "cloud.google.com/v1", "kind": "ComputeClass", "metadata": {"name": "c"}, "spec": {}}
+    with pytest.raises(ProviderError, match="no matches for kind.*depends_on"):
+        Made(provider, CLASS, custom)
+
+
+def test_an_object_that_does_not_become_live_is_saved_with_the_reasons(
+    provider: KubernetesProvider, cluster: MemoryCluster
+) -> None:
+    with pytest.raises(PartialFailureError) as caught:
+        provider.create(SERVICE, load_balancer(), 0.01, False)
+    assert caught.value.id == "default/lb"
+    assert caught.value.outputs["metadata"]["uid"] == "u"
+    assert "'lb' timed out waiting to be Ready" in caught.value.reasons[0]
+    assert "not allocated an IP address" in caught.value.reasons[1]
+
+
+def load_balancer() -> dict[str, Any]:
+    metadata = {"name": "lb", "namespace": "default"}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"type": "LoadBalancer"}}
+
+
+# --- diff
+
+
+@pytest.mark.parametrize(
+    ("of", "program"),
+    [
+        (SECRET, secret()),
+        (CONFIG_MAP, config_map()),
+        (DEPLOYMENT, deployment(skipAwait="true")),
+    ],
+    ids=["secret", "autonamed", "defaults and quantities"],
+)
+def test_an_unchanged_program_changes_nothing(
+    provider: KubernetesProvider, cluster: MemoryCluster, of: Urn, program: dict[str, Any]
+) -> None:
+    made = Made(provider, of, program)
+    assert changed(made.diff(program)) == {}
+    cluster.unreachable = True
+    assert changed(made.diff(program)) == {}
+
+
+def test_a_changed_secret_of_a_fixed_name_is_deleted_before_it_is_replaced(provider: KubernetesProvider) -> None:
+    difference = Made(provider, SECRET, secret()).diff(secret("another"))
+    assert changed(difference) == {"data.token": ("update", True)}
+    assert difference.delete_before_replace
+
+
+def test_an_autonamed_object_is_replaced_before_it_is_deleted(provider: KubernetesProvider) -> None:
+    difference = Made(provider, CONFIG_MAP, config_map()).diff(config_map("2"))
+    assert changed(difference) == {"data.a": ("update", True)}
+    assert not difference.delete_before_replace
+
+
+def test_another_name_replaces_without_deleting_first(provider: KubernetesProvider) -> None:
+    difference = Made(provider, CONFIG_MAP, config_map(name="a")).diff(config_map(name="b"))
+    assert changed(difference) == {"metadata.name": ("update", True)}
+    assert not difference.delete_before_replace
+
+
+def test_mutable_contents_are_a_setting(provider: KubernetesProvider) -> None:
+    made = Made(provider, CONFIG_MAP, config_map(name="a"))
+    provider.configure({}, {"kubeconfig": kubeconfig(), "enableConfigMapMutable": "true"})
+    assert changed(made.diff(config_map("2", name="a"))) == {"data.a": ("update", False)}
+
+
+def test_an_unknown_value_is_a_change(provider: KubernetesProvider) -> None:
+    program = deployment(skipAwait="true")
+    made = Made(provider, DEPLOYMENT, program)
+    unknown = copy.deepcopy(program)
+    unknown["spec"]["replicas"] = UNKNOWN
+    assert changed(made.diff(unknown)) == {"spec.replicas": ("update", False)}
+
+
+def test_ignored_changes_do_not_show(provider: KubernetesProvider) -> None:
+    program = deployment(skipAwait="true")
+    made = Made(provider, DEPLOYMENT, program)
+    program["spec"]["replicas"] = 5
+    assert changed(made.diff(program, ("spec.replicas",))) == {}
+
+
+# --- update
+
+
+def test_the_first_update_takes_over_the_fields_of_the_creation(
+    provider: KubernetesProvider, cluster: MemoryCluster
+) -> None:
+    made = Made(provider, DEPLOYMENT, deployment(skipAwait="true"))
+    made.update({**deployment(skipAwait="true"), "spec": {**deployment()["spec"], "replicas": 2}})
+    assert cluster.calls == [("create", False), ("take over", False), ("apply", False)]
+
+
+def test_a_planned_update_changes_nothing_and_is_tried(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+    made = Made(provider, DEPLOYMENT, deployment(skipAwait="true"))
+    new = deployment(skipAwait="true")
+    new["spec"]["replicas"] = 2
+    assert made.update(new, preview=True)["spec"]["replicas"] == 2
+    assert cluster.objects["Deployment", "default", "web"]["spec"]["replicas"] == 1
+    assert cluster.calls[-1] == ("force", True)
+
+
+def test_a_conflict_is_told_with_the_ways_out(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+    made = Made(provider, CONFIG_MAP, config_map(name="a"))
+    cluster.refusals = [refusal(409, "Conflict", 'conflict with "kubectl": .data.a')]
+    with pytest.raises(ProviderError, match='conflict with "kubectl".*ignore_changes.*patchForce'):
+        made.update(config_map("2", name="a"))
+
+
+def test_force_is_asked_for_by_annotation(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+    made = Made(provider, CONFIG_MAP, config_map(name="a"))
+    made.update(config_map("2", name="a", annotations={"pulumi.com/patchForce": "true"}))
+    assert cluster.calls[-1] == ("force", False)
+
+
+def test_an_update_of_what_is_gone_says_so(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+    made = Made(provider, CONFIG_MAP, config_map(name="a"))
+    cluster.objects.clear()
+    with pytest.raises(ProviderError, match="no such object any more.*pulumi refresh"):
+        made.update(config_map("2", name="a"))
+
+
+# --- read and delete
+
+
+def test_a_read_tells_drift_and_disappearance(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+    made = Made(provider, CONFIG_MAP, config_map(name="a"))
+    cluster.objects["ConfigMap", "default", "a"]["data"]["a"] = "drifted"
+    read = provider.read(CONFIG_MAP, made.id, made.inputs, made.outputs)
+    assert read is not None
+    assert read.inputs["data"] == {"a": "drifted"}
+    assert "uid" not in read.inputs["metadata"]
+    cluster.objects.clear()
+    assert provider.read(CONFIG_MAP, made.id, made.inputs, made.outputs) is None
+
+
+def test_an_import_says_what_a_program_would(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+    cluster.create(config_map(name="a", namespace="default"), manager="kubectl")
+    read = provider.read(CONFIG_MAP, "default/a", {}, {})
+    assert read is not None
+    assert read.inputs == config_map(name="a", namespace="default")
+
+
+def test_a_secret_that_is_read_is_secret(provider: KubernetesProvider) -> None:
+    made = Made(provider, SECRET, secret())
+    read = provider.read(SECRET, made.id, made.inputs, made.outputs)
+    assert read is not None
+    assert isinstance(read.inputs["data"], Secret)
+    assert isinstance(read.outputs["data"], Secret)
+
+
+def test_a_read_of_what_is_not_live_keeps_it_and_tells(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+    live = cluster.create(load_balancer(), manager="m")
+    with pytest.raises(PartialFailureError) as caught:
+        provider.read(SERVICE, "default/lb", load_balancer(), live)
+    assert any("not allocated an IP address" in reason for reason in caught.value.reasons)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "propagation"),
+    [({}, "Foreground"), ({"deletionPropagationPolicy": "background"}, "Background")],
+)
+def test_deletion_takes_dependents_along_as_told(
+    provider: KubernetesProvider, cluster: MemoryCluster, annotations: dict[str, str], propagation: str
+) -> None:
+    Made(provider, DEPLOYMENT, deployment(skipAwait="true", **annotations)).delete()
+    assert cluster.deletions == [propagation]
+    assert cluster.objects == {}
+
+
+@pytest.mark.parametrize("gone", [lambda c: c.objects.clear(), lambda c: c.unknown_kinds.add("ConfigMap")])
+def test_deleting_what_is_gone_is_fine(
+    provider: KubernetesProvider, cluster: MemoryCluster, gone: Callable[[MemoryCluster], None]
+) -> None:
+    made = Made(provider, CONFIG_MAP, config_map(name="a"))
+    gone(cluster)
+    made.delete()
+
+
+def test_a_lost_cluster_is_an_error_with_the_cure_unless_given_up(
+    provider: KubernetesProvider, cluster: MemoryCluster
+) -> None:
+    made = Made(provider, CONFIG_MAP, config_map(name="a"))
+    cluster.unreachable = True
+    with pytest.raises(ProviderError, match="PULUMI_K8S_DELETE_UNREACHABLE"):
+        made.delete()
+    with pytest.raises(ProviderError, match="PULUMI_K8S_DELETE_UNREACHABLE"):
+        provider.read(CONFIG_MAP, made.id, made.inputs, made.outputs)
+    provider.configure({}, {"kubeconfig": kubeconfig(), "deleteUnreachable": "true"})
+    made.delete()
+    assert provider.read(CONFIG_MAP, made.id, made.inputs, made.outputs) is None
+
+
+# --- the provider resource
+
+PROVIDER = urn("pulumi:providers:kubernetes", "p")
+
+
+@pytest.mark.parametrize(
+    ("new", "replaces"),
+    [
+        ({"kubeconfig": kubeconfig(token="new")}, False),
+        ({"kubeconfig": kubeconfig(server="https://two")}, True),
+        ({"kubeconfig": UNKNOWN}, True),
+        ({"kubeconfig": kubeconfig(), "namespace": "b"}, False),
+    ],
+    ids=["token", "cluster", "unknown", "namespace"],
+)
+def test_only_another_cluster_replaces_the_provider(
+    provider: KubernetesProvider, new: dict[str, Any], replaces: bool
+) -> None:
+    difference = provider.diff_config(PROVIDER, {"kubeconfig": Secret(kubeconfig())}, new)
+    assert difference.changes
+    assert any(each.replaces for each in difference.changes) is replaces
+
+
+def test_a_cluster_identifier_decides_alone(provider: KubernetesProvider) -> None:
+    old = {"kubeconfig": kubeconfig(), "clusterIdentifier": "a"}
+    same = {"kubeconfig": kubeconfig(server="https://two"), "clusterIdentifier": "a"}
+    assert not any(each.replaces for each in provider.diff_config(PROVIDER, old, same).changes)
+    other = {**old, "clusterIdentifier": "b"}
+    assert [each.property_path for each in provider.diff_config(PROVIDER, old, other).changes if each.replaces] == [
+        "clusterIdentifier"
+    ]
+
+
+@pytest.mark.parametrize("config", [{"enableServerSideApply": "false"}, {"renderYamlToDirectory": "out"}])
+def test_modes_that_the_stand_in_lacks_are_refused(provider: KubernetesProvider, config: dict[str, Any]) -> None:
+    (failure,) = provider.check_config(PROVIDER, {}, config).failures
+    assert failure.property in config
+
+
+def test_an_unchanged_configuration_is_no_difference(provider: KubernetesProvider) -> None:
+    config = {"kubeconfig": Secret(kubeconfig()), "enableServerSideApply": "true"}
+    assert not provider.check_config(PROVIDER, {}, config).failures
+    assert provider.diff_config(PROVIDER, config, config).changes == ()
+    assert not has_unknown(config)
