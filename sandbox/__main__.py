@@ -14,13 +14,14 @@ from typing import Any
 from kubernetes.client import ApiException
 from rich.markup import escape
 
-from sandbox import lifecycle, screens
+from sandbox import lifecycle, model_server, screens
 from sandbox.daemon import DaemonRecord
 from sandbox.lifecycle import SandboxError
 from sandbox.paths import Paths
-from sandbox.stack import STACK, SandboxStack, StackError
+from sandbox.stack import STACK, SandboxStack, StackError, model_of
 from sandbox.status import ClusterView, ServiceError, chat, status_document, wait_for_chat
 from sandbox.tools import Toolbox, ToolError
+from sandbox.vllm.install import RealVllm
 
 _ANSWER_SECONDS = 120.0
 _SETTLE_SECONDS = 180.0
@@ -57,9 +58,17 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
         except lifecycle.Crashed as crash:
             console.print(f"[yellow]{escape(str(crash))}[/]")
             record = None
+        server = arguments.server or (record.server if record else model_server.STAND_IN)
+        if record is not None and record.server != server:
+            raise SandboxError(
+                f"--server {server}: the sandbox is running with --server {record.server}; `make down` ends it, "
+                "and the next `up` can start the other"
+            )
+        if server == model_server.VLLM:
+            RealVllm(paths, report).ensure(model_of(arguments.environment))
         if record is None:
             report("starting the stand-in cloud", None)
-            record = lifecycle.start(paths)
+            record = lifecycle.start(paths, server)
     stack = SandboxStack(paths, record)
     stack.prepare(arguments.environment, arguments.port)
     result = stack.pulumi("up", "--stack", STACK, "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs")
@@ -173,6 +182,12 @@ def _parser() -> argparse.ArgumentParser:
 
     up = add("up", _up, "build what is missing, start everything, run `pulumi up`, and ask the model something")
     up.add_argument("--environment", default="dev", help="whose settings to run: dev for Pulumi.dev.yaml (the default)")
+    up.add_argument(
+        "--server",
+        choices=model_server.NAMES,
+        help="what the pods run: the quick stand-in (the default), or real vLLM on this machine's CPU with a tiny model of "
+        "random weights (first installs 5 GB)",
+    )
     up.add_argument("--port", type=_port, help="port of the service; a free one by default")
     add("down", _down, "end everything and remove all state; the cache of tools stays")
     status = add("status", _status, "nodes by pool, and the pods on them")

@@ -18,6 +18,7 @@ from pathlib import Path
 from sandbox.cloud import Cloud
 from sandbox.image_store import ImageStore
 from sandbox.latencies import Clock
+from sandbox.model_server import STAND_IN, ModelServer
 from sandbox.paths import PROJECT_DIR, Paths
 from sandbox.processes import Spawner
 from sandbox.providers import serve
@@ -40,6 +41,8 @@ class DaemonRecord:
     started: str
     debug_providers: str
     speed: float
+    #: Which of `model_server.NAMES` the pods run.
+    server: str = STAND_IN
 
     @classmethod
     def read(cls, path: Path) -> DaemonRecord | None:
@@ -93,6 +96,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
 
+    server = ModelServer.of(environment)
     images = ImageStore(paths.state / "images")
     spawner = Spawner()
     cloud = Cloud(paths=paths, spawner=spawner, images=images, environment=environment, clock=Clock(speed))
@@ -103,9 +107,10 @@ def main() -> int:
         started=process_start(os.getpid()) or "",
         debug_providers=providers.debug_providers,
         speed=speed,
+        server=server.name,
     )
     record.write(paths.daemon_record)
-    logger.info("ready (pid %d, clock %g times as fast)", record.pid, speed)
+    logger.info("ready (pid %d, clock %g times as fast, server %s)", record.pid, speed, record.server)
     status = 0
     try:
         while not ending.wait(_WATCH_SECONDS):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sandbox import model_server
 from sandbox.daemon import DaemonRecord, process_start
 from sandbox.paths import MARK, PROJECT_DIR, Paths
 
@@ -48,8 +49,11 @@ def require_running(paths: Paths) -> DaemonRecord:
     return record
 
 
-def start(paths: Paths) -> DaemonRecord:
-    """Starts the daemon and returns when it is ready; after a crash its remains are ended first."""
+def start(paths: Paths, server: str) -> DaemonRecord:
+    """Starts the daemon and returns when it is ready; after a crash its remains are ended first.
+
+    `server` is one of `model_server.NAMES`, for the pods of as long as the daemon runs.
+    """
     paths.state.mkdir(parents=True, exist_ok=True)
     end_strays(paths)
     paths.daemon_record.unlink(missing_ok=True)
@@ -57,7 +61,7 @@ def start(paths: Paths) -> DaemonRecord:
         process = subprocess.Popen(
             [sys.executable, "-m", "sandbox.daemon"],
             cwd=PROJECT_DIR,
-            env={**os.environ, MARK: str(paths.state)},
+            env={**os.environ, MARK: str(paths.state), model_server.VARIABLE: server},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,15 @@ PROJECT_NAME = "tpu-gpu-fungibility"
 
 class StackError(Exception):
     """A `pulumi` command failed, or the settings asked for are not there."""
+
+
+def model_of(environment_name: str) -> str:
+    """The model that an environment's settings name. Raises `StackError`."""
+    source = _settings_file(environment_name)
+    model = _settings(source).get(f"{PROJECT_NAME}:model")
+    if not isinstance(model, str):
+        raise StackError(f"{source.name}: it names no {PROJECT_NAME}:model")
+    return model
 
 
 class SandboxStack:
@@ -54,18 +64,18 @@ class SandboxStack:
 
     def prepare(self, environment_name: str, port: int | None) -> None:
         """Writes the stack's settings from Pulumi.<environment_name>.yaml and makes the stack; keeps a port once chosen."""
-        source = PROJECT_DIR / f"Pulumi.{environment_name}.yaml"
-        if not source.exists():
-            known = sorted(path.name.split(".")[1] for path in PROJECT_DIR.glob("Pulumi.*.yaml"))
-            raise StackError(f"--environment {environment_name}: there is no {source.name}. Known: {', '.join(known)}")
+        source = _settings_file(environment_name)
         existing = self._existing_config()
         existing_values = existing.get("config", {})
         port_key = f"{PROJECT_NAME}:servicePort"
-        values: dict[str, Any] = dict((yaml.safe_load(source.read_text()) or {}).get("config") or {})
+        values = _settings(source)
         # A secret that somebody set on this stack (`pulumi config set --secret`) is in no other file.
         values |= {key: value for key, value in existing_values.items() if _is_secret(value)}
         values["gcp:project"] = GCP_PROJECT
-        values[port_key] = port or existing_values.get(port_key) or free_ports(1)[0]
+        known_port = existing_values.get(port_key)
+        if port and port != known_port:
+            _check_port(port)
+        values[port_key] = port or known_port or free_ports(1)[0]
         document = {**{key: value for key, value in existing.items() if key != "config"}, "config": values}
         self._paths.stack_config.parent.mkdir(parents=True, exist_ok=True)
         self._paths.stack_config.write_text(
@@ -116,6 +126,31 @@ class SandboxStack:
             config = self._existing_config()
             config["encryptionsalt"] = salt
             self._paths.stack_config.write_text(yaml.safe_dump(config))
+
+
+def _check_port(port: int) -> None:
+    """The load balancer would wait for the port, and `pulumi up` for the load balancer, long after anybody looks."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise StackError(
+                f"--port {port}: cannot be listened on at 127.0.0.1 ({error.strerror}); "
+                "leave it out for a free one, or name another"
+            ) from error
+
+
+def _settings_file(environment_name: str) -> Path:
+    source = PROJECT_DIR / f"Pulumi.{environment_name}.yaml"
+    if not source.exists():
+        known = sorted(path.name.split(".")[1] for path in PROJECT_DIR.glob("Pulumi.*.yaml"))
+        raise StackError(f"--environment {environment_name}: there is no {source.name}. Known: {', '.join(known)}")
+    return source
+
+
+def _settings(source: Path) -> dict[str, Any]:
+    return dict((yaml.safe_load(source.read_text()) or {}).get("config") or {})
 
 
 def _is_secret(value: Any) -> bool:

@@ -207,16 +207,18 @@ class Toolbox:
         return {
             **os.environ,
             "PATH": f"{go.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            # Go keeps counters of its own below the home folder.
+            "HOME": str(self._paths.cache / "go"),
             "GOPATH": str(self._paths.cache / "go"),
             "GOMODCACHE": str(self._paths.cache / "go" / "pkg" / "mod"),
             "GOCACHE": str(self._paths.cache / "go-build"),
-            "GOENV": "off",
+            # Settings of the user's own (a proxy of the company's, say) still count.
+            "GOENV": os.environ.get("GOENV") or str(Path.home() / ".config" / "go" / "env"),
             # Readonly: the committed go.mod and go.sum decide, a build never edits them. Modules stay deletable.
             "GOFLAGS": "-mod=readonly -modcacherw -buildvcs=false",
             "GOTOOLCHAIN": "local",
             "GOWORK": "off",
             "CGO_ENABLED": "0",
-            "GOTELEMETRY": "off",
         }
 
     def _build(self, tool: Tool, go: Path, title: str) -> None:

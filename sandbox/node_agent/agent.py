@@ -15,6 +15,7 @@ from kubernetes import client
 from sandbox.addresses import PodAddresses
 from sandbox.image_store import ImageStore
 from sandbox.kube_api import KubeApi, Object, Watcher
+from sandbox.model_server import ModelServer
 from sandbox.node_agent.container import Container
 from sandbox.node_agent.devices import NodeDevices
 from sandbox.node_agent.events import EventRecorder
@@ -31,7 +32,7 @@ _STOP_GRACE_SECONDS = 3.0
 class NodeAgent:
     """All pods of all nodes of one cluster.
 
-    `environment` is the daemon's, of which containers get no more than the sandbox's mark; `speed` divides restart
+    `environment` is the daemon's, of which containers get the sandbox's mark and the server that it names; `speed` divides restart
     back-offs here and start-up times in the stand-in servers.
     """
 
@@ -59,6 +60,7 @@ class NodeAgent:
             state_dir=state_dir,
             environment={MARK: environment.get(MARK) or str(state_dir)},
             speed=speed,
+            server=ModelServer.of(environment),
         )
         self._lock = threading.RLock()
         self._nodes: dict[str, Node] = {}

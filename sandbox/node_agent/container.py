@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from sandbox.image_store import ImageStore, StoredImage
+from sandbox.model_server import ModelServer
 from sandbox.node_agent.backoff import BackOff
 from sandbox.node_agent.environment import ContainerConfigError, command_line
 from sandbox.node_agent.images import in_image, search_path, working_directory
@@ -36,10 +36,6 @@ _CONFIG_RETRY_SECONDS = 2.0
 _LEAST_GRACE_SECONDS = 2.0
 
 _HOOK_SECONDS = 600.0
-
-#: Python paths below the sandbox that a container's processes get: the pod's network, and the stand-in for vLLM.
-_SANDBOX_DIR = Path(__file__).resolve().parent.parent
-PYTHON_PATHS = (_SANDBOX_DIR / "podnet", _SANDBOX_DIR / "standin")
 
 
 class Pod(Protocol):
@@ -103,6 +99,7 @@ class Container:
         folder: Path,
         images: ImageStore,
         spawner: Spawner,
+        server: ModelServer,
         speed: float,
     ) -> None:
         self.view = ContainerView(name=spec["name"], image=spec["image"], kind=kind)
@@ -114,6 +111,7 @@ class Container:
         self._folder = folder
         self._images = images
         self._spawner = spawner
+        self._server = server
         self._image: StoredImage | None = None
         self._process: ContainerProcess | None = None
         self._probers: list[Prober] = []
@@ -296,14 +294,15 @@ class Container:
         for name in ("home", "tmp", "run"):
             (own / name).mkdir(parents=True)
         merged = {"LANG": "C.UTF-8", **image.env, **variables}
-        python_path = [*(str(path) for path in PYTHON_PATHS), merged.get("PYTHONPATH", "")]
+        python_path = [*(str(path) for path in self._server.python_paths), merged.get("PYTHONPATH", "")]
         return {
             **merged,
-            "PATH": search_path(image.rootfs, Path(sys.executable).parent, merged.get("PATH")),
+            "PATH": search_path(image.rootfs, self._server.python_folder, merged.get("PATH")),
             "PYTHONPATH": os.pathsep.join(filter(None, python_path)),
             "HOME": str(own / "home"),
             "TMPDIR": str(own / "tmp"),
             "FUNGIBILITY_RUN_DIR": str(own / "run"),
+            **self._server.variables,
             **self._pod.sandbox_variables(),
         }, own
 

@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ import urllib3
 from sandbox.addresses import PodAddresses
 from sandbox.image_store import ImageStore
 from sandbox.kube_api import STRATEGIC_MERGE, ApiError, KubeApi, Object
+from sandbox.model_server import ModelServer, stand_in
 from sandbox.node_agent.container import Container
 from sandbox.node_agent.devices import NodeDevices
 from sandbox.node_agent.environment import container_variables, service_variables
@@ -52,6 +53,8 @@ class AgentServices:
     #: For every container, over whatever the pod says.
     environment: Mapping[str, str]
     speed: float
+    #: What every container's `python3 -m vllm...` is.
+    server: ModelServer = field(default_factory=stand_in)
 
 
 class Node:
@@ -117,6 +120,7 @@ class PodWorker:
                 folder=self._folder / each["name"],
                 images=services.images,
                 spawner=services.spawner,
+                server=services.server,
                 speed=services.speed,
             )
         self._thread = threading.Thread(target=self._run, name=f"pod {self.name}", daemon=True)

@@ -66,6 +66,9 @@ _UNREACHABLE_SECONDS: Final = 5.0
 
 _CONFLICT_TRIES: Final = 3
 
+#: Shorter texts are in every message.
+_SHORTEST_SECRET: Final = 5
+
 #: Kinds without a namespace, for when the API server cannot be asked.
 _CLUSTER_SCOPED: Final = frozenset(
     {
@@ -327,7 +330,7 @@ class KubernetesProvider(Provider):
             # Forbidden, or of a namespace that is still to come, or the successor of an object that is still there.
             if preview and (error.code in (403, 409) or error.missing_namespace or error.immutable_field):
                 return planned
-            raise _creation_error(urn, body, error) from error
+            raise _creation_error(body, _hiding(inputs), error) from error
         if preview:
             live.pop("status", None)
             return Created("", _state(inputs, body, live, manager))
@@ -416,7 +419,7 @@ class KubernetesProvider(Provider):
         except KubernetesApiError as error:
             if preview and error.code == 403:
                 return planned
-            raise _update_error(id, body, manager, error) from error
+            raise _update_error(id, body, manager, _hiding(new_inputs), error) from error
         if preview:
             return _state(new_inputs, body, live, manager)
         if body["kind"] == "CustomResourceDefinition":
@@ -696,33 +699,62 @@ def _unreachable(error: Exception) -> ProviderError:
     )
 
 
-def _creation_error(urn: Urn, body: Object, error: KubernetesApiError) -> ProviderError:
+def _creation_error(body: Object, hide: Callable[[object], str], error: KubernetesApiError) -> ProviderError:
     where = f"{body['kind']} {_name(body)}"
     if error.code == 409 and error.reason == "AlreadyExists":
         return ProviderError(
-            f"{where} was not created: {error}. The object exists already and is not this stack's. For a renamed resource "
+            f"{where} was not created: {hide(error)}. The object exists already and is not this stack's. For a renamed resource "
             "give the old name as an alias; to manage an object that is there, `pulumi import` it; to take over what "
             "exists without asking, set upsertExistingObjects on the provider"
         )
     if error.code == 409:
-        return _conflict(where, "", error)
-    return ProviderError(f"{where} was not successfully created by the Kubernetes API server: {error}")
+        return _conflict(where, "", hide(error))
+    return ProviderError(f"{where} was not successfully created by the Kubernetes API server: {hide(error)}")
 
 
-def _update_error(id: str, body: Object, manager: str, error: KubernetesApiError) -> ProviderError:
+def _update_error(
+    id: str, body: Object, manager: str, hide: Callable[[object], str], error: KubernetesApiError
+) -> ProviderError:
     where = f"{body['kind']} {id}"
     if error.code == 409:
-        return _conflict(where, manager, error)
-    return ProviderError(f"update of {where} failed: {error}")
+        return _conflict(where, manager, hide(error))
+    return ProviderError(f"update of {where} failed: {hide(error)}")
 
 
-def _conflict(where: str, manager: str, error: KubernetesApiError) -> ProviderError:
+def _conflict(where: str, manager: str, reason: str) -> ProviderError:
     by = f" of field manager {manager!r}" if manager else ""
     return ProviderError(
-        f"{where}: the server-side apply{by} conflicts with another manager of the same fields: {error}. To leave them "
+        f"{where}: the server-side apply{by} conflicts with another manager of the same fields: {reason}. To leave them "
         "to the other, name them in ignore_changes or take them out of the program; to take them over, set the annotation "
         'pulumi.com/patchForce: "true" or enablePatchForce on the provider'
     )
+
+
+def _hiding(inputs: Properties) -> Callable[[object], str]:
+    """The API server quotes the values that it refuses: this takes secret ones out of its message."""
+    found: set[str] = set()
+    _collect_secrets(_marked(inputs, inputs), False, found)
+
+    def hide(error: object) -> str:
+        text = str(error)
+        for value in sorted(found, key=len, reverse=True):
+            text = text.replace(value, "[secret]")
+        return text
+
+    return hide
+
+
+def _collect_secrets(value: Any, inside: bool, found: set[str]) -> None:
+    if isinstance(value, Secret):
+        _collect_secrets(value.value, True, found)
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            _collect_secrets(each, inside, found)
+    elif isinstance(value, list):
+        for each in value:
+            _collect_secrets(each, inside, found)
+    elif inside and isinstance(value, str) and len(value) >= _SHORTEST_SECRET:
+        found.add(value)
 
 
 # --- names

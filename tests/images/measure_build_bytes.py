@@ -2,15 +2,15 @@
 
     python -m tests.images.measure_build_bytes [--megabytes 1024] [--layers 4]
 
-Makes a base of random (so incompressible) bytes, puts it into local registries, and lets a Docker without any cache build
-and push the GPU image next to it, with every connection to a registry going through a proxy that counts. Two registries
-stand for Docker Hub and for one's own; a base `in the same registry` stands for a mirror of the base there, such as a remote
-repository that is a pull-through cache.
+Makes a base of random (so incompressible) bytes, puts it into local registries, and builds and pushes the GPU image next to
+it, with every connection to a registry going through a proxy that counts. Two registries stand for Docker Hub and for one's
+own; a base in the "same registry" stands for a copy of it there, such as a remote repository that is a pull-through cache.
+A "new machine" has no cache of any kind, as a hosted CI runner.
 
-Needs root, dockerd, the docker command with buildx and Debian's docker-registry; `buildkitd` on PATH adds the rows of a
-BuildKit of its own, and is left out of the table where it is missing. Takes disk of about six times the base.
-Left out: times (loopback is no network), TLS and authentication, Artifact Registry itself (whether it mounts blobs between
-repositories is its own to say; the standard that it implements has the call, and these rows use it).
+Needs root, dockerd, the docker command with buildx, Debian's docker-registry, and disk of about six times the base.
+`buildkitd` on PATH adds the rows of a BuildKit of its own; where it is missing they are left out.
+Left out: times (loopback is no network), TLS and authentication, and Artifact Registry itself: whether it mounts blobs
+between repositories is its own to say; the standard that it implements has the call, and these rows use it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,14 +32,15 @@ from tests.images.image_docker import Docker, own_daemon
 from tests.images.image_fakes import IMAGES
 
 _DOCKERFILE = IMAGES / "gpu.Dockerfile"
+_BASE = "mirror/base:1"
+_IMAGE = "docker-repo/vllm-fungibility:GPU"
 
 
 @dataclass
 class Registry:
-    """A registry, and the counting proxy that everything but the preparation goes through."""
+    """A registry behind a proxy that counts, and what went through it since the last reset, in bytes."""
 
-    direct: str
-    counted: str
+    address: str
     pulled: int = 0
     pushed: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -235,30 +236,26 @@ def _measure(folder: Path, command: str, megabytes: int, layers: int) -> Iterato
     }
     if shutil.which("buildkitd") is not None:
         ways["BuildKit builds and pushes"] = lambda: _builder(command)
-    # Which registry the base comes from, and whether the own one has the base's layers before the first build.
-    places = {
-        "other registry": (False, False),
-        "other registry, own one has its layers": (False, True),
-        "same registry": (True, True),
-    }
     for way, start in ways.items():
-        for place, (same, known) in places.items():
+        for place in ("other registry", "same registry"):
             run = folder / f"run-{time.monotonic_ns()}"
             run.mkdir()
-            with _registry(run / "hub", seed) as hub, _registry(run / "ours", seed if known else None) as ours:
-                if known and not same:
-                    _adopt(ours)
-                with start() as build:
-                    for name in ("first", "after an edit"):
-                        for registry in (hub, ours):
-                            registry.reset()
-                        build(ours if same else hub, ours, _changed_context(run))
-                        yield Row(way, place, name, hub.pulled + ours.pulled, hub.pushed + ours.pushed)
+            own = seed if place == "same registry" else None
+            with _registry(run / "hub", seed) as hub, _registry(run / "ours", own) as ours:
+                for machine in (["first of all", "same machine, after an edit"], ["new machine, after an edit"]):
+                    with start() as build:
+                        for name in machine:
+                            for registry in (hub, ours):
+                                registry.reset()
+                            build(hub if place == "other registry" else ours, ours, _changed_context(run))
+                            yield Row(way, place, name, hub.pulled + ours.pulled, hub.pushed + ours.pushed)
             shutil.rmtree(run)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Bytes that a build of the images pulls and pushes, by way to build it.")
+    parser = argparse.ArgumentParser(
+        description="Bytes that a build of the images pulls and pushes, by way to build it."
+    )
     parser.add_argument("--megabytes", type=int, default=1024, help="size of the base (MiB)")
     parser.add_argument("--layers", type=int, default=4, help="layers of the base")
     arguments = parser.parse_args()
@@ -272,7 +269,7 @@ def main() -> None:
         print(f"base of {arguments.megabytes} MiB in {arguments.layers} layers\n")
         print("| way | where the base is | build | pulled, bytes | pushed, bytes |\n|---|---|---|---:|---:|")
         for row in _measure(folder, command, arguments.megabytes, arguments.layers):
-            print(f"| {row.way} | {row.base} | {row.run} | {row.pulled:,} | {row.pushed:,} |", flush=True)
+            print(f"| {row.way} | {row.base} | {row.build} | {row.pulled:,} | {row.pushed:,} |", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

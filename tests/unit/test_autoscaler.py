@@ -34,7 +34,7 @@ def pool(name: str, machine_type: str, *, nodes: int, low: int = 0, high: int = 
 
 
 def ladder(tpu: int, spot: int, on_demand: int) -> dict[str, NodePool]:
-    gpu = {"guestAccelerators": [{"type": "nvidia-l4", "count": 1}]}
+    gpu: dict[str, Any] = {"guestAccelerators": [{"type": "nvidia-l4", "count": 1}]}
     return {
         "v6e-1": pool("v6e-1", "ct6e-standard-1t", nodes=tpu, low=1),
         "l4-spot": pool("l4-spot", "g2-standard-4", nodes=spot, preemptible=True, **gpu),

@@ -127,9 +127,11 @@ def test_following_ends_when_the_reader_goes_away(api: KubeletApi, certificates:
         assert time.monotonic() < deadline, "the log is still followed for nobody"
 
 
-def test_a_container_that_is_not_there_is_told(api: KubeletApi, certificates: Certificates) -> None:
+def test_a_log_that_is_not_there_is_a_bad_request_because_clients_show_no_message_of_a_404(
+    api: KubeletApi, certificates: Certificates
+) -> None:
     status, text = get(api, certificates, "/containerLogs/default/vllm-1/other")
-    assert status == 404
+    assert status == 400
     assert "container other is not there" in text
 
 
@@ -152,6 +154,18 @@ def test_what_the_sandbox_does_not_do_is_refused_with_a_reason(
     status, text = get(api, certificates, path, method)
     assert status == 501
     assert "sandbox" in text
+
+
+@pytest.mark.parametrize(
+    "path", [LOG, "/healthz", "/containerLogs/default/vllm-1/other", "/exec/default/vllm-1/vllm-tpu"]
+)
+def test_no_connection_outlives_its_answer(api: KubeletApi, certificates: Certificates, path: str) -> None:
+    client = connection(api, certificates)
+    client.request("GET", path)
+    response = client.getresponse()
+    response.read()
+    assert response.getheader("Connection") == "close"
+    client.close()
 
 
 def test_a_client_that_says_nothing_holds_up_nobody(api: KubeletApi, certificates: Certificates) -> None:

@@ -91,7 +91,7 @@ class MemoryCluster:
         self.calls.append((verb, dry_run))
         if self.refusals:
             raise self.refusals.pop(0)
-        live = json.loads(json.dumps(body).replace('"0.5"', '"500m"'))
+        live: dict[str, Any] = json.loads(json.dumps(body).replace('"0.5"', '"500m"'))
         live["metadata"] |= {"uid": "u", "resourceVersion": "1", "managedFields": [entry]}
         live["status"] = {}
         if body["kind"] == "Deployment":
@@ -366,10 +366,17 @@ def test_creation_waits_for_a_namespace_that_is_made_beside_it(
     assert Made(provider, CONFIG_MAP, config_map(name="a")).id == "default/a"
 
 
+def test_the_servers_quotation_of_a_secret_is_hidden(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+    cluster.refusals = [refusal(422, "Invalid", f'data.a: Invalid value: "{TOKEN}": too long')]
+    program = {**config_map(name="a"), "data": {"a": Secret(TOKEN)}}
+    with pytest.raises(ProviderError, match=r'Invalid value: "\[secret\]": too long'):
+        Made(provider, CONFIG_MAP, program)
+
+
 def test_a_kind_that_nobody_serves_is_told_with_the_cure(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     cluster.unknown_kinds = {"ComputeClass"}
     custom = {"apiVersion": "cloud.google.com/v1", "kind": "ComputeClass", "metadata": {"name": "c"}, "spec": {}}
-    with pytest.raises(ProviderError, match="no matches for kind.*depends_on"):
+    with pytest.raises(ProviderError, match=r"no matches for kind.*depends_on"):
         Made(provider, CLASS, custom)
 
 
@@ -485,7 +492,7 @@ def test_force_is_asked_for_by_annotation(provider: KubernetesProvider, cluster:
 def test_an_update_of_what_is_gone_says_so(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     made = Made(provider, CONFIG_MAP, config_map(name="a"))
     cluster.objects.clear()
-    with pytest.raises(ProviderError, match="no such object any more.*pulumi refresh"):
+    with pytest.raises(ProviderError, match=r"no such object any more.*pulumi refresh"):
         made.update(config_map("2", name="a"))
 
 

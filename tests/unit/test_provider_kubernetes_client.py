@@ -97,7 +97,7 @@ def test_a_missing_exec_plugin_is_named_with_its_hint() -> None:
         "command": "no-such-plugin",
         "installHint": "Get it.",
     }
-    with pytest.raises(ClusterUnreachableError, match="'no-such-plugin' is not on PATH. Get it."):
+    with pytest.raises(ClusterUnreachableError, match=r"'no-such-plugin' is not on PATH. Get it."):
         ClusterClient(load(json.dumps(document(exec=plugin)))).check()
 
 
