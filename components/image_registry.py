@@ -1,12 +1,15 @@
-"""The image repository and the images in it: one an accelerator, built here and run by digest.
+"""The image repository and the images: one an accelerator, built here or elsewhere, and run by digest.
 
-The one place that knows how images are built (pulumi-docker). Nothing here waits for the cluster.
+The one place that knows how images are built (pulumi-docker). Nothing here waits for the cluster. Left out: the right to read
+another project's repository, which is that project's to give.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_docker
@@ -14,7 +17,7 @@ from pulumi_gcp import artifactregistry
 
 from components.machines import Kind
 from components.project_services import enable_apis
-from components.settings import Settings
+from components.settings import Settings, is_digest_reference
 
 #: Build context and Dockerfiles, relative to the program.
 CONTEXT = "images"
@@ -29,8 +32,14 @@ class ImageRegistryArgs:
     location: str
     repository_name: str
     image_name: str
-    #: Accelerator -> image to build on, for the accelerators that the pools have and no other.
+    #: The accelerators that need an image.
+    kinds: Sequence[Kind]
+    #: Accelerator -> image to build on.
     base_images: Mapping[Kind, str]
+    #: Accelerator -> reference by digest of an image that is not built.
+    prebuilt: Mapping[Kind, str]
+    #: ORGANISATION/PROJECT/STACK whose `images` output has what `prebuilt` has not; empty: it is built.
+    prebuilt_from: str
     #: E-mail address of the account that pulls the images.
     reader: pulumi.Input[str]
     #: OAuth access token of the account that pushes them; secret.
@@ -43,7 +52,10 @@ class ImageRegistryArgs:
             location=settings.region,
             repository_name=settings.repository_name,
             image_name=settings.image_name,
-            base_images={pool.kind: settings.base_images[pool.kind] for pool in settings.accelerator_pools},
+            kinds=tuple(dict.fromkeys(pool.kind for pool in settings.accelerator_pools)),
+            base_images=settings.base_images,
+            prebuilt=settings.images,
+            prebuilt_from=settings.images_from,
             reader=reader,
             access_token=access_token,
         )
@@ -59,6 +71,7 @@ class ImageRegistry(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ImageRegistryArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:ImageRegistry", name, None, opts)
+        self._built_by: pulumi.StackReference | None = None
         server = f"{args.location}-docker.pkg.dev"
         repository = artifactregistry.Repository(
             name,
@@ -83,13 +96,23 @@ class ImageRegistry(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.repository = repository.repository_id.apply(lambda known: f"{server}/{args.project}/{known}")
-        self.images = {
-            # An image is of use once nodes may pull it: whoever takes the reference waits for that too.
-            kind: pulumi.Output.all(image.repo_digest, reader.id).apply(lambda known: str(known[0]))
-            for kind, base in args.base_images.items()
-            for image in [self._build(f"{name}-{kind}", kind, base, server, args)]
-        }
+        self.images = {}
+        for kind in args.kinds:
+            if kind in args.prebuilt:
+                self.images[kind] = pulumi.Output.from_input(args.prebuilt[kind])
+            elif args.prebuilt_from:
+                self.images[kind] = self._promoted(kind, args.prebuilt_from)
+            else:
+                image = self._build(f"{name}-{kind}", kind, args.base_images[kind], server, args)
+                # An image is of use once nodes may pull it: whoever takes the reference waits for that too.
+                self.images[kind] = pulumi.Output.all(image.repo_digest, reader.id).apply(lambda known: str(known[0]))
         self.register_outputs({"repository": self.repository, "images": self.images})
+
+    def _promoted(self, kind: Kind, stack: str) -> pulumi.Output[str]:
+        if self._built_by is None:
+            self._built_by = pulumi.StackReference(stack, opts=pulumi.ResourceOptions(parent=self))
+        images: pulumi.Output[Any] = self._built_by.get_output("images")
+        return images.apply(lambda known: promoted_image(known, kind, stack))
 
     def _build(self, name: str, kind: Kind, base: str, server: str, args: ImageRegistryArgs) -> pulumi_docker.Image:
         return pulumi_docker.Image(
@@ -101,7 +124,7 @@ class ImageRegistry(pulumi.ComponentResource):
                 dockerfile=f"{CONTEXT}/{kind}.Dockerfile",
                 platform=PLATFORM,
                 args={"BASE_IMAGE": base},
-                # COPY --link and --chmod are BuildKit's.
+                # COPY --link is BuildKit's.
                 builder_version=pulumi_docker.BuilderVersion.BUILDER_BUILD_KIT,
             ),
             # A token that is new with every run makes no diff: the provider leaves the password out of its comparison.
@@ -110,3 +133,15 @@ class ImageRegistry(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
+
+
+def promoted_image(images: Any, kind: Kind, stack: str) -> str:
+    """The reference in another stack's `images` output. Raises `pulumi.RunError`."""
+    reference = images.get(kind) if isinstance(images, Mapping) else None
+    if isinstance(reference, str) and is_digest_reference(reference):
+        return reference
+    found = "nothing" if reference is None else json.dumps(reference, default=str)
+    raise pulumi.RunError(
+        f"imagesFrom: {json.dumps(stack)} has {found} as image of accelerator {kind} in its output `images`, "
+        f"not a reference by digest. Fix: run `pulumi up` on that stack with a pool of {kind}, or name the image in `images`."
+    )

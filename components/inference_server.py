@@ -16,7 +16,7 @@ from pulumi_kubernetes import apps, core
 from components.accelerator_pool import AcceleratorPool
 from components.accelerator_pools import COMPUTE_CLASS_KEY
 from components.compute_class import preference_weights
-from components.machines import Kind, MachineType
+from components.machines import KINDS, Kind, MachineType
 from components.settings import Settings
 
 APP_LABELS = {"app": "vllm"}
@@ -140,6 +140,8 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
     if kind == "gpu":
         storage = {"ephemeral-storage": args.gpu_ephemeral_storage_limit}
         spec["resources"] = {"requests": {**requests, **storage}, "limits": storage}
+    if any(pool.kind == "gpu" for pool in args.pools):
+        # In the TPU container too: it asks nvidia-smi whether this is the other's node.
         spec["volume_mounts"] = [{"name": "gpu", "mount_path": GPU_DRIVER_MOUNT_PATH}]
     return spec
 
@@ -172,12 +174,11 @@ def affinity(pools: Sequence[AcceleratorPool]) -> dict[str, Any]:
 def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
     """The pod template's spec: only the containers that the pools need, GPU first as in the walkthrough."""
     machines: dict[Kind, MachineType] = {pool.kind: pool.machine for pool in args.pools}
-    kinds: tuple[Kind, ...] = ("gpu", "tpu")
     spec: dict[str, Any] = {
         "node_selector": {COMPUTE_CLASS_KEY: args.compute_class_name},
         "tolerations": TOLERATIONS,
         "affinity": affinity(args.pools),
-        "containers": [container_spec(kind, machines[kind], args) for kind in kinds if kind in machines],
+        "containers": [container_spec(kind, machines[kind], args) for kind in KINDS if kind in machines],
     }
     if "gpu" in machines:
         spec["volumes"] = [{"name": "gpu", "host_path": {"path": GPU_DRIVER_HOST_PATH, "type": "DirectoryOrCreate"}}]

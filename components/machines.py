@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Literal
 
 Kind = Literal["tpu", "gpu"]
+#: In the order of the walkthrough's containers.
+KINDS: tuple[Kind, ...] = ("gpu", "tpu")
 
 
 @dataclass(frozen=True, kw_only=True)

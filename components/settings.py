@@ -24,7 +24,7 @@ from components.accelerator_pool import (
     is_zone_of,
     parse_pools,
 )
-from components.machines import Kind
+from components.machines import KINDS, Kind
 from components.node_capacity import (
     DEFAULT_DISK_GB,
     allocatable_ephemeral_storage,
@@ -49,6 +49,9 @@ _IMAGE = re.compile(
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
+#: ORGANISATION/PROJECT/STACK; the organisation of a backend without any is `organization`.
+_STACK = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
+
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -71,6 +74,10 @@ class Settings:
     repository_name: str
     image_name: str
     base_images: Mapping[Kind, str]
+    #: References by digest that run as they are.
+    images: Mapping[Kind, str]
+    #: Empty, or the stack whose images run instead of a build.
+    images_from: str
     model: str
     max_model_len: int
     server_arguments: Mapping[Kind, tuple[str, ...]]
@@ -120,6 +127,8 @@ def parse(
     if (pool_values := reader.json("acceleratorPools")) is not None:
         pools, pool_problems = parse_pools(pool_values, region=region, zone=zone, max_pools=max_pools)
         reader.problems += pool_problems
+    images = reader.images("images")
+    images_from = reader.stack("imagesFrom")
     settings = Settings(
         project=project,
         region=region,
@@ -143,13 +152,19 @@ def parse(
             "imageName", r"[a-z0-9]+([._-][a-z0-9]+)*", "a name of an image",
             "use lower-case letters and digits, with single dots, underscores or hyphens between them",
         ),
-        base_images={kind: reader.image(f"{kind}BaseImage", kind, pools) for kind in ("gpu", "tpu")},
+        base_images={
+            # What is not built needs no base.
+            kind: reader.image(f"{kind}BaseImage", kind, () if images_from or kind in images else pools)
+            for kind in KINDS
+        },
+        images=images,
+        images_from=images_from,
         model=reader.matching(
             "model", r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", "a Hugging Face model",
             "give ORGANISATION/NAME, such as Qwen/Qwen2-1.5B",
         ),
         max_model_len=reader.integer("maxModelLen", 1, 10_000_000),
-        server_arguments={kind: reader.arguments(f"{kind}ServerArguments") for kind in ("gpu", "tpu")},
+        server_arguments={kind: reader.arguments(f"{kind}ServerArguments") for kind in KINDS},
         namespace=reader.matching(
             "namespace", _DNS_LABEL.pattern, "a Kubernetes namespace", "use up to 63 lower-case letters, digits and hyphens"
         ),
@@ -215,6 +230,12 @@ def _check_replicas(settings: Settings, reader: _Reader) -> None:
             f"is more than the {most} nodes that all accelerator pools may have together, and a node holds one replica",
             f"give at most {most}, or raise a pool's maxNodeCount",
         )  # fmt: skip
+
+
+def is_digest_reference(value: Any) -> bool:
+    """Whether it is an image reference that names registry and digest, and so the same image for good."""
+    match = _IMAGE.fullmatch(value) if isinstance(value, str) else None
+    return match is not None and match["digest"] is not None
 
 
 def parse_quantity(text: str) -> float:
@@ -313,7 +334,7 @@ class _Reader:
             self.problem(key, value, "is not a Kubernetes quantity above zero", "give one such as 1500m, 5Gi or 43Gi")
         return str(value or "")
 
-    def json(self, key: str) -> Any:
+    def json(self, key: str, what: str = "list") -> Any:
         """None after a problem."""
         value = self.raw(key)
         if not isinstance(value, str):
@@ -321,7 +342,7 @@ class _Reader:
         try:
             return json.loads(value)
         except ValueError:
-            self.problem(key, value, "is not a list", "give a YAML list in the stack's file, or JSON")
+            self.problem(key, value, f"is not a {what}", f"give a YAML {what} in the stack's file, or JSON")
             return None
 
     def strings(self, key: str) -> tuple[str, ...]:
@@ -381,6 +402,38 @@ class _Reader:
                 "add a tag other than latest, or a digest",
             )
         return str(value)
+
+    def images(self, key: str) -> dict[Kind, str]:
+        """Accelerator -> reference by digest; what is not good is left out after its problem."""
+        value = self.json(key, "mapping")
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self.problem(
+                key, value, "is not a mapping", "give accelerator: REGISTRY/REPOSITORY@sha256:DIGEST, such as gpu: ..."
+            )
+            return {}
+        for name, reference in value.items():
+            if name not in KINDS:
+                self.problem(
+                    f"{key}.{name}", reference, f"is of no accelerator: {name} is unknown", nearest(str(name), KINDS)
+                )
+            elif not is_digest_reference(reference):
+                self.problem(
+                    f"{key}.{name}", reference, "is not an image reference by digest",
+                    "give REGISTRY/REPOSITORY@sha256:DIGEST, such as the `images` output of the stack that built it",
+                )  # fmt: skip
+        return {kind: value[kind] for kind in KINDS if is_digest_reference(value.get(kind))}
+
+    def stack(self, key: str) -> str:
+        """Empty for none."""
+        value = self.raw(key)
+        if value and not _STACK.fullmatch(str(value)):
+            self.problem(
+                key, value, "is not a full name of a stack",
+                "give ORGANISATION/PROJECT/STACK (organization/PROJECT/STACK on a self-managed backend)",
+            )  # fmt: skip
+        return str(value or "")
 
     def check_unknown_keys(self) -> None:
         prefix = f"{self._namespace}:"

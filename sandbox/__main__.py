@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from sandbox.status import ClusterView, ServiceError, chat, status_document, wai
 from sandbox.tools import Toolbox, ToolError
 from sandbox.vllm.install import RealVllm
 
-_ANSWER_SECONDS = 120.0
+_ANSWER_SECONDS = {model_server.STAND_IN: 120.0, model_server.VLLM: 600.0}
 _SETTLE_SECONDS = 180.0
 
 QUESTION = "Why is the sky blue?"
@@ -77,12 +78,13 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
     outputs = stack.outputs()
     with screens.progress() as report:
         report("waiting until the service answers and every replica is where it belongs", None)
-        wait_for_chat(outputs["service_url"], outputs["model"], "ping", _ANSWER_SECONDS)
+        patience = _ANSWER_SECONDS[record.server]
+        wait_for_chat(outputs["service_url"], outputs["model"], "ping", patience)
         if not ClusterView(paths).wait_until_settled(_SETTLE_SECONDS):
             console.print(f"[yellow]still moving after {_SETTLE_SECONDS:.0f} s; `python -m sandbox status` shows it[/]")
-        answer = wait_for_chat(outputs["service_url"], outputs["model"], QUESTION, _ANSWER_SECONDS)
+        answer = wait_for_chat(outputs["service_url"], outputs["model"], QUESTION, patience)
     document = status_document(paths, outputs["service_url"])
-    screens.summary(document, outputs["accelerator_pools"], answer)
+    screens.summary(document, outputs["accelerator_pools"], answer, record.server)
     return 0
 
 
@@ -96,7 +98,8 @@ def _down(paths: Paths, arguments: argparse.Namespace) -> int:
 
 
 def _status(paths: Paths, arguments: argparse.Namespace) -> int:
-    stack = SandboxStack(paths, _running(paths))
+    record = _running(paths)
+    stack = SandboxStack(paths, record)
     outputs = stack.outputs()
     document = status_document(paths, outputs.get("service_url"))
     if arguments.json:
@@ -104,7 +107,7 @@ def _status(paths: Paths, arguments: argparse.Namespace) -> int:
         return 0
     screens.console.print(f"service {document['service_url'] or '(none yet)'}")
     screens.console.print(screens.cluster_table(document, outputs.get("accelerator_pools", [])))
-    screens.console.print(screens.NOTICE, style="dim")
+    screens.console.print(screens.notice(record.server), style="dim")
     return 0
 
 
@@ -118,9 +121,11 @@ def _chat(paths: Paths, arguments: argparse.Namespace) -> int:
     outputs = _outputs(paths)
     answer = chat(outputs["service_url"], outputs["model"], arguments.question)
     print(answer.text)
-    print(
-        f"[{answer.model}; pod {answer.pod}, node {answer.node}, pool {answer.pool}; sandbox stand-in]", file=sys.stderr
-    )
+    if answer.pod:
+        place = f"pod {answer.pod}, node {answer.node}, pool {answer.pool}; sandbox stand-in"
+    else:
+        place = "real vLLM, random weights"
+    print(f"[{answer.model}; {place}]", file=sys.stderr)
     return 0
 
 
@@ -156,7 +161,7 @@ def _logs(paths: Paths, arguments: argparse.Namespace) -> int:
             str(paths.tools / "kubectl"), "logs", "--namespace", outputs["namespace"], *selected,
             "--all-containers", "--prefix", "--tail", str(arguments.tail),
         ],
-        env=stack.variables(),
+        env={**os.environ, **stack.variables()},
     ).returncode  # fmt: skip
 
 

@@ -84,7 +84,10 @@ class ControlPlane:
 
     def api_client(self) -> client.ApiClient:
         """A client of its own connection pool, as administrator."""
-        return config.new_client_from_config(str(self.kubeconfig))
+        configuration = client.Configuration()
+        # The node agent's pods all use one client at a time; beyond its pool, connections are made and thrown away.
+        configuration.connection_pool_maxsize = 64
+        return config.new_client_from_config(str(self.kubeconfig), client_configuration=configuration)
 
     def start(self) -> None:
         """Brings everything up and applies the manifests. Raises `ControlPlaneError`."""
@@ -119,6 +122,9 @@ class ControlPlane:
         """Ends the programs, clients first."""
         for name in reversed(list(self._processes)):
             process = self._processes.pop(name)
+            if name == "kube-apiserver":
+                # It holds nothing, and asked to end it would keep open watches for a minute.
+                process.kill()
             process.terminate()
             try:
                 process.wait(timeout=5)

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sandbox.cloud import Cloud
+from sandbox.image_builder import ImageBuilder
 from sandbox.image_store import ImageStore
 from sandbox.latencies import Clock
 from sandbox.model_server import STAND_IN, ModelServer
@@ -101,7 +102,8 @@ def main() -> int:
     spawner = Spawner()
     cloud = Cloud(paths=paths, spawner=spawner, images=images, environment=environment, clock=Clock(speed))
     cloud.recover()
-    providers = serve(cloud, images, paths.state, environment)
+    builder = ImageBuilder.of_machine(images, state_dir=paths.state, spawner=spawner, environment=environment)
+    providers = serve(cloud, builder, paths.state, environment)
     record = DaemonRecord(
         pid=os.getpid(),
         started=process_start(os.getpid()) or "",

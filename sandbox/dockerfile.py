@@ -83,6 +83,15 @@ def build(
     return _Build(context, args, target, platform).run()
 
 
+def base_images(
+    context: BuildContext, *, args: Mapping[str, str], target: str | None = None, platform: str = "linux/amd64"
+) -> frozenset[str]:
+    """Every image that the stages up to the one built are FROM, as `build` would expand their names; raises as it does."""
+    reading = _Build(context, args, target, platform)
+    reading.run()
+    return frozenset(stage.base for stage in reading.stages.values())
+
+
 def write_files(image: Image, root: Path) -> None:
     """The image's files under an empty folder, at the paths that they have in the image; owners are not kept (no root)."""
     for name, file in image.files.items():
@@ -246,7 +255,8 @@ class _Build:
         #: ARGs before the first FROM, which only FROM sees until a stage declares them again.
         self._global_args: dict[str, str] = dict(self._platform_args)
         self._stage_args: dict[str, str] = {}
-        self._stages: dict[str, Image] = {}
+        #: By number, and by name in lower case.
+        self.stages: dict[str, Image] = {}
         self._image: Image | None = None
 
     def run(self) -> Image:
@@ -264,8 +274,8 @@ class _Build:
                 if self._image is not None:
                     self._finish(stage, aliases)
                     stage += 1
-                    if self._target is not None and self._target.lower() in self._stages:
-                        return self._stages[self._target.lower()]
+                    if self._target is not None and self._target.lower() in self.stages:
+                        return self.stages[self._target.lower()]
                 aliases = []
             try:
                 self._apply(instruction, aliases)
@@ -276,14 +286,14 @@ class _Build:
         self._finish(stage, aliases)
         if self._target is None:
             return self._image
-        if self._target.lower() not in self._stages:
+        if self._target.lower() not in self.stages:
             raise DockerfileError(f"{name}: target stage {self._target!r} could not be found")
-        return self._stages[self._target.lower()]
+        return self.stages[self._target.lower()]
 
     def _finish(self, number: int, aliases: Sequence[str]) -> None:
         assert self._image is not None
         for name in (str(number), *aliases):
-            self._stages[name] = self._image
+            self.stages[name] = self._image
 
     def _apply(self, instruction: Instruction, aliases: list[str]) -> None:
         keyword = instruction.keyword
@@ -324,7 +334,7 @@ class _Build:
             aliases.append(words[2].lower())
         self._stage_args = {}
         platform = expand(instruction.flags.get("platform", self._platform), self._global_args)
-        earlier = self._stages.get(base.lower())
+        earlier = self.stages.get(base.lower())
         self._image = earlier if earlier is not None else Image(base=base, platform=platform)
 
     def _arg(self, instruction: Instruction) -> None:
@@ -438,7 +448,7 @@ class _Build:
         _known_flags(instruction, ("chmod", "chown", "from", "link"))
         if "from" in instruction.flags:
             source = expand(instruction.flags["from"], self._variables)
-            stage = self._stages.get(source.lower())
+            stage = self.stages.get(source.lower())
             if stage is None:
                 raise DockerfileError(
                     f"COPY --from={source}: no earlier stage has this name, and other images are not on this machine"

@@ -89,12 +89,15 @@ class ImageStore:
         self._root = root
         self._lock = threading.Lock()
 
-    def add(self, *, repository: str, tag: str | None, config: ImageConfig, rootfs: Path) -> StoredImage:
+    def add(
+        self, *, repository: str, tag: str | None, config: ImageConfig, rootfs: Path, digest: str | None = None
+    ) -> StoredImage:
         """Takes an image in, which may be there already, and points the tag at it.
 
         `repository`: the name without tag, `REGISTRY/PATH`. `rootfs`: a folder with the image's files, which is copied.
+        `digest`: that of its manifest in a registry; by default that of what is in it.
         """
-        digest = content_digest(config, rootfs)
+        digest = digest or content_digest(config, rootfs)
         with self._lock:
             folder = self._folder(digest)
             if not folder.exists():

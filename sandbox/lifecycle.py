@@ -57,6 +57,7 @@ def start(paths: Paths, server: str) -> DaemonRecord:
     paths.state.mkdir(parents=True, exist_ok=True)
     end_strays(paths)
     paths.daemon_record.unlink(missing_ok=True)
+    model_server.make_scratch(paths)
     with paths.daemon_log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "sandbox.daemon"],
@@ -91,6 +92,7 @@ def stop(paths: Paths, report: Callable[[str], None]) -> None:
             time.sleep(0.05)
     if strays := end_strays(paths):
         report(f"ended {strays} processes that were left over")
+    model_server.remove_scratch(paths)
     shutil.rmtree(paths.state, ignore_errors=True)
 
 

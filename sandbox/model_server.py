@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +23,8 @@ VLLM = "vllm"
 NAMES = (STAND_IN, VLLM)
 
 _SANDBOX_DIR = Path(__file__).resolve().parent
+
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the kernel has it
 
 #: Gives each pod a network address of its own; works with any server written in Python.
 _PODNET = _SANDBOX_DIR / "podnet"
@@ -64,6 +69,24 @@ def model_cache(paths: Paths) -> Path:
     return paths.cache / "vllm-models"
 
 
+def make_scratch(paths: Paths) -> None:
+    """What real vLLM's processes need outside the state folder; `remove_scratch` takes it away."""
+    _scratch(paths).mkdir(mode=0o700, exist_ok=True)
+
+
+def remove_scratch(paths: Paths) -> None:
+    """With whatever killed processes have left of sockets and shared memory."""
+    name = _scratch(paths).name
+    for left in _SHARED_MEMORY.glob(f"*{name}-*"):
+        left.unlink(missing_ok=True)
+    shutil.rmtree(_scratch(paths), ignore_errors=True)
+
+
+def _scratch(paths: Paths) -> Path:
+    """One for each state folder, with a short path."""
+    return Path(tempfile.gettempdir()) / f"fungibility-{hashlib.sha256(bytes(paths.state)).hexdigest()[:8]}"
+
+
 def real_vllm(paths: Paths) -> ModelServer:
     """vLLM in its virtual environment, as it is: nothing of it is replaced but the pod's network."""
     return ModelServer(
@@ -77,9 +100,12 @@ def real_vllm(paths: Paths) -> ModelServer:
             "VLLM_NO_USAGE_STATS": "1",
             # GiB for the KV cache; vLLM's own default is a share of the machine's memory, and pods share one machine.
             "VLLM_CPU_KVCACHE_SPACE": "1",
+            # What one pod's server has compiled, the next need not.
+            "VLLM_CACHE_ROOT": str(paths.cache / "vllm-compiled"),
             # Else every pod's server pins its threads to the same cores.
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             # Its sockets of the Unix domain; a container's own TMPDIR is longer than the kernel's 107 bytes allow.
-            "VLLM_RPC_BASE_PATH": "/tmp",  # noqa: S108 - names in it are random
+            "VLLM_RPC_BASE_PATH": str(_scratch(paths)),
+            "SANDBOX_SHARED_MEMORY": _scratch(paths).name,
         },
     )

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Table
 from rich.text import Text
 
+from sandbox import model_server
 from sandbox.status import Answer
 
 #: Logs and pipes have no width; node names need one of this size to stay whole.
@@ -20,7 +21,15 @@ _PIPE_WIDTH = 132
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
-NOTICE = "This is a sandbox: real engine, API server, scheduler and controllers; simulated hardware, cloud and model."
+_NOTICES = {
+    model_server.STAND_IN: (
+        "This is a sandbox: real engine, API server, scheduler and controllers; simulated hardware, cloud and model."
+    ),
+    model_server.VLLM: (
+        "This is a sandbox: real engine, API server, scheduler, controllers and vLLM (on this machine's CPU, with a tiny "
+        "model of random weights, whose answers are noise); simulated hardware and cloud."
+    ),
+}
 
 
 _NEXT = (
@@ -63,6 +72,11 @@ def progress(console: Console = console) -> Iterator[Callable[[str, float | None
         yield show
 
 
+def notice(server: str) -> str:
+    """What is real and what is not, with a server of `model_server.NAMES`."""
+    return _NOTICES[server]
+
+
 def cluster_table(document: dict[str, Any], pool_order: list[str]) -> Table:
     """Nodes by pool, best first, with the pods that run on each."""
     table = Table(title_justify="left", expand=False)
@@ -84,7 +98,7 @@ def cluster_table(document: dict[str, Any], pool_order: list[str]) -> Table:
     return table
 
 
-def summary(document: dict[str, Any], pool_order: list[str], answer: Answer | None) -> None:
+def summary(document: dict[str, Any], pool_order: list[str], answer: Answer | None, server: str) -> None:
     """The end of `up`."""
     console.print()
     console.print(cluster_table(document, pool_order))
@@ -92,10 +106,23 @@ def summary(document: dict[str, Any], pool_order: list[str], answer: Answer | No
     lines.add_column(style="bold", no_wrap=True)
     lines.add_column(overflow="fold")
     lines.add_row("Service", str(document["service_url"]))
+    for label, how in _images(document):
+        lines.add_row(label, how)
     if answer is not None:
-        lines.add_row("Answered", f"pod {answer.pod} on {answer.node} (pool {answer.pool}) in {answer.seconds:.2f} s")
+        # Only the stand-in says where it runs.
+        place = f"pod {answer.pod} on {answer.node} (pool {answer.pool}) " if answer.pod else ""
+        lines.add_row("Answered", f"{place}in {answer.seconds:.2f} s")
         lines.add_row("", Text(answer.text, style="italic"))
     for label, command in zip(["Try", "", "", ""], _NEXT, strict=True):
         lines.add_row(label, command)
-    lines.add_row("Note", NOTICE)
+    lines.add_row("Note", notice(server))
     console.print(Panel(lines, title="tpu-gpu-fungibility sandbox", expand=False))
+
+
+def _images(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """One row for each way in which images were built; none when the stack runs prebuilt ones alone."""
+    names: dict[str, list[str]] = {}
+    for name, note in document["images"].items():
+        names.setdefault(note["how"], []).append(name.rpartition("/")[2])
+    rows = [(f"{', '.join(sorted(each))}: {how}") for how, each in names.items()]
+    return [("" if index else "Images", row) for index, row in enumerate(sorted(rows))]

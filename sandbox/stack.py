@@ -53,6 +53,8 @@ class SandboxStack:
             "SANDBOX_STATE": str(self._paths.state),
             "PATH": environment["PATH"],
             "KUBECONFIG": str(self._paths.kubeconfig),
+            # kubectl's cache of what the API server serves, which else goes below the home folder.
+            "KUBECACHEDIR": str(self._paths.state / "kube-cache"),
             "PULUMI_HOME": str(self._paths.pulumi_home),
             "PULUMI_BACKEND_URL": f"file://{self._paths.pulumi_backend}",
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._paths.passphrase),

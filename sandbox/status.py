@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import requests
 from kubernetes import client, config
 
+from sandbox.image_builder import read_notes
 from sandbox.node_pools import NODE_POOL_LABEL
 from sandbox.paths import Paths
 from sandbox.stack import STACK
@@ -158,6 +159,7 @@ def status_document(paths: Paths, service_url: str | None) -> dict[str, Any]:
         "stack": STACK,
         "nodes": view.nodes() if view else [],
         "pods": view.pods() if view else [],
+        "images": {name: asdict(note) for name, note in read_notes(paths.state).items()},
     }
 
 

@@ -67,8 +67,6 @@ class NodeAgent:
         #: uid -> pod, of every pod that is bound to a node, whether the node is known yet or not.
         self._pods: dict[str, Object] = {}
         self._workers: dict[str, PodWorker] = {}
-        #: Pods whose node went away under them: they are not started again.
-        self._lost: set[str] = set()
         self._stopping = False
         self._kubelet_api = KubeletApi(
             self, cert_file=cert_file, key_file=key_file, port_file=state_dir / "kubelet-port"
@@ -124,8 +122,10 @@ class NodeAgent:
                 raise LookupError(f"container {container} not found in pod {namespace}/{pod}")
             path = found.log_file(previous=previous)
             if path is None:
-                which = "previous terminated container" if previous else "container"
-                raise LookupError(f'{which} "{container}" in pod "{pod}" not found: it has not run')
+                if previous:
+                    raise LookupError(f'previous terminated container "{container}" in pod "{pod}" not found')
+                reason, _ = found.view.waiting or ("ContainerCreating", "")
+                raise LookupError(f'container "{container}" in pod "{pod}" is waiting to start: {reason}')
             return path, functools.partial(_is_over, found, path)
         raise LookupError(f"pod {namespace}/{pod} does not run on a node of the sandbox")
 
@@ -152,17 +152,17 @@ class NodeAgent:
             self._nodes[name].update(obj)
             return
         self._nodes[name] = Node(obj, NodeDevices(self._node_folder(name)))
-        for pod in list(self._pods.values()):
+        for uid, pod in list(self._pods.items()):
             if pod["spec"]["nodeName"] == name:
-                self._pod_there(pod)
+                # A worker from before is that of a machine which is gone: for its pod this one is the same machine, rebooted.
+                self._take_on(pod, self._nodes[name], before=self._workers.pop(uid, None))
 
     def _node_gone(self, name: str) -> None:
         """A machine that is taken away takes its processes with it."""
         if self._nodes.pop(name, None) is None:
             return
-        for uid, worker in self._workers.items():
+        for worker in self._workers.values():
             if worker.node.name == name:
-                self._lost.add(uid)
                 worker.lost()
         shutil.rmtree(self._node_folder(name), ignore_errors=True)
 
@@ -192,16 +192,24 @@ class NodeAgent:
         if uid in self._workers:
             self._workers[uid].update(pod)
             return
-        node = self._nodes.get(pod["spec"]["nodeName"])
-        if node is None or uid in self._lost or self._stopping:
+        if node := self._nodes.get(pod["spec"]["nodeName"]):
+            self._take_on(pod, node)
+
+    def _take_on(self, pod: Object, node: Node, *, before: PodWorker | None = None) -> None:
+        if self._stopping:
             return
         worker = PodWorker(pod, node, self._services)
-        self._workers[uid] = worker
-        worker.start()
+        self._workers[worker.uid] = worker
+        if before is None:
+            worker.start()
+        else:
+            # Both have the pod's address and its folder.
+            threading.Thread(
+                target=_start_after, args=(before, worker), name=f"start {worker.name}", daemon=True
+            ).start()
 
     def _pod_gone(self, uid: str) -> None:
         pod = self._pods.pop(uid, None)
-        self._lost.discard(uid)
         worker = self._workers.pop(uid, None)
         if worker is not None:
             worker.gone()
@@ -212,6 +220,11 @@ class NodeAgent:
 
 def _is_over(container: Container, log: Path) -> bool:
     return not container.running or container.log_file(previous=False) != log
+
+
+def _start_after(before: PodWorker, worker: PodWorker) -> None:
+    before.ended.wait()
+    worker.start()
 
 
 def _forget(worker: PodWorker) -> None:

@@ -452,11 +452,21 @@ class Container:
                     process.exited.wait()
 
     def _pre_stop(self, process: ContainerProcess, hook: Object, deadline: Deadline) -> None:
-        try:
-            self._run_hook(process, hook, deadline)
-        except (ProbeError, ProbeFailure, OSError) as error:
-            failure = f"PreStopHook failed: {error}"
-            self._pod.post(lambda: self._pod.event(self.view, "Warning", "FailedPreStopHook", failure))
+        over = threading.Event()
+
+        def run() -> None:
+            try:
+                self._run_hook(process, hook, deadline)
+            except (ProbeError, ProbeFailure, OSError) as error:
+                failure = f"PreStopHook failed: {error}"
+                self._pod.post(lambda: self._pod.event(self.view, "Warning", "FailedPreStopHook", failure))
+            finally:
+                over.set()
+
+        # Beside this thread, as the deadline may move nearer; a command that still runs then ends with the container.
+        self._in_thread("preStop", run)
+        while deadline.left > 0 and not over.wait(min(deadline.left, 0.5)):
+            pass
         deadline.at = max(deadline.at, time.monotonic() + _LEAST_GRACE_SECONDS)
 
     def _post_start(self, process: ContainerProcess, hook: Object) -> None:

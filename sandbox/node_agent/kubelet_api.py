@@ -112,11 +112,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             path, ended = self.server.source.find_log(namespace, pod, container, previous=previous)
         except LookupError as error:
-            self._answer(404, str(error.args[0]))
+            # As the kubelet: of a 404 `kubectl logs` does not show the message.
+            self._answer(400, str(error.args[0]))
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")
         self.end_headers()
         for piece in read_log(path, options, ended=ended):
             if piece:
@@ -134,6 +136,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
+        # The next request may be for the agent that comes after this one on the same port.
+        self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 

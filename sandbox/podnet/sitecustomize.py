@@ -4,6 +4,9 @@ The pod's processes share the machine's network with everything else, so each po
 SANDBOX_POD_ADDRESS (127.88.a.b). Wherever a process means "here" (listening on 0.0.0.0, ::, localhost; connecting to
 localhost), that address is taken; addresses of other pods (10.88.a.b) become their loopback counterparts.
 
+It also gives the names of shared memory the prefix SANDBOX_SHARED_MEMORY, where that is set: there is no IPC namespace
+either, which would end with the pod.
+
 Left out: programs that are not Python, and libraries that open sockets without Python's `socket` (uvloop when it is
 given a host name and not a socket; NCCL and gloo), which see the machine's own loopback; IPv6 between pods.
 """
@@ -60,5 +63,20 @@ def _install(own: str) -> None:
     socket.socket.connect_ex = connect_ex  # type: ignore[method-assign, assignment]
 
 
+def _name_shared_memory(prefix: str) -> None:
+    """So that what a killed process leaves in /dev/shm can be told from everybody else's."""
+    from multiprocessing import process, shared_memory
+
+    names: Any = shared_memory
+    names._SHM_NAME_PREFIX = f"/{prefix}-"
+    names._SHM_SAFE_NAME_LENGTH = len(prefix) + 18
+    current: Any = process.current_process()
+    # Children inherit it.
+    current._config["semprefix"] = f"/{prefix}"
+
+
 if _own := os.environ.get("SANDBOX_POD_ADDRESS"):
     _install(_own)
+
+if _prefix := os.environ.get("SANDBOX_SHARED_MEMORY"):
+    _name_shared_memory(_prefix)

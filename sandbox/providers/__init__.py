@@ -17,7 +17,7 @@ from sandbox.paths import PROJECT_DIR
 if TYPE_CHECKING:
     # The modules behind these take a second to load, and whoever imports one provider needs no other.
     from sandbox.cloud import Cloud
-    from sandbox.image_store import ImageStore
+    from sandbox.image_builder import ImageBuilder
     from sandbox.providers.server import ProviderServer
 
 
@@ -37,7 +37,7 @@ class Providers:
             server.stop()
 
 
-def serve(cloud: Cloud, images: ImageStore, state_dir: Path, environment: Mapping[str, str]) -> Providers:
+def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Mapping[str, str]) -> Providers:
     """Starts every provider that is needed. `environment`: of the programs that providers start, exec plugins for one."""
     from sandbox.providers.docker import DockerProvider
     from sandbox.providers.gcp import GcpProvider
@@ -51,7 +51,7 @@ def serve(cloud: Cloud, images: ImageStore, state_dir: Path, environment: Mappin
     if real_plugin_on_path("kubernetes", environment) is None:
         clusters = Clusters(environment)
         servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters))
-    servers["docker"] = ProviderServer(lambda: DockerProvider(images, PROJECT_DIR))
+    servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR))
     return Providers(servers)
 
 

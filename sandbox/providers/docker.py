@@ -1,26 +1,28 @@
-"""The stand-in for pulumi-docker: `docker.Image` built by interpreting its Dockerfile, "pushed" to the sandbox's image store.
+"""The stand-in for pulumi-docker: `docker.Image`, built by Docker where there is a daemon, else by reading its Dockerfile.
 
 What the engine sees is as with pulumi-docker 5.2: `build.contextDigest` among the checked inputs makes the diff, a new
-registry password or user name makes none, and `repoDigest` names the registry's repository and the content's digest, so that
-an equal build gives an equal digest on every machine.
+registry password or user name makes none, and `repoDigest` names the registry's repository and the image's digest.
 
-Left out: what needs a Docker daemon (RUN, base images, caches) or a registry (nothing is pushed, and nothing logs in), the
-other resources of the package, and building while previewing.
+Left out: RUN and the real base images (what stands for them has no programs), a login (the registry is this machine's own),
+caches to import, the other resources of the package, and building while previewing.
 """
 
 from __future__ import annotations
 
 import platform
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from sandbox.build_context import BuildContext, BuildContextError
-from sandbox.dockerfile import DockerfileError, Image, build, write_files
-from sandbox.image_store import ImageConfig, ImageStore, split_reference
+from sandbox.docker_engine import DockerError
+from sandbox.dockerfile import DockerfileError
+from sandbox.image_builder import BuildRequest, ImageBuilder
+from sandbox.image_store import split_reference
+from sandbox.local_registry import RegistryError
+from sandbox.oci_image import OciImageError
 from sandbox.providers.differences import Difference, PropertyChange, compare
 from sandbox.providers.server import Checked, CheckFailure, Created, Properties, Provider, ProviderError, ReadState, Urn
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
@@ -38,9 +40,9 @@ class DockerProvider(Provider):
     package = "docker"
     version = version("pulumi-docker")
 
-    def __init__(self, images: ImageStore, project_dir: Path) -> None:
+    def __init__(self, builder: ImageBuilder, project_dir: Path) -> None:
         super().__init__()
-        self._images = images
+        self._builder = builder
         self._project_dir = project_dir
 
     def check(self, urn: Urn, olds: Properties | None, news: Properties, seed: bytes) -> Checked:
@@ -87,7 +89,7 @@ class DockerProvider(Provider):
     def create(self, urn: Urn, inputs: Properties, timeout: float | None, preview: bool) -> Created:
         if preview:
             return Created("", _previewed(inputs))
-        return Created(plain(inputs["imageName"]), self._build_and_push(inputs))
+        return Created(plain(inputs["imageName"]), self._build_and_push(urn, inputs))
 
     def update(
         self,
@@ -100,7 +102,7 @@ class DockerProvider(Provider):
         ignore_changes: Sequence[str],
         preview: bool,
     ) -> Properties:
-        return _previewed(new_inputs) if preview else self._build_and_push(new_inputs)
+        return _previewed(new_inputs) if preview else self._build_and_push(urn, new_inputs)
 
     def read(self, urn: Urn, id: str, inputs: Properties, outputs: Properties) -> ReadState | None:
         # As the real one: what a registry holds is not looked up.
@@ -125,25 +127,27 @@ class DockerProvider(Provider):
             return f'could not open dockerfile at relative path "{dockerfile}". {hint}'
         return f'could not open dockerfile at relative path "{dockerfile}": {missing}'
 
-    def _build_and_push(self, inputs: Properties) -> Properties:
+    def _build_and_push(self, urn: Urn, inputs: Properties) -> Properties:
         known = plain(inputs)
         options = known["build"]
         name = known["imageName"]
         try:
-            repository, tag, _ = split_reference(name)
-            image = build(
-                self._context(options),
-                args=options.get("args") or {},
-                target=options.get("target") or None,
-                platform=options["platform"],
+            repository, _, _ = split_reference(name)
+            built = self._builder.build(
+                BuildRequest(
+                    name=name,
+                    context=self._context(options),
+                    platform=options["platform"],
+                    args=options.get("args") or {},
+                    target=options.get("target") or None,
+                )
             )
-        except (DockerfileError, BuildContextError, ValueError) as error:
+        except (
+            BuildContextError, DockerError, DockerfileError, OciImageError, RegistryError, ValueError
+        ) as error:  # fmt: skip
             raise ProviderError(f"error building image: {error}") from error
-        with tempfile.TemporaryDirectory(prefix="image-") as folder:
-            write_files(image, Path(folder))
-            stored = self._images.add(
-                repository=repository, tag=tag or "latest", config=_config(image), rootfs=Path(folder)
-            )
+        stored = built.stored
+        self.log(urn, built.how)
         outputs = {
             "baseImageName": name,
             "imageName": name,
@@ -153,6 +157,8 @@ class DockerProvider(Provider):
             "platform": options["platform"],
             # Without a push there is no registry to name.
             "repoDigest": stored.digest if known.get("skipPush") else f"{repository}@{stored.digest}",
+            # Not the real one's: what stands for what, for whoever reads the stack's state.
+            "sandbox": built.how,
         }
         return _secret_names(outputs, inputs)
 
@@ -174,23 +180,6 @@ def _merged(given: Any, defaults: Mapping[str, Any]) -> Any:
     return {**(given or {}), **defaults}
 
 
-def _config(image: Image) -> ImageConfig:
-    return ImageConfig(
-        base_image=image.base,
-        platform=image.platform,
-        entrypoint=image.entrypoint,
-        cmd=image.cmd,
-        env=dict(image.env),
-        labels=dict(image.labels),
-        workdir=image.workdir,
-        user=image.user,
-        stop_signal=image.stop_signal or "SIGTERM",
-        exposed_ports=image.exposed,
-        healthcheck=image.healthcheck or (),
-        volumes=image.volumes,
-    )
-
-
 def _previewed(inputs: Properties) -> Properties:
     """What is known of an image before it is built: its name, and nothing by which it could be pulled."""
     known = plain(inputs)
@@ -206,7 +195,7 @@ def _previewed(inputs: Properties) -> Properties:
 
 def _secret_names(outputs: Properties, inputs: Properties) -> Properties:
     """An image whose name was secret keeps it so in every output that tells it."""
-    secret = {key: inputs.get("imageName") for key in ("baseImageName", "imageName", "repoDigest")}
+    secret = {key: inputs.get("imageName") for key in ("baseImageName", "imageName", "repoDigest", "sandbox")}
     kept: Properties = keep_secrets(outputs, secret)
     return kept
 

@@ -20,8 +20,8 @@ import pytest
 from tests.images.image_fakes import ENTRYPOINT, NVIDIA_SMI, SERVER, SERVER_EXIT_CODE, write_program
 
 SERVER_MODULE = ["-m", "vllm.entrypoints.openai.api_server"]
-PROMPT = 1.0
-"""Seconds within which a container must be gone after SIGTERM; Spot gives ordinary pods 15 in all."""
+PROMPT = 3.0
+"""Seconds within which a container must be gone after a signal, on a busy machine too: Spot gives pods 15 in all."""
 
 
 class Container:
@@ -86,7 +86,7 @@ class Container:
         code = self.process.wait(timeout=10)
         assert time.monotonic() - started < PROMPT, f"took {time.monotonic() - started:.1f} s to end:\n{self.log}"
         # busybox's `timeout` watches from a process of its own, which looks up once a second.
-        wait_until(lambda: not self.processes(), "end of all processes", self, timeout=3)
+        wait_until(lambda: not self.processes(), "end of all processes", self, timeout=5)
         return code
 
 
@@ -94,7 +94,7 @@ def wait_until(condition: Callable[[], bool], what: str, container: Container, t
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"no {what} after {timeout} s; log:\n{container.log}"
-        time.sleep(0.02)
+        time.sleep(0.002)
 
 
 class Node:
@@ -338,6 +338,15 @@ def test_idle_ends_at_once_with_0(node: Node, number: int) -> None:
     node.add_tpu()
     container = node.run("gpu").wait_for_role("idle")
     assert container.end(number) == 0
+
+
+def test_idle_ends_at_once_right_after_it_began(node: Node) -> None:
+    """The moment in which the shell is starting its child: a signal to a child between fork and exec is lost."""
+    node.add_tpu()
+    for _ in range(25):
+        container = node.run("gpu").wait_for_role("idle")
+        assert container.end() == 0
+        container.role_file.unlink()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -23,11 +23,18 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "tpu-gpu-fungibility"
 TOKEN = "hf_a-token-that-nobody-may-see"
 
+OTHER_IMAGES = {
+    kind: f"us-central1-docker.pkg.dev/dev-project/docker-repo/vllm-fungibility@sha256:{digit * 64}"
+    for kind, digit in (("gpu", "1"), ("tpu", "2"))
+}
+
 #: What the real providers compute, as far as the program reads it.
 _COMPUTED: dict[str, dict[str, Any]] = {
     "gcp:container/cluster:Cluster": {"endpoint": "203.0.113.10", "masterAuth": {"clusterCaCertificate": "Q0E="}},
     "gcp:serviceaccount/account:Account": {"email": "nodes@example.iam.gserviceaccount.com"},
     "gcp:artifactregistry/repository:Repository": {"name": "docker-repo"},
+    # What the `images` output of another stack has.
+    "pulumi:pulumi:StackReference": {"outputs": {"images": OTHER_IMAGES}},
     "kubernetes:core/v1:Service": {"status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}}},
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sandbox.build_context import BuildContext, BuildContextError
-from sandbox.dockerfile import DockerfileError, Image, build, expand, parse, write_files
+from sandbox.dockerfile import DockerfileError, Image, base_images, build, expand, parse, write_files
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -301,3 +301,9 @@ def test_the_contexts_digest_follows_what_a_build_can_see_and_nothing_else(folde
 def test_a_context_that_is_no_folder_is_named(folder: Path) -> None:
     with pytest.raises(BuildContextError, match=r"nowhere' is not a folder"):
         BuildContext(folder / "nowhere", folder / "Dockerfile").digest()
+
+
+def test_bases_of_every_stage_up_to_the_target_are_named_with_arguments_replaced(folder: Path) -> None:
+    lines = ("ARG B=x:1", "FROM y:1 AS first", "FROM first AS second", "FROM ${B} AS third", "FROM z:1 AS last")
+    assert base_images(context(folder, *lines), args={}) == {"x:1", "y:1", "z:1"}
+    assert base_images(context(folder, *lines), args={"B": "x:2"}, target="third") == {"x:2", "y:1"}

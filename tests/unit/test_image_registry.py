@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pulumi
 import pytest
 
-from tests.unit.program import ROOT, Run, run_program, schema
+from components.image_registry import promoted_image
+from tests.unit.program import OTHER_IMAGES, ROOT, Run, run_program, schema
 
 IMAGE = "docker:index/image:Image"
 REPOSITORY = "gcp:artifactregistry/repository:Repository"
+DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 SERVER = "asia-northeast1-docker.pkg.dev"
 
 
@@ -65,3 +69,52 @@ def test_images_are_pushed_with_an_access_token_of_whoever_runs_the_program(dev:
 def test_images_are_known_to_others_by_digest_alone(dev: Run) -> None:
     for reference in dev.outputs["images"].values():
         assert reference.startswith(f"{SERVER}/my-project/docker-repo/vllm-fungibility@sha256:")
+
+
+def _running(run: Run) -> dict[str, str]:
+    containers = run.only(DEPLOYMENT).inputs["spec"]["template"]["spec"]["containers"]
+    return {each["name"].removeprefix("vllm-"): each["image"] for each in containers}
+
+
+def test_prebuilt_image_runs_as_it_is_and_the_other_is_built() -> None:
+    run = run_program({"images": {"gpu": OTHER_IMAGES["gpu"]}})
+    assert [image.name for image in run.of_type(IMAGE)] == ["images-tpu"]
+    assert run.outputs["images"]["gpu"] == OTHER_IMAGES["gpu"]
+    assert run.outputs["images"]["tpu"].startswith(f"{SERVER}/my-project/")
+    assert _running(run) == run.outputs["images"]
+
+
+def test_images_of_another_stack_run_and_nothing_is_built() -> None:
+    run = run_program({"imagesFrom": "organization/tpu-gpu-fungibility/staging"})
+    assert run.of_type(IMAGE) == []
+    assert _running(run) == run.outputs["images"] == OTHER_IMAGES
+
+
+def test_named_image_wins_over_that_of_another_stack() -> None:
+    own = f"{SERVER}/other/repository/vllm@sha256:{'3' * 64}"
+    run = run_program({"imagesFrom": "organization/tpu-gpu-fungibility/staging", "images": {"tpu": own}})
+    assert run.of_type(IMAGE) == []
+    assert run.outputs["images"] == {"gpu": OTHER_IMAGES["gpu"], "tpu": own}
+
+
+def test_prebuilt_image_of_an_accelerator_without_pool_is_left_alone() -> None:
+    pools = [{"name": "a", "machineType": "g2-standard-8", "maxNodeCount": 1}]
+    run = run_program({"acceleratorPools": pools, "images": OTHER_IMAGES})
+    assert run.outputs["images"] == {"gpu": OTHER_IMAGES["gpu"]}
+
+
+@pytest.mark.parametrize(
+    ("images", "found"),
+    [
+        (None, "nothing"),
+        ({"gpu": OTHER_IMAGES["gpu"]}, "nothing"),
+        ({"tpu": "docker.io/a/b:1"}, '"docker.io/a/b:1"'),
+        ("text", "nothing"),
+    ],
+)
+def test_another_stack_without_the_image_is_refused_in_words(images: Any, found: str) -> None:
+    with pytest.raises(pulumi.RunError) as refused:
+        promoted_image(images, "tpu", "o/p/dev")
+    message = str(refused.value)
+    assert f'imagesFrom: "o/p/dev" has {found} as image of accelerator tpu' in message
+    assert "Fix: run `pulumi up` on that stack" in message

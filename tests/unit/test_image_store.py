@@ -52,6 +52,14 @@ def test_an_image_is_found_by_tag_and_by_digest_with_all_that_was_stored(store: 
     assert (stored.rootfs / "link").readlink() == Path("bin/entry")
 
 
+def test_a_pushed_image_has_the_digest_that_its_registry_gave(store: ImageStore, rootfs: Path) -> None:
+    digest = f"sha256:{'1' * 64}"
+    stored = store.add(repository=REPOSITORY, tag="GPU", config=config(), rootfs=rootfs, digest=digest)
+    assert stored.digest == digest != content_digest(config(), rootfs)
+    for reference in (f"{REPOSITORY}:GPU", f"{REPOSITORY}@{digest}"):
+        assert store.resolve(reference) == stored
+
+
 def test_a_store_of_another_process_finds_the_same(tmp_path: Path, store: ImageStore, rootfs: Path) -> None:
     stored = add(store, rootfs)
     assert ImageStore(tmp_path / "store").resolve(f"{REPOSITORY}:GPU") == stored

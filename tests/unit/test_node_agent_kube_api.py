@@ -84,6 +84,10 @@ class Handler(BaseHTTPRequestHandler):
             for piece in (line[:7], line[7:]):
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
                 self.wfile.flush()
+            if event["type"] == "ERROR":
+                # Its last word, as the API server's.
+                self.wfile.write(b"0\r\n\r\n")
+                return
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)

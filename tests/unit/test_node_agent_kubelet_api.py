@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.certificates import Certificates, make_certificates
-from sandbox.node_agent.kubelet_api import KubeletApi
+from sandbox.node_agent.kubelet_api import KubeletApi, LogSource
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +47,37 @@ def logs(tmp_path: Path) -> Logs:
     return Logs(tmp_path)
 
 
-@pytest.fixture
-def api(logs: Logs, certificates: Certificates, tmp_path: Path) -> Iterator[KubeletApi]:
-    api = make(logs, certificates, tmp_path)
+class Present:
+    """The logs of the test that runs, for a server that all tests share: ending one takes half a second."""
+
+    logs: Logs
+
+    def find_log(self, namespace: str, pod: str, container: str, *, previous: bool) -> tuple[Path, Callable[[], bool]]:
+        return self.logs.find_log(namespace, pod, container, previous=previous)
+
+
+@pytest.fixture(scope="module")
+def shared(
+    certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[KubeletApi, Present]]:
+    present = Present()
+    api = make(present, certificates, tmp_path_factory.mktemp("kubelet"))
     api.start()
-    yield api
-    logs.over.set()
+    yield api, present
     api.stop()
 
 
-def make(logs: Logs, certificates: Certificates, folder: Path) -> KubeletApi:
+@pytest.fixture
+def api(logs: Logs, shared: tuple[KubeletApi, Present]) -> Iterator[KubeletApi]:
+    api, present = shared
+    present.logs = logs
+    yield api
+    logs.over.set()
+
+
+def make(source: LogSource, certificates: Certificates, folder: Path) -> KubeletApi:
     return KubeletApi(
-        logs, cert_file=certificates.server, key_file=certificates.server_key, port_file=folder / "kubelet-port"
+        source, cert_file=certificates.server, key_file=certificates.server_key, port_file=folder / "kubelet-port"
     )
 
 

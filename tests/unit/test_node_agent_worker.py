@@ -278,6 +278,21 @@ def test_a_second_deletion_can_only_shorten_the_grace_period(bench: Bench) -> No
     bench.api.wait_removed(5)
 
 
+@pytest.mark.parametrize("hook", [{"exec": {"command": ["sleep", "986"]}}, {"sleep": {"seconds": 986}}])
+def test_a_shortened_grace_period_cuts_the_hook_before_the_end_short(bench: Bench, hook: Object) -> None:
+    args = ["trap '' TERM; echo starts; while :; do sleep 0.05; done"]
+    pod = bench.pod({"args": args, "lifecycle": {"preStop": hook}}, terminationGracePeriodSeconds=60)
+    worker = bench.run(pod)
+    bench.wait_started()
+    worker.update(deleted(pod, 60))
+    time.sleep(0.2)
+    worker.update(deleted(pod, 0))
+    # No more than what is left to a container after its hook, 2 s, and some.
+    bench.api.wait_removed(5)
+    mark = f"FUNGIBILITY_SANDBOX={bench.folder}".encode()
+    assert not [path for path in Path("/proc").glob("[0-9]*/environ") if mark in _read(path)]
+
+
 def test_a_missing_secret_is_waited_for(bench: Bench) -> None:
     env = [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "late", "key": "k"}}}]
     bench.run(bench.pod({"args": [STEADY], "env": env}))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.program import ROOT, TOKEN, Run, config, run_program, schema
+from tests.unit.program import OTHER_IMAGES, ROOT, TOKEN, Run, config, run_program, schema
 
 GOLDEN = Path(__file__).parent / "golden" / "dev.json"
 
@@ -159,6 +159,8 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "imageName": ("other", IMAGE),
     "gpuBaseImage": ("docker.io/vllm/vllm-openai:v0.30.0", IMAGE),
     "tpuBaseImage": ("docker.io/vllm/vllm-tpu:v0.30.0", IMAGE),
+    "images": ({"gpu": OTHER_IMAGES["gpu"]}, DEPLOYMENT),
+    "imagesFrom": ("organization/tpu-gpu-fungibility/staging", DEPLOYMENT),
     "model": ("Qwen/Qwen2-7B", DEPLOYMENT),
     "maxModelLen": (4096, DEPLOYMENT),
     "huggingFaceToken": ("hf_another", SECRET),

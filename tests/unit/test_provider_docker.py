@@ -10,6 +10,7 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 import pytest
 
+from sandbox.image_builder import ImageBuilder
 from sandbox.image_store import ImageStore
 from sandbox.providers.docker import IMAGE, DockerProvider
 from sandbox.providers.wire import UNKNOWN, Secret
@@ -33,7 +34,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(store: ImageStore, project: Path) -> Iterator[Client]:
-    with Engine(lambda: DockerProvider(store, project)) as engine:
+    with Engine(lambda: DockerProvider(ImageBuilder(store), project)) as engine:
         yield engine.connect()
 
 

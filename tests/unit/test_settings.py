@@ -14,6 +14,8 @@ from components.problems import SettingsError
 from components.settings import Settings, parse, parse_quantity
 from tests.unit.program import NAMESPACE, config, run_program
 
+DIGEST = f"sha256:{'0' * 64}"
+
 
 def _parse(**overrides: Any) -> Settings:
     return parse(config(overrides), namespace=NAMESPACE, stack="dev", hugging_face_token="")
@@ -242,6 +244,36 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
         {"gpuBaseImage": "docker.io/vllm/vllm-openai:latest"},
         "gpuBaseImage",
         ('"docker.io/vllm/vllm-openai:latest"', "does not say which version", "add a tag other than latest"),
+    ),
+    "image of an unknown accelerator": (
+        {"images": {"gpuu": f"docker.io/a/b@{DIGEST}"}},
+        "images.gpuu",
+        (f'"docker.io/a/b@{DIGEST}"', "is of no accelerator: gpuu is unknown", "did you mean gpu?"),
+    ),
+    "prebuilt image by tag": (
+        {"images": {"gpu": "docker.io/a/b:1"}},
+        "images.gpu",
+        ('"docker.io/a/b:1"', "is not an image reference by digest", "give REGISTRY/REPOSITORY@sha256:DIGEST"),
+    ),
+    "prebuilt image that is no text": (
+        {"images": {"tpu": 7}},
+        "images.tpu",
+        (" 7 ", "is not an image reference by digest", "give REGISTRY/REPOSITORY@sha256:DIGEST"),
+    ),
+    "prebuilt images that are a list": (
+        {"images": ["docker.io/a/b"]},
+        "images",
+        ('["docker.io/a/b"]', "is not a mapping", "give accelerator: REGISTRY/REPOSITORY@sha256:DIGEST"),
+    ),
+    "prebuilt images that are no JSON": (
+        {"images": "gpu=docker.io/a/b"},
+        "images",
+        ('"gpu=docker.io/a/b"', "is not a mapping", "give a YAML mapping in the stack's file, or JSON"),
+    ),
+    "stack without its organisation": (
+        {"imagesFrom": "tpu-gpu-fungibility/prod"},
+        "imagesFrom",
+        ('"tpu-gpu-fungibility/prod"', "is not a full name of a stack", "give ORGANISATION/PROJECT/STACK"),
     ),
     "missing project": (
         {"gcp:project": None},
@@ -487,6 +519,13 @@ def test_initial_count_is_the_minimum_unless_given() -> None:
 def test_ten_pools_and_names_of_forty_characters_are_allowed() -> None:
     pools = [{**_pools()[1], "name": f"l{index}".ljust(40, "x")} for index in range(10)]
     assert len(_parse(acceleratorPools=pools, clusterName="c" * 40).accelerator_pools) == 10
+
+
+@pytest.mark.parametrize("prebuilt", [{"images": {"tpu": f"docker.io/a/b:TPU@{DIGEST}"}}, {"imagesFrom": "o/p/dev"}])
+def test_base_of_an_image_that_is_not_built_may_be_empty(prebuilt: dict[str, Any]) -> None:
+    settings = _parse(tpuBaseImage="", **prebuilt)
+    assert settings.images == prebuilt.get("images", {})
+    assert settings.images_from == prebuilt.get("imagesFrom", "")
 
 
 def test_image_of_an_accelerator_that_no_pool_has_may_be_empty() -> None:

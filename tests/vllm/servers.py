@@ -17,8 +17,10 @@ from typing import Any
 import requests
 
 from sandbox.model_server import ModelServer
+from sandbox.node_agent.devices import GPU_LABEL, TPU_LABEL, NodeDevices
 from sandbox.node_agent.images import search_path
-from tests.images.image_fakes import ENTRYPOINT, NVIDIA_SMI, write_program
+
+ENTRYPOINT = Path(__file__).resolve().parents[2] / "images" / "fungibility-entrypoint"
 
 MODEL = "Qwen/Qwen2-1.5B"
 PORT = 8000
@@ -88,13 +90,20 @@ class Server:
         """Every live process of the run."""
         return [pid for pid in _all_processes() if _session(pid) == self._process.pid]
 
-    def resident_bytes(self) -> int:
-        """Of all its processes; what they share counts once for each."""
+    def memory_bytes(self) -> int:
+        """Of all its processes; what several of them share is divided among them."""
         total = 0
         for pid in self.processes():
-            if found := re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE):
+            if found := re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE):
                 total += int(found[1]) * 1024
         return total
+
+    def processes_left(self, within: float) -> list[int]:
+        """What still runs after so many seconds; the engine's processes end a moment after the main one."""
+        deadline = time.monotonic() + within
+        while (left := self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return left
 
     def listening_addresses(self) -> set[str]:
         """Where the machine listens on the server's port, over IPv4 and IPv6; `0.0.0.0` is every address."""
@@ -126,14 +135,8 @@ class Server:
 
 def _environment(server: ModelServer, accelerator: str, folder: Path, loopback: str) -> dict[str, str]:
     """What the node agent gives a container, on a node that has this accelerator and not the other."""
-    devices = {
-        "gpu": {
-            "NVIDIA_SMI": str(write_program(folder / "nvidia-smi", NVIDIA_SMI)),
-            "TPU_DEVICE": str(folder / "no-tpu"),
-        },
-        # Any character device does.
-        "tpu": {"NVIDIA_SMI": str(folder / "no-nvidia-smi"), "TPU_DEVICE": "/dev/null"},
-    }
+    devices = NodeDevices(folder / "node")
+    devices.make("node-1", {"gpu": {GPU_LABEL: "nvidia-l4"}, "tpu": {TPU_LABEL: "tpu-v6e-slice"}}[accelerator])
     for name in ("home", "tmp", "run"):
         (folder / name).mkdir(parents=True)
     return {
@@ -147,7 +150,7 @@ def _environment(server: ModelServer, accelerator: str, folder: Path, loopback: 
         # As the Secret's, for a model that needs no token.
         "HUGGING_FACE_HUB_TOKEN": "",
         **server.variables,
-        **devices[accelerator],
+        **devices.environment,
         "SANDBOX_POD_ADDRESS": loopback,
         "POD_LOOPBACK": loopback,
         # The stand-in's start-up time.

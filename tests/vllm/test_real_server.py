@@ -1,0 +1,148 @@
+"""Real vLLM in each container of the Deployment: the image's entrypoint, the Deployment's arguments, a pod's address."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.addresses import PodAddresses
+from sandbox.model_server import ModelServer
+from sandbox.node_agent.network import PodNetwork
+from tests.vllm.servers import MODEL, Server, metrics
+
+#: Arguments that only an accelerator's vLLM takes, and why: container -> argument -> reason. vLLM's build for CPUs takes
+#: every argument that the Deployment passes.
+ONLY_FOR_ACCELERATORS: dict[str, dict[str, str]] = {"vllm-gpu": {}, "vllm-tpu": {}}
+
+#: What autoscaling and dashboards read.
+METRICS = {
+    "vllm:num_requests_waiting": "gauge",
+    "vllm:num_requests_running": "gauge",
+    "vllm:kv_cache_usage_perc": "gauge",
+    "vllm:time_to_first_token_seconds": "histogram",
+    "vllm:inter_token_latency_seconds": "histogram",
+    "vllm:e2e_request_latency_seconds": "histogram",
+    "vllm:generation_tokens_total": "counter",
+    "vllm:prompt_tokens_total": "counter",
+    "vllm:num_preemptions_total": "counter",
+}
+
+_CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Why is the sky blue?"}], "max_tokens": 8}
+
+_GiB = 2**30
+
+
+@pytest.fixture(scope="module", params=["vllm-gpu", "vllm-tpu"])
+def container(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def arguments(container: str, deployed_arguments: dict[str, list[str]]) -> list[str]:
+    return [each for each in deployed_arguments[container] if each not in ONLY_FOR_ACCELERATORS[container]]
+
+
+@pytest.fixture(scope="module")
+def address(pod_addresses: PodAddresses) -> Iterator[str]:
+    network = PodNetwork(pod_addresses)
+    yield network.loopback
+    network.release()
+
+
+@pytest.fixture(scope="module")
+def server(
+    container: str, arguments: list[str], vllm: ModelServer, address: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp(container)
+    server = Server(vllm, container.removeprefix("vllm-"), arguments, folder=folder, loopback=address)
+    try:
+        yield server.wait_until_healthy()
+    finally:
+        server.end()
+
+
+def test_process_has_the_deployment_s_arguments_unchanged(
+    server: Server, container: str, deployed_arguments: dict[str, list[str]]
+) -> None:
+    left_out = ONLY_FOR_ACCELERATORS[container]
+    assert set(left_out) <= set(deployed_arguments[container]), "an argument that is left out is no longer passed"
+    program, dash_m, module, *given = server.command_line
+    assert (os.path.basename(program), dash_m, module) == ("python3", "-m", "vllm.entrypoints.openai.api_server")
+    assert given == [each for each in deployed_arguments[container] if each not in left_out]
+
+
+def test_it_is_vllm_itself(server: Server) -> None:
+    assert server.get("/version").json()["version"].startswith("0.32.0")
+    assert not [name for name in server.get("/metrics").headers if name.lower().startswith("x-sandbox")]
+
+
+def test_listens_on_its_pod_s_address_alone(server: Server, address: str) -> None:
+    assert address in server.listening_addresses()
+    assert "0.0.0.0" not in server.listening_addresses()
+
+
+def test_models_are_the_one_asked_for_with_the_context_asked_for(server: Server, container: str) -> None:
+    (model,) = server.get("/v1/models").json()["data"]
+    assert model["id"] == MODEL
+    # The TPU's argument; the model's own where there is none.
+    assert model["max_model_len"] == {"vllm-gpu": 32768, "vllm-tpu": 8192}[container]
+
+
+def test_chat_is_answered(server: Server) -> None:
+    answer = server.post("/v1/chat/completions", {**_CHAT, "ignore_eos": True}).json()
+    assert answer["usage"]["completion_tokens"] == 8
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert answer["choices"][0]["message"]["role"] == "assistant"
+
+
+def test_chat_without_a_limit_ends_by_itself(server: Server) -> None:
+    body = {key: value for key, value in _CHAT.items() if key != "max_tokens"}
+    assert server.post("/v1/chat/completions", body).json()["usage"]["completion_tokens"] <= 64
+
+
+def test_streamed_chat_is_the_plain_one_in_pieces(server: Server) -> None:
+    body = {**_CHAT, "temperature": 0, "ignore_eos": True}
+    whole = server.post("/v1/chat/completions", body).json()["choices"][0]["message"]["content"]
+    lines = [line for line in server.post("/v1/chat/completions", {**body, "stream": True}).text.split("\n\n") if line]
+    assert lines[-1] == "data: [DONE]"
+    events = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+    assert "".join(event["choices"][0]["delta"].get("content") or "" for event in events) == whole
+
+
+def test_metrics_have_the_names_that_autoscaling_and_dashboards_use(server: Server) -> None:
+    server.post("/v1/chat/completions", _CHAT)
+    text = server.get("/metrics").text
+    families = metrics(text)
+    assert {name: families.get(name) for name in METRICS} == METRICS
+    assert f'vllm:num_requests_running{{engine="0",model_name="{MODEL}"}} 0.0' in text
+
+
+def test_memory_is_what_the_documentation_says(server: Server, record_property: pytest.RecordProperty) -> None:
+    used = server.memory_bytes()
+    record_property("memory_gib", round(used / _GiB, 2))
+    record_property("start_seconds", round(server.start_seconds, 1))
+    print(f"{used / _GiB:.2f} GiB, healthy after {server.start_seconds:.0f} s")
+    assert used < 4 * _GiB
+
+
+def test_sigterm_ends_it_and_leaves_nothing(server: Server) -> None:
+    code, seconds = server.terminate()
+    assert code == 0, server.last_words()
+    assert seconds < 30
+    assert server.processes_left(within=10) == []
+
+
+def test_unknown_flag_ends_it_with_status_2(
+    vllm: ModelServer, loopback: str, tmp_path: Path, deployed_arguments: dict[str, list[str]]
+) -> None:
+    arguments = [*deployed_arguments["vllm-gpu"], "--no-such-flag"]
+    server = Server(vllm, "gpu", arguments, folder=tmp_path, loopback=loopback)
+    try:
+        assert server.wait() == 2
+        assert "--no-such-flag" in server.last_words()
+    finally:
+        server.end()
