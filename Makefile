@@ -9,13 +9,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health sandbox/bin/gke-gcloud-auth-plugin .ci/run .ci/install-docker
 
-.PHONY: help up down status test test-unit test-images test-sandbox lint format
+.PHONY: help up down status test test-unit test-images test-sandbox test-vllm lint format
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-up: .venv/.installed ## set everything up and run the stack on the sandbox
-	@$(BIN)/python -m sandbox up
+# stand-in (the default), or vllm: real vLLM on the CPU with a tiny random-weight model (installs about 5 GB once).
+SERVER ?=
+
+up: .venv/.installed ## set everything up and run the stack on the sandbox (SERVER=vllm: with real vLLM)
+	@$(BIN)/python -m sandbox up $(if $(SERVER),--server $(SERVER))
 
 down: .venv/.installed ## end the sandbox and remove its state
 	@$(BIN)/python -m sandbox down
@@ -33,6 +36,9 @@ test-images: .venv/.installed ## the images' scripts, and real builds where a Do
 
 test-sandbox: .venv/.installed ## end to end, on a sandbox of its own
 	$(BIN)/pytest tests/sandbox
+
+test-vllm: .venv/.installed ## opt-in: real vLLM behind the entrypoint, and the stand-in held against it
+	$(BIN)/pytest tests/vllm
 
 lint: .venv/.installed ## every linter and the type checker
 	$(BIN)/ruff check .

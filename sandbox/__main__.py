@@ -121,10 +121,9 @@ def _chat(paths: Paths, arguments: argparse.Namespace) -> int:
     outputs = _outputs(paths)
     answer = chat(outputs["service_url"], outputs["model"], arguments.question)
     print(answer.text)
-    if answer.pod:
-        place = f"pod {answer.pod}, node {answer.node}, pool {answer.pool}; sandbox stand-in"
-    else:
-        place = "real vLLM, random weights"
+    standin = f"pod {answer.pod}, node {answer.node}, pool {answer.pool}; sandbox stand-in"
+    # Only the stand-in says where it runs.
+    place = standin if answer.pod else "real vLLM, random weights"
     print(f"[{answer.model}; {place}]", file=sys.stderr)
     return 0
 

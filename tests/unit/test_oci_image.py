@@ -32,7 +32,7 @@ class Blobs(dict[str, bytes]):
         )
 
 
-def layer(*entries: tuple[str, bytes | None | str], mode: int = 0o644) -> bytes:
+def layer(*entries: tuple[str, bytes | str | None], mode: int = 0o644) -> bytes:
     """A tar file: bytes make a file, None a folder, text a symbolic link to it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

@@ -26,9 +26,7 @@ def _post(path: str, body: object, headers: Mapping[str, str] = AUTHORISED) -> E
 
 
 def _raw(path: str, data: str, content_type: str) -> Exchange:
-    return lambda server: server.request(
-        "POST", path, data=data, headers={**AUTHORISED, "Content-Type": content_type}
-    )
+    return lambda server: server.request("POST", path, data=data, headers={**AUTHORISED, "Content-Type": content_type})
 
 
 def _chat(**fields: Any) -> Exchange:
@@ -39,6 +37,12 @@ def _chat(**fields: Any) -> Exchange:
 def _completion(**fields: Any) -> Exchange:
     body = {"model": MODEL, "prompt": "The sky is", "max_tokens": 4, **fields}
     return _post("/v1/completions", {key: value for key, value in body.items() if value is not None})
+
+
+def _there_and_back(server: Server) -> requests.Response:
+    """Tokens of its own: each server has others."""
+    tokens = server.post("/tokenize", {"model": MODEL, "prompt": "The sky"}, headers=AUTHORISED).json()["tokens"]
+    return server.post("/detokenize", {"model": MODEL, "tokens": tokens}, headers=AUTHORISED)
 
 
 _USAGE = {"stream": True, "stream_options": {"include_usage": True}}
@@ -54,10 +58,11 @@ SUCCESSES: dict[str, Exchange] = {
     "models": _get("/v1/models"),
     "tokenize": _post("/tokenize", {"model": MODEL, "prompt": "The sky"}),
     "tokenize a chat": _post("/tokenize", {"model": MODEL, "messages": MESSAGES}),
-    "detokenize": _post("/detokenize", {"model": MODEL, "tokens": [101, 102]}),
+    "detokenize": _there_and_back,
     "chat": _chat(ignore_eos=True),
     "chat with max_completion_tokens": _chat(max_tokens=None, max_completion_tokens=4),
     "chat without a model": _chat(model=None, ignore_eos=True),
+    "chat with more tokens than fit beside the prompt": _chat(max_tokens=32768),
     "chat of two choices": _chat(n=2, ignore_eos=True),
     "chat streamed": _chat(stream=True, ignore_eos=True),
     "chat streamed with usage": _chat(**_USAGE, ignore_eos=True),
@@ -86,6 +91,8 @@ REFUSALS: dict[str, Exchange] = {
     "another content type": _raw("/v1/chat/completions", '{"messages": []}', "text/plain"),
     "no messages": _chat(messages=None),
     "messages that are no list": _chat(messages="hello"),
+    "a message without a role": _chat(messages=[{"content": "hello"}]),
+    "stop that is a number": _chat(stop=5),
     "no prompt": _completion(prompt=None),
     "a prompt that is a number": _completion(prompt=7),
     "max_tokens that is a word": _chat(max_tokens="many"),

@@ -159,8 +159,9 @@ def _environment(server: ModelServer, accelerator: str, folder: Path, loopback: 
 
 
 def metrics(text: str) -> Mapping[str, str]:
-    """Name -> type of every metric family of a Prometheus exposition."""
-    return dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    """Name -> type of every metric family of a Prometheus exposition, less the times at which others were created."""
+    families = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
+    return {name: kind for name, kind in families if not name.endswith("_created")}
 
 
 def _all_processes() -> list[int]:

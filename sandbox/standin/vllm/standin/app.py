@@ -66,10 +66,10 @@ class App:
             return Response.json({"error": "Unauthorized"}, HTTPStatus.UNAUTHORIZED)
         methods = self.routes.get(request.path)
         if methods is None:
-            raise ApiError(HTTPStatus.NOT_FOUND, "Not Found", kind="Not Found")
+            return _detail(HTTPStatus.NOT_FOUND)
         handler = methods.get(request.method)
         if handler is None:
-            raise ApiError(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", kind="Method Not Allowed")
+            return _detail(HTTPStatus.METHOD_NOT_ALLOWED)
         return await handler(request)
 
     def _allowed(self, request: Request) -> bool:
@@ -104,7 +104,22 @@ class App:
                 "root": self._settings.model,
                 "parent": None,
                 "max_model_len": self._settings.max_model_len,
-                "permission": [],
+                "permission": [
+                    {
+                        "id": f"modelperm-{secrets.token_hex(8)}",
+                        "object": "model_permission",
+                        "created": self._started,
+                        "allow_create_engine": False,
+                        "allow_sampling": True,
+                        "allow_logprobs": True,
+                        "allow_search_indices": False,
+                        "allow_view": True,
+                        "allow_fine_tuning": False,
+                        "organization": "*",
+                        "group": None,
+                        "is_blocking": False,
+                    }
+                ],
             }
             for name in self._settings.served_names
         ]
@@ -124,8 +139,8 @@ class App:
         fields = Fields(parse_json(request.body, request.headers.get("content-type", "")))
         check_model(fields, self._settings)
         try:
-            text = decode(list(fields.required("tokens")))
-        except (ValueError, TypeError, AttributeError) as error:
+            text = decode(fields.numbers("tokens"))
+        except ValueError as error:
             raise ApiError(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError", param="tokens") from None
         return Response.json({"prompt": text})
 
@@ -172,10 +187,12 @@ class App:
                 event_or_end = await events.get()
                 if event_or_end is None:
                     unfinished -= 1
+                elif unfinished == 1 and not job.include_usage and shape.is_end(event_or_end):
+                    yield _event(shape.signed(event_or_end))
                 else:
                     yield _event(event_or_end)
             if job.include_usage:
-                yield _event(shape.last())
+                yield _event(shape.signed(shape.usage_event()))
             yield b"data: [DONE]\n\n"
         finally:
             for task in tasks:
@@ -185,6 +202,11 @@ class App:
     def _abort(self, job: Job) -> None:
         for generation in job.generations:
             self._engine.abort(generation)
+
+
+def _detail(status: HTTPStatus) -> Response:
+    """What the web framework answers before vLLM sees the request."""
+    return Response.json({"detail": status.phrase}, status)
 
 
 def _event(content: dict[str, Any]) -> bytes:
@@ -197,6 +219,8 @@ class _Shape:
     prefix: str
     whole_object: str
     chunk_object: str
+    #: Fields of the whole answer that hold nothing here.
+    whole_nulls: tuple[str, ...]
 
     def __init__(self, job: Job, fingerprint: str) -> None:
         self.job = job
@@ -206,35 +230,36 @@ class _Shape:
 
     def whole(self) -> dict[str, Any]:
         choices = [self.whole_choice(index) for index in range(len(self.job.generations))]
-        return self._frame(self.whole_object, choices) | {"usage": self._usage()}
+        usage = self._usage() | {"prompt_tokens_details": None, "completion_tokens_details": None}
+        answer = self._frame(self.whole_object, choices)
+        return self.signed(answer) | {"usage": usage, **dict.fromkeys(self.whole_nulls)}
 
     def beginning(self) -> list[dict[str, Any]]:
         return []
 
     def piece(self, index: int, text: str) -> dict[str, Any]:
-        return self._chunk(index, text, None)
+        return self._frame(self.chunk_object, [self.chunk_choice(index, text, None)])
 
     def end(self, index: int) -> dict[str, Any]:
-        return self._chunk(index, "", self.job.generations[index].finish_reason)
+        finish_reason = self.job.generations[index].finish_reason
+        return self._frame(self.chunk_object, [self.chunk_choice(index, "", finish_reason)])
 
-    def last(self) -> dict[str, Any]:
+    @staticmethod
+    def is_end(event: dict[str, Any]) -> bool:
+        return event["choices"][0]["finish_reason"] is not None
+
+    def usage_event(self) -> dict[str, Any]:
         return self._frame(self.chunk_object, []) | {"usage": self._usage()}
+
+    def signed(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """An answer, or the last event of a stream, says who made it."""
+        return answer | {"system_fingerprint": self._fingerprint}
 
     def whole_choice(self, index: int) -> dict[str, Any]:
         raise NotImplementedError
 
-    def chunk_choice(self, text: str, *, first: bool) -> dict[str, Any]:
+    def chunk_choice(self, index: int, text: str, finish_reason: str | None) -> dict[str, Any]:
         raise NotImplementedError
-
-    def _chunk(self, index: int, text: str, finish_reason: str | None, *, first: bool = False) -> dict[str, Any]:
-        choice = {
-            "index": index,
-            **self.chunk_choice(text, first=first),
-            "logprobs": None,
-            "finish_reason": finish_reason,
-            "stop_reason": self._stop_reason(index) if finish_reason else None,
-        }
-        return self._frame(self.chunk_object, [choice])
 
     def _stop_reason(self, index: int) -> str | None:
         return self.job.stop_reasons[index] if self.job.generations[index].finish_reason == "stop" else None
@@ -246,7 +271,6 @@ class _Shape:
             "created": self._created,
             "model": self.job.model,
             "choices": choices,
-            "system_fingerprint": self._fingerprint,
         }
 
     def _usage(self) -> dict[str, Any]:
@@ -258,28 +282,48 @@ class _ChatShape(_Shape):
     prefix = "chatcmpl"
     whole_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
+    whole_nulls = (
+        *("service_tier", "prompt_logprobs", "prompt_token_ids", "prompt_text"),
+        *("kv_transfer_params", "ec_transfer_params", "metrics"),
+    )
 
     def beginning(self) -> list[dict[str, Any]]:
-        return [self._chunk(index, "", None, first=True) for index in range(len(self.job.generations))]
+        delta = {"role": "assistant", "content": ""}
+        return [
+            self._frame(self.chunk_object, [{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}])
+            | {"prompt_token_ids": None, "prompt_text": None}
+            for index in range(len(self.job.generations))
+        ]
 
     def whole_choice(self, index: int) -> dict[str, Any]:
         generation = self.job.generations[index]
+        nothing = dict.fromkeys(("refusal", "annotations", "audio", "function_call", "reasoning"))
         return {
             "index": index,
-            "message": {"role": "assistant", "content": generation.text, "refusal": None, "reasoning": None},
+            "message": {"role": "assistant", "content": generation.text, **nothing},
             "logprobs": None,
             "finish_reason": generation.finish_reason,
             "stop_reason": self._stop_reason(index),
+            "token_ids": None,
+            "routed_experts": None,
         }
 
-    def chunk_choice(self, text: str, *, first: bool) -> dict[str, Any]:
-        return {"delta": {"role": "assistant", "content": ""} if first else {"content": text}}
+    def chunk_choice(self, index: int, text: str, finish_reason: str | None) -> dict[str, Any]:
+        choice = {
+            "index": index,
+            "delta": {"content": text},
+            "logprobs": None,
+            "finish_reason": finish_reason,
+            "token_ids": None,
+        }
+        return choice if finish_reason is None else choice | {"stop_reason": self._stop_reason(index)}
 
 
 class _CompletionShape(_Shape):
     prefix = "cmpl"
     whole_object = "text_completion"
     chunk_object = "text_completion"
+    whole_nulls = ("service_tier", "kv_transfer_params", "ec_transfer_params", "metrics")
 
     def whole_choice(self, index: int) -> dict[str, Any]:
         generation = self.job.generations[index]
@@ -289,7 +333,16 @@ class _CompletionShape(_Shape):
             "logprobs": None,
             "finish_reason": generation.finish_reason,
             "stop_reason": self._stop_reason(index),
+            **dict.fromkeys(("token_ids", "prompt_logprobs", "prompt_token_ids", "routed_experts")),
         }
 
-    def chunk_choice(self, text: str, *, first: bool) -> dict[str, Any]:
-        return {"text": text}
+    def chunk_choice(self, index: int, text: str, finish_reason: str | None) -> dict[str, Any]:
+        return {
+            "index": index,
+            "text": text,
+            "logprobs": None,
+            "finish_reason": finish_reason,
+            "stop_reason": self._stop_reason(index) if finish_reason else None,
+            "prompt_token_ids": None,
+            "token_ids": None,
+        }

@@ -57,16 +57,23 @@ def parse_json(body: bytes, content_type: str) -> dict[str, Any]:
     try:
         content = json.loads(body)
     except ValueError as error:
-        raise _invalid(f"{{'type': 'json_invalid', 'loc': ('body',), 'msg': 'JSON decode error: {error}'}}") from None
+        # Both say where the parser gave up.
+        place, reason = (f".{error.pos}", error.msg) if isinstance(error, json.JSONDecodeError) else ("", str(error))
+        raise _problem("json_invalid", f"body{place}", "JSON decode error", f"'ctx': {{'error': {reason!r}}}") from None
     if not isinstance(content, dict):
-        raise _invalid(
-            "{'type': 'model_attributes_type', 'loc': ('body',), 'msg': 'Input should be a valid dictionary'}"
-        )
+        message = "Input should be a valid dictionary or object to extract fields from"
+        raise _problem("model_attributes_type", "body", message)
     return content
 
 
 def _invalid(detail: str, param: str | None = None) -> ApiError:
     return ApiError(HTTPStatus.BAD_REQUEST, f"1 validation error:\n  {detail}", kind="Bad Request", param=param)
+
+
+def _problem(kind: str, place: str, message: str, more: str = "") -> ApiError:
+    """One validation error; `place` is `body.FIELD`."""
+    rest = f", {more}" if more else ""
+    return _invalid(f"{{'type': {kind!r}, 'loc': {place!r}, 'msg': {message!r}{rest}}}", place)
 
 
 class Fields:
@@ -80,7 +87,7 @@ class Fields:
 
     def required(self, name: str) -> Any:
         if self._content.get(name) is None:
-            raise _invalid(f"{{'type': 'missing', 'loc': ('body', '{name}'), 'msg': 'Field required'}}", name)
+            raise _problem("missing", f"body.{name}", "Field required")
         return self._content[name]
 
     def integer(self, name: str, default: int) -> int:
@@ -105,12 +112,18 @@ class Fields:
             raise self._wrong(name, "string_type", "valid string")
         return values
 
+    def numbers(self, name: str) -> list[int]:
+        """A list of integers, which has to be there."""
+        values = self.required(name)
+        if not isinstance(values, list):
+            raise self._wrong(name, "list_type", "valid list")
+        if not all(isinstance(each, int) and not isinstance(each, bool) for each in values):
+            raise self._wrong(name, "int_type", "valid integer")
+        return values
+
     def _wrong(self, name: str, kind: str, wanted: str) -> ApiError:
         value = repr(self._content.get(name))[:200]
-        detail = (
-            f"{{'type': '{kind}', 'loc': ('body', '{name}'), 'msg': 'Input should be a {wanted}', 'input': {value}}}"
-        )
-        return _invalid(detail, name)
+        return _problem(kind, f"body.{name}", f"Input should be a {wanted}", f"'input': {value}")
 
 
 def check_model(fields: Fields, settings: Settings) -> str:
@@ -119,7 +132,7 @@ def check_model(fields: Fields, settings: Settings) -> str:
     if not model:
         return settings.served_names[0]
     if model not in settings.served_names:
-        message = f"The model `{model}` does not exist."
+        message = f"The model `{model}` does not exist. Valid aliases: {', '.join(settings.served_names)}."
         raise ApiError(HTTPStatus.NOT_FOUND, message, kind="NotFoundError", param="model")
     return str(model)
 
@@ -128,16 +141,15 @@ def chat_prompt(fields: Fields) -> tuple[str, str]:
     """All of a chat as one text, and its last message."""
     messages = fields.required("messages")
     if not isinstance(messages, list):
-        raise _invalid(
-            "{'type': 'list_type', 'loc': ('body', 'messages'), 'msg': 'Input should be a valid list'}", "messages"
-        )
+        raise _problem("list_type", "body.messages", "Input should be a valid list")
     if not messages:
         raise bad_request("list object has no element 0", "messages")
     lines: list[str] = []
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            place = f"('body', 'messages', {index}, 'role')"
-            raise _invalid(f"{{'type': 'missing', 'loc': {place}, 'msg': 'Field required'}}", f"messages.{index}.role")
+            # vLLM tries one kind of message after the other and names the first.
+            kind = "ChatCompletionDeveloperMessageParam"
+            raise _problem("missing", f"body.messages.{index}.{kind}.role", "Field required")
         lines.append(_content_text(message.get("content")))
     return "\n".join(lines), lines[-1]
 
@@ -177,9 +189,7 @@ def _completion_prompts(prompt: object) -> list[tuple[int, str]]:
             return [_token_prompt(prompt)]
         if all(isinstance(each, list) and all(isinstance(token, int) for token in each) for each in prompt):
             return [_token_prompt(each) for each in prompt]
-    raise _invalid(
-        "{'type': 'string_type', 'loc': ('body', 'prompt'), 'msg': 'Input should be a valid string'}", "prompt"
-    )
+    raise _problem("list_type", "body.prompt", "Input should be a valid list")
 
 
 def _token_prompt(tokens: list[int]) -> tuple[int, str]:
@@ -205,16 +215,22 @@ def _job(
         raise bad_request("Stream options can only be defined when `stream=True`.", "stream_options")
     choices = fields.integer("n", 1)
     if choices < 1:
-        raise bad_request(f"n must be at least 1, got {choices}.", "n")
+        raise bad_request(f"n must be at least 1, got {choices}.")
     longest = max(tokens for tokens, _ in prompts)
     room = settings.max_model_len - longest
     limit = fields.integer(limit_name, min(default_limit, room))
-    if limit < 1:
-        if fields.get(limit_name) is not None:
-            raise bad_request(f"{limit_name} must be at least 1, got {limit}.", limit_name)
+    if limit < 1 and fields.get(limit_name) is not None:
+        raise bad_request(f"{limit_name} must be at least 1, got {limit}.", limit_name)
+    if limit > settings.max_model_len:
+        raise bad_request(
+            f"{limit_name}={limit} cannot be greater than max_model_len={settings.max_model_len}. Please request fewer "
+            "output tokens.",
+            limit_name,
+        )
+    if room < 1:
         raise bad_request(_too_long(settings, longest), "input_tokens")
-    if limit > room:
-        raise bad_request(_too_many(settings, longest, limit, limit_name), limit_name)
+    # What does not fit beside the prompt is cut, not refused.
+    limit = min(limit, room)
     stop = [each for each in fields.texts("stop") if each]
     # A long answer on demand: vLLM's own fields for it.
     minimum = limit if fields.boolean("ignore_eos") else min(fields.integer("min_tokens", 0), limit)
@@ -256,13 +272,6 @@ def _too_long(settings: Settings, prompt_tokens: int) -> str:
     return (
         f"This model's maximum context length is {settings.max_model_len} tokens. However, your request has "
         f"{prompt_tokens} input tokens. Please reduce the length of the input messages."
-    )
-
-
-def _too_many(settings: Settings, prompt_tokens: int, limit: int, name: str) -> str:
-    return (
-        f"'{name}' is too large: {limit}. This model's maximum context length is {settings.max_model_len} tokens and "
-        f"your request has {prompt_tokens} input tokens ({limit} > {settings.max_model_len} - {prompt_tokens})."
     )
 
 
