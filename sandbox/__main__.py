@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
         "--server",
         choices=model_server.NAMES,
         help="what the pods run: the quick stand-in (the default), or real vLLM on this machine's CPU with a tiny model of "
-        "random weights (first installs 5 GB)",
+        "random weights (first installs 6 GB)",
     )
     up.add_argument("--port", type=_port, help="port of the service; a free one by default")
     add("down", _down, "end everything and remove all state; the cache of tools stays")

@@ -57,7 +57,8 @@ def start(paths: Paths, server: str) -> DaemonRecord:
     paths.state.mkdir(parents=True, exist_ok=True)
     end_strays(paths)
     paths.daemon_record.unlink(missing_ok=True)
-    model_server.make_scratch(paths)
+    if server == model_server.VLLM:
+        model_server.make_scratch(paths)
     with paths.daemon_log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "sandbox.daemon"],

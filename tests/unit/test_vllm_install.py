@@ -111,7 +111,7 @@ def _no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def usage(path: Any) -> Any:
-        return shutil._ntuple_diskusage(10**12, 10**12, 2 * 2**30)  # type: ignore[attr-defined]
+        return shutil._ntuple_diskusage(10**12, 10**12, 2 * 2**30)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
 

@@ -19,10 +19,15 @@ from tests.vllm.servers import MODEL
 _FOLDER = Path(__file__).parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Opt-in: it runs when it is asked for by its folder or its mark, not with everything else."""
+    named = any(Path(each.split("::")[0]).resolve().is_relative_to(_FOLDER) for each in config.args)
+    asked = named or "vllm" in config.option.markexpr
     for item in items:
         if item.path.is_relative_to(_FOLDER):
             item.add_marker(pytest.mark.vllm)
+            if not asked:
+                item.add_marker(pytest.mark.skip(reason="real vLLM is 6 GB to install; ask with `make test-vllm`"))
 
 
 @pytest.fixture(scope="session")
