@@ -1,7 +1,7 @@
 """The inference server in the cluster: the token's Secret, the Deployment of vLLM, and the load balancer in front of it.
 
 Each pod has one container an accelerator; each container finds out which device its node has, and one serves while the
-other idles (images/fungibility-entrypoint). Left out here: probes, drain, disruption budget and autoscaling.
+other idles (images/fungibility-entrypoint). Left out here: drain, disruption budget and autoscaling.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from components.accelerator_pool import AcceleratorPool
 from components.accelerator_pools import COMPUTE_CLASS_KEY
 from components.compute_class import preference_weights
 from components.machines import KINDS, Kind, MachineType
+from components.probes import container_probes
 from components.settings import Settings
 
 APP_LABELS = {"app": "vllm"}
@@ -55,6 +56,8 @@ class InferenceServerArgs:
     service_port: int
     #: IPv4 CIDR; empty lets everyone in.
     load_balancer_source_ranges: Sequence[str]
+    #: How long a server may take to start before its container is restarted.
+    server_startup_seconds: int
     rollout_timeout_seconds: int
     hugging_face_token: pulumi.Input[str]
 
@@ -76,6 +79,7 @@ class InferenceServerArgs:
             gpu_ephemeral_storage_limit=settings.gpu_ephemeral_storage_limit,
             service_port=settings.service_port,
             load_balancer_source_ranges=settings.load_balancer_source_ranges,
+            server_startup_seconds=settings.server_startup_seconds,
             rollout_timeout_seconds=settings.rollout_timeout_seconds,
             hugging_face_token=settings.hugging_face_token,
         )
@@ -136,6 +140,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
             *(tpu_environment(machine) if kind == "tpu" else []),
         ],
         "resources": {"requests": requests},
+        **container_probes(server_port=SERVER_PORT, startup_seconds=args.server_startup_seconds),
     }
     if kind == "gpu":
         storage = {"ephemeral-storage": args.gpu_ephemeral_storage_limit}

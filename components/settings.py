@@ -88,6 +88,7 @@ class Settings:
     gpu_ephemeral_storage_limit: str
     service_port: int
     load_balancer_source_ranges: tuple[str, ...]
+    server_startup_seconds: int
     rollout_timeout_seconds: int
     #: Secret; empty for a model that needs none.
     hugging_face_token: pulumi.Input[str]
@@ -174,12 +175,19 @@ def parse(
         gpu_ephemeral_storage_limit=reader.quantity("gpuEphemeralStorageLimit"),
         service_port=reader.integer("servicePort", 1, 65535),
         load_balancer_source_ranges=reader.ranges("loadBalancerSourceRanges"),
+        server_startup_seconds=reader.integer("serverStartupSeconds", 5, 43_200),
         rollout_timeout_seconds=reader.integer("rolloutTimeoutSeconds", 1, 86_400),
         hugging_face_token=hugging_face_token,
     )  # fmt: skip
     _check_requests(settings, reader)
     if not pool_problems:
         _check_replicas(settings, reader)
+    if settings.rollout_timeout_seconds < settings.server_startup_seconds:
+        reader.problem(
+            "rolloutTimeoutSeconds", settings.rollout_timeout_seconds,
+            f"is less than the {settings.server_startup_seconds} s that a server may take to start (serverStartupSeconds)",
+            "raise it, and add the time that a node takes to come",
+        )  # fmt: skip
     reader.check_unknown_keys()
     if reader.problems:
         raise SettingsError(stack, reader.problems)

@@ -173,6 +173,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "gpuEphemeralStorageLimit": ("30Gi", DEPLOYMENT),
     "servicePort": (8080, SERVICE),
     "loadBalancerSourceRanges": (["203.0.113.0/24"], SERVICE),
+    "serverStartupSeconds": (900, DEPLOYMENT),
     "rolloutTimeoutSeconds": (2400, DEPLOYMENT),
 }
 

@@ -1,0 +1,38 @@
+"""Probes: long patience at the start, short afterwards."""
+
+from __future__ import annotations
+
+from components.probes import HEALTH_COMMAND, container_probes
+
+#: The slowest start that was seen (on a TPU), in seconds.
+SLOWEST_START = 337
+
+
+def _patience(probe: dict[str, int]) -> int:
+    return probe["period_seconds"] * probe["failure_threshold"]
+
+
+def test_a_start_may_take_as_long_as_the_setting_says_and_the_default_is_three_times_the_slowest_seen() -> None:
+    from tests.unit.program import schema
+
+    default = schema()["serverStartupSeconds"]["default"]
+    assert default > 3 * SLOWEST_START
+    for seconds in (default, 601):
+        probe = container_probes(server_port=8000, startup_seconds=seconds)["startup_probe"]
+        assert seconds <= _patience(probe) < seconds + probe["period_seconds"]
+
+
+def test_a_server_that_died_is_found_within_a_minute() -> None:
+    assert _patience(container_probes(server_port=8000, startup_seconds=1200)["liveness_probe"]) <= 60
+
+
+def test_traffic_waits_for_the_servers_own_health_and_an_idle_container_is_alive_by_the_images_command() -> None:
+    probes = container_probes(server_port=8000, startup_seconds=1200)
+    assert probes["readiness_probe"]["http_get"] == {"path": "/health", "port": 8000}
+    assert probes["liveness_probe"]["exec_"]["command"] == [HEALTH_COMMAND, "live"]
+    assert probes["startup_probe"]["exec_"]["command"] == [HEALTH_COMMAND, "ready"]
+
+
+def test_a_probe_outlasts_the_five_seconds_that_the_health_command_gives_a_server() -> None:
+    probes = container_probes(server_port=8000, startup_seconds=1200)
+    assert all(probes[name]["timeout_seconds"] > 5 for name in ("startup_probe", "liveness_probe"))
