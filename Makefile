@@ -29,7 +29,7 @@ status: .venv/.installed ## nodes by pool, and the pods on them
 test: test-unit test-images test-sandbox ## every test
 
 test-unit: .venv/.installed ## quick and offline
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -n 4 --dist loadfile tests/unit
 
 test-images: .venv/.installed ## the images' scripts, and real builds where a Docker daemon can be had
 	$(BIN)/pytest tests/images

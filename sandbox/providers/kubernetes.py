@@ -26,6 +26,7 @@ from sandbox import sdk_types
 from sandbox.providers import kubernetes_await as waits
 from sandbox.providers import kubernetes_diff as diffs
 from sandbox.providers.differences import Difference, Path, PropertyChange
+from sandbox.providers.hiding import hiding
 from sandbox.providers.kubernetes_client import (
     ClusterClient,
     ClusterUnreachableError,
@@ -65,9 +66,6 @@ _CREATE_RETRIES: Final = (1.0, 2.0, 4.0, 8.0)
 _UNREACHABLE_SECONDS: Final = 5.0
 
 _CONFLICT_TRIES: Final = 3
-
-#: Shorter texts are in every message.
-_SHORTEST_SECRET: Final = 5
 
 #: Kinds without a namespace, for when the API server cannot be asked.
 _CLUSTER_SCOPED: Final = frozenset(
@@ -732,29 +730,7 @@ def _conflict(where: str, manager: str, reason: str) -> ProviderError:
 
 def _hiding(inputs: Properties) -> Callable[[object], str]:
     """The API server quotes the values that it refuses: this takes secret ones out of its message."""
-    found: set[str] = set()
-    _collect_secrets(_marked(inputs, inputs), False, found)
-
-    def hide(error: object) -> str:
-        text = str(error)
-        for value in sorted(found, key=len, reverse=True):
-            text = text.replace(value, "[secret]")
-        return text
-
-    return hide
-
-
-def _collect_secrets(value: Any, inside: bool, found: set[str]) -> None:
-    if isinstance(value, Secret):
-        _collect_secrets(value.value, True, found)
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            _collect_secrets(each, inside, found)
-    elif isinstance(value, list):
-        for each in value:
-            _collect_secrets(each, inside, found)
-    elif inside and isinstance(value, str) and len(value) >= _SHORTEST_SECRET:
-        found.add(value)
+    return hiding([_marked(inputs, inputs)])
 
 
 # --- names

@@ -23,7 +23,6 @@ Why not pulumi.provider.experimental: its Provider cannot express partial failur
 
 from __future__ import annotations
 
-import base64
 import logging
 import threading
 import traceback
@@ -45,7 +44,8 @@ from pulumi.runtime.proto import (
 )
 
 from sandbox.providers.differences import Difference, property_path
-from sandbox.providers.wire import Secret, from_struct, to_struct
+from sandbox.providers.hiding import hiding
+from sandbox.providers.wire import from_struct, to_struct
 
 logger = logging.getLogger(__name__)
 
@@ -502,37 +502,10 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         raise AssertionError("abort raises")
 
 
-#: A secret that is shorter than this would garble messages more than they could tell of it.
-_SHORTEST_HIDDEN = 4
-
-
-def _hider(request: Any) -> Callable[[str], str]:
-    """Replaces the secret texts of a request, plain or base64, in what is said about it."""
-    secrets: set[str] = set()
-    for _, value in request.ListFields():
-        if isinstance(value, struct_pb2.Struct):
-            _collect_secrets(from_struct(value), False, secrets)
-    secrets |= {base64.b64encode(each.encode()).decode() for each in secrets}
-
-    def hide(text: str) -> str:
-        for secret in sorted(secrets, key=len, reverse=True):
-            text = text.replace(secret, "[secret]")
-        return text
-
-    return hide
-
-
-def _collect_secrets(value: Any, inside: bool, found: set[str]) -> None:
-    if isinstance(value, Secret):
-        _collect_secrets(value.value, True, found)
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            _collect_secrets(each, inside, found)
-    elif isinstance(value, list):
-        for each in value:
-            _collect_secrets(each, inside, found)
-    elif inside and isinstance(value, str) and len(value) >= _SHORTEST_HIDDEN:
-        found.add(value)
+def _hider(request: Any) -> Callable[[object], str]:
+    """Replaces the secret texts of a request in what is said about it."""
+    structs = [value for _, value in request.ListFields() if isinstance(value, struct_pb2.Struct)]
+    return hiding(from_struct(each) for each in structs)
 
 
 def _check_response(request: Any, checked: Checked) -> provider_pb2.CheckResponse:
