@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -43,3 +44,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if limit := config.stash.get(_limited, ""):
         terminalreporter.section("CONTAINERS TESTED WITH A LIMIT", yellow=True, bold=True)
         terminalreporter.line(limit)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """A shell starts its background jobs with SIGINT ignored, and what ignores a signal hands that on: no script could trap it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
