@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import runpy
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,11 @@ from typing import Any
 from unittest import mock
 
 import pulumi
-import yaml
 from google.protobuf import json_format
 from pulumi.runtime import mocks
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
+from components import stack_files
 from sandbox import sdk_types
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,23 +133,12 @@ def _unwrap(struct: Any) -> tuple[dict[str, Any], list[str]]:
 
 def schema() -> dict[str, Any]:
     """Pulumi.yaml's `config`, by key."""
-    return dict(yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"])
+    return stack_files.schema()
 
 
 def config(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev") -> dict[str, str]:
     """What the engine hands to the program: the schema's defaults, the stack's file, then `overrides` (None removes)."""
-    values: dict[str, Any] = {
-        f"{NAMESPACE}:{key}": each["default"] for key, each in schema().items() if "default" in each
-    }
-    values |= yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
-    values["gcp:project"] = "my-project"
-    for key, value in (overrides or {}).items():
-        values[key if ":" in key else f"{NAMESPACE}:{key}"] = value
-    return {
-        key: value if isinstance(value, str) else json.dumps(value)
-        for key, value in values.items()
-        if value is not None
-    }
+    return stack_files.values(stack, {"gcp:project": "my-project", **(overrides or {})})
 
 
 def run_program(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev") -> Run:
