@@ -192,6 +192,8 @@ class ControlPlane:
             f"--tls-cert-file={certificates.server}",
             f"--tls-private-key-file={certificates.server_key}",
             f"--token-auth-file={token_file}",
+            # Nobody has a client certificate, but API servers behind this one want to know whose would count.
+            f"--client-ca-file={certificates.ca}",
             "--authorization-mode=RBAC,Node",
             "--anonymous-auth=false",
             "--allow-privileged=true",

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import http.server
 import logging
+import secrets
 import selectors
 import socket
+import socketserver
 import threading
 from typing import Any
 
@@ -23,19 +25,18 @@ _CHUNK_BYTES = 65536
 
 
 class EgressProxy:
-    """Listens on a free port of 127.0.0.1 from when it is made, and serves from `start` to `stop`."""
+    """Listens from when it is made, and serves from `start` to `stop`."""
 
     def __init__(self) -> None:
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        # A socket of Linux's abstract namespace: a path would be longer than the kernel's 107 bytes allow, and over TCP
+        # kube-apiserver wants TLS. It is gone with the process.
+        self.name = f"@fungibility-egress-{secrets.token_hex(8)}"
+        self._server = _Server(self.name.replace("@", "\0", 1), _Handler)
         self._thread: threading.Thread | None = None
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
 
     def configuration(self) -> dict[str, Any]:
         """For kube-apiserver's `--egress-selector-config-file`; `cluster` is the way to pods, Services and kubelets."""
-        transport = {"tcp": {"url": f"http://127.0.0.1:{self.port}"}}
+        transport = {"uds": {"udsName": self.name}}
         return {
             "apiVersion": "apiserver.k8s.io/v1beta1",
             "kind": "EgressSelectorConfiguration",
@@ -56,8 +57,9 @@ class EgressProxy:
         self._server.server_close()
 
 
-class _Server(http.server.ThreadingHTTPServer):
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
+    request_queue_size = 128
     # Connections end with the API server, which is ended before this is.
     block_on_close = False
 
@@ -81,6 +83,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(200, "Connection established")
             self.end_headers()
             _exchange(self.connection, upstream)
+
+    def address_string(self) -> str:
+        # The other end has no name.
+        return "kube-apiserver"
 
     def log_message(self, format: str, *args: Any) -> None:
         logger.debug(format, *args)
