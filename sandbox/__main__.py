@@ -19,9 +19,9 @@ from sandbox import lifecycle, model_server, screens
 from sandbox.daemon import DaemonRecord
 from sandbox.lifecycle import SandboxError
 from sandbox.paths import Paths
-from sandbox.stack import STACK, SandboxStack, StackError, model_of
+from sandbox.stack import STACK, SandboxStack, StackError, model_of, scales_on_metrics
 from sandbox.status import ClusterView, ServiceError, chat, status_document, wait_for_chat
-from sandbox.tools import Toolbox, ToolError
+from sandbox.tools import METRICS_TOOLS, Toolbox, ToolError
 from sandbox.vllm.install import RealVllm
 
 _ANSWER_SECONDS = {model_server.STAND_IN: 120.0, model_server.VLLM: 600.0}
@@ -53,7 +53,11 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
     console = screens.console
     console.print("[bold]tpu-gpu-fungibility[/] sandbox (simulated hardware, no cloud account)")
     with screens.progress() as report:
-        Toolbox(paths, report).ensure()
+        toolbox = Toolbox(paths, report)
+        toolbox.ensure()
+        if scales_on_metrics(arguments.environment):
+            # Else the daemon builds them when the first adapter asks, in the middle of `pulumi up`.
+            toolbox.ensure(METRICS_TOOLS)
         try:
             record = lifecycle.running(paths)
         except lifecycle.Crashed as crash:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from sandbox import tools
 from sandbox.paths import Paths
-from sandbox.tools import TOOLS, Tool, Toolbox, ToolError, recipe
+from sandbox.tools import METRICS_TOOLS, TOOLS, Tool, Toolbox, ToolError, recipe
 
 
 @pytest.fixture
@@ -120,5 +122,45 @@ def test_without_any_go_the_message_says_what_is_needed_and_how_to_get_it(
 
 def test_every_module_of_the_toolchain_is_pinned_and_used() -> None:
     modules = {path.parent.name for path in tools.TOOLCHAIN_DIR.glob("*/go.mod")}
-    assert modules == {tool.module for tool in TOOLS}
+    assert modules == {tool.module for tool in (*TOOLS, *METRICS_TOOLS)}
     assert all((tools.TOOLCHAIN_DIR / module / "go.sum").exists() for module in modules)
+
+
+def test_what_scaling_on_metrics_needs_is_built_only_when_asked_for(
+    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def build(self: Toolbox, tool: Tool, go: Path, title: str) -> None:
+        built.append(tool.name)
+        _program(paths.tools, tool.name, "")
+        (paths.tools / f".{tool.name}.stamp").write_text(recipe(tool))
+
+    monkeypatch.setattr(Toolbox, "_find_go", lambda self: Path("/nowhere/go"))
+    monkeypatch.setattr(Toolbox, "_build", build)
+    Toolbox(paths, _report).ensure()
+    assert built == ["etcd"]
+    Toolbox(paths, _report).ensure(METRICS_TOOLS)
+    Toolbox(paths, _report).ensure(METRICS_TOOLS)
+    assert built == ["etcd", "prometheus", "prometheus-adapter"]
+
+
+def test_two_that_want_the_same_build_at_once_build_it_once(
+    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def build(self: Toolbox, tool: Tool, go: Path, title: str) -> None:
+        built.append(tool.name)
+        time.sleep(0.05)
+        _program(paths.tools, tool.name, "")
+        (paths.tools / f".{tool.name}.stamp").write_text(recipe(tool))
+
+    monkeypatch.setattr(Toolbox, "_find_go", lambda self: Path("/nowhere/go"))
+    monkeypatch.setattr(Toolbox, "_build", build)
+    both = [threading.Thread(target=Toolbox(paths, _report).ensure, args=(METRICS_TOOLS,)) for _ in range(2)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join()
+    assert built == ["prometheus", "prometheus-adapter"]
