@@ -15,6 +15,7 @@ from kubernetes import client
 from sandbox.addresses import PodAddresses
 from sandbox.image_store import ImageStore
 from sandbox.kube_api import KubeApi, Object, Watcher
+from sandbox.metrics.adapter import CLUSTER_DIR_VARIABLE
 from sandbox.model_server import ModelServer
 from sandbox.node_agent.container import Container
 from sandbox.node_agent.devices import NodeDevices
@@ -58,7 +59,7 @@ class NodeAgent:
             events=EventRecorder(api, "kubelet"),
             addresses=pod_addresses,
             state_dir=state_dir,
-            environment={MARK: environment.get(MARK) or str(state_dir)},
+            environment={MARK: environment.get(MARK) or str(state_dir), CLUSTER_DIR_VARIABLE: str(state_dir)},
             speed=speed,
             server=ModelServer.of(environment),
         )
