@@ -1,6 +1,6 @@
 """Scaling on the server's own metrics: PodMonitoring, the metrics adapter, the custom metrics API and the real HPA controller.
 
-What is applied are the objects that GKE takes: nothing in them is the sandbox's.
+The objects are the program's, as it makes them for GKE; only the settings are such that a test can wait for what they do.
 """
 
 from __future__ import annotations
@@ -16,19 +16,24 @@ from typing import Any
 
 import pytest
 import requests
-import yaml
 
+from sandbox.paths import Paths
+from sandbox.tools import METRICS_TOOLS, Toolbox
 from tests.sandbox.conftest import Sandbox
 
 pytestmark = pytest.mark.sandbox
 
-MANIFESTS = Path(__file__).parent / "manifests"
-
 METRIC = "prometheus.googleapis.com|vllm:num_requests_waiting|gauge"
 METRIC_PATH = f"/apis/custom.metrics.k8s.io/v1beta2/namespaces/default/pods/*/{METRIC.replace('|', '%7C')}"
 
-#: Each server takes this many requests at once, so that few clients make some wait.
-LIMIT = ["--max-num-seqs=2"]
+#: Each server takes few requests at once, so that few clients make some wait; the scale-down window is real seconds here too.
+SETTINGS: dict[str, Any] = {
+    "maxReplicas": 3,
+    "targetWaitingRequests": 5,
+    "scaleDownStabilizationSeconds": 5,
+    "gpuServerArguments": ["--max-num-seqs=2"],
+    "tpuServerArguments": ["--max-num-seqs=2"],
+}
 
 #: 2 are served and 10 wait: twice the 5 that the HPA allows a replica; with two replicas 4 wait at each.
 CLIENTS = 12
@@ -78,13 +83,11 @@ class Load:
 
 @pytest.fixture(scope="module")
 def scaling(sandbox: Sandbox) -> Iterator[Sandbox]:
-    """The dev stack with an HPA on its Deployment; afterwards it is as it was."""
-    limited = {"gpuServerArguments": LIMIT, "tpuServerArguments": LIMIT}
-    sandbox.pulumi("up", "--yes", "--skip-preview", "--non-interactive", overrides=limited)
-    files = [argument for name in ("metrics-adapter", "autoscaling") for argument in ("-f", f"{MANIFESTS / name}.yaml")]
-    sandbox.kubectl("apply", *files)
+    """The dev stack with an autoscaler; afterwards it is as it was."""
+    # Else the daemon builds them while `pulumi up` waits for the adapter.
+    Toolbox(Paths.from_environment(sandbox.environment), lambda text, fraction: None).ensure(METRICS_TOOLS)
+    sandbox.pulumi("up", "--yes", "--skip-preview", "--non-interactive", overrides=SETTINGS)
     yield sandbox
-    sandbox.kubectl("delete", "--ignore-not-found", "--wait", *files)
     sandbox.command("up")
 
 
@@ -119,7 +122,7 @@ def test_nothing_of_metrics_runs_until_an_adapter_asks_for_it(sandbox: Sandbox) 
 
 
 def test_the_servers_waiting_requests_are_a_custom_metric_of_each_pod(scaling: Sandbox) -> None:
-    metric = eventually(lambda: _metric(scaling), "the adapter serves the metric", seconds=600)
+    metric = eventually(lambda: _metric(scaling), "the adapter serves the metric")
     (pod,) = [each["name"] for each in scaling.status()["pods"] if each["name"].startswith("vllm-")]
     assert metric == {pod: 0}
 
@@ -135,12 +138,13 @@ def test_the_adapter_has_the_rights_of_its_own_service_account_and_no_more(scali
 def test_waiting_requests_scale_out_and_their_absence_scales_in(scaling: Sandbox) -> None:
     outputs = scaling.outputs()
     with Load(outputs["service_url"], outputs["model"]) as load:
-        eventually(lambda: _replicas(scaling)[0] >= 2, "the HPA wants a second replica", seconds=30)
+        eventually(lambda: _replicas(scaling)[0] >= 2, "the HPA wants a second replica")
         eventually(lambda: min(_replicas(scaling)) >= 2, "two replicas are ready")
-        both = eventually(lambda: len(_metric(scaling)) >= 2 and _metric(scaling), "both have the metric")
+        eventually(lambda: len(_metric(scaling)) >= 2, "both have the metric")
+        # The replicas are the autoscaler's: what it made of them is no difference to the program.
+        assert scaling.preview(**SETTINGS) == {}
     assert load.outcomes["answered"] > CLIENTS
     assert set(load.outcomes) == {"answered"}
-    assert len(both) <= 3
     described = json.loads(scaling.kubectl("get", "hpa", "vllm", "-o", "json"))
     conditions = {each["type"]: each["status"] for each in described["status"]["conditions"]}
     assert conditions["ScalingActive"] == "True"
@@ -148,28 +152,33 @@ def test_waiting_requests_scale_out_and_their_absence_scales_in(scaling: Sandbox
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "message"),
+    ("endpoint", "message"),
     [
-        ("timeout", "20s", r"scrape timeout \(20s\) must not be greater than scrape interval \(15s\)"),
-        ("port", 0, "Port is required"),
-        ("interval", None, "interval: Required value"),
+        (
+            {"port": 8000, "interval": "15s", "timeout": "20s"},
+            r"scrape timeout \(20s\) must not be greater than scrape interval \(15s\)",
+        ),
+        ({"port": 0, "interval": "15s"}, "Port is required"),
+        ({"port": 8000}, "interval: Required value"),
     ],
 )
 def test_a_pod_monitoring_that_google_refuses_is_refused(
-    sandbox: Sandbox, field: str, value: Any, message: str
+    sandbox: Sandbox, endpoint: dict[str, Any], message: str
 ) -> None:
-    monitoring = next(yaml.safe_load_all((MANIFESTS / "autoscaling.yaml").read_text()))
-    endpoint = monitoring["spec"]["endpoints"][0]
-    if value is None:
-        del endpoint[field]
-    else:
-        endpoint[field] = value
+    monitoring = {
+        "apiVersion": "monitoring.googleapis.com/v1",
+        "kind": "PodMonitoring",
+        "metadata": {"name": "refused", "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {"app": "vllm"}}, "endpoints": [endpoint]},
+    }
     answer = sandbox.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(monitoring), check=False)
     assert re.search(message, answer), answer
 
 
-def test_without_the_adapter_nothing_of_it_is_left(scaling: Sandbox) -> None:
-    scaling.kubectl("delete", "--wait", "-f", f"{MANIFESTS / 'metrics-adapter'}.yaml")
+def test_without_an_autoscaler_nothing_of_it_is_left(scaling: Sandbox) -> None:
+    scaling.command("up")
     eventually(
         lambda: not _programs(scaling) & {"prometheus", "prometheus-adapter"}, "Prometheus and the adapter have ended"
     )
+    assert [each["name"].partition("-")[0] for each in scaling.status()["pods"]] == ["vllm"]
+    assert scaling.kubectl("get", "namespace", "custom-metrics", "--ignore-not-found") == ""
