@@ -109,6 +109,7 @@ class LocalCluster:
             spawner=self._spawner,
             cert_file=certificates.server,
             key_file=certificates.server_key,
+            machine_ends=self.lose_node,
         )
         self._node_agent.start()
         self._load_balancer = LoadBalancer(self.control_plane.api_client())
@@ -214,6 +215,19 @@ class LocalCluster:
             if pool and node in pool.nodes:
                 pool.nodes.remove(node)
                 self._save_pools()
+
+    def lose_node(self, node: str) -> None:
+        """The machine is gone with all that runs on it, as after a preemption; nobody drains it."""
+        with self.lock:
+            for pool in self.pools.values():
+                if node in pool.nodes:
+                    pool.nodes.remove(node)
+                    self._save_pools()
+        try:
+            self._core.delete_node(node)
+        except ApiException as error:
+            if error.status != 404:
+                raise
 
     def _grow_in_parallel(self, pool: NodePool, count: int) -> None:
         errors: list[BaseException] = []
