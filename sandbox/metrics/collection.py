@@ -234,6 +234,9 @@ class MetricsCollection:
                 pass
             self._stopping.wait(0.1)
         self._end_prometheus()
+        if self._known is None:
+            # Somebody else may have it; once an adapter knows it, it stays.
+            self._port = 0
         raise CollectionError(f"prometheus is not ready after {_READY_SECONDS:.0f} s; its log: {self._log}")
 
     @property
