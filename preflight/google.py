@@ -11,7 +11,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import google.auth
@@ -76,8 +76,6 @@ class Google:
         self._credentials: Any = None
         self._identity = Identity(kind="", member="MEMBER")
         self._asked = threading.Event()
-        self._services: dict[str, Any] = {}
-        self._lock = threading.Lock()
 
     def authenticate(self) -> Identity:
         """Finds Application Default Credentials and gets a token with them. Raises `CallFailed`."""
@@ -133,14 +131,7 @@ class Google:
         return self._patience.call(lambda: self._quota_info(name))
 
     def _service(self, api: str) -> Any:
-        version, path = APIS[api]
-        with self._lock:
-            if api not in self._services:
-                options = {"api_endpoint": f"{self._endpoint}/{api}.googleapis.com/{path}"} if self._endpoint else None
-                self._services[api] = discovery.build(
-                    api, version, http=httplib2.Http(), static_discovery=True, client_options=options
-                )
-            return self._services[api]
+        return _client(api, self._endpoint)
 
     def _execute(self, host: str, request: Any) -> dict[str, Any]:
         # httplib2 is not thread-safe, so each request has its own.
@@ -158,7 +149,10 @@ class Google:
         except (OSError, httplib2.HttpLib2Error, http.client.HTTPException) as error:
             raise CallFailed("connection", host, _connection(error)) from error
         except ValueError as error:
-            raise CallFailed("malformed", host, f"the answer is not JSON ({_one_line(error)})") from error
+            raise CallFailed("malformed", host, _one_line(error)) from error
+        if isinstance(answer, str):
+            # What the client makes of a body that it cannot decode.
+            raise CallFailed("malformed", host, "the answer is not JSON")
         if not isinstance(answer, dict):
             raise CallFailed("malformed", host, f"the answer is {type(answer).__name__}, not an object")
         return answer
@@ -189,6 +183,14 @@ class Google:
             if type(error).__module__.startswith("google.protobuf"):
                 raise CallFailed("malformed", host, f"the answer is not QuotaInfo ({_one_line(error)})") from error
             raise
+
+
+@cache
+def _client(api: str, endpoint: str) -> Any:
+    """Holds no connection and no credentials: each request is given its own."""
+    version, path = APIS[api]
+    options = {"api_endpoint": f"{endpoint}/{api}.googleapis.com/{path}"} if endpoint else None
+    return discovery.build(api, version, http=httplib2.Http(), static_discovery=True, client_options=options)
 
 
 def http_failure(host: str, status: int, body: bytes, after: str | None) -> CallFailed:

@@ -70,9 +70,7 @@ def _zones_with(context: Context, machine_type: str) -> list[str]:
     for page in context.google.pages(
         "compute",
         lambda client: client.machineTypes(),
-        lambda collection: collection.aggregatedList(
-            project=context.project, filter=f'name = "{machine_type}"', returnPartialSuccess=True
-        ),
+        lambda collection: collection.aggregatedList(project=context.project, filter=f'name = "{machine_type}"'),
     ):
         zones += [
             scope.removeprefix("zones/") for scope, each in page.get("items", {}).items() if each.get("machineTypes")

@@ -223,7 +223,6 @@ def _instances(context: Context) -> list[Mapping[str, Any]]:
             project=context.project,
             filter=f'machineType eq ".*/({"|".join(families)})-.*"',
             fields="nextPageToken,items/*/instances(machineType,status,labels,scheduling/preemptible,scheduling/provisioningModel)",
-            returnPartialSuccess=True,
         ),
     ):
         for scope, each in page.get("items", {}).items():
