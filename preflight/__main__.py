@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None, *, sleep: Callable[[float], None] = 
         print(json.dumps(report.document(strict=arguments.strict), indent=2))
     else:
         print(report.text())
-        if cost := cost_text(settings):
+        if cost := cost_text(arguments.stack, settings):
             print(f"\n{cost}")
     return 0 if report.passed(strict=arguments.strict) else 1
 

@@ -1,16 +1,18 @@
-"""The one place where preflight meets the package `cost`: what the stack's ladder costs an hour, printed after the checks."""
+"""The one place where preflight meets the package `cost`: what the stack costs an hour, printed below the checks."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 
 from components.settings import Settings
 
 
-def cost_text(settings: Settings) -> str:
-    """The table as text; empty where this checkout has no package `cost`, or it has no `text_of(settings)`."""
-    if importlib.util.find_spec("cost") is None:
+def cost_text(stack: str, settings: Settings) -> str:
+    """What `python -m cost --stack NAME` prints; empty in a checkout without that package."""
+    try:
+        cost, report = importlib.import_module("cost"), importlib.import_module("cost.report")
+    except ModuleNotFoundError as error:
+        if error.name not in ("cost", "cost.report"):
+            raise
         return ""
-    text_of = getattr(importlib.import_module("cost"), "text_of", None)
-    return str(text_of(settings)) if callable(text_of) else ""
+    return str(report.text(stack, settings.region, cost.estimate(settings)))

@@ -150,6 +150,8 @@ class Google:
             raise CallFailed("connection", host, _connection(error)) from error
         except ValueError as error:
             raise CallFailed("malformed", host, _one_line(error)) from error
+        finally:
+            transport.close()
         if isinstance(answer, str):
             # What the client makes of a body that it cannot decode.
             raise CallFailed("malformed", host, "the answer is not JSON")
@@ -183,6 +185,8 @@ class Google:
             if type(error).__module__.startswith("google.protobuf"):
                 raise CallFailed("malformed", host, f"the answer is not QuotaInfo ({_one_line(error)})") from error
             raise
+        finally:
+            transport.close()
 
 
 @cache
@@ -210,14 +214,13 @@ def http_failure(host: str, status: int, body: bytes, after: str | None) -> Call
 
 
 def _refresh(credentials: Any, seconds: float) -> None:
-    session = requests.Session()
-    request = Request(session=session)
-
     def bounded(*args: Any, **options: Any) -> Any:
         return request(*args, **{**options, "timeout": seconds})
 
     try:
-        credentials.refresh(bounded)
+        with requests.Session() as session:
+            request = Request(session=session)
+            credentials.refresh(bounded)
     except auth_exceptions.GoogleAuthError as error:
         raise _auth_failure(error) from error
     except requests.RequestException as error:

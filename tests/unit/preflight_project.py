@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from preflight import requirements
@@ -88,7 +89,7 @@ def set_services(server: PreflightServer, *off: str) -> None:
     server.set("serviceusage.services.batchGet", answer)
 
 
-def set_regional_quotas(server: PreflightServer, quotas: dict[str, tuple[float, float]]) -> None:
+def set_regional_quotas(server: PreflightServer, quotas: Mapping[str, tuple[float, float]]) -> None:
     """Metric -> limit and usage."""
     listed = [{"metric": metric, "limit": limit, "usage": usage} for metric, (limit, usage) in quotas.items()]
     server.set("compute.regions.get", {"name": REGION, "quotas": listed})

@@ -45,8 +45,8 @@ class Bench:
             "HOME": str(folder),
             "NO_PROXY": "127.0.0.1",
         }
-        for key, value in self.environment.items():
-            monkeypatch.setenv(key, value)
+        for name, value in self.environment.items():
+            monkeypatch.setenv(name, value)
         self.pauses: list[float] = []
         self.pulumi("echo \"error: no stack named 'dev' found\" >&2; exit 255")
         set_project(server)
@@ -63,7 +63,7 @@ class Bench:
         return path.read_text() if path.exists() else ""
 
     def context(
-        self, *, seconds: float = 5.0, project_dir: Path = stack_files.PROJECT_DIR, **overrides: object
+        self, *, seconds: float = 5.0, project_dir: Path = stack_files.PROJECT_DIR, **overrides: Any
     ) -> Context:
         settings = _settings(json.dumps(overrides), project_dir)
         patience = Patience(request_seconds=seconds, sleep=self.pauses.append)
@@ -75,7 +75,7 @@ class Bench:
             pulumi=PulumiCli("dev", project_dir=project_dir),
         )
 
-    def run(self, *only: str, context: Context | None = None, **overrides: object) -> Report:
+    def run(self, *only: str, context: Context | None = None, **overrides: Any) -> Report:
         """The named checks and what they need; all of them without a name."""
         context = context or self.context(**overrides)
         wanted = {need for check in CHECKS if check.name in only for need in check.needs} | set(only)
@@ -83,10 +83,10 @@ class Bench:
         outcomes = run_checks(checks, context, seconds=20)
         return Report(stack="dev", project=PROJECT, region=REGION, outcomes=outcomes, seconds=0.0)
 
-    def findings(self, check: str, **overrides: object) -> list[Finding]:
+    def findings(self, check: str, **overrides: Any) -> list[Finding]:
         return list(self.outcome(check, **overrides).findings)
 
-    def outcome(self, check: str, **overrides: object) -> Outcome:
+    def outcome(self, check: str, **overrides: Any) -> Outcome:
         (found,) = [each for each in self.run(check, **overrides).outcomes if each.check == check]
         return found
 
