@@ -38,8 +38,9 @@ class Check:
     run: Callable[[Context], list[Finding]]
 
 
-def explain(failure: CallFailed, what: str, project: str, role: str = "roles/viewer") -> Finding:
+def explain(failure: CallFailed, what: str, context: Context, role: str = "roles/viewer") -> Finding:
     """The finding for a call without an answer: which kind of trouble it is, and what to do."""
+    project = context.project
     cause = f"{failure.service}: {failure.message}"
     if failure.reason == "credentials":
         return failed(what, "the credentials were refused", cause=cause, cure=LOGIN)
@@ -49,7 +50,12 @@ def explain(failure: CallFailed, what: str, project: str, role: str = "roles/vie
         )
     if failure.reason == "denied":
         # Who runs this may lack a right to read that `up` does without: not knowing is no failure of the project.
-        return warning(what, "not checked: permission denied", cause=cause, cure=grant_command(project, "MEMBER", role))
+        return warning(
+            what,
+            "not checked: permission denied",
+            cause=cause,
+            cure=grant_command(project, context.google.member(), role),
+        )
     findings = {
         "not-found": "does not exist",
         "throttled": "not checked: too many requests, also after waiting",

@@ -64,7 +64,7 @@ def _findings(check: Check, context: Context) -> list[Finding]:
     try:
         return check.run(context) or [skipped(check.title, cause="there is nothing of the kind in this stack")]
     except CallFailed as failure:
-        return [explain(failure, check.title, context.project)]
+        return [explain(failure, check.title, context)]
     except Exception as error:  # noqa: BLE001  # one check's fault must not hide what the others found
         return [
             failed(

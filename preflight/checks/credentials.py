@@ -15,7 +15,7 @@ def _run(context: Context) -> list[Finding]:
         identity = context.google.authenticate()
     except CallFailed as failure:
         if failure.reason != "credentials":
-            return [explain(failure, _WHAT, context.project)]
+            return [explain(failure, _WHAT, context)]
         if failure.service != NO_CREDENTIALS:
             finding = "expired or revoked: Google gives no token for them"
         else:

@@ -43,7 +43,7 @@ def _one(context: Context, setting: str, text: str) -> Finding:
                 what, "not checked: the registry allows no more requests for now", cause=cause,
                 cure="run preflight again later; Docker Hub counts by address",
             )  # fmt: skip
-        return explain(failure, what, context.project)
+        return explain(failure, what, context)
     return ok(what, f"exists ({digest})" if digest else "exists")
 
 

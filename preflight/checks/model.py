@@ -29,7 +29,7 @@ def _run(context: Context) -> list[Finding]:
                     what, "cannot be served", cause=failure.message, cure=f"look at {page}/tree/main, and set `model`"
                 )
             ]
-        return [explain(failure, what, context.project)]
+        return [explain(failure, what, context)]
     gate = "gated" if found.gated else "open to everybody"
     set_token = f"pulumi config set --secret huggingFaceToken --stack {context.stack}"
     if found.access == "granted":

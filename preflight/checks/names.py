@@ -57,7 +57,7 @@ def _one(
     except CallFailed as failure:
         if failure.reason == "not-found":
             return ok(what, "the name is free")
-        return explain(failure, what, context.project)
+        return explain(failure, what, context)
     if isinstance(known, str):
         return warning(
             what, "exists, and whose it is could not be told", cause=known,

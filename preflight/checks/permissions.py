@@ -23,6 +23,8 @@ def _run(context: Context) -> list[Finding]:
         try:
             granted.update(_granted(context, list(dict.fromkeys(permissions))))
         except CallFailed as failure:
+            if failure.reason == "denied":
+                return [_no_such_project(context, failure)]
             if failure.reason != "refused":
                 raise
             untested.update(permissions)
@@ -56,6 +58,14 @@ def _run(context: Context) -> list[Finding]:
     if not findings:
         return [ok(_WHAT, f"all {len(granted)} that `up` needs")]
     return findings
+
+
+def _no_such_project(context: Context, failure: CallFailed) -> Finding:
+    """The question itself needs no permission, so who is refused it is in the wrong place."""
+    return failed(
+        _WHAT, f"project {context.project} does not exist, or nothing in it is yours", cause=failure.message,
+        cure=f"gcloud projects list; pulumi config set gcp:project PROJECT_ID --stack {context.stack}",
+    )  # fmt: skip
 
 
 def _granted(context: Context, permissions: list[str]) -> list[str]:

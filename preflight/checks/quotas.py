@@ -81,7 +81,8 @@ def in_use(instances: Iterable[Mapping[str, Any]]) -> dict[Kind, int]:
 
 def judge(what: str, limit: Limit, own: int, demand: Demand, cure: str, note: str = "") -> Finding:
     """Enough for the maximum, only for the start, or not even for that."""
-    pools = f"pool{'s' if len(demand.pools) > 1 else ''} {', '.join(demand.pools)}"
+    several = len(demand.pools) > 1
+    pools = f"pool{'s' if several else ''} {', '.join(demand.pools)}"
     if limit.value < 0:
         return ok(what, f"unlimited; {pools} may reach {demand.maximum}")
     others = max(0.0, limit.used - own)
@@ -95,7 +96,9 @@ def judge(what: str, limit: Limit, own: int, demand: Demand, cure: str, note: st
             what, f"{have}, enough to start with ({demand.initial}); {pools} may reach {demand.maximum}",
             cause=cause, cure=f"{cure}, or lower maxNodeCount",
         )  # fmt: skip
-    return failed(what, f"{have}, and {pools} start with {demand.initial}", cause=cause, cure=cure)
+    return failed(
+        what, f"{have}, and {pools} {'start' if several else 'starts'} with {demand.initial}", cause=cause, cure=cure
+    )
 
 
 def _run(context: Context) -> list[Finding]:
@@ -241,7 +244,7 @@ def _unread(context: Context, failure: CallFailed, what: str) -> Finding:
             what, cause="this quota is told by the Cloud Quotas API alone, which is off",
             cure=enable_command(context.project, "cloudquotas"),
         )  # fmt: skip
-    return explain(failure, what, context.project, "roles/cloudquotas.viewer")
+    return explain(failure, what, context, "roles/cloudquotas.viewer")
 
 
 def _console(project: str) -> str:

@@ -91,16 +91,20 @@ class Bench:
         return found
 
 
+@cache
+def _shared() -> PreflightServer:
+    """One for all tests of a process, since Google's clients are built for an address; its threads end with the process."""
+    return PreflightServer()
+
+
 @pytest.fixture(name="shared_server", scope="session")
-def _shared_server() -> Iterator[PreflightServer]:
-    server = PreflightServer()
-    yield server
-    server.close()
+def _shared_server() -> PreflightServer:
+    return _shared()
 
 
 @pytest.fixture(name="server")
 def _server(shared_server: PreflightServer) -> Iterator[PreflightServer]:
-    """One server for all tests, since Google's clients are built for an address."""
+    """Without what an earlier test has set."""
     shared_server.reset()
     yield shared_server
     assert shared_server.violations == []
@@ -116,7 +120,7 @@ def _bench(server: PreflightServer, key: Path, tmp_path: Path, monkeypatch: pyte
     def default(scopes: list[str]) -> Any:
         # google-auth checks the primes of a private key each time that it reads one, which takes most of a test's time.
         usual = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS") == str(key)
-        return _cached_default(tuple(scopes)) if usual else _google_default(scopes=scopes)
+        return _cached_default(str(key), tuple(scopes)) if usual else _google_default(scopes=scopes)
 
     monkeypatch.setattr(google.auth, "default", default)
     return Bench(server, key, tmp_path, monkeypatch)
@@ -126,5 +130,6 @@ _google_default = google.auth.default
 
 
 @cache
-def _cached_default(scopes: tuple[str, ...]) -> Any:
+def _cached_default(key: str, scopes: tuple[str, ...]) -> Any:
+    assert os.environ["GOOGLE_APPLICATION_CREDENTIALS"] == key
     return _google_default(scopes=list(scopes))

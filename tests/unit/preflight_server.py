@@ -30,6 +30,7 @@ from preflight.google import APIS
 
 ACCOUNT = "deployer@my-project.iam.gserviceaccount.com"
 ACCESS_TOKEN = "ya29.an-access-token-that-nobody-may-see"
+REFRESH_TOKEN = "1//a-refresh-token-that-nobody-may-see"
 HF_TOKEN = "hf_a-token-that-nobody-may-see"
 DIGEST = "sha256:" + "5" * 64
 
@@ -113,10 +114,6 @@ class PreflightServer:
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
     def reset(self) -> None:
         self.answers, self.seen, self.violations = {}, [], []
@@ -202,8 +199,11 @@ class PreflightServer:
         return Handler
 
     def _token(self, body: bytes) -> dict[str, Any] | Fault:
-        """The JWT grant of a service account: https://developers.google.com/identity/protocols/oauth2/service-account"""
+        """A person's refresh token, or the JWT grant of a service account: https://developers.google.com/identity/protocols/oauth2/service-account"""
         form = dict(urllib.parse.parse_qsl(body.decode()))
+        answer = self.answers.get("token", {"access_token": ACCESS_TOKEN, "expires_in": 3599, "token_type": "Bearer"})
+        if form.get("grant_type") == "refresh_token" and form["refresh_token"] == REFRESH_TOKEN:
+            return answer  # type: ignore[return-value]  # the tests set a body or a fault
         if form.get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer":
             raise Violation(f"grant_type {form.get('grant_type')}")
         signed, _, signature = form["assertion"].rpartition(".")
@@ -211,7 +211,6 @@ class PreflightServer:
         claims = json.loads(_unpadded(signed.partition(".")[2]))
         if claims["iss"] != ACCOUNT or "cloud-platform" not in claims["scope"]:
             raise Violation(f"claims {claims}")
-        answer = self.answers.get("token", {"access_token": ACCESS_TOKEN, "expires_in": 3599, "token_type": "Bearer"})
         return answer  # type: ignore[return-value]  # the tests set a body or a fault
 
     def _google(

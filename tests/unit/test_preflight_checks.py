@@ -112,6 +112,14 @@ def test_no_permission_at_all(bench: Bench) -> None:
     assert len(found) == len({(need.role, need.elsewhere) for need in requirements.NEEDS})
 
 
+def test_a_project_that_is_not_there_is_no_warning(bench: Bench) -> None:
+    bench.server.set(TESTS, api_error(403, "Permission denied on resource project my-project (or it may not exist)."))
+    (found,) = bench.findings("permissions")
+    assert found.status == "failed"
+    assert "does not exist, or nothing in it is yours" in found.finding
+    assert "pulumi config set gcp:project" in found.cure
+
+
 def test_a_permission_that_google_does_not_know_spoils_only_its_role(bench: Bench) -> None:
     def answer(seen: Seen) -> Any:
         if any(each.startswith("container.thirdPartyObjects") for each in seen.body["permissions"]):
@@ -254,7 +262,7 @@ def test_a_gpu_quota_that_is_too_small_to_start(bench: Bench) -> None:
     set_regional_quotas(bench.server, {**QUOTAS, "NVIDIA_L4_GPUS": (1, 1)})
     found = _quota(bench, "NVIDIA_L4_GPUS")
     assert found.status == "failed"
-    assert found.finding == "0 free of 1, and pool l4 start with 1"
+    assert found.finding == "0 free of 1, and pool l4 starts with 1"
     assert (
         "--quota-id=NVIDIA-L4-GPUS-per-project-region --preferred-value=3 --dimensions=region=asia-northeast1"
         in found.cure

@@ -7,15 +7,17 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 
+import google.auth
 import pytest
+from google.oauth2 import credentials as user_credentials
 
 from preflight.calls import CallFailed, Patience, Reason, retry_after
 from preflight.context import Check, Context, explain
 from preflight.report import Finding, ok, warning
 from preflight.runner import run_checks
-from tests.unit.preflight_project import REGION
+from tests.unit.preflight_project import PROJECT, REGION
 from tests.unit.preflight_run import Bench, _bench, _key, _server, _shared_server  # noqa: F401  # fixtures
-from tests.unit.preflight_server import ACCOUNT, Fault, api_error, disabled, old_error
+from tests.unit.preflight_server import ACCESS_TOKEN, ACCOUNT, REFRESH_TOKEN, Fault, api_error, disabled, old_error
 
 BILLING = "cloudbilling.projects.getBillingInfo"
 
@@ -65,6 +67,27 @@ def test_expired_credentials(bench: Bench) -> None:
 def test_credentials_say_whose_they_are(bench: Bench) -> None:
     (finding,) = bench.findings("credentials")
     assert ACCOUNT in finding.finding
+
+
+def test_a_persons_credentials_ask_in_the_name_of_the_stacks_project(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = user_credentials.Credentials(  # type: ignore[no-untyped-call]
+        None, refresh_token=REFRESH_TOKEN, token_uri=f"{bench.server.url}/token/", client_id="a", client_secret="b"
+    )
+    monkeypatch.setattr(google.auth, "default", lambda scopes: (person, None))
+    report = bench.run()
+    assert report.passed(strict=True), report.text()
+    asked = [each for each in bench.server.seen if each.headers.get("authorization") == f"Bearer {ACCESS_TOKEN}"]
+    assert {each.headers.get("x-goog-user-project") for each in asked} == {PROJECT}
+    bench.server.set(BILLING, api_error(403, "denied"))
+    (found,) = bench.findings("billing")
+    assert "--member=user:YOUR_EMAIL" in found.cure
+
+
+def test_a_service_account_asks_in_the_name_of_its_own_project(bench: Bench) -> None:
+    bench.run()
+    assert not [each for each in bench.server.seen if "x-goog-user-project" in each.headers]
 
 
 @pytest.mark.parametrize(
@@ -245,8 +268,8 @@ def test_what_does_not_pass_by_itself_is_not_tried_again() -> None:
     "reason",
     ["credentials", "disabled", "denied", "not-found", "throttled", "server-error", "timeout", "connection", "malformed", "refused"],
 )  # fmt: skip
-def test_every_reason_has_cause_and_cure(reason: Reason) -> None:
-    found = explain(CallFailed(reason, "host.example", "because", api="x.googleapis.com"), "what", "my-project")
+def test_every_reason_has_cause_and_cure(bench: Bench, reason: Reason) -> None:
+    found = explain(CallFailed(reason, "host.example", "because", api="x.googleapis.com"), "what", bench.context())
     assert found.cause
     assert found.cure
     assert found.status in ("failed", "warning", "skipped")
