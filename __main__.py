@@ -8,6 +8,7 @@ from components.cluster import Cluster, ClusterArgs
 from components.compute_class import ComputeClass, ComputeClassArgs
 from components.image_registry import ImageRegistry, ImageRegistryArgs
 from components.inference_server import InferenceServer, InferenceServerArgs
+from components.replica_autoscaler import ReplicaAutoscaler, ReplicaAutoscalerArgs
 
 config = settings.load()
 
@@ -35,6 +36,13 @@ server = InferenceServer(
     InferenceServerArgs.of(config, compute_class_name=compute_class.name, images=registry.images),
     pulumi.ResourceOptions(providers=[kubernetes]),
 )
+if config.autoscaled:
+    ReplicaAutoscaler(
+        "replica-autoscaler",
+        ReplicaAutoscalerArgs.of(config, cluster_name=cluster.name),
+        # After the Deployment, which it scales, or nothing of it is there to be measured.
+        pulumi.ResourceOptions(providers=[gcp, kubernetes], depends_on=[server]),
+    )
 
 pulumi.export("service_ip", server.service_ip)
 pulumi.export("service_url", server.service_url)

@@ -16,6 +16,7 @@ from typing import Any
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 
+from components import drain
 from components.accelerator_pool import (
     MAX_NAME_LENGTH,
     MAX_POOLS,
@@ -83,15 +84,28 @@ class Settings:
     server_arguments: Mapping[Kind, tuple[str, ...]]
     namespace: str
     replicas: int
+    #: 0 for a fixed number of replicas.
+    max_replicas: int
+    target_waiting_requests: int
+    scale_down_stabilization_seconds: int
+    keep_last_replica: bool
     cpu_request: str
     memory_request: str
     gpu_ephemeral_storage_limit: str
     service_port: int
     load_balancer_source_ranges: tuple[str, ...]
     server_startup_seconds: int
+    termination_grace_period_seconds: int
+    #: Whether the accelerator's server finishes requests after SIGTERM.
+    server_drains: Mapping[Kind, bool]
     rollout_timeout_seconds: int
     #: Secret; empty for a model that needs none.
     hugging_face_token: pulumi.Input[str]
+
+    @property
+    def autoscaled(self) -> bool:
+        """Whether a HorizontalPodAutoscaler owns the number of replicas."""
+        return self.max_replicas > 0
 
 
 def load() -> Settings:
@@ -170,18 +184,28 @@ def parse(
             "namespace", _DNS_LABEL.pattern, "a Kubernetes namespace", "use up to 63 lower-case letters, digits and hyphens"
         ),
         replicas=reader.integer("replicas", 1, 10_000),
+        max_replicas=reader.integer("maxReplicas", 0, 10_000),
+        target_waiting_requests=reader.integer("targetWaitingRequests", 1, 10_000),
+        # Kubernetes allows an hour at most.
+        scale_down_stabilization_seconds=reader.integer("scaleDownStabilizationSeconds", 0, 3600),
+        keep_last_replica=reader.boolean("keepLastReplica"),
         cpu_request=reader.quantity("cpuRequest"),
         memory_request=reader.quantity("memoryRequest"),
         gpu_ephemeral_storage_limit=reader.quantity("gpuEphemeralStorageLimit"),
         service_port=reader.integer("servicePort", 1, 65535),
         load_balancer_source_ranges=reader.ranges("loadBalancerSourceRanges"),
         server_startup_seconds=reader.integer("serverStartupSeconds", 5, 43_200),
+        termination_grace_period_seconds=reader.integer(
+            "terminationGracePeriodSeconds", drain.MIN_GRACE_SECONDS, drain.MAX_GRACE_SECONDS
+        ),
+        server_drains={kind: reader.boolean(f"{kind}ServerDrains") for kind in KINDS},
         rollout_timeout_seconds=reader.integer("rolloutTimeoutSeconds", 1, 86_400),
         hugging_face_token=hugging_face_token,
     )  # fmt: skip
     _check_requests(settings, reader)
     if not pool_problems:
         _check_replicas(settings, reader)
+    _check_drains(settings, reader)
     if settings.rollout_timeout_seconds < settings.server_startup_seconds:
         reader.problem(
             "rolloutTimeoutSeconds", settings.rollout_timeout_seconds,
@@ -230,14 +254,38 @@ def _share(field: str, offered: float) -> str:
 
 
 def _check_replicas(settings: Settings, reader: _Reader) -> None:
-    """One replica a node: more replicas than nodes would stay pending for good."""
-    most = sum(pool.max_nodes for pool in settings.accelerator_pools)
-    if settings.accelerator_pools and settings.replicas > most:
+    """One replica a node, and a node more: a rolling update brings the new pod before the old one goes."""
+    nodes = sum(pool.max_nodes for pool in settings.accelerator_pools)
+    field, most = ("maxReplicas", settings.max_replicas) if settings.autoscaled else ("replicas", settings.replicas)
+    if settings.accelerator_pools and most >= nodes:
+        fix = (
+            "raise a pool's maxNodeCount" if nodes < 2 else f"give at most {nodes - 1}, or raise a pool's maxNodeCount"
+        )
         reader.problem(
-            "replicas", settings.replicas,
-            f"is more than the {most} nodes that all accelerator pools may have together, and a node holds one replica",
-            f"give at most {most}, or raise a pool's maxNodeCount",
+            field, most,
+            f"leaves no room: a node holds one replica, a rolling update brings one more, and all enabled accelerator pools "
+            f"together may have {nodes} nodes",
+            fix,
         )  # fmt: skip
+    if settings.autoscaled and settings.max_replicas <= settings.replicas:
+        reader.problem(
+            "maxReplicas", settings.max_replicas,
+            f"is not above the {settings.replicas} of replicas, which are the fewest, so there is nothing to scale",
+            "raise it, or give 0 for a fixed number of replicas",
+        )  # fmt: skip
+
+
+def _check_drains(settings: Settings, reader: _Reader) -> None:
+    """A server of an older vLLM refuses to start with an argument that it does not know."""
+    for kind in dict.fromkeys(pool.kind for pool in settings.accelerator_pools):
+        image = settings.images.get(kind) or settings.base_images[kind]
+        if settings.server_drains[kind] and drain.knows_shutdown_timeout(image) is False:
+            since = ".".join(map(str, drain.SHUTDOWN_TIMEOUT_SINCE))
+            reader.problem(
+                f"{kind}ServerDrains", True,
+                f"needs vLLM {since} or later, and {image} is older: its server would refuse --shutdown-timeout and not start",
+                "give false (the preStop hook waits for requests then), or a newer base image",
+            )  # fmt: skip
 
 
 def is_digest_reference(value: Any) -> bool:

@@ -7,6 +7,7 @@ Left out: the Python packages (the Makefile's virtual environment) and Docker, w
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -53,6 +54,8 @@ class Tool:
     built_name: str | None = None
     #: Set at link time, since a build from a module proxy carries no version control information.
     ldflags: str = ""
+    #: Build constraints that leave out what the sandbox does not use.
+    tags: tuple[str, ...] = ()
 
 
 def _between(low: Version, high: Version) -> Callable[[Version], bool]:
@@ -120,6 +123,28 @@ TOOLS: tuple[Tool, ...] = (
     ),
 )
 
+PROMETHEUS_VERSION = "3.15.1"
+
+#: For stacks that scale on metrics, and built only for them.
+METRICS_TOOLS: tuple[Tool, ...] = (
+    Tool(
+        name="prometheus",
+        module="prometheus",
+        package="github.com/prometheus/prometheus/cmd/prometheus",
+        # The adapter's rules rest on the feature type-and-unit-labels.
+        version_command=("--version",),
+        fits=_between((3, 4), (4,)),
+        ldflags=f"-X github.com/prometheus/common/version.Version={PROMETHEUS_VERSION}",
+        # Of its kinds of service discovery only Kubernetes's: the others bring the SDKs of two dozen clouds.
+        tags=("remove_all_sd", "enable_kubernetes_sd"),
+    ),
+    Tool(
+        name="prometheus-adapter",
+        module="prometheus-adapter",
+        package="sigs.k8s.io/prometheus-adapter/cmd/adapter",
+    ),
+)
+
 #: Where the Python language host's launcher lies in the module of Pulumi's SDK.
 _PYTHON_EXEC = ("github.com/pulumi/pulumi/sdk/v3", "python/cmd/pulumi-language-python-exec")
 
@@ -128,17 +153,25 @@ _PULUMI_FAMILY = ("pulumi", "pulumi-language-python", "pulumi-language-python-ex
 
 
 class Toolbox:
-    """Finds or builds every tool of `TOOLS`; afterwards `paths.tools` holds each by its name."""
+    """Finds or builds tools; afterwards `paths.tools` holds each by its name."""
 
     def __init__(self, paths: Paths, report: Callable[[str, float | None], None]) -> None:
         """`report(text, fraction)` is told what is going on; fraction is 0..1 of the current tool, None when unknown."""
         self._paths = paths
         self._report = report
 
-    def ensure(self) -> None:
-        """Makes `paths.tools` complete. Raises `ToolError`."""
+    def ensure(self, wanted: Sequence[Tool] | None = None) -> None:
+        """Makes `paths.tools` hold these, `TOOLS` unless told otherwise. Raises `ToolError`."""
         self._paths.tools.mkdir(parents=True, exist_ok=True)
-        missing = [tool for tool in TOOLS if not self._is_ready(tool)]
+        wanted = TOOLS if wanted is None else wanted
+        if all(self._is_ready(tool) for tool in wanted):
+            return
+        with (self._paths.cache / "build.lock").open("w") as lock:
+            # A command and a daemon may want the same at once, and share the folders of the build.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._ensure_missing([tool for tool in wanted if not self._is_ready(tool)])
+
+    def _ensure_missing(self, missing: list[Tool]) -> None:
         missing = [tool for tool in missing if not self._use_installed(tool)]
         if not missing:
             return
@@ -238,11 +271,12 @@ class Toolbox:
         self, tool: Tool, go: Path, module_dir: Path, environment: dict[str, str], target: Path, title: str
     ) -> None:
         assert tool.package is not None
-        listing = self._run([str(go), "list", "-deps", tool.package], module_dir, environment)
+        tags = [f"-tags={','.join(tool.tags)}"] if tool.tags else []
+        listing = self._run([str(go), "list", *tags, "-deps", tool.package], module_dir, environment)
         packages = len(listing.splitlines())
         with subprocess.Popen(
             [
-                str(go), "build", "-v", "-trimpath", "-ldflags", f"-s -w {tool.ldflags}".strip(),
+                str(go), "build", *tags, "-v", "-trimpath", "-ldflags", f"-s -w {tool.ldflags}".strip(),
                 "-o", str(target), tool.package,
             ],
             cwd=module_dir, env=environment, stderr=subprocess.PIPE, text=True,
@@ -273,7 +307,8 @@ def recipe(tool: Tool) -> str:
     digest = hashlib.sha256()
     for name in ("go.mod", "go.sum"):
         digest.update((TOOLCHAIN_DIR / tool.module / name).read_bytes())
-    return f"{tool.package} {tool.ldflags} {digest.hexdigest()}\n"
+    tags = f"{','.join(tool.tags)} " if tool.tags else ""
+    return f"{tool.package} {tool.ldflags} {tags}{digest.hexdigest()}\n"
 
 
 def _installed(tool: Tool, *, exclude: Path) -> Path | None:

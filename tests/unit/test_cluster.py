@@ -43,11 +43,6 @@ def test_workload_identity_pool_is_the_project_s(cluster: dict[str, Any]) -> Non
     assert cluster["workloadIdentityConfig"] == {"workloadPool": "my-project.svc.id.goog"}
 
 
-def test_managed_prometheus_monitors_all_applications(cluster: dict[str, Any]) -> None:
-    prometheus = cluster["monitoringConfig"]["managedPrometheus"]
-    assert prometheus == {"enabled": True, "autoMonitoringConfig": {"scope": "ALL"}}
-
-
 def test_image_streaming_shielded_nodes_and_release_channel_are_on(cluster: dict[str, Any]) -> None:
     assert cluster["nodePoolDefaults"] == {"nodeConfigDefaults": {"gcfsConfig": {"enabled": True}}}
     assert cluster["enableShieldedNodes"] is True
