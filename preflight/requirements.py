@@ -19,10 +19,27 @@ APIS_BEFORE_UP = ("serviceusage", "cloudresourcemanager")
 APIS_OF_PREFLIGHT = ("cloudbilling", "cloudquotas")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """One API that the program switches on."""
+
+    #: `container` stands for container.googleapis.com.
+    name: str
+    #: Whether a stack with these settings asks for it.
+    when: Callable[[Settings], bool] = lambda settings: True
+
+
+APIS_OF_PROGRAM = (
+    Api(name="compute"),
+    Api(name="container"),
+    Api(name="iam"),
+    Api(name="cloudresourcemanager"),
+    Api(name="artifactregistry"),
+)
+
+
 def apis_of_program(settings: Settings) -> tuple[str, ...]:
-    """What the program switches on."""
-    del settings  # the same for every stack so far
-    return ("compute", "container", "iam", "cloudresourcemanager", "artifactregistry")
+    return tuple(each.name for each in APIS_OF_PROGRAM if each.when(settings))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +57,18 @@ class Need:
     when: Callable[[Settings], bool] = lambda settings: True
 
 
-def _kubernetes(resource: str, kind: str) -> Need:
+def _kubernetes(resource: str, kind: str, when: Callable[[Settings], bool] = lambda settings: True) -> Need:
     """Cluster admission takes IAM's permission or RBAC's; a new cluster has no RBAC for anybody yet."""
     return Need(
         resource=resource,
         permissions=tuple(f"container.{kind}.{verb}" for verb in ("create", "get", "update")),
         role="roles/container.admin",
+        when=when,
     )
+
+
+def _is_autoscaled(settings: Settings) -> bool:
+    return settings.autoscaled
 
 
 def _is_built(settings: Settings) -> bool:
@@ -119,6 +141,16 @@ NEEDS: tuple[Need, ...] = (
     _kubernetes("kubernetes:core/v1:Secret", "secrets"),
     _kubernetes("kubernetes:apps/v1:Deployment", "deployments"),
     _kubernetes("kubernetes:core/v1:Service", "services"),
+    _kubernetes("kubernetes:policy/v1:PodDisruptionBudget", "podDisruptionBudgets"),
+    _kubernetes("kubernetes:monitoring.googleapis.com/v1:PodMonitoring", "thirdPartyObjects"),
+    # The metrics adapter and what it may do.
+    _kubernetes("kubernetes:autoscaling/v2:HorizontalPodAutoscaler", "horizontalPodAutoscalers", _is_autoscaled),
+    _kubernetes("kubernetes:apiregistration.k8s.io/v1:APIService", "apiServices", _is_autoscaled),
+    _kubernetes("kubernetes:core/v1:Namespace", "namespaces", _is_autoscaled),
+    _kubernetes("kubernetes:core/v1:ServiceAccount", "serviceAccounts", _is_autoscaled),
+    _kubernetes("kubernetes:rbac.authorization.k8s.io/v1:ClusterRole", "clusterRoles", _is_autoscaled),
+    _kubernetes("kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding", "clusterRoleBindings", _is_autoscaled),
+    _kubernetes("kubernetes:rbac.authorization.k8s.io/v1:RoleBinding", "roleBindings", _is_autoscaled),
 )
 
 

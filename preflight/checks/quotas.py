@@ -52,9 +52,11 @@ class Limit:
 
 
 def demands(settings: Settings) -> dict[Kind, Demand]:
-    """What the ladder may reach: `maxNodeCount` of every zone of every pool, times the accelerators of a node."""
+    """What the ladder may reach: `maxNodeCount` of every zone of every enabled pool, times the accelerators of a node."""
     found: dict[Kind, Demand] = {}
     for pool in settings.accelerator_pools:
+        if not pool.enabled:
+            continue
         kind = (pool.machine.accelerator, pool.provisioning != "on-demand")
         demand = Demand(
             initial=pool.initial_node_count * len(pool.zones) * pool.machine.count,

@@ -77,10 +77,14 @@ def test_on_a_fresh_project_what_cannot_be_asked_yet_is_skipped_and_nothing_fail
 # Permissions
 
 
-def test_every_permission_of_up_is_asked(bench: Bench) -> None:
-    assert bench.outcome("permissions").status == "ok"
-    asked = {each for seen in bench.server.requests(TESTS) for each in seen.body["permissions"]}
-    assert asked == {each for need in requirements.NEEDS for each in need.permissions}
+def test_every_permission_of_up_is_asked_and_no_other(bench: Bench) -> None:
+    variants: tuple[dict[str, Any], ...] = ({}, {"maxReplicas": 3})
+    for overrides in variants:
+        context = bench.context(**overrides)
+        bench.server.seen.clear()
+        assert bench.run("permissions", context=context).passed(strict=True)
+        asked = {each for seen in bench.server.requests(TESTS) for each in seen.body["permissions"]}
+        assert asked == {each for need in requirements.needs(context.settings) for each in need.permissions}
 
 
 def _without(*refused: str) -> Any:
@@ -109,7 +113,8 @@ def test_no_permission_at_all(bench: Bench) -> None:
     bench.server.set(TESTS, {})
     found = bench.findings("permissions")
     assert {each.status for each in found} == {"failed", "warning"}
-    assert len(found) == len({(need.role, need.elsewhere) for need in requirements.NEEDS})
+    needs = requirements.needs(bench.context().settings)
+    assert len(found) == len({(need.role, need.elsewhere) for need in needs})
 
 
 def test_a_project_that_is_not_there_is_no_warning(bench: Bench) -> None:
@@ -234,6 +239,7 @@ def test_demand_is_the_sum_over_pools_zones_and_accelerators(bench: Bench) -> No
             "zones": [ZONE, f"{REGION}-c"],
         },
         {"name": "b", "machineType": "g2-standard-24", "maxNodeCount": 1, "provisioning": "spot"},
+        {"name": "d", "machineType": "g2-standard-24", "maxNodeCount": 9, "enabled": False},
         {
             "name": "c",
             "machineType": "g2-standard-24",
@@ -396,7 +402,7 @@ def test_a_channel_that_is_too_old_names_one_that_is_not(bench: Bench) -> None:
 
 def test_without_v6e_an_older_version_will_do(bench: Bench) -> None:
     bench.server.set("container.projects.locations.getServerConfig", channels(REGULAR="1.30.3-gke.1451000"))
-    pools = [{"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 1}]
+    pools = [{"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 2}]
     assert bench.outcome("versions", acceleratorPools=pools).status == "ok"
     assert bench.outcome("versions").status == "failed"
 

@@ -191,10 +191,13 @@ def test_the_text_aligns_and_breaks_no_command() -> None:
 # What the program needs is what is asked for
 
 
-@pytest.mark.parametrize("stack", sorted(each.name.split(".")[1] for each in ROOT.glob("Pulumi.*.yaml")))
-def test_every_resource_of_every_stack_has_its_permissions_and_apis(stack: str) -> None:
-    run = program.run_program(stack=stack)
-    settings = stack_files.load(stack, {"gcp:project": PROJECT})
+_STACKS = sorted(each.name.split(".")[1] for each in ROOT.glob("Pulumi.*.yaml"))
+
+
+@pytest.mark.parametrize(("stack", "overrides"), [*((each, {}) for each in _STACKS), ("dev", {"maxReplicas": 3})])
+def test_every_resource_of_every_stack_has_its_permissions_and_apis(stack: str, overrides: dict[str, Any]) -> None:
+    run = program.run_program(overrides, stack=stack)
+    settings = stack_files.load(stack, {"gcp:project": PROJECT, **overrides})
     made = {
         each.type for each in run.resources.values()
         if each.custom and not each.type.startswith("pulumi:")
