@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/bin/gke-gcloud-auth-plugin .ci/run .ci/install-docker
 
-.PHONY: help up down status test test-unit test-images test-sandbox test-vllm lint format
+.PHONY: help up down status preflight test test-unit test-images test-sandbox test-vllm lint format
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -25,6 +25,12 @@ down: .venv/.installed ## end the sandbox and remove its state
 
 status: .venv/.installed ## nodes by pool, and the pods on them
 	@$(BIN)/python -m sandbox status
+
+# The stack whose project is looked at.
+STACK ?= dev
+
+preflight: .venv/.installed ## what has to be true of a stack's project before `pulumi up` (STACK=dev)
+	@$(BIN)/python -m preflight --stack $(STACK) $(PREFLIGHT_ARGUMENTS)
 
 test: test-unit test-images test-sandbox ## every test
 
