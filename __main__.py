@@ -2,6 +2,7 @@
 
 import pulumi
 
+import cost
 from components import providers, settings
 from components.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
 from components.cluster import Cluster, ClusterArgs
@@ -10,6 +11,8 @@ from components.image_registry import ImageRegistry, ImageRegistryArgs
 from components.inference_server import InferenceServer, InferenceServerArgs
 
 config = settings.load()
+# Seen in every preview, before it is spent.
+pulumi.log.info(cost.summary(config))
 
 gcp = providers.gcp_provider(config.project, config.region)
 docker = providers.docker_provider()
