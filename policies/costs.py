@@ -41,12 +41,15 @@ def over_ceiling(resources: Sequence[Resource], options: Options) -> Iterable[Fi
 
 def unpriced(resources: Sequence[Resource], options: Options) -> Iterable[Finding]:
     for pool in _pools(resources):
-        if _unknown_property(pool) or _price(pool) is not None:
+        if unknown := _unknown_property(pool):
+            yield Undecided(resource=pool.resource, property=pool.path + unknown)
+            continue
+        if _price(pool) is not None:
             continue
         machine = pool.get("nodeConfig", "machineType")
         yield Violation(
             resource=pool.resource, property=f"{pool.path}nodeConfig.machineType", value=machine,
-            reason=f"has no price in {region(pool)} as a {provisioning(pool)} machine, so cost-ceiling counts its "
+            reason=f"has no price in {region(pool)} (provisioning {provisioning(pool)}), so cost-ceiling counts its "
             f"{most_nodes(pool)} nodes as free",
             fix="add it to components/prices.py with its source",
         )  # fmt: skip

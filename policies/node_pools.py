@@ -66,7 +66,7 @@ def untainted(resource: Resource, options: Options) -> Iterable[Finding]:
         if UNKNOWN in effects:
             yield Undecided(resource=resource, property=f"{path}[{effects.index(UNKNOWN)}].effect")
             continue
-        yield Violation(
+        yield _machine_unknown(pool) or Violation(
             resource=resource, property=path, value=effects or None,
             reason=("has no NO_SCHEDULE" if effects else "is missing")
             + ", so any pod may take a place on nodes that cost many times an ordinary one, and hold them",
@@ -83,7 +83,7 @@ def unlimited(resource: Resource, options: Options) -> Iterable[Finding]:
         if UNKNOWN in limits:
             yield Undecided(resource=resource, property=f"{path}.maxNodeCount")
             continue
-        yield Violation(
+        yield _machine_unknown(pool) or Violation(
             resource=resource, property=path,
             reason="has no maxNodeCount above zero, so the pool is not scaled by need: its nodes are billed day and night",
             fix="give minNodeCount and maxNodeCount (settings of acceleratorPools)",
@@ -91,8 +91,14 @@ def unlimited(resource: Resource, options: Options) -> Iterable[Finding]:
 
 
 def _accelerated(resource: Resource) -> Iterator[Pool]:
-    """Of a pool whose machine is not known yet the rules wait; it is checked when it is made."""
+    """The pools that have accelerators, or may have."""
     return (pool for pool in pools_of(resource) if pool.accelerated is not False)
+
+
+def _machine_unknown(pool: Pool) -> Undecided | None:
+    """What would be wrong with an accelerator pool is nothing while it may turn out to be none."""
+    known = pool.accelerated is not None
+    return None if known else Undecided(resource=pool.resource, property=f"{pool.path}nodeConfig.machineType")
 
 
 RULES = (
