@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/bin/gke-gcloud-auth-plugin .ci/run .ci/install-docker
 
-.PHONY: help up down status preflight test test-unit test-images test-sandbox test-vllm lint format
+.PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-vllm lint format
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -31,16 +31,21 @@ STACK ?= dev
 
 preflight: .venv/.installed ## what has to be true of a stack's project before `pulumi up` (STACK=dev)
 	@$(BIN)/python -m preflight --stack $(STACK) $(PREFLIGHT_ARGUMENTS)
+# The stack's configuration of its policies; without one the levels of production hold.
+POLICY_CONFIG ?= $(wildcard policies/$(STACK).json)
+
+policy: .venv/.installed policies/.venv/.installed ## preview STACK=dev with the policy pack (docs/policies.md)
+	pulumi preview --stack $(STACK) --policy-pack policies $(if $(POLICY_CONFIG),--policy-pack-config $(POLICY_CONFIG))
 
 test: test-unit test-images test-sandbox ## every test
 
-test-unit: .venv/.installed ## quick and offline
+test-unit: .venv/.installed policies/.venv/.installed ## quick and offline
 	$(BIN)/pytest -n 4 --dist loadfile tests/unit
 
 test-images: .venv/.installed ## the images' scripts, and real builds where a Docker daemon can be had
 	$(BIN)/pytest tests/images
 
-test-sandbox: .venv/.installed ## end to end, on a sandbox of its own
+test-sandbox: .venv/.installed policies/.venv/.installed ## end to end, on a sandbox of its own
 	$(BIN)/pytest tests/sandbox
 
 test-vllm: .venv/.installed ## opt-in: real vLLM behind the entrypoint, and the stand-in held against it
@@ -63,4 +68,11 @@ format: .venv/.installed ## rewrite what the formatter would
 	@echo "installing Python packages into .venv (once)"
 	@$(PYTHON) -m venv .venv || { echo "make: no virtual environment could be made; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+# Of its own: pulumi-policy needs an older protobuf than the program's packages.
+policies/.venv/.installed: policies/requirements.txt policies/constraints.txt | .venv/.installed
+	@echo "installing the policy pack's packages into policies/.venv (once)"
+	@$(PYTHON) -m venv policies/.venv
+	@policies/.venv/bin/python -m pip install --quiet -r policies/requirements.txt -c policies/constraints.txt
 	@touch $@

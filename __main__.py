@@ -2,6 +2,7 @@
 
 import pulumi
 
+import cost
 from components import providers, settings
 from components.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
 from components.cluster import Cluster, ClusterArgs
@@ -11,6 +12,8 @@ from components.inference_server import InferenceServer, InferenceServerArgs
 from components.replica_autoscaler import ReplicaAutoscaler, ReplicaAutoscalerArgs
 
 config = settings.load()
+# Seen in every preview, before it is spent.
+pulumi.log.info(cost.summary(config))
 
 gcp = providers.gcp_provider(config.project, config.region)
 docker = providers.docker_provider()

@@ -42,7 +42,7 @@ class Tool:
     """One program.
 
     `version_command` prints a version like 1.2.3, which `fits` judges; without one only our own build is used.
-    `package` None: a script that ships inside the module, copied as it is.
+    `package` None: a script that ships inside the module, copied as it is; `.`: a program of ours.
     """
 
     name: str
@@ -56,6 +56,8 @@ class Tool:
     ldflags: str = ""
     #: Build constraints that leave out what the sandbox does not use.
     tags: tuple[str, ...] = ()
+    #: Part of another tool of that name, and of no use beside one that the machine has.
+    part_of: str = ""
 
 
 def _between(low: Version, high: Version) -> Callable[[Version], bool]:
@@ -95,10 +97,13 @@ TOOLS: tuple[Tool, ...] = (
         fits=_between((3, 250), (4,)),
         ldflags=f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{PULUMI_VERSION}",
     ),
+    # Ours in front of Pulumi's own, for policy packs; main.go says why.
+    Tool(name="pulumi-language-python", module="language-front", package="."),
     Tool(
-        name="pulumi-language-python",
+        name="pulumi-language-python-inner",
         module="language-python",
         package="github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python",
+        part_of="pulumi-language-python",
     ),
     Tool(name="pulumi-language-python-exec", module="pulumi", package=None),
     Tool(
@@ -173,6 +178,7 @@ class Toolbox:
 
     def _ensure_missing(self, missing: list[Tool]) -> None:
         missing = [tool for tool in missing if not self._use_installed(tool)]
+        missing = [tool for tool in missing if not self._is_symlink(tool.part_of)]
         if not missing:
             return
         go = self._find_go()
@@ -192,6 +198,10 @@ class Toolbox:
         if not stamp.exists() or not program.exists():
             return False
         return program.is_symlink() or stamp.read_text() == recipe(tool)
+
+    def _is_symlink(self, name: str) -> bool:
+        """Whether the machine's own program of that name is used."""
+        return bool(name) and (self._paths.tools / name).is_symlink()
 
     def _use_installed(self, tool: Tool) -> bool:
         """Links the machine's own program when its version fits."""
@@ -305,7 +315,7 @@ class Toolbox:
 def recipe(tool: Tool) -> str:
     """What a tool is built from, as text: a build is current while its stamp says the same."""
     digest = hashlib.sha256()
-    for name in ("go.mod", "go.sum"):
+    for name in ("go.mod", "go.sum", *(("main.go",) if tool.package == "." else ())):
         digest.update((TOOLCHAIN_DIR / tool.module / name).read_bytes())
     tags = f"{','.join(tool.tags)} " if tool.tags else ""
     return f"{tool.package} {tool.ldflags} {tags}{digest.hexdigest()}\n"

@@ -164,3 +164,25 @@ def test_two_that_want_the_same_build_at_once_build_it_once(
     for each in both:
         each.join()
     assert built == ["prometheus", "prometheus-adapter"]
+def test_part_of_a_tool_that_the_machine_has_is_not_built(
+    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools, "TOOLS", tuple(each for each in TOOLS if each.name.startswith("pulumi")))
+    for name in ("pulumi", "pulumi-language-python", "pulumi-language-python-exec"):
+        _program(bin_dir, name, "v3.251.0")
+    monkeypatch.setattr(Toolbox, "_find_go", lambda self: pytest.fail("looked for Go"))
+    Toolbox(paths, _report).ensure()
+    assert (paths.tools / "pulumi-language-python").resolve() == bin_dir / "pulumi-language-python"
+    assert not (paths.tools / "pulumi-language-python-inner").exists()
+
+
+def test_program_of_ours_is_built_again_when_its_source_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (front,) = [tool for tool in TOOLS if tool.package == "."]
+    shutil.copytree(tools.TOOLCHAIN_DIR / front.module, tmp_path / front.module)
+    monkeypatch.setattr(tools, "TOOLCHAIN_DIR", tmp_path)
+    before = recipe(front)
+    with (tmp_path / front.module / "main.go").open("a") as source:
+        source.write("// a change\n")
+    assert recipe(front) != before
