@@ -9,6 +9,7 @@ from components.cluster import Cluster, ClusterArgs
 from components.compute_class import ComputeClass, ComputeClassArgs
 from components.image_registry import ImageRegistry, ImageRegistryArgs
 from components.inference_server import InferenceServer, InferenceServerArgs
+from components.observability import Observability, ObservabilityArgs
 
 config = settings.load()
 # Seen in every preview, before it is spent.
@@ -28,6 +29,8 @@ AcceleratorPools(
     AcceleratorPoolsArgs.of(config, cluster_name=cluster.name, node_service_account=cluster.node_service_account),
     pulumi.ResourceOptions(providers=[gcp]),
 )
+if config.monitoring:
+    Observability("observability", ObservabilityArgs.of(config), pulumi.ResourceOptions(providers=[gcp]))
 
 kubernetes = providers.kubernetes_provider(cluster.kubeconfig)
 compute_class = ComputeClass(

@@ -19,6 +19,8 @@ IMAGE = "docker:index/image:Image"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 SERVICE = "kubernetes:core/v1:Service"
 SECRET = "kubernetes:core/v1:Secret"
+ALERT_POLICY = "gcp:monitoring/alertPolicy:AlertPolicy"
+DASHBOARD = "gcp:monitoring/dashboard:Dashboard"
 COMPUTE_CLASS = "kubernetes:cloud.google.com/v1:ComputeClass"
 
 
@@ -175,6 +177,12 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "loadBalancerSourceRanges": (["203.0.113.0/24"], SERVICE),
     "serverStartupSeconds": (900, DEPLOYMENT),
     "rolloutTimeoutSeconds": (2400, DEPLOYMENT),
+    "monitoring": (False, DASHBOARD),
+    "notificationChannels": (["projects/my-project/notificationChannels/123"], ALERT_POLICY),
+    "pendingAlertMinutes": (30, ALERT_POLICY),
+    "waitingAlertRequests": (5, ALERT_POLICY),
+    "firstTokenAlertSeconds": (3, ALERT_POLICY),
+    "preemptionAlertCount": (1, ALERT_POLICY),
 }
 
 
