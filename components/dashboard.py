@@ -59,7 +59,8 @@ def dashboard(
     }
     tiles = [
         {
-            "xPos": _WIDTH * (index % 2),
+            # A zero said here would be a difference for ever: what Google answers leaves out values that are the default.
+            **({"xPos": _WIDTH} if index % 2 else {}),
             "yPos": _TEXT_HEIGHT + _HEIGHT * (index // 2),
             "width": _WIDTH,
             "height": _HEIGHT,

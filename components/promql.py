@@ -111,7 +111,7 @@ def time_to_first_token(scope: Scope, quantile: float) -> str:
 
 def nodes_of_pool(scope: Scope, pool: str) -> str:
     """Nodes of one pool: kubernetes.io/node/cpu/allocatable_cores, a gauge that every node has once."""
-    return f'count({_nodes(scope, f"{_POOL_LABEL}={_quoted(pool)}")})'
+    return f"count({_nodes(scope, f'{_POOL_LABEL}={_quoted(pool)}')})"
 
 
 def cost_of_pool(scope: Scope, pool: str, usd: float) -> str:
@@ -131,7 +131,9 @@ def preemptions_by_pool(scope: Scope, pools: Sequence[str], window: str) -> str:
         f'monitored_resource="k8s_node_pool",{scope.system},interruption_type="PreemptionEvent",'
         f"node_pool_name=~{_quoted('|'.join(pools))}"
     )
-    return f"sum by (node_pool_name) (sum_over_time(kubernetes_io:node_pool_interruption_count{{{matchers}}}[{window}]))"
+    return (
+        f"sum by (node_pool_name) (sum_over_time(kubernetes_io:node_pool_interruption_count{{{matchers}}}[{window}]))"
+    )
 
 
 def _deployment(metric: str, scope: Scope) -> str:
@@ -159,7 +161,9 @@ def _pool_of_pods(scope: Scope) -> str:
     )
     node_of_pods = _renamed(
         _renamed(
-            f"count by (pod_name, metadata_system_node_name) ({containers}) > bool 0", "metadata_system_node_name", "node"
+            f"count by (pod_name, metadata_system_node_name) ({containers}) > bool 0",
+            "metadata_system_node_name",
+            "node",
         ),
         "pod_name",
         "pod",

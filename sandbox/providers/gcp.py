@@ -23,7 +23,6 @@ from typing import Any, Protocol
 from sandbox.cloud import CloudError
 from sandbox.providers.differences import Difference, Path, PropertyChange, compare, property_path
 from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, URN_NAME, Kind, kind_of, new_names, project_number
-from sandbox.providers.gcp_monitoring import without_computed
 from sandbox.providers.records import AlreadyExistsError, Records
 from sandbox.providers.server import Checked, CheckFailure, Created, Properties, Provider, ProviderError, ReadState, Urn
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
@@ -105,9 +104,10 @@ class GcpProvider(Provider):
     ) -> Difference:
         kind = kind_of(urn.type_token)
         old, new = _comparable(old_inputs), _comparable(new_inputs)
-        for key in kind.json_properties:
-            if _same_json(old.get(key), new.get(key)):
-                old[key] = new[key]
+        for key, same in kind.json_properties.items():
+            if isinstance(old.get(key), str) and isinstance(new.get(key), str):
+                # Compared as what it means; else as what cannot be the same.
+                old[key], new[key] = (True, True) if same(old[key], new[key]) else (False, True)
         changes = tuple(_with_replacement(kind, change) for change in compare(old, new))
         # Google allows one of a name only; a name that stays has to be free before the successor comes.
         name = kind.auto_named
@@ -377,15 +377,6 @@ def _json_failures(urn: Urn, kind: Kind, inputs: Mapping[str, Any]) -> Iterable[
         except ValueError as error:
             where = f"Examine values at '{urn.name}.{key}'."
             yield CheckFailure("", f'"{key}" contains an invalid JSON: {error}. {where}')
-
-
-def _same_json(old: Any, new: Any) -> bool:
-    """Whether the new text says nothing that the old one does not."""
-    try:
-        before, after = json.loads(old), json.loads(new)
-    except (TypeError, ValueError):
-        return False
-    return bool(without_computed(before, after) == after)
 
 
 def _raise_refusals(urn: Urn, kind: Kind, properties: Mapping[str, Any], doing: str) -> None:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
-from sandbox.providers.gcp_monitoring import alert_policy_problems, dashboard_problems
+from sandbox.providers.gcp_monitoring import alert_policy_problems, dashboard_problems, same_dashboard
 from sandbox.sdk_types import args_class, property_names
 
 CLUSTER: Final = "gcp:container/cluster:Cluster"
@@ -56,8 +56,8 @@ class Kind:
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: What the API says against resolved properties, when they are to be created or updated.
     refusals: Callable[[Mapping[str, Any]], list[str]] | None = None
-    #: Properties that are JSON in text: only what the text means makes a difference.
-    json_properties: frozenset[str] = frozenset()
+    #: Properties that are JSON in text, and whether the old text means what the new one does.
+    json_properties: Mapping[str, Callable[[str, str], bool]] = field(default_factory=dict)
 
 
 def _node_config() -> set[str]:
@@ -183,6 +183,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         outputs=_cluster,
         values={
             **_NODE_CONFIG_VALUES,
+            "monitoringConfig.enableComponents": (
+                "SYSTEM_COMPONENTS", "APISERVER", "SCHEDULER", "CONTROLLER_MANAGER", "STORAGE", "HPA", "POD", "DAEMONSET",
+                "DEPLOYMENT", "STATEFULSET", "CADVISOR", "KUBELET", "DCGM", "JOBSET",
+            ),
             "monitoringConfig.managedPrometheus.autoMonitoringConfig.scope": ("ALL", "NONE"),
             "networkingMode": ("VPC_NATIVE", "ROUTES"),
             "releaseChannel.channel": ("UNSPECIFIED", "RAPID", "REGULAR", "STABLE", "EXTENDED"),
@@ -253,7 +257,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         outputs=_dashboard,
         replaces=frozenset({"project"}),
         refusals=dashboard_problems,
-        json_properties=frozenset({"dashboardJson"}),
+        json_properties={"dashboardJson": same_dashboard},
     ),
     "gcp:monitoring/alertPolicy:AlertPolicy": Kind(
         id=f"projects/{{project}}/alertPolicies/{{{NEW_NUMBER}}}",

@@ -1,8 +1,9 @@
 """What Cloud Monitoring's API refuses of a dashboard or of an alert policy.
 
-Sources: the discovery documents of the API (monitoring.v1 for dashboards), the reference of projects.dashboards and
-projects.alertPolicies, and https://docs.cloud.google.com/monitoring/quotas. PromQL is parsed by promql-parser, which accepts what
-Prometheus does. Left out: whether a metric, a label or a notification channel exists.
+Sources: the discovery document of the API (monitoring.v1 for dashboards), the reference of projects.dashboards and
+projects.alertPolicies, https://docs.cloud.google.com/monitoring/quotas, and google/services/monitoring/ of
+hashicorp/terraform-provider-google. The messages for a single field are Google's, those of rules are ours. PromQL is parsed
+by promql-parser, which accepts what Prometheus does. Left out: whether a metric, a label or a notification channel exists.
 """
 
 from __future__ import annotations
@@ -48,15 +49,31 @@ def alert_policy_problems(properties: Mapping[str, Any]) -> list[str]:
     return list(_alert_policy_rules(properties))
 
 
-def without_computed(old: Any, new: Any) -> Any:
-    """`old` without what only the API knows: keys that `new` does not have.
+def same_dashboard(old: str, new: str) -> bool:
+    """Whether the provider sees no difference between what the API answers to `old` and `new`, both JSON.
 
-    As resource_monitoring_dashboard.go does it; a key that the program takes away makes no difference for that reason.
+    As resource_monitoring_dashboard.go does it: a key that only the answer has is taken for a default of the API's, so one that the
+    program takes away makes no difference. One of a default value, which the answer leaves out, makes one for ever.
     """
+    before, after = _answered(json.loads(old)), json.loads(new)
+    return bool(_without_computed(before, after) == after)
+
+
+def _answered(value: Any) -> Any:
+    """What the API gives back: protocol buffers as JSON have no fields of default value, but for messages."""
+    if isinstance(value, Mapping):
+        return {key: _answered(each) for key, each in value.items() if isinstance(each, Mapping) or each}
+    if isinstance(value, list):
+        return [_answered(each) for each in value]
+    return value
+
+
+def _without_computed(old: Any, new: Any) -> Any:
+    """`old` without the keys that `new` does not have."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return {key: without_computed(each, new[key]) for key, each in old.items() if key in new}
+        return {key: _without_computed(each, new[key]) for key, each in old.items() if key in new}
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [without_computed(*pair) for pair in zip(old, new, strict=True)]
+        return [_without_computed(*pair) for pair in zip(old, new, strict=True)]
     return old
 
 

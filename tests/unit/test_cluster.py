@@ -48,6 +48,10 @@ def test_managed_prometheus_monitors_all_applications(cluster: dict[str, Any]) -
     assert prometheus == {"enabled": True, "autoMonitoringConfig": {"scope": "ALL"}}
 
 
+def test_kube_state_metrics_of_pods_and_deployments_are_collected(cluster: dict[str, Any]) -> None:
+    assert cluster["monitoringConfig"]["enableComponents"] == ["SYSTEM_COMPONENTS", "POD", "DEPLOYMENT"]
+
+
 def test_image_streaming_shielded_nodes_and_release_channel_are_on(cluster: dict[str, Any]) -> None:
     assert cluster["nodePoolDefaults"] == {"nodeConfigDefaults": {"gcfsConfig": {"enabled": True}}}
     assert cluster["enableShieldedNodes"] is True
@@ -80,6 +84,7 @@ def test_needed_apis_are_switched_on_and_never_off(dev: Run) -> None:
         "compute",
         "container",
         "iam",
+        "monitoring",
     }
     assert {each.inputs["disableOnDestroy"] for each in services} == {False}
 
