@@ -9,6 +9,7 @@ from components.cluster import Cluster, ClusterArgs
 from components.compute_class import ComputeClass, ComputeClassArgs
 from components.image_registry import ImageRegistry, ImageRegistryArgs
 from components.inference_server import InferenceServer, InferenceServerArgs
+from components.observability import Observability, ObservabilityArgs
 from components.replica_autoscaler import ReplicaAutoscaler, ReplicaAutoscalerArgs
 
 config = settings.load()
@@ -29,6 +30,8 @@ AcceleratorPools(
     AcceleratorPoolsArgs.of(config, cluster_name=cluster.name, node_service_account=cluster.node_service_account),
     pulumi.ResourceOptions(providers=[gcp]),
 )
+if config.monitoring:
+    Observability("observability", ObservabilityArgs.of(config), pulumi.ResourceOptions(providers=[gcp]))
 
 kubernetes = providers.kubernetes_provider(cluster.kubeconfig)
 compute_class = ComputeClass(

@@ -146,7 +146,8 @@ class Cluster(pulumi.ComponentResource):
             workload_identity_config={"workload_pool": f"{args.project}.svc.id.goog"},
             enable_shielded_nodes=True,
             monitoring_config={
-                "enable_components": ["SYSTEM_COMPONENTS"],
+                # The last two are kube state metrics, which say of each pod and Deployment what the dashboard and the alerts ask.
+                "enable_components": ["SYSTEM_COMPONENTS", "POD", "DEPLOYMENT"],
                 # What is scraped is said by PodMonitoring objects (`pod_monitoring`); found automatically, it would count twice.
                 "managed_prometheus": {"enabled": True, "auto_monitoring_config": {"scope": "NONE"}},
             },

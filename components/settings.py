@@ -53,6 +53,9 @@ _IMAGE = re.compile(
 #: ORGANISATION/PROJECT/STACK; the organisation of a backend without any is `organization`.
 _STACK = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
+#: https://docs.cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.notificationChannels
+_NOTIFICATION_CHANNEL = re.compile(r"projects/[^/\s]+/notificationChannels/\d+")
+
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -99,6 +102,12 @@ class Settings:
     #: Whether the accelerator's server finishes requests after SIGTERM.
     server_drains: Mapping[Kind, bool]
     rollout_timeout_seconds: int
+    monitoring: bool
+    notification_channels: tuple[str, ...]
+    pending_alert_minutes: int
+    waiting_alert_requests: int
+    first_token_alert_seconds: int
+    preemption_alert_count: int
     #: Secret; empty for a model that needs none.
     hugging_face_token: pulumi.Input[str]
 
@@ -200,6 +209,12 @@ def parse(
         ),
         server_drains={kind: reader.boolean(f"{kind}ServerDrains") for kind in KINDS},
         rollout_timeout_seconds=reader.integer("rolloutTimeoutSeconds", 1, 86_400),
+        monitoring=reader.boolean("monitoring"),
+        notification_channels=reader.notification_channels("notificationChannels"),
+        pending_alert_minutes=reader.integer("pendingAlertMinutes", 1, 1440),
+        waiting_alert_requests=reader.integer("waitingAlertRequests", 1, 1_000_000),
+        first_token_alert_seconds=reader.integer("firstTokenAlertSeconds", 1, 3600),
+        preemption_alert_count=reader.integer("preemptionAlertCount", 1, 1000),
         hugging_face_token=hugging_face_token,
     )  # fmt: skip
     _check_requests(settings, reader)
@@ -430,6 +445,16 @@ class _Reader:
             except ValueError as error:
                 self.problem(key, each, f"is not an IPv4 range ({error})", "give CIDR notation such as 203.0.113.0/24")
         return ranges
+
+    def notification_channels(self, key: str) -> tuple[str, ...]:
+        channels = self.strings(key)
+        for each in channels:
+            if not _NOTIFICATION_CHANNEL.fullmatch(each):
+                self.problem(
+                    key, each, "is not the name of a notification channel",
+                    "give projects/PROJECT/notificationChannels/NUMBER, as `gcloud beta monitoring channels list` prints it",
+                )  # fmt: skip
+        return channels
 
     def image(self, key: str, kind: Kind, pools: tuple[AcceleratorPool, ...]) -> str:
         """Empty is allowed for an accelerator that no pool has."""

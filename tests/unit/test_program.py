@@ -21,6 +21,8 @@ SERVICE = "kubernetes:core/v1:Service"
 SECRET = "kubernetes:core/v1:Secret"
 AUTOSCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
 DISRUPTION_BUDGET = "kubernetes:policy/v1:PodDisruptionBudget"
+ALERT_POLICY = "gcp:monitoring/alertPolicy:AlertPolicy"
+DASHBOARD = "gcp:monitoring/dashboard:Dashboard"
 COMPUTE_CLASS = "kubernetes:cloud.google.com/v1:ComputeClass"
 
 
@@ -184,6 +186,12 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "gpuServerDrains": (False, DEPLOYMENT),
     "tpuServerDrains": (True, DEPLOYMENT),
     "rolloutTimeoutSeconds": (2400, DEPLOYMENT),
+    "monitoring": (False, DASHBOARD),
+    "notificationChannels": (["projects/my-project/notificationChannels/123"], ALERT_POLICY),
+    "pendingAlertMinutes": (30, ALERT_POLICY),
+    "waitingAlertRequests": (5, ALERT_POLICY),
+    "firstTokenAlertSeconds": (3, ALERT_POLICY),
+    "preemptionAlertCount": (1, ALERT_POLICY),
 }
 
 #: What has to be set as well for a setting to have an effect.

@@ -452,6 +452,41 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
         "model",
         ("", "is missing", "pulumi config set model VALUE"),
     ),
+    "monitoring that is no boolean": (
+        {"monitoring": "on"},
+        "monitoring",
+        ('"on"', "is neither true nor false", "give true or false"),
+    ),
+    "notification channel by its display name": (
+        {"notificationChannels": ["on-call"]},
+        "notificationChannels",
+        ('"on-call"', "is not the name of a notification channel", "give projects/PROJECT/notificationChannels/NUMBER"),
+    ),
+    "notification channels that are no list": (
+        {"notificationChannels": "projects/p/notificationChannels/1"},
+        "notificationChannels",
+        ('"projects/p/notificationChannels/1"', "is not a list", "give a YAML list"),
+    ),
+    "no patience with pending replicas": (
+        {"pendingAlertMinutes": 0},
+        "pendingAlertMinutes",
+        ('"0"', "is not a whole number from 1 to 1440", "give one from 1 to 1440"),
+    ),
+    "a part of a request": (
+        {"waitingAlertRequests": 0.5},
+        "waitingAlertRequests",
+        ('"0.5"', "is not a whole number from 1 to 1000000", "give one from 1"),
+    ),
+    "first token after more than an hour": (
+        {"firstTokenAlertSeconds": 3601},
+        "firstTokenAlertSeconds",
+        ('"3601"', "is not a whole number from 1 to 3600", "give one from 1 to 3600"),
+    ),
+    "an alert at no preemption": (
+        {"preemptionAlertCount": 0},
+        "preemptionAlertCount",
+        ('"0"', "is not a whole number from 1 to 1000", "give one from 1 to 1000"),
+    ),
 }
 
 

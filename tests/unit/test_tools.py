@@ -164,6 +164,8 @@ def test_two_that_want_the_same_build_at_once_build_it_once(
     for each in both:
         each.join()
     assert built == ["prometheus", "prometheus-adapter"]
+
+
 def test_part_of_a_tool_that_the_machine_has_is_not_built(
     paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
