@@ -18,6 +18,7 @@ from components.accelerator_pool import SYSTEM_POOL_NAME
 from components.cluster_hardening import (
     ClusterHardening,
     cluster_arguments,
+    ignored_changes,
     kubeconfig_endpoint,
     node_labels,
     node_pool_arguments,
@@ -180,7 +181,7 @@ class Cluster(pulumi.ComponentResource):
                 # Without its role a node cannot report that it is ready.
                 depends_on=[node_role],
                 # Both describe the default pool, which is gone: Google reports other pools' values there.
-                ignore_changes=["nodeConfig", "initialNodeCount"],
+                ignore_changes=["nodeConfig", "initialNodeCount", *ignored_changes(args.hardening)],
             ),
         )
         container.NodePool(

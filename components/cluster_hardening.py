@@ -102,6 +102,15 @@ def cluster_arguments(args: ClusterHardening) -> dict[str, Any]:
     return arguments
 
 
+def ignored_changes(args: ClusterHardening) -> list[str]:
+    """Properties of `container.Cluster` that Google sets as it likes whatever a program says."""
+    if args.network is None or not args.dns_endpoint:
+        return []
+    # Without addresses of the control plane GKE fixes both, and older providers see a difference for ever:
+    # https://github.com/hashicorp/terraform-provider-google/issues/27901
+    return ["privateClusterConfig.enablePrivateEndpoint", "privateClusterConfig.masterGlobalAccessConfig"]
+
+
 def node_pool_arguments(private_nodes: bool) -> dict[str, Any]:
     """Keyword arguments of `container.NodePool`, said of each pool so that a pool shows what it is."""
     return {"network_config": {"enable_private_nodes": True}} if private_nodes else {}
