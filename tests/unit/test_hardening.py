@@ -111,9 +111,9 @@ def test_cluster_and_repository_are_protected_by_pulumi_and_the_cluster_by_googl
 def test_upgrades_have_their_window(cluster: dict[str, Any]) -> None:
     assert cluster["maintenancePolicy"] == {
         "recurringWindow": {
-            "startTime": "2026-01-03T15:00:00Z",
-            "endTime": "2026-01-03T23:00:00Z",
-            "recurrence": "FREQ=WEEKLY;BYDAY=SA,SU",
+            "startTime": "2026-01-02T15:00:00Z",
+            "endTime": "2026-01-02T23:00:00Z",
+            "recurrence": "FREQ=WEEKLY;BYDAY=FR,SA",
         }
     }
 
