@@ -3,12 +3,13 @@
 import pulumi
 
 import cost
-from components import providers, settings
+from components import providers, secret_manager, settings
 from components.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
 from components.cluster import Cluster, ClusterArgs
 from components.compute_class import ComputeClass, ComputeClassArgs
 from components.image_registry import ImageRegistry, ImageRegistryArgs
 from components.inference_server import InferenceServer, InferenceServerArgs
+from components.network import Network, NetworkArgs
 from components.observability import Observability, ObservabilityArgs
 from components.replica_autoscaler import ReplicaAutoscaler, ReplicaAutoscalerArgs
 
@@ -19,7 +20,13 @@ pulumi.log.info(cost.summary(config))
 gcp = providers.gcp_provider(config.project, config.region)
 docker = providers.docker_provider()
 
-cluster = Cluster("cluster", ClusterArgs.of(config), pulumi.ResourceOptions(providers=[gcp]))
+token = secret_manager.value_of(config.hugging_face_token, config.hugging_face_token_secret, gcp)
+api_key = secret_manager.value_of(config.api_key, config.api_key_secret, gcp)
+
+network = None
+if config.network is not None:
+    network = Network("network", NetworkArgs.of(config), pulumi.ResourceOptions(providers=[gcp]))
+cluster = Cluster("cluster", ClusterArgs.of(config, network=network), pulumi.ResourceOptions(providers=[gcp]))
 registry = ImageRegistry(
     "images",
     ImageRegistryArgs.of(config, reader=cluster.node_service_account, access_token=providers.access_token(gcp)),
@@ -39,7 +46,13 @@ compute_class = ComputeClass(
 )
 server = InferenceServer(
     "vllm",
-    InferenceServerArgs.of(config, compute_class_name=compute_class.name, images=registry.images),
+    InferenceServerArgs.of(
+        config,
+        compute_class_name=compute_class.name,
+        images=registry.images,
+        hugging_face_token=token,
+        api_key=api_key,
+    ),
     pulumi.ResourceOptions(providers=[kubernetes]),
 )
 if config.autoscaled:

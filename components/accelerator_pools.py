@@ -14,6 +14,7 @@ from pulumi_gcp import container
 
 from components.accelerator_pool import AcceleratorPool
 from components.cluster import node_defaults
+from components.cluster_hardening import node_labels, node_pool_arguments
 from components.settings import Settings
 
 #: Marks a hand-made pool as one of a class: the same key as label and as taint.
@@ -30,6 +31,9 @@ class AcceleratorPoolsArgs:
     node_service_account: pulumi.Input[str]
     #: The best first; a reordered list changes nothing here, since pools are kept by name.
     pools: tuple[AcceleratorPool, ...]
+    private_nodes: bool
+    #: Of the machines and their disks.
+    labels: Mapping[str, str]
 
     @classmethod
     def of(
@@ -42,11 +46,17 @@ class AcceleratorPoolsArgs:
             compute_class_name=settings.compute_class_name,
             node_service_account=node_service_account,
             pools=settings.accelerator_pools,
+            private_nodes=settings.network is not None,
+            labels=settings.labels,
         )
 
 
 def node_config(
-    pool: AcceleratorPool, *, compute_class_name: str, node_service_account: pulumi.Input[str]
+    pool: AcceleratorPool,
+    *,
+    compute_class_name: str,
+    node_service_account: pulumi.Input[str],
+    labels: Mapping[str, str],
 ) -> dict[str, Any]:
     """`node_config` of the pool's NodePool resource."""
     config: dict[str, Any] = {
@@ -55,6 +65,7 @@ def node_config(
         # GKE adds the accelerator's own taint (google.com/tpu or nvidia.com/gpu), which is not ours to declare.
         "taints": [{"key": COMPUTE_CLASS_KEY, "value": compute_class_name, "effect": "NO_SCHEDULE"}],
         **node_defaults(node_service_account),
+        **node_labels(labels),
     }
     if pool.provisioning == "spot":
         config["spot"] = True
@@ -99,7 +110,9 @@ class AcceleratorPools(pulumi.ComponentResource):
                     pool,
                     compute_class_name=args.compute_class_name,
                     node_service_account=args.node_service_account,
+                    labels=args.labels,
                 ),
+                **node_pool_arguments(args.private_nodes),
                 opts=pulumi.ResourceOptions(
                     parent=self,
                     # The cluster autoscaler owns the size from the first minute on, and a changed initial count would

@@ -1,6 +1,7 @@
 """The GKE cluster: control plane, system node pool, and the least-privileged identity that all its nodes share.
 
-Left out: accelerator pools (`accelerator_pools`), so that their trouble is never the cluster's, and private networking.
+Left out: accelerator pools (`accelerator_pools`), so that their trouble is never the cluster's, and what hardens it, which is in
+`cluster_hardening`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,15 @@ import pulumi
 from pulumi_gcp import container, projects, serviceaccount
 
 from components.accelerator_pool import SYSTEM_POOL_NAME
+from components.cluster_hardening import (
+    ClusterHardening,
+    cluster_arguments,
+    ignored_changes,
+    kubeconfig_endpoint,
+    node_labels,
+    node_pool_arguments,
+)
+from components.network import Network
 from components.project_services import enable_apis
 from components.settings import Settings
 
@@ -37,9 +47,10 @@ class ClusterArgs:
     system_machine_type: str
     system_nodes_per_zone: int
     deletion_protection: bool
+    hardening: ClusterHardening
 
     @classmethod
-    def of(cls, settings: Settings) -> ClusterArgs:
+    def of(cls, settings: Settings, *, network: Network | None = None) -> ClusterArgs:
         return cls(
             project=settings.project,
             location=settings.region,
@@ -48,6 +59,7 @@ class ClusterArgs:
             system_machine_type=settings.system_machine_type,
             system_nodes_per_zone=settings.system_nodes_per_zone,
             deletion_protection=settings.deletion_protection,
+            hardening=ClusterHardening.of(settings, network),
         )
 
 
@@ -60,15 +72,19 @@ def node_account_id(cluster_name: str) -> str:
     return f"{cluster_name[:15].rstrip('-')}-{digest}-nodes"
 
 
-def make_kubeconfig(*, context: str, endpoint: str, ca_certificate: str) -> str:
-    """A kubeconfig that holds no credential: Google's plugin gets a fresh token for whoever uses it."""
+def make_kubeconfig(*, context: str, endpoint: str, ca_certificate: str | None) -> str:
+    """A kubeconfig that holds no credential: Google's plugin gets a fresh token for whoever uses it.
+
+    Without `ca_certificate` the machine's own trust counts, as for every public site.
+    """
+    server = {"server": f"https://{endpoint}"}
     config = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [
             {
                 "name": context,
-                "cluster": {"server": f"https://{endpoint}", "certificate-authority-data": ca_certificate},
+                "cluster": server | ({"certificate-authority-data": ca_certificate} if ca_certificate else {}),
             }
         ],
         "contexts": [{"name": context, "context": {"cluster": context, "user": context}}],
@@ -120,7 +136,7 @@ class Cluster(pulumi.ComponentResource):
     def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:Cluster", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        apis = enable_apis(name, _APIS, project=args.project, parent=self)
+        apis = enable_apis(name, (*_APIS, *args.hardening.apis), project=args.project, parent=self)
         account = serviceaccount.Account(
             f"{name}-nodes",
             project=args.project,
@@ -158,12 +174,15 @@ class Cluster(pulumi.ComponentResource):
             initial_node_count=1,
             # The default pool lives for a minute, but without this it needs the project's default service account.
             node_config={"service_account": account.email},
+            **cluster_arguments(args.hardening),
             opts=pulumi.ResourceOptions(
                 parent=self,
+                # Google's refusal says so only after everything on the cluster is gone; Pulumi's comes first.
+                protect=args.deletion_protection,
                 # Without its role a node cannot report that it is ready.
                 depends_on=[node_role],
                 # Both describe the default pool, which is gone: Google reports other pools' values there.
-                ignore_changes=["nodeConfig", "initialNodeCount"],
+                ignore_changes=["nodeConfig", "initialNodeCount", *ignored_changes(args.hardening)],
             ),
         )
         container.NodePool(
@@ -174,7 +193,12 @@ class Cluster(pulumi.ComponentResource):
             location=args.location,
             node_count=args.system_nodes_per_zone,
             management={"auto_repair": True, "auto_upgrade": True},
-            node_config={"machine_type": args.system_machine_type, **node_defaults(account.email)},
+            node_config={
+                "machine_type": args.system_machine_type,
+                **node_defaults(account.email),
+                **node_labels(args.hardening.labels),
+            },
+            **node_pool_arguments(args.hardening.network is not None),
             opts=child,
         )
         self.name = cluster.name
@@ -182,9 +206,7 @@ class Cluster(pulumi.ComponentResource):
         self.cluster_id = cluster.id
         self.node_service_account = account.email
         self.kubeconfig = pulumi.Output.secret(
-            pulumi.Output.all(
-                cluster.endpoint, cluster.master_auth.apply(lambda auth: auth.cluster_ca_certificate)
-            ).apply(
+            kubeconfig_endpoint(cluster, args.hardening.dns_endpoint).apply(
                 lambda known: make_kubeconfig(
                     context=f"gke_{args.project}_{args.location}_{args.name}",
                     endpoint=known[0],

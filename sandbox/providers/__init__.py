@@ -45,9 +45,11 @@ def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Map
     from sandbox.providers.real_plugins import real_plugin_on_path
     from sandbox.providers.records import Records
     from sandbox.providers.server import ProviderServer
+    from sandbox.secret_manager import SecretStore
 
     records = Records(state_dir / "cloud.json")
-    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, [_cluster_version()]))}
+    secret_store = SecretStore(state_dir / "secret-manager")
+    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, [_cluster_version()], secret_store))}
     if real_plugin_on_path("kubernetes", environment) is None:
         clusters = Clusters(environment)
         servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters))
