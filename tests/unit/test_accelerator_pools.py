@@ -159,4 +159,5 @@ def test_moved_provisioning_of_one_pool_touches_no_other_pool(dev: Run) -> None:
     pools[1]["provisioning"] = "spot"
     changed = run_program({"acceleratorPools": pools})
     different = {urn for urn, each in changed.resources.items() if each.inputs != dev.resources[urn].inputs}
-    assert {urn.rpartition("::")[2] for urn in different} == {"l4-spot"}
+    # The dashboard shows how each pool is provisioned.
+    assert {urn.rpartition("::")[2] for urn in different} == {"l4-spot", "observability-dashboard"}
