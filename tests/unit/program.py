@@ -52,6 +52,7 @@ class Resource:
     dependencies: list[str]
     ignore_changes: list[str]
     custom: bool
+    protect: bool
 
 
 @dataclass
@@ -110,6 +111,7 @@ class _RecordingMonitor(mocks.MockMonitor):
                 dependencies=sorted(request.dependencies),
                 ignore_changes=list(request.ignoreChanges),
                 custom=request.custom,
+                protect=request.protect,
             )
         return response
 
