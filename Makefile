@@ -27,11 +27,11 @@ status: .venv/.installed ## nodes by pool, and the pods on them
 	@$(BIN)/python -m sandbox status
 
 # The stack's configuration of its policies; without one the levels of production hold.
-STACK ?= dev
-POLICY_CONFIG ?= $(wildcard policies/$(STACK).json)
+POLICY_CONFIG ?= $(wildcard policies/$(or $(STACK),dev).json)
+policy_options = --policy-pack policies $(addprefix --policy-pack-config ,$(POLICY_CONFIG))
 
-policy: .venv/.installed policies/.venv/.installed ## preview STACK=dev with the policy pack (docs/policies.md)
-	pulumi preview --stack $(STACK) --policy-pack policies $(if $(POLICY_CONFIG),--policy-pack-config $(POLICY_CONFIG))
+policy: .venv/.installed policies/.venv/.installed ## preview of STACK (dev) with the policy pack (docs/policies.md)
+	pulumi preview --stack $(or $(STACK),dev) $(policy_options)
 
 test: test-unit test-images test-sandbox ## every test
 

@@ -168,6 +168,18 @@ CASES = [
     Case("images-by-digest", "by digest", [deployment(container())]),
     Case("images-by-digest", "not a workload", [service(containers=[{"image": "x:latest"}])]),
     Case("images-by-digest", "by tag", [deployment(container(image="r.example/i:v1"))], ['[vllm-gpu].image "r.example/i:v1"']),
+    Case(
+        "images-by-digest",
+        "Google's adapter by tag",
+        [deployment(container("adapter", image="gcr.io/gke-release/custom-metrics-stackdriver-adapter:v0.16.9-gke.0"))],
+    ),
+    Case(
+        "images-by-digest",
+        "a tag that moves, of a repository that may have tags",
+        [deployment(container("a", image="r.example:5000/i:latest"), container("b", image="r.example:5000/i:v1"))],
+        ['[a].image "r.example:5000/i:latest"'],
+        options={"byTag": ["r.example:5000/i"]},
+    ),
     Case("images-by-digest", "no image", [deployment({"name": "vllm-gpu"})], ["[vllm-gpu].image is not an image by digest"]),
     Case(
         "images-by-digest", "init container of a CronJob",
