@@ -31,11 +31,13 @@ STACK ?= dev
 
 preflight: .venv/.installed ## what has to be true of a stack's project before `pulumi up` (STACK=dev)
 	@$(BIN)/python -m preflight --stack $(STACK) $(PREFLIGHT_ARGUMENTS)
-# The stack's configuration of its policies; without one the levels of production hold.
-POLICY_CONFIG ?= $(wildcard policies/$(STACK).json)
 
-policy: .venv/.installed policies/.venv/.installed ## preview STACK=dev with the policy pack (docs/policies.md)
-	pulumi preview --stack $(STACK) --policy-pack policies $(if $(POLICY_CONFIG),--policy-pack-config $(POLICY_CONFIG))
+# The stack's configuration of its policies; without one the levels of production hold.
+POLICY_CONFIG ?= $(wildcard policies/$(or $(STACK),dev).json)
+policy_options = --policy-pack policies $(addprefix --policy-pack-config ,$(POLICY_CONFIG))
+
+policy: .venv/.installed policies/.venv/.installed ## preview of STACK (dev) with the policy pack (docs/policies.md)
+	pulumi preview --stack $(or $(STACK),dev) $(policy_options)
 
 test: test-unit test-images test-sandbox ## every test
 
