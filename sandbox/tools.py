@@ -120,6 +120,17 @@ TOOLS: tuple[Tool, ...] = (
     ),
 )
 
+#: What the linters are made of; a sandbox needs none of it. Its package on PyPI downloads a program from elsewhere.
+LINT_TOOLS: tuple[Tool, ...] = (
+    Tool(
+        name="actionlint",
+        module="actionlint",
+        package="github.com/rhysd/actionlint/cmd/actionlint",
+        version_command=("-version",),
+        fits=_between((1, 7), (2,)),
+    ),
+)
+
 #: Where the Python language host's launcher lies in the module of Pulumi's SDK.
 _PYTHON_EXEC = ("github.com/pulumi/pulumi/sdk/v3", "python/cmd/pulumi-language-python-exec")
 
@@ -128,17 +139,17 @@ _PULUMI_FAMILY = ("pulumi", "pulumi-language-python", "pulumi-language-python-ex
 
 
 class Toolbox:
-    """Finds or builds every tool of `TOOLS`; afterwards `paths.tools` holds each by its name."""
+    """Finds or builds tools; afterwards `paths.tools` holds each by its name."""
 
     def __init__(self, paths: Paths, report: Callable[[str, float | None], None]) -> None:
         """`report(text, fraction)` is told what is going on; fraction is 0..1 of the current tool, None when unknown."""
         self._paths = paths
         self._report = report
 
-    def ensure(self) -> None:
-        """Makes `paths.tools` complete. Raises `ToolError`."""
+    def ensure(self, tools: Sequence[Tool] | None = None) -> None:
+        """Gets `tools`, or every one of `TOOLS`. Raises `ToolError`."""
         self._paths.tools.mkdir(parents=True, exist_ok=True)
-        missing = [tool for tool in TOOLS if not self._is_ready(tool)]
+        missing = [tool for tool in (TOOLS if tools is None else tools) if not self._is_ready(tool)]
         missing = [tool for tool in missing if not self._use_installed(tool)]
         if not missing:
             return
@@ -312,3 +323,30 @@ def _build_failed(command: object, printed: Sequence[str]) -> ToolError:
         f"a sandbox tool could not be built: `{shown}` failed:\n{tail}\n"
         "If the network was the reason, run the command again: what was downloaded is kept."
     )
+
+
+def main(argv: Sequence[str]) -> int:
+    """`python -m sandbox.tools NAME`: prints the path of a linter, which is built first where it must be."""
+    known = {tool.name: tool for tool in LINT_TOOLS}
+    if len(argv) != 1 or argv[0] not in known:
+        print(f"usage: python -m sandbox.tools {{{','.join(known)}}}", file=sys.stderr)
+        return 2
+    paths = Paths.from_environment()
+    told: set[str] = set()
+
+    def report(text: str, fraction: float | None) -> None:
+        if text not in told:
+            told.add(text)
+            print(text, file=sys.stderr)
+
+    try:
+        Toolbox(paths, report).ensure([known[argv[0]]])
+    except ToolError as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 1
+    print(paths.tools / argv[0])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

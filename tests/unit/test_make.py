@@ -1,0 +1,101 @@
+"""The make targets of a team's pipelines, run for real with a `pulumi` that only notes how it was called."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ci.step_record import read_folder
+from tests.unit.program import ROOT
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder with a `pulumi` that prints its arguments and exits as $PULUMI_STATUS says."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    pulumi = folder / "pulumi"
+    pulumi.write_text('#!/bin/sh\necho "pulumi $*"\nexit "${PULUMI_STATUS:-0}"\n')
+    pulumi.chmod(0o755)
+    return folder
+
+
+def make(*arguments: str, programs: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = f"{programs}:{os.environ['PATH']}" if programs else os.environ["PATH"]
+    # A `make test` above must not lend its own variables.
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        # The virtual environment is there: these tests run in it.
+        ["make", "--no-print-directory", "--assume-old=.venv/.installed", *arguments],
+        cwd=ROOT,
+        env={**inherited, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments"),
+    [
+        ("preview", "preview --stack dev --non-interactive --color never --policy-pack policies"),
+        ("deploy", "up --yes --stack dev --non-interactive --color never --policy-pack policies"),
+        ("drift", "preview --refresh --expect-no-changes --stack dev --non-interactive --color never"),
+    ],
+)
+def test_target_runs_pulumi_on_the_stack(programs: Path, target: str, arguments: str) -> None:
+    result = make(target, "STACK=dev", programs=programs)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == f"pulumi {arguments}"
+
+
+def test_with_a_report_the_step_is_recorded_and_its_failure_still_fails(programs: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    result = make("drift", programs=programs, STACK="dev", REPORT=str(report), PULUMI_STATUS="7")
+    assert result.returncode != 0
+    record = read_folder(report / "dev")["drift"]
+    assert record.status == 7
+    assert record.stdout.startswith("pulumi preview --refresh --expect-no-changes --stack dev")
+
+
+def test_records_become_the_comment(programs: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    assert make("preview", programs=programs, STACK="dev", REPORT=str(report)).returncode == 0
+    result = make("comment", REPORT=str(report), STACKS="dev")
+    assert result.returncode == 0, result.stderr
+    assert "dev: preview (passed" in result.stdout
+
+
+@pytest.mark.parametrize("target", ["preflight", "cost", "smoke"])
+def test_target_runs_the_project_s_own_tool_on_the_stack(target: str) -> None:
+    result = make("--dry-run", target, STACK="dev")
+    assert f"-m {target} --stack dev" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "target", ["preview", "deploy", "drift", "preflight", "cost", "smoke", "drift-issue", "deployed-commit"]
+)
+def test_a_missing_stack_is_named_with_an_example(programs: Path, target: str) -> None:
+    result = make(target, "REPORT=report", programs=programs, STACK="")
+    assert result.returncode == 2
+    assert f"STACK is not set: make {target} STACK=dev" in result.stderr
+    assert "pulumi" not in result.stdout
+
+
+def test_help_lists_every_target_with_a_word(programs: Path) -> None:
+    listed = [line.split()[0] for line in make("help").stdout.splitlines()]
+    assert {
+        "preview",
+        "deploy",
+        "drift",
+        "preflight",
+        "cost",
+        "smoke",
+        "comment",
+        "drift-issue",
+        "deployed-commit",
+    } <= set(listed)
+    assert json.dumps(listed) == json.dumps(list(dict.fromkeys(listed)))
