@@ -48,7 +48,8 @@ REPORT ?=
 # The policy pack; empty for none.
 POLICY_PACK ?= policies
 step = $(if $(STACK),,$(error STACK is not set: make $@ STACK=dev))$(if $(REPORT),$(BIN)/python -m ci record --folder $(REPORT)/$(STACK) $@ --)
-pulumi_options = --stack $(STACK) --non-interactive --color never
+# With --refresh: what somebody changed by hand is seen, and put back.
+pulumi_options = --refresh --stack $(STACK) --non-interactive --color never
 policy_options = $(if $(POLICY_PACK),--policy-pack $(POLICY_PACK))
 
 preview: .venv/.installed ## what an update of STACK would do, checked by the policy pack; changes nothing
@@ -58,7 +59,7 @@ deploy: .venv/.installed ## update STACK without asking
 	$(step) pulumi up --yes $(pulumi_options) $(policy_options)
 
 drift: .venv/.installed ## fail when what STACK has in the cloud is not what its settings say; changes nothing
-	$(step) pulumi preview --refresh --expect-no-changes $(pulumi_options)
+	$(step) pulumi preview --expect-no-changes $(pulumi_options)
 
 preflight: .venv/.installed ## whether STACK's project has what the stack needs
 	$(step) $(BIN)/python -m preflight --stack $(STACK)

@@ -41,9 +41,9 @@ def make(*arguments: str, programs: Path | None = None, **environment: str) -> s
 @pytest.mark.parametrize(
     ("target", "arguments"),
     [
-        ("preview", "preview --stack dev --non-interactive --color never --policy-pack policies"),
-        ("deploy", "up --yes --stack dev --non-interactive --color never --policy-pack policies"),
-        ("drift", "preview --refresh --expect-no-changes --stack dev --non-interactive --color never"),
+        ("preview", "preview --refresh --stack dev --non-interactive --color never --policy-pack policies"),
+        ("deploy", "up --yes --refresh --stack dev --non-interactive --color never --policy-pack policies"),
+        ("drift", "preview --expect-no-changes --refresh --stack dev --non-interactive --color never"),
     ],
 )
 def test_target_runs_pulumi_on_the_stack(programs: Path, target: str, arguments: str) -> None:
@@ -58,7 +58,7 @@ def test_with_a_report_the_step_is_recorded_and_its_failure_still_fails(programs
     assert result.returncode != 0
     record = read_folder(report / "dev")["drift"]
     assert record.status == 7
-    assert record.stdout.startswith("pulumi preview --refresh --expect-no-changes --stack dev")
+    assert record.stdout.startswith("pulumi preview --expect-no-changes --refresh --stack dev")
 
 
 def test_records_become_the_comment(programs: Path, tmp_path: Path) -> None:
