@@ -45,7 +45,8 @@ def parse(page: Path, text: str) -> Iterator[Block]:
         while above >= 0 and (mark := _MARK.match(lines[above])):
             marks[mark["kind"]] = mark["value"]
             above -= 1
-        yield Block(page, index + 1, fence["language"], "\n".join(lines[index + 1 : end]), marks)
+        text = "\n".join(line.removeprefix(fence["indent"]) for line in lines[index + 1 : end])
+        yield Block(page, index + 1, fence["language"], text, marks)
         index = end + 1
 
 

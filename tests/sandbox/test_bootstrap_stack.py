@@ -122,7 +122,7 @@ def test_its_settings_are_refused_by_field_before_anything_is_touched(team: Team
     script = (
         f'cd bootstrap; export PULUMI_BACKEND_URL="file://{tmp_path}" PULUMI_CONFIG_PASSPHRASE=""\n'
         "pulumi stack init wrong; pulumi config set gcp:project team-operations; "
-        "if pulumi preview; then exit 1; fi"
+        "if pulumi preview 2>&1; then exit 1; fi"
     )
     printed = team.run(script)
     assert "The settings of stack wrong have" in printed

@@ -117,7 +117,7 @@ def test_marks_count_only_right_in_front_of_their_block() -> None:
     text = "<!-- needs: cloud -->\n\n```sh\na\n```\n<!-- tested: x::y -->\n<!-- needs: cloud -->\n  ```sh\n  b\n  ```\n"
     first, second = parse(ROOT / "README.md", text)
     assert (first.marks, first.text) == ({}, "a")
-    assert (second.marks, second.text.strip()) == ({"tested": "x::y", "needs": "cloud"}, "b")
+    assert (second.marks, second.text) == ({"tested": "x::y", "needs": "cloud"}, "b")
 
 
 def test_a_longer_fence_may_hold_a_shorter_one() -> None:
