@@ -45,24 +45,27 @@ test-vllm: .venv/.installed ## opt-in: real vLLM behind the entrypoint, and the 
 STACK ?=
 # A folder: what a step printed and its exit status are kept there too, for the pull request's comment and the drift issue.
 REPORT ?=
-# The policy pack; empty for none.
+# The policy pack, empty for none, and the stack's own configuration of it, where there is one.
 POLICY_PACK ?= policies
+POLICY_CONFIG ?= $(wildcard policies/$(STACK).json)
 step = $(if $(STACK),,$(error STACK is not set: make $@ STACK=dev))$(if $(REPORT),$(BIN)/python -m ci record --folder $(REPORT)/$(STACK) $@ --)
 # With --refresh: what somebody changed by hand is seen, and put back.
 pulumi_options = --refresh --stack $(STACK) --non-interactive --color never
-policy_options = $(if $(POLICY_PACK),--policy-pack $(POLICY_PACK))
+policy_options = $(if $(POLICY_PACK),--policy-pack $(POLICY_PACK)$(if $(POLICY_CONFIG), --policy-pack-config $(POLICY_CONFIG)))
+# The pack has a virtual environment of its own.
+installed = .venv/.installed $(if $(wildcard policies/requirements.txt),policies/.venv/.installed)
 
-preview: .venv/.installed ## what an update of STACK would do, checked by the policy pack; changes nothing
+preview: $(installed) ## what an update of STACK would do, checked by the policy pack; changes nothing
 	$(step) pulumi preview $(pulumi_options) $(policy_options)
 
-deploy: .venv/.installed ## update STACK without asking
+deploy: $(installed) ## update STACK without asking
 	$(step) pulumi up --yes $(pulumi_options) $(policy_options)
 
 drift: .venv/.installed ## fail when what STACK has in the cloud is not what its settings say; changes nothing
 	$(step) pulumi preview --expect-no-changes $(pulumi_options)
 
 preflight: .venv/.installed ## whether STACK's project has what the stack needs
-	$(step) $(BIN)/python -m preflight --stack $(STACK)
+	$(step) $(BIN)/python -m preflight --stack $(STACK) $(PREFLIGHT_ARGUMENTS)
 
 cost: .venv/.installed ## what STACK costs an hour
 	$(step) $(BIN)/python -m cost --stack $(STACK) --markdown

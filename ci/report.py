@@ -137,7 +137,7 @@ def _printed(record: StepRecord) -> str:
 
 def _is_table(text: str) -> bool:
     """Whether it is Markdown of our own making, to be rendered and not quoted: nothing but a table and plain lines."""
-    return "\n|--" in text and "`" * 3 not in text and "<" not in text
+    return re.search(r"^\|[ :-]*---", text, re.MULTILINE) is not None and "`" * 3 not in text and "<" not in text
 
 
 def _changes(record: StepRecord | None) -> str:

@@ -29,7 +29,7 @@ def run(sandbox: Sandbox, script: str, **environment: str) -> subprocess.Complet
         # The pack has tests of its own.
         "POLICY_PACK": "",
         # This virtual environment is the one that `make` would make.
-        "MAKEFLAGS": "--assume-old=.venv/.installed",
+        "MAKEFLAGS": "--assume-old=.venv/.installed --assume-old=policies/.venv/.installed",
         **environment,
     }
     return subprocess.run(

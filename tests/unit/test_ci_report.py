@@ -20,7 +20,7 @@ Resources:
     ~ 2 to update
     33 changes. 4 unchanged
 """
-COST = "| rung | idle |\n|---|---|\n| v6e-1 | $1.20 |\n"
+COST = "### Cost\n\n| rung | idle |\n| --- | ---: |\n| v6e-1 | $1.20 |\n"
 ORIGIN = report.Origin(commit="0123456789abcdef", run_url="https://github.com/o/r/actions/runs/7")
 
 

@@ -12,6 +12,8 @@ import pytest
 from ci.step_record import read_folder
 from tests.unit.program import ROOT
 
+INSTALLED = (".venv/.installed", "policies/.venv/.installed")
+
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
@@ -30,7 +32,7 @@ def make(*arguments: str, programs: Path | None = None, **environment: str) -> s
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         # The virtual environment is there: these tests run in it.
-        ["make", "--no-print-directory", "--assume-old=.venv/.installed", *arguments],
+        ["make", "--no-print-directory", *(f"--assume-old={each}" for each in INSTALLED), *arguments],
         cwd=ROOT,
         env={**inherited, "PATH": path, **environment},
         capture_output=True,
@@ -41,15 +43,22 @@ def make(*arguments: str, programs: Path | None = None, **environment: str) -> s
 @pytest.mark.parametrize(
     ("target", "arguments"),
     [
-        ("preview", "preview --refresh --stack dev --non-interactive --color never --policy-pack policies"),
-        ("deploy", "up --yes --refresh --stack dev --non-interactive --color never --policy-pack policies"),
+        ("preview", "preview --refresh --stack dev --non-interactive --color never --policy-pack policies{config}"),
+        ("deploy", "up --yes --refresh --stack dev --non-interactive --color never --policy-pack policies{config}"),
         ("drift", "preview --expect-no-changes --refresh --stack dev --non-interactive --color never"),
     ],
 )
 def test_target_runs_pulumi_on_the_stack(programs: Path, target: str, arguments: str) -> None:
     result = make(target, "STACK=dev", programs=programs)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f"pulumi {arguments}"
+    config = ROOT / "policies" / "dev.json"
+    options = f" --policy-pack-config {config.relative_to(ROOT)}" if config.exists() else ""
+    assert result.stdout.splitlines()[-1] == f"pulumi {arguments.format(config=options)}"
+
+
+def test_the_policy_pack_can_be_left_out(programs: Path) -> None:
+    result = make("preview", "STACK=dev", "POLICY_PACK=", programs=programs)
+    assert result.stdout.splitlines()[-1].endswith("--color never")
 
 
 def test_with_a_report_the_step_is_recorded_and_its_failure_still_fails(programs: Path, tmp_path: Path) -> None:

@@ -153,3 +153,11 @@ def test_pulumi_in_the_workflows_is_the_sdk_s_version() -> None:
     (version,) = [step["with"]["pulumi-version"] for step in action["runs"]["steps"] if "pulumi" in step["uses"]]
     assert sdk is not None
     assert version == sdk[1]
+
+
+def test_preflight_knows_the_arguments_that_the_workflows_give() -> None:
+    preflight = pytest.importorskip("preflight.__main__")
+    given = {step["env"]["PREFLIGHT_ARGUMENTS"] for _, step in steps() if "PREFLIGHT_ARGUMENTS" in step.get("env", {})}
+    assert given
+    for arguments in given:
+        preflight._parser().parse_args(["--stack", "dev", *arguments.split()])
