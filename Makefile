@@ -7,10 +7,10 @@ BIN := .venv/bin
 export PIP_CACHE_DIR ?= $(CURDIR)/.sandbox/cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health sandbox/bin/gke-gcloud-auth-plugin .ci/run .ci/install-docker
+SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/bin/gke-gcloud-auth-plugin .ci/run .ci/install-docker
 
-.PHONY: help up down status test test-unit test-images test-sandbox test-vllm lint format
-.PHONY: preview deploy drift preflight cost smoke comment drift-issue deployed-commit
+.PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-vllm lint format
+.PHONY: preview deploy drift cost smoke comment drift-issue deployed-commit
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -29,42 +29,45 @@ status: .venv/.installed ## nodes by pool, and the pods on them
 
 test: test-unit test-images test-sandbox ## every test
 
-test-unit: .venv/.installed ## quick and offline
+test-unit: .venv/.installed policies/.venv/.installed ## quick and offline
 	$(BIN)/pytest -n 4 --dist loadfile tests/unit
 
 test-images: .venv/.installed ## the images' scripts, and real builds where a Docker daemon can be had
 	$(BIN)/pytest tests/images
 
-test-sandbox: .venv/.installed ## end to end, on a sandbox of its own
+test-sandbox: .venv/.installed policies/.venv/.installed ## end to end, on a sandbox of its own
 	$(BIN)/pytest tests/sandbox
 
 test-vllm: .venv/.installed ## opt-in: real vLLM behind the entrypoint, and the stand-in held against it
 	$(BIN)/pytest tests/vllm
 
 # What a team's pipelines run (docs/deploy.md), on a stack of the backend that `pulumi` is logged in to.
-STACK ?=
+STACK ?= dev
 # A folder: what a step printed and its exit status are kept there too, for the pull request's comment and the drift issue.
 REPORT ?=
-# The policy pack, empty for none, and the stack's own configuration of it, where there is one.
+# The policy pack, empty for none, and the stack's configuration of it; without one the levels of production hold.
 POLICY_PACK ?= policies
 POLICY_CONFIG ?= $(wildcard policies/$(STACK).json)
 step = $(if $(STACK),,$(error STACK is not set: make $@ STACK=dev))$(if $(REPORT),$(BIN)/python -m ci record --folder $(REPORT)/$(STACK) $@ --)
 # With --refresh: what somebody changed by hand is seen, and put back.
-pulumi_options = --refresh --stack $(STACK) --non-interactive --color never
+pulumi_options = --refresh --stack $(STACK) --non-interactive$(if $(REPORT), --color never)
 policy_options = $(if $(POLICY_PACK),--policy-pack $(POLICY_PACK)$(if $(POLICY_CONFIG), --policy-pack-config $(POLICY_CONFIG)))
-# The pack has a virtual environment of its own.
-installed = .venv/.installed $(if $(wildcard policies/requirements.txt),policies/.venv/.installed)
+# What changes something happens to no stack that nobody named.
+named = $(if $(filter file,$(origin STACK)),$(error STACK is not set: make $@ STACK=dev))
 
-preview: $(installed) ## what an update of STACK would do, checked by the policy pack; changes nothing
+preview: .venv/.installed policies/.venv/.installed ## what an update of STACK would do, checked by the policy pack; changes nothing
 	$(step) pulumi preview $(pulumi_options) $(policy_options)
 
-deploy: $(installed) ## update STACK without asking
-	$(step) pulumi up --yes $(pulumi_options) $(policy_options)
+deploy: .venv/.installed policies/.venv/.installed ## update STACK without asking
+	$(named)$(step) pulumi up --yes $(pulumi_options) $(policy_options)
+
+policy: .venv/.installed policies/.venv/.installed ## preview STACK=dev with the policy pack (docs/policies.md)
+	pulumi preview --stack $(STACK) --policy-pack policies $(if $(POLICY_CONFIG),--policy-pack-config $(POLICY_CONFIG))
 
 drift: .venv/.installed ## fail when what STACK has in the cloud is not what its settings say; changes nothing
 	$(step) pulumi preview --expect-no-changes $(pulumi_options)
 
-preflight: .venv/.installed ## whether STACK's project has what the stack needs
+preflight: .venv/.installed ## what has to be true of STACK's project before `pulumi up` (docs/preflight.md)
 	$(step) $(BIN)/python -m preflight --stack $(STACK) $(PREFLIGHT_ARGUMENTS)
 
 cost: .venv/.installed ## what STACK costs an hour
@@ -105,4 +108,11 @@ format: .venv/.installed ## rewrite what the formatter would
 	@echo "installing Python packages into .venv (once)"
 	@$(PYTHON) -m venv .venv || { echo "make: no virtual environment could be made; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+# Of its own: pulumi-policy needs an older protobuf than the program's packages.
+policies/.venv/.installed: policies/requirements.txt policies/constraints.txt | .venv/.installed
+	@echo "installing the policy pack's packages into policies/.venv (once)"
+	@$(PYTHON) -m venv policies/.venv
+	@policies/.venv/bin/python -m pip install --quiet -r policies/requirements.txt -c policies/constraints.txt
 	@touch $@

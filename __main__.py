@@ -2,14 +2,19 @@
 
 import pulumi
 
+import cost
 from components import providers, settings
 from components.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
 from components.cluster import Cluster, ClusterArgs
 from components.compute_class import ComputeClass, ComputeClassArgs
 from components.image_registry import ImageRegistry, ImageRegistryArgs
 from components.inference_server import InferenceServer, InferenceServerArgs
+from components.observability import Observability, ObservabilityArgs
+from components.replica_autoscaler import ReplicaAutoscaler, ReplicaAutoscalerArgs
 
 config = settings.load()
+# Seen in every preview, before it is spent.
+pulumi.log.info(cost.summary(config))
 
 gcp = providers.gcp_provider(config.project, config.region)
 docker = providers.docker_provider()
@@ -25,6 +30,8 @@ AcceleratorPools(
     AcceleratorPoolsArgs.of(config, cluster_name=cluster.name, node_service_account=cluster.node_service_account),
     pulumi.ResourceOptions(providers=[gcp]),
 )
+if config.monitoring:
+    Observability("observability", ObservabilityArgs.of(config), pulumi.ResourceOptions(providers=[gcp]))
 
 kubernetes = providers.kubernetes_provider(cluster.kubeconfig)
 compute_class = ComputeClass(
@@ -35,6 +42,13 @@ server = InferenceServer(
     InferenceServerArgs.of(config, compute_class_name=compute_class.name, images=registry.images),
     pulumi.ResourceOptions(providers=[kubernetes]),
 )
+if config.autoscaled:
+    ReplicaAutoscaler(
+        "replica-autoscaler",
+        ReplicaAutoscalerArgs.of(config, cluster_name=cluster.name),
+        # After the Deployment, which it scales, or nothing of it is there to be measured.
+        pulumi.ResourceOptions(providers=[gcp, kubernetes], depends_on=[server]),
+    )
 
 pulumi.export("service_ip", server.service_ip)
 pulumi.export("service_url", server.service_url)

@@ -35,7 +35,7 @@ _MAX_NODES = 1000
 #: What a pool's object may hold; the README says what each means.
 KEYS = (
     "name", "machineType", "accelerator", "gpuDriverVersion", "tpuTopology", "provisioning", "initialNodeCount",
-    "minNodeCount", "maxNodeCount", "zones", "diskSizeGb",
+    "minNodeCount", "maxNodeCount", "zones", "diskSizeGb", "enabled",
 )  # fmt: skip
 
 
@@ -54,6 +54,8 @@ class AcceleratorPool:
     gpu_driver_version: str | None
     #: GB of the boot disk; None leaves GKE's default.
     disk_size_gb: int | None
+    #: False takes the pool out of service and keeps it: no rule of the class names it, no replica runs on it, and its nodes go.
+    enabled: bool
 
     @property
     def machine(self) -> MachineType:
@@ -61,8 +63,8 @@ class AcceleratorPool:
 
     @property
     def max_nodes(self) -> int:
-        """In all of its zones together."""
-        return self.max_node_count * len(self.zones)
+        """In all of its zones together; what replicas can count on."""
+        return self.max_node_count * len(self.zones) if self.enabled else 0
 
     @property
     def kind(self) -> Kind:
@@ -91,6 +93,12 @@ def parse_pools(
         if pool is not None:
             pools.append(pool)
     problems += _duplicates(values) + _mixed(pools)
+    if len(pools) == len(values) and not any(pool.enabled for pool in pools):
+        problems.append(
+            Problem(
+                f"{field}[].enabled", False, "is set for every pool, so nothing could serve", "leave one pool enabled"
+            )
+        )
     return tuple(pools), problems
 
 
@@ -131,6 +139,9 @@ class _PoolReader:
         if disk is not None and not (_is_int(disk) and 10 <= disk <= 65536):
             self._problem("diskSizeGb", disk, "is not a size of a boot disk", "give whole GB from 10 to 65536")
         zones = self._zones(region, zone)
+        enabled = self._value.get("enabled", True)
+        if not isinstance(enabled, bool):
+            self._problem("enabled", enabled, "is neither true nor false", "give true or false")
         if len(self._problems) > before:
             return None
         assert minimum is not None
@@ -146,6 +157,7 @@ class _PoolReader:
             zones=zones,
             gpu_driver_version=driver,
             disk_size_gb=disk,
+            enabled=enabled,
         )
 
     def _name(self) -> str:

@@ -88,8 +88,12 @@ class AcceleratorPools(pulumi.ComponentResource):
                 cluster=args.cluster_name,
                 location=args.location,
                 node_locations=list(pool.zones),
-                initial_node_count=pool.initial_node_count,
-                autoscaling={"min_node_count": pool.min_node_count, "max_node_count": pool.max_node_count},
+                initial_node_count=pool.initial_node_count if pool.enabled else 0,
+                # The maximum of a disabled pool stays, so that switching it on again changes one number and waits for nothing.
+                autoscaling={
+                    "min_node_count": pool.min_node_count if pool.enabled else 0,
+                    "max_node_count": pool.max_node_count,
+                },
                 management={"auto_repair": True, "auto_upgrade": True},
                 node_config=node_config(
                     pool,

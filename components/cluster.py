@@ -146,9 +146,10 @@ class Cluster(pulumi.ComponentResource):
             workload_identity_config={"workload_pool": f"{args.project}.svc.id.goog"},
             enable_shielded_nodes=True,
             monitoring_config={
-                "enable_components": ["SYSTEM_COMPONENTS"],
-                # Finds the servers' /metrics by itself, vLLM's among them.
-                "managed_prometheus": {"enabled": True, "auto_monitoring_config": {"scope": "ALL"}},
+                # The last two are kube state metrics, which say of each pod and Deployment what the dashboard and the alerts ask.
+                "enable_components": ["SYSTEM_COMPONENTS", "POD", "DEPLOYMENT"],
+                # What is scraped is said by PodMonitoring objects (`pod_monitoring`); found automatically, it would count twice.
+                "managed_prometheus": {"enabled": True, "auto_monitoring_config": {"scope": "NONE"}},
             },
             node_pool_defaults={"node_config_defaults": {"gcfs_config": {"enabled": True}}},
             # A pool that belongs to the cluster resource cannot change without replacing the cluster: the default one

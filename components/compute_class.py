@@ -28,7 +28,7 @@ class ComputeClassArgs:
     def of(cls, settings: Settings) -> ComputeClassArgs:
         return cls(
             name=settings.compute_class_name,
-            pool_names=tuple(pool.name for pool in settings.accelerator_pools),
+            pool_names=tuple(pool.name for pool in settings.accelerator_pools if pool.enabled),
             active_migration=settings.active_migration,
             consolidation_delay_minutes=settings.consolidation_delay_minutes,
         )

@@ -1,7 +1,7 @@
 """The inference server in the cluster: the token's Secret, the Deployment of vLLM, and the load balancer in front of it.
 
 Each pod has one container an accelerator; each container finds out which device its node has, and one serves while the
-other idles (images/fungibility-entrypoint). Left out here: drain, disruption budget and autoscaling.
+other idles (images/fungibility-entrypoint). Left out here: what the number of replicas follows (`replica_autoscaler`).
 """
 
 from __future__ import annotations
@@ -11,20 +11,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi_kubernetes import apps, core
+from pulumi_kubernetes import apiextensions, apps, core, policy
 
+from components import drain
 from components.accelerator_pool import AcceleratorPool
 from components.accelerator_pools import COMPUTE_CLASS_KEY
 from components.compute_class import preference_weights
+from components.disruption_budget import disruption_budget_spec
 from components.machines import KINDS, Kind, MachineType
+from components.pod_monitoring import pod_monitoring_spec
 from components.probes import container_probes
 from components.settings import Settings
 
 APP_LABELS = {"app": "vllm"}
+DEPLOYMENT_NAME = "vllm"
 SERVER_PORT = 8000
 
 SECRET_NAME = "hf-secret"  # noqa: S105 - the name of a Secret
 SECRET_KEY = "hf_api_token"  # noqa: S105 - the key in it
+
+NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
+
+#: Never below the running capacity: the new pod comes first, on a node of its own, for which the settings keep room.
+ROLLING_UPDATE = {"max_surge": 1, "max_unavailable": 0}
 
 #: Where GKE's driver installer leaves NVIDIA's libraries on a node, and where the image looks for them.
 GPU_DRIVER_HOST_PATH = "/home/kubernetes/bin/nvidia"
@@ -48,7 +57,10 @@ class InferenceServerArgs:
     max_model_len: int
     #: Accelerator -> more arguments for its server.
     server_arguments: Mapping[Kind, Sequence[str]]
+    #: At least; what there are is the autoscaler's where `autoscaled`.
     replicas: int
+    autoscaled: bool
+    keep_last_replica: bool
     #: Kubernetes quantities, each container's.
     cpu_request: str
     memory_request: str
@@ -58,6 +70,9 @@ class InferenceServerArgs:
     load_balancer_source_ranges: Sequence[str]
     #: How long a server may take to start before its container is restarted.
     server_startup_seconds: int
+    termination_grace_period_seconds: int
+    #: Accelerator -> whether its server finishes requests after SIGTERM.
+    server_drains: Mapping[Kind, bool]
     rollout_timeout_seconds: int
     hugging_face_token: pulumi.Input[str]
 
@@ -74,12 +89,16 @@ class InferenceServerArgs:
             max_model_len=settings.max_model_len,
             server_arguments=settings.server_arguments,
             replicas=settings.replicas,
+            autoscaled=settings.autoscaled,
+            keep_last_replica=settings.keep_last_replica,
             cpu_request=settings.cpu_request,
             memory_request=settings.memory_request,
             gpu_ephemeral_storage_limit=settings.gpu_ephemeral_storage_limit,
             service_port=settings.service_port,
             load_balancer_source_ranges=settings.load_balancer_source_ranges,
             server_startup_seconds=settings.server_startup_seconds,
+            termination_grace_period_seconds=settings.termination_grace_period_seconds,
+            server_drains=settings.server_drains,
             rollout_timeout_seconds=settings.rollout_timeout_seconds,
             hugging_face_token=settings.hugging_face_token,
         )
@@ -120,7 +139,10 @@ def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs
         arguments.append(f"--tensor-parallel-size={machine.count}")
     if kind == "tpu":
         arguments.append(f"--max-model-len={args.max_model_len}")
-    return [*arguments, f"--model={args.model}", *args.server_arguments[kind]]
+    ending = drain.server_arguments(
+        grace_seconds=args.termination_grace_period_seconds, server_drains=args.server_drains[kind]
+    )
+    return [*arguments, f"--model={args.model}", *ending, *args.server_arguments[kind]]
 
 
 def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> dict[str, Any]:
@@ -141,6 +163,9 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
         ],
         "resources": {"requests": requests},
         **container_probes(server_port=SERVER_PORT, startup_seconds=args.server_startup_seconds),
+        "lifecycle": drain.lifecycle(
+            grace_seconds=args.termination_grace_period_seconds, server_drains=args.server_drains[kind]
+        ),
     }
     if kind == "gpu":
         storage = {"ephemeral-storage": args.gpu_ephemeral_storage_limit}
@@ -153,7 +178,16 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
 
 def affinity(pools: Sequence[AcceleratorPool]) -> dict[str, Any]:
     """One replica a node, and the best node that is free."""
-    weights = preference_weights([pool.name for pool in pools])
+    weights = preference_weights([pool.name for pool in pools if pool.enabled])
+    disabled = [pool.name for pool in pools if not pool.enabled]
+    # A disabled pool's nodes carry the class's label for as long as they are there.
+    elsewhere: dict[str, Any] = {
+        "required_during_scheduling_ignored_during_execution": {
+            "node_selector_terms": [
+                {"match_expressions": [{"key": NODE_POOL_LABEL, "operator": "NotIn", "values": disabled}]}
+            ]
+        }
+    }
     return {
         "pod_anti_affinity": {
             "required_during_scheduling_ignored_during_execution": [
@@ -161,17 +195,14 @@ def affinity(pools: Sequence[AcceleratorPool]) -> dict[str, Any]:
             ]
         },
         "node_affinity": {
+            **(elsewhere if disabled else {}),
             "preferred_during_scheduling_ignored_during_execution": [
                 {
                     "weight": weight,
-                    "preference": {
-                        "match_expressions": [
-                            {"key": "cloud.google.com/gke-nodepool", "operator": "In", "values": [name]}
-                        ]
-                    },
+                    "preference": {"match_expressions": [{"key": NODE_POOL_LABEL, "operator": "In", "values": [name]}]},
                 }
                 for name, weight in weights.items()
-            ]
+            ],
         },
     }
 
@@ -183,6 +214,7 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
         "node_selector": {COMPUTE_CLASS_KEY: args.compute_class_name},
         "tolerations": TOLERATIONS,
         "affinity": affinity(args.pools),
+        "termination_grace_period_seconds": args.termination_grace_period_seconds,
         "containers": [container_spec(kind, machines[kind], args) for kind in KINDS if kind in machines],
     }
     if "gpu" in machines:
@@ -190,21 +222,11 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
     return spec
 
 
-def rolling_update(replicas: int, pools: Sequence[AcceleratorPool]) -> dict[str, int]:
-    """Never below the running capacity: the new pod comes first, on a node of its own that the class may add for it.
-
-    Where replicas fill every node that the pools may have, the new pod would wait for ever for one: there the old goes first.
-    """
-    if replicas < sum(pool.max_nodes for pool in pools):
-        return {"max_surge": 1, "max_unavailable": 0}
-    return {"max_surge": 0, "max_unavailable": 1}
-
-
 def deployment_spec(args: InferenceServerArgs) -> Any:
     return {
         "replicas": args.replicas,
         "selector": {"match_labels": APP_LABELS},
-        "strategy": {"type": "RollingUpdate", "rolling_update": rolling_update(args.replicas, args.pools)},
+        "strategy": {"type": "RollingUpdate", "rolling_update": ROLLING_UPDATE},
         # Kubernetes's own patience (10 minutes) ends before a TPU node and its server are there.
         "progress_deadline_seconds": args.rollout_timeout_seconds,
         "template": {"metadata": {"labels": APP_LABELS}, "spec": pod_spec(args)},
@@ -252,7 +274,7 @@ class InferenceServer(pulumi.ComponentResource):
         apps.v1.Deployment(
             name,
             metadata={
-                "name": "vllm",
+                "name": DEPLOYMENT_NAME,
                 "namespace": args.namespace,
                 "labels": APP_LABELS,
                 "annotations": {
@@ -263,7 +285,28 @@ class InferenceServer(pulumi.ComponentResource):
             },
             spec=deployment_spec(args),
             # The pod names the Secret as text, which no output of the Secret's says.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[secret]),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[secret],
+                # Set once; from then on an update would undo what the autoscaler decided.
+                ignore_changes=["spec.replicas"] if args.autoscaled else [],
+            ),
+        )
+        policy.v1.PodDisruptionBudget(
+            f"{name}-disruption-budget",
+            metadata={"name": DEPLOYMENT_NAME, "namespace": args.namespace},
+            spec=disruption_budget_spec(
+                labels=APP_LABELS, least_replicas=args.replicas, keep_last=args.keep_last_replica
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        apiextensions.CustomResource(
+            f"{name}-pod-monitoring",
+            api_version="monitoring.googleapis.com/v1",
+            kind="PodMonitoring",
+            metadata={"name": DEPLOYMENT_NAME, "namespace": args.namespace, "labels": APP_LABELS},
+            spec=pod_monitoring_spec(labels=APP_LABELS, port=SERVER_PORT),
+            opts=pulumi.ResourceOptions(parent=self),
         )
         # Not after the Deployment, nor the Deployment after it: each waits for what the other gives it.
         service = core.v1.Service(

@@ -1,7 +1,7 @@
 """The probes of a vLLM container: when it is started, when it takes traffic, and when it is beyond help.
 
 Both containers of a pod share its network, so both are ready when the one server is; started and alive is each for itself,
-by the health command of the image, to which an idle container is healthy. Left out: draining at the end of a pod.
+by the health command of the image, to which an idle container is healthy. Left out: draining at the end of a pod (`drain`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ HEALTH_COMMAND = "/usr/local/bin/fungibility-health"
 _TIMEOUT_SECONDS = 7
 
 _STARTUP_PERIOD_SECONDS = 5
+
+#: The preStop hook's wait, and a little.
+_DEAD_GRACE_SECONDS = 10
 
 
 def container_probes(*, server_port: int, startup_seconds: int) -> dict[str, Any]:
@@ -41,6 +44,8 @@ def container_probes(*, server_port: int, startup_seconds: int) -> dict[str, Any
             "exec_": {"command": [HEALTH_COMMAND, "live"]},
             "period_seconds": 10,
             "timeout_seconds": _TIMEOUT_SECONDS,
+            # A server that does not answer finishes nothing, so there is nothing to wait for.
+            "termination_grace_period_seconds": _DEAD_GRACE_SECONDS,
             # A busy server may be slow for a while, and a restart costs minutes.
             "failure_threshold": 5,
         },

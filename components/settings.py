@@ -16,6 +16,7 @@ from typing import Any
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 
+from components import drain
 from components.accelerator_pool import (
     MAX_NAME_LENGTH,
     MAX_POOLS,
@@ -52,6 +53,9 @@ _IMAGE = re.compile(
 #: ORGANISATION/PROJECT/STACK; the organisation of a backend without any is `organization`.
 _STACK = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
+#: https://docs.cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.notificationChannels
+_NOTIFICATION_CHANNEL = re.compile(r"projects/[^/\s]+/notificationChannels/\d+")
+
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -83,15 +87,34 @@ class Settings:
     server_arguments: Mapping[Kind, tuple[str, ...]]
     namespace: str
     replicas: int
+    #: 0 for a fixed number of replicas.
+    max_replicas: int
+    target_waiting_requests: int
+    scale_down_stabilization_seconds: int
+    keep_last_replica: bool
     cpu_request: str
     memory_request: str
     gpu_ephemeral_storage_limit: str
     service_port: int
     load_balancer_source_ranges: tuple[str, ...]
     server_startup_seconds: int
+    termination_grace_period_seconds: int
+    #: Whether the accelerator's server finishes requests after SIGTERM.
+    server_drains: Mapping[Kind, bool]
     rollout_timeout_seconds: int
+    monitoring: bool
+    notification_channels: tuple[str, ...]
+    pending_alert_minutes: int
+    waiting_alert_requests: int
+    first_token_alert_seconds: int
+    preemption_alert_count: int
     #: Secret; empty for a model that needs none.
     hugging_face_token: pulumi.Input[str]
+
+    @property
+    def autoscaled(self) -> bool:
+        """Whether a HorizontalPodAutoscaler owns the number of replicas."""
+        return self.max_replicas > 0
 
 
 def load() -> Settings:
@@ -170,18 +193,34 @@ def parse(
             "namespace", _DNS_LABEL.pattern, "a Kubernetes namespace", "use up to 63 lower-case letters, digits and hyphens"
         ),
         replicas=reader.integer("replicas", 1, 10_000),
+        max_replicas=reader.integer("maxReplicas", 0, 10_000),
+        target_waiting_requests=reader.integer("targetWaitingRequests", 1, 10_000),
+        # Kubernetes allows an hour at most.
+        scale_down_stabilization_seconds=reader.integer("scaleDownStabilizationSeconds", 0, 3600),
+        keep_last_replica=reader.boolean("keepLastReplica"),
         cpu_request=reader.quantity("cpuRequest"),
         memory_request=reader.quantity("memoryRequest"),
         gpu_ephemeral_storage_limit=reader.quantity("gpuEphemeralStorageLimit"),
         service_port=reader.integer("servicePort", 1, 65535),
         load_balancer_source_ranges=reader.ranges("loadBalancerSourceRanges"),
         server_startup_seconds=reader.integer("serverStartupSeconds", 5, 43_200),
+        termination_grace_period_seconds=reader.integer(
+            "terminationGracePeriodSeconds", drain.MIN_GRACE_SECONDS, drain.MAX_GRACE_SECONDS
+        ),
+        server_drains={kind: reader.boolean(f"{kind}ServerDrains") for kind in KINDS},
         rollout_timeout_seconds=reader.integer("rolloutTimeoutSeconds", 1, 86_400),
+        monitoring=reader.boolean("monitoring"),
+        notification_channels=reader.notification_channels("notificationChannels"),
+        pending_alert_minutes=reader.integer("pendingAlertMinutes", 1, 1440),
+        waiting_alert_requests=reader.integer("waitingAlertRequests", 1, 1_000_000),
+        first_token_alert_seconds=reader.integer("firstTokenAlertSeconds", 1, 3600),
+        preemption_alert_count=reader.integer("preemptionAlertCount", 1, 1000),
         hugging_face_token=hugging_face_token,
     )  # fmt: skip
     _check_requests(settings, reader)
     if not pool_problems:
         _check_replicas(settings, reader)
+    _check_drains(settings, reader)
     if settings.rollout_timeout_seconds < settings.server_startup_seconds:
         reader.problem(
             "rolloutTimeoutSeconds", settings.rollout_timeout_seconds,
@@ -230,14 +269,38 @@ def _share(field: str, offered: float) -> str:
 
 
 def _check_replicas(settings: Settings, reader: _Reader) -> None:
-    """One replica a node: more replicas than nodes would stay pending for good."""
-    most = sum(pool.max_nodes for pool in settings.accelerator_pools)
-    if settings.accelerator_pools and settings.replicas > most:
+    """One replica a node, and a node more: a rolling update brings the new pod before the old one goes."""
+    nodes = sum(pool.max_nodes for pool in settings.accelerator_pools)
+    field, most = ("maxReplicas", settings.max_replicas) if settings.autoscaled else ("replicas", settings.replicas)
+    if settings.accelerator_pools and most >= nodes:
+        fix = (
+            "raise a pool's maxNodeCount" if nodes < 2 else f"give at most {nodes - 1}, or raise a pool's maxNodeCount"
+        )
         reader.problem(
-            "replicas", settings.replicas,
-            f"is more than the {most} nodes that all accelerator pools may have together, and a node holds one replica",
-            f"give at most {most}, or raise a pool's maxNodeCount",
+            field, most,
+            f"leaves no room: a node holds one replica, a rolling update brings one more, and all enabled accelerator pools "
+            f"together may have {nodes} nodes",
+            fix,
         )  # fmt: skip
+    if settings.autoscaled and settings.max_replicas <= settings.replicas:
+        reader.problem(
+            "maxReplicas", settings.max_replicas,
+            f"is not above the {settings.replicas} of replicas, which are the fewest, so there is nothing to scale",
+            "raise it, or give 0 for a fixed number of replicas",
+        )  # fmt: skip
+
+
+def _check_drains(settings: Settings, reader: _Reader) -> None:
+    """A server of an older vLLM refuses to start with an argument that it does not know."""
+    for kind in dict.fromkeys(pool.kind for pool in settings.accelerator_pools):
+        image = settings.images.get(kind) or settings.base_images[kind]
+        if settings.server_drains[kind] and drain.knows_shutdown_timeout(image) is False:
+            since = ".".join(map(str, drain.SHUTDOWN_TIMEOUT_SINCE))
+            reader.problem(
+                f"{kind}ServerDrains", True,
+                f"needs vLLM {since} or later, and {image} is older: its server would refuse --shutdown-timeout and not start",
+                "give false (the preStop hook waits for requests then), or a newer base image",
+            )  # fmt: skip
 
 
 def is_digest_reference(value: Any) -> bool:
@@ -382,6 +445,16 @@ class _Reader:
             except ValueError as error:
                 self.problem(key, each, f"is not an IPv4 range ({error})", "give CIDR notation such as 203.0.113.0/24")
         return ranges
+
+    def notification_channels(self, key: str) -> tuple[str, ...]:
+        channels = self.strings(key)
+        for each in channels:
+            if not _NOTIFICATION_CHANNEL.fullmatch(each):
+                self.problem(
+                    key, each, "is not the name of a notification channel",
+                    "give projects/PROJECT/notificationChannels/NUMBER, as `gcloud beta monitoring channels list` prints it",
+                )  # fmt: skip
+        return channels
 
     def image(self, key: str, kind: Kind, pools: tuple[AcceleratorPool, ...]) -> str:
         """Empty is allowed for an accelerator that no pool has."""

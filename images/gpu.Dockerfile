@@ -17,7 +17,7 @@ LABEL org.opencontainers.image.title="vllm-fungibility GPU" \
       org.opencontainers.image.description="vLLM OpenAI-compatible server that serves on an NVIDIA GPU node and idles on a TPU node" \
       org.opencontainers.image.base.name="${BASE_IMAGE}"
 
-COPY --link fungibility-entrypoint fungibility-health /usr/local/bin/
+COPY --link fungibility-entrypoint fungibility-health fungibility-drain /usr/local/bin/
 
 # Whose image this is: the entrypoint serves on this accelerator and idles on the other.
 ENV ACCELERATOR=gpu

@@ -15,7 +15,7 @@ LABEL org.opencontainers.image.title="vllm-fungibility TPU" \
       org.opencontainers.image.description="vLLM OpenAI-compatible server that serves on a TPU node and idles on an NVIDIA GPU node" \
       org.opencontainers.image.base.name="${BASE_IMAGE}"
 
-COPY --link fungibility-entrypoint fungibility-health /usr/local/bin/
+COPY --link fungibility-entrypoint fungibility-health fungibility-drain /usr/local/bin/
 
 # Whose image this is: the entrypoint serves on this accelerator and idles on the other.
 ENV ACCELERATOR=tpu

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -18,10 +19,12 @@ from rich.markup import escape
 from sandbox import lifecycle, model_server, screens
 from sandbox.daemon import DaemonRecord
 from sandbox.lifecycle import SandboxError
+from sandbox.node_agent.preemption import NOTICE_SECONDS, POD_SECONDS
 from sandbox.paths import Paths
-from sandbox.stack import STACK, SandboxStack, StackError, model_of
+from sandbox.stack import STACK, SandboxStack, StackError, model_of, scales_on_metrics
 from sandbox.status import ClusterView, ServiceError, chat, status_document, wait_for_chat
-from sandbox.tools import Toolbox, ToolError
+from sandbox.tools import METRICS_TOOLS, Toolbox, ToolError
+from sandbox.traffic import Traffic
 from sandbox.vllm.install import RealVllm
 
 _ANSWER_SECONDS = {model_server.STAND_IN: 120.0, model_server.VLLM: 600.0}
@@ -53,7 +56,11 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
     console = screens.console
     console.print("[bold]tpu-gpu-fungibility[/] sandbox (simulated hardware, no cloud account)")
     with screens.progress() as report:
-        Toolbox(paths, report).ensure()
+        toolbox = Toolbox(paths, report)
+        toolbox.ensure()
+        if scales_on_metrics(arguments.environment):
+            # Else the daemon builds them when the first adapter asks, in the middle of `pulumi up`.
+            toolbox.ensure(METRICS_TOOLS)
         try:
             record = lifecycle.running(paths)
         except lifecycle.Crashed as crash:
@@ -147,6 +154,35 @@ def _scale(paths: Paths, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _preempt(paths: Paths, arguments: argparse.Namespace) -> int:
+    _running(paths)
+    view = ClusterView(paths)
+    node = view.preemptible_node(arguments.target)
+    view.preempt(node, arguments.notice)
+    after = f"its pods end within {min(POD_SECONDS, arguments.notice):g} s" if arguments.notice else "at once"
+    print(f"node {node} is preempted with {arguments.notice:g} s of notice: {after}")
+    return 0
+
+
+def _traffic(paths: Paths, arguments: argparse.Namespace) -> int:
+    outputs = _outputs(paths)
+    traffic = Traffic(
+        outputs["service_url"], outputs["model"], rate=arguments.rate, keep_alive=arguments.keep_alive,
+        max_tokens=arguments.tokens,
+    )  # fmt: skip
+    traffic.start()
+    try:
+        time.sleep(arguments.seconds)
+    except KeyboardInterrupt:
+        print("stops; waits for the answers under way", file=sys.stderr)
+    report = traffic.stop()
+    if arguments.json:
+        print(json.dumps(report.as_document(), indent=2))
+    else:
+        screens.console.print(screens.traffic_table(report.as_document()))
+    return 1 if report.count("failed") or report.count("cut") else 0
+
+
 def _logs(paths: Paths, arguments: argparse.Namespace) -> int:
     record = _running(paths)
     if arguments.daemon:
@@ -202,6 +238,19 @@ def _parser() -> argparse.ArgumentParser:
     scale = add("scale", _scale, "scale the Deployment, and wait until every replica is where it belongs")
     scale.add_argument("replicas", type=_replicas)
     scale.add_argument("--timeout", type=float, default=_SETTLE_SECONDS, help="seconds to wait (default %(default)g)")
+    preempt = add("preempt", _preempt, "take a Spot or preemptible node away, as Google does")
+    preempt.add_argument("target", help="name of the node, or of the accelerator pool of which one is taken")
+    preempt.add_argument(
+        "--notice", type=_seconds, default=NOTICE_SECONDS, help="seconds of notice, 0 for none (default %(default)g)"
+    )
+    load = add("traffic", _traffic, "ask the service at a steady rate and count what is answered, fails and is cut")
+    load.add_argument("--seconds", type=_seconds, default=30.0, help="for how long (default %(default)g)")
+    load.add_argument("--rate", type=_rate, default=5.0, help="requests a second (default %(default)g)")
+    load.add_argument("--tokens", type=_tokens, default=(16, 64), help="lengths of answers, in turn (default 16,64)")
+    load.add_argument(
+        "--keep-alive", action="store_true", help="keep connections open, where each request else has its own"
+    )
+    load.add_argument("--json", action="store_true", help="as one JSON document")
     logs = add("logs", _logs, "the containers' logs, or the daemon's")
     logs.add_argument("pod", nargs="?", help="one pod; all of the service by default")
     logs.add_argument("--daemon", action="store_true", help="the daemon's own log")
@@ -214,6 +263,26 @@ def _port(text: str) -> int:
     if not 1 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{port} is not a port: give one from 1 to 65535")
     return port
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds: give one from 0 to 3600")
+    return seconds
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 < rate <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not a rate: give requests a second, above 0 and up to 100")
+    return rate
+
+
+def _tokens(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of lengths: give tokens such as 16,64")
+    return tuple(map(int, text.split(",")))
 
 
 def _replicas(text: str) -> int:

@@ -1,4 +1,5 @@
-"""The sandbox's own certificate authority: TLS for its API server and its node agent, and the service account key.
+"""The sandbox's own certificate authorities: TLS for its API server and its node agent, the service account key, and the
+identity by which the API server speaks for its users to the API servers behind it (aggregation).
 
 Everything is made fresh for each cluster and lives in its state folder only; nothing here protects more than loopback.
 """
@@ -28,6 +29,45 @@ class Certificates:
     service_account_key: Path
 
 
+@dataclass(frozen=True, kw_only=True)
+class FrontProxyCertificates:
+    """PEM files of the API server as a proxy to other API servers; they trust whoever has this CA's certificate."""
+
+    ca: Path
+    client: Path
+    client_key: Path
+
+
+#: The only name that such a certificate may have.
+FRONT_PROXY_NAME = "front-proxy-client"
+
+
+def make_front_proxy_certificates(folder: Path) -> FrontProxyCertificates:
+    """Makes a CA of its own, as Kubernetes asks for, and the one client certificate; existing files are kept."""
+    files = FrontProxyCertificates(
+        ca=folder / "front-proxy-ca.crt",
+        client=folder / "front-proxy-client.crt",
+        client_key=folder / "front-proxy-client.key",
+    )
+    if all(path.exists() for path in (files.ca, files.client, files.client_key)):
+        return files
+    folder.mkdir(parents=True, exist_ok=True)
+    ca_key, client_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sandbox-front-proxy-ca")])
+    client_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, FRONT_PROXY_NAME)])
+    client = (
+        _builder(client_name, ca_name, client_key.public_key())
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    files.ca.write_bytes(_authority(ca_name, ca_key).public_bytes(serialization.Encoding.PEM))
+    files.client.write_bytes(client.public_bytes(serialization.Encoding.PEM))
+    _write_key(files.client_key, client_key)
+    return files
+
+
 def make_certificates(folder: Path, *, names: tuple[str, ...], addresses: tuple[str, ...]) -> Certificates:
     """Makes a CA and one server certificate for the given DNS names and IP addresses; existing files are kept."""
     files = Certificates(
@@ -41,13 +81,7 @@ def make_certificates(folder: Path, *, names: tuple[str, ...], addresses: tuple[
     folder.mkdir(parents=True, exist_ok=True)
     ca_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sandbox-ca")])
-    ca = (
-        _builder(ca_name, ca_name, ca_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .sign(ca_key, hashes.SHA256())
-    )
+    ca = _authority(ca_name, ca_key)
     server = (
         _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sandbox")]), ca_name, server_key.public_key())
         .add_extension(
@@ -67,6 +101,16 @@ def make_certificates(folder: Path, *, names: tuple[str, ...], addresses: tuple[
     _write_key(files.server_key, server_key)
     _write_key(files.service_account_key, ec.generate_private_key(ec.SECP256R1()))
     return files
+
+
+def _authority(name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    return (
+        _builder(name, name, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

@@ -23,6 +23,7 @@ from sandbox.local_cluster import LocalCluster
 from sandbox.machine_types import UnknownMachineTypeError, size_of
 from sandbox.paths import Paths
 from sandbox.processes import Spawner
+from sandbox.tools import METRICS_TOOLS, Toolbox
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +139,7 @@ class Cloud:
         cluster = LocalCluster(
             name=name,
             project=project,
+            location=location,
             zones=list(inputs.get("nodeLocations") or _zones_of(location)),
             state_dir=self._cluster_dir(cluster_id),
             tools=self._paths.tools,
@@ -147,6 +149,7 @@ class Cloud:
             images=self._images,
             pod_addresses=self._pod_addresses,
             clock=self._clock,
+            ensure_metrics_tools=self._ensure_metrics_tools,
         )
         self._write_record(cluster_id, inputs)
         try:
@@ -158,6 +161,9 @@ class Cloud:
             self._clusters[cluster_id] = cluster
             self._link_kubeconfig()
         return cluster
+
+    def _ensure_metrics_tools(self) -> None:
+        Toolbox(self._paths, _log_progress).ensure(METRICS_TOOLS)
 
     def _cluster(self, cluster_id: str) -> LocalCluster:
         with self._lock:
@@ -215,6 +221,12 @@ class Cloud:
                 self._paths.token.touch(mode=0o600)
                 self._paths.token.write_text(secrets.token_urlsafe(32))
             return self._paths.token.read_text()
+
+
+def _log_progress(text: str, fraction: float | None) -> None:
+    # A line when something begins, and none for each of the thousand packages of a build.
+    if not fraction:
+        logger.info("%s", text)
 
 
 def _zones_of(location: str) -> list[str]:

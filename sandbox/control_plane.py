@@ -14,12 +14,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
 import yaml
 from kubernetes import client, config, utils
 
-from sandbox.certificates import Certificates, make_certificates
+from sandbox.certificates import (
+    FRONT_PROXY_NAME,
+    Certificates,
+    make_certificates,
+    make_front_proxy_certificates,
+)
+from sandbox.egress import EgressProxy
+from sandbox.latencies import Clock
 from sandbox.processes import Spawner
 
 MANIFESTS_DIR = Path(__file__).resolve().parent / "manifests"
@@ -28,6 +36,13 @@ MANIFESTS_DIR = Path(__file__).resolve().parent / "manifests"
 KUBELET_ADDRESS = "localhost"
 
 _READY_SECONDS = 60.0
+
+#: kube-controller-manager's defaults, which run on the sandbox's clock: how often a HorizontalPodAutoscaler is looked at,
+#: and for how long one that says nothing of it keeps what was wanted before. Those that an object names are real seconds.
+#: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-controller-manager/
+_HPA_SYNC_SECONDS = 15.0
+_HPA_STABILIZATION_SECONDS = 300.0
+_HPA_READINESS_DELAY_SECONDS = 30.0
 
 
 class ControlPlaneError(Exception):
@@ -58,12 +73,23 @@ def free_ports(count: int) -> list[int]:
 class ControlPlane:
     """Starts, watches and stops the programs of one cluster; its data survives `stop` until `erase`."""
 
-    def __init__(self, *, state_dir: Path, tools: Path, token: str, environment: Mapping[str, str], spawner: Spawner):
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        tools: Path,
+        token: str,
+        environment: Mapping[str, str],
+        spawner: Spawner,
+        clock: Clock,
+    ):
         self._dir = state_dir
         self._tools = tools
         self._token = token
         self._environment = dict(environment)
         self._spawner = spawner
+        self._clock = clock
+        self._egress = EgressProxy()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.ports = self._load_ports()
         self.certificates: Certificates = make_certificates(
@@ -71,6 +97,7 @@ class ControlPlane:
             names=("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"),
             addresses=("127.0.0.1", "10.96.0.1"),
         )
+        self._front_proxy = make_front_proxy_certificates(state_dir / "certificates")
 
     @property
     def endpoint(self) -> str:
@@ -99,13 +126,14 @@ class ControlPlane:
         }
         tokens = {user: self._token if user == "admin" else secrets.token_hex(16) for user in users}
         token_file = self._dir / "tokens.csv"
-        _write_private(
+        write_private(
             token_file,
             "".join(f'{tokens[user]},{user},{user},"{group}"\n' for user, group in users.items()),
         )
         for user in users:
             self._write_kubeconfig(user, tokens[user])
         self._start_etcd()
+        self._egress.start()
         self._start_api_server(token_file)
         self._wait_until_ready()
         self._start_clients()
@@ -131,6 +159,7 @@ class ControlPlane:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._egress.stop()
 
     # --- the programs
 
@@ -149,7 +178,9 @@ class ControlPlane:
         )
 
     def _start_api_server(self, token_file: Path) -> None:
-        certificates = self.certificates
+        certificates, front_proxy = self.certificates, self._front_proxy
+        egress_file = self._dir / "egress.yaml"
+        egress_file.write_text(yaml.safe_dump(self._egress.configuration()))
         self._spawn(
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{self.ports.etcd}",
@@ -161,6 +192,8 @@ class ControlPlane:
             f"--tls-cert-file={certificates.server}",
             f"--tls-private-key-file={certificates.server_key}",
             f"--token-auth-file={token_file}",
+            # Nobody has a client certificate, but API servers behind this one want to know whose would count.
+            f"--client-ca-file={certificates.ca}",
             "--authorization-mode=RBAC,Node",
             "--anonymous-auth=false",
             "--allow-privileged=true",
@@ -170,6 +203,16 @@ class ControlPlane:
             f"--service-account-key-file={certificates.service_account_key}",
             "--kubelet-preferred-address-types=InternalDNS",
             "--endpoint-reconciler-type=none",
+            # API servers that run as pods (custom metrics) are reached at their endpoints: nothing serves Service addresses.
+            f"--egress-selector-config-file={egress_file}",
+            "--enable-aggregator-routing=true",
+            f"--requestheader-client-ca-file={front_proxy.ca}",
+            f"--requestheader-allowed-names={FRONT_PROXY_NAME}",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={front_proxy.client}",
+            f"--proxy-client-key-file={front_proxy.client_key}",
             "--profiling=false",
         )
 
@@ -185,6 +228,9 @@ class ControlPlane:
             "--use-service-account-credentials=true",
             "--kube-api-qps=200",
             "--kube-api-burst=400",
+            f"--horizontal-pod-autoscaler-sync-period={self._scaled(_HPA_SYNC_SECONDS)}",
+            f"--horizontal-pod-autoscaler-downscale-stabilization={self._scaled(_HPA_STABILIZATION_SECONDS)}",
+            f"--horizontal-pod-autoscaler-initial-readiness-delay={self._scaled(_HPA_READINESS_DELAY_SECONDS)}",
             "--profiling=false",
         )
         self._spawn(
@@ -203,6 +249,10 @@ class ControlPlane:
             "--manage-all-nodes",
             "--node-lease-duration-seconds=40",
         )
+
+    def _scaled(self, seconds: float) -> str:
+        """On the sandbox's clock, but at least a second: the controllers are real programs, and no faster than usual."""
+        return f"{max(1.0, self._clock.scaled(seconds)):g}s"
 
     def _spawn(self, name: str, *flags: str) -> None:
         log = self._log(name)
@@ -245,7 +295,7 @@ class ControlPlane:
 
     def _apply_manifests(self) -> None:
         api = self.api_client()
-        for name in ("compute-class-crd.yaml", "compute-class-toleration.yaml"):
+        for name in ("compute-class-crd.yaml", "compute-class-toleration.yaml", "pod-monitoring-crd.yaml"):
             for document in yaml.safe_load_all((MANIFESTS_DIR / name).read_text()):
                 try:
                     utils.create_from_dict(api, document)
@@ -270,33 +320,27 @@ class ControlPlane:
         return self._dir / "kubeconfigs" / user.replace(":", "_")
 
     def _write_kubeconfig(self, user: str, token: str) -> None:
-        path = self._kubeconfig_of(user)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        named = {"name": "sandbox"}
-        _write_private(
-            path,
-            yaml.safe_dump(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "clusters": [
-                        {
-                            **named,
-                            "cluster": {
-                                "server": f"https://{self.endpoint}",
-                                "certificate-authority": str(self.certificates.ca),
-                            },
-                        }
-                    ],
-                    "users": [{**named, "user": {"token": token}}],
-                    "contexts": [{**named, "context": {"cluster": "sandbox", "user": "sandbox"}}],
-                    "current-context": "sandbox",
-                }
-            ),
-        )
+        document = kubeconfig_document(endpoint=self.endpoint, ca=self.certificates.ca, token=token)
+        write_private(self._kubeconfig_of(user), yaml.safe_dump(document))
 
 
-def _write_private(path: Path, text: str) -> None:
+def kubeconfig_document(*, endpoint: str, ca: Path, token: str) -> dict[str, Any]:
+    """A kubeconfig of one user who has a token; `endpoint` is `HOST:PORT`."""
+    named = {"name": "sandbox"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {**named, "cluster": {"server": f"https://{endpoint}", "certificate-authority": str(ca)}},
+        ],
+        "users": [{**named, "user": {"token": token}}],
+        "contexts": [{**named, "context": {"cluster": "sandbox", "user": "sandbox"}}],
+        "current-context": "sandbox",
+    }
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner may read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_text(text)

@@ -24,6 +24,7 @@ from sandbox.paths import PROJECT_DIR, Paths
 from sandbox.processes import Spawner
 from sandbox.providers import serve
 from sandbox.providers.real_plugins import real_plugin_on_path
+from sandbox.published_images import published_images
 
 #: How much faster than Google's the sandbox's clock runs unless SANDBOX_SPEED says otherwise.
 DEFAULT_SPEED = 100.0
@@ -98,7 +99,7 @@ def main() -> int:
         signal.signal(number, lambda *_: ending.set())
 
     server = ModelServer.of(environment)
-    images = ImageStore(paths.state / "images")
+    images = ImageStore(paths.state / "images", published_images())
     spawner = Spawner()
     cloud = Cloud(paths=paths, spawner=spawner, images=images, environment=environment, clock=Clock(speed))
     cloud.recover()

@@ -84,9 +84,10 @@ class StoredImage:
 class ImageStore:
     """Images in a folder; safe for several threads, and for a process that ends at any moment."""
 
-    def __init__(self, root: Path) -> None:
-        """`root` comes into being with the first image."""
+    def __init__(self, root: Path, published: Mapping[str, StoredImage] | None = None) -> None:
+        """`root` comes into being with the first image; `published` are images by repository, of any tag or digest."""
         self._root = root
+        self._published = published or {}
         self._lock = threading.Lock()
 
     def add(
@@ -118,7 +119,7 @@ class ImageStore:
         # A digest beats a tag beside it, as in any registry.
         found = known.get(f"@{digest}" if digest else tag or "latest")
         if found is None:
-            return None
+            return self._published.get(repository)
         folder = self._folder(found)
         config = ImageConfig.of(json.loads((folder / "config.json").read_text()))
         return StoredImage(found, folder / "rootfs", config)

@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from sandbox.control_plane import ControlPlane
 from sandbox.image_store import ImageStore
 from sandbox.latencies import Clock
 from sandbox.load_balancer import LoadBalancer
+from sandbox.metrics.collection import MetricsCollection
 from sandbox.node_agent import NodeAgent
 from sandbox.node_pools import NODE_POOL_LABEL, NodePool, node_labels, node_object, node_taints
 from sandbox.processes import Spawner
@@ -41,6 +42,7 @@ class LocalCluster:
         *,
         name: str,
         project: str,
+        location: str,
         zones: list[str],
         state_dir: Path,
         tools: Path,
@@ -50,7 +52,9 @@ class LocalCluster:
         images: ImageStore,
         pod_addresses: PodAddresses,
         clock: Clock,
+        ensure_metrics_tools: Callable[[], None],
     ) -> None:
+        """`ensure_metrics_tools` makes `tools` hold what scaling on metrics needs; called when it first does."""
         self.name = name
         self.project = project
         self.zones = zones
@@ -62,9 +66,13 @@ class LocalCluster:
         self._pod_addresses = pod_addresses
         self._environment = dict(environment)
         self.control_plane = ControlPlane(
-            state_dir=state_dir, tools=tools, token=token, environment=environment, spawner=spawner
+            state_dir=state_dir, tools=tools, token=token, environment=environment, spawner=spawner, clock=clock
         )
         self._spawner = spawner
+        self._location = location
+        self._tools = tools
+        self._ensure_metrics_tools = ensure_metrics_tools
+        self._metrics: MetricsCollection | None = None
         self._node_agent: NodeAgent | None = None
         self._load_balancer: LoadBalancer | None = None
         self._autoscaler: Autoscaler | None = None
@@ -76,6 +84,21 @@ class LocalCluster:
         self._core = client.CoreV1Api(self.control_plane.api_client())
         self._load_pools()
         certificates = self.control_plane.certificates
+        # Before the pods, of which one may be waiting for it.
+        self._metrics = MetricsCollection(
+            self.control_plane.api_client(),
+            control_plane=self.control_plane,
+            state_dir=self._dir,
+            tools=self._tools,
+            ensure_tools=self._ensure_metrics_tools,
+            environment=self._environment,
+            spawner=self._spawner,
+            clock=self.clock,
+            project=self.project,
+            location=self._location,
+            cluster=self.name,
+        )
+        self._metrics.start()
         self._node_agent = NodeAgent(
             self.control_plane.api_client(),
             images=self._images,
@@ -86,6 +109,7 @@ class LocalCluster:
             spawner=self._spawner,
             cert_file=certificates.server,
             key_file=certificates.server_key,
+            machine_ends=self.lose_node,
         )
         self._node_agent.start()
         self._load_balancer = LoadBalancer(self.control_plane.api_client())
@@ -95,7 +119,7 @@ class LocalCluster:
 
     def stop(self) -> None:
         """Ends everything that runs; what is on disk stays."""
-        for part in (self._autoscaler, self._load_balancer, self._node_agent):
+        for part in (self._autoscaler, self._load_balancer, self._node_agent, self._metrics):
             if part is not None:
                 part.stop()
         self.control_plane.stop()
@@ -191,6 +215,19 @@ class LocalCluster:
             if pool and node in pool.nodes:
                 pool.nodes.remove(node)
                 self._save_pools()
+
+    def lose_node(self, node: str) -> None:
+        """The machine is gone with all that runs on it, as after a preemption; nobody drains it."""
+        with self.lock:
+            for pool in self.pools.values():
+                if node in pool.nodes:
+                    pool.nodes.remove(node)
+                    self._save_pools()
+        try:
+            self._core.delete_node(node)
+        except ApiException as error:
+            if error.status != 404:
+                raise
 
     def _grow_in_parallel(self, pool: NodePool, count: int) -> None:
         errors: list[BaseException] = []

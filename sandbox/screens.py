@@ -98,6 +98,18 @@ def cluster_table(document: dict[str, Any], pool_order: list[str]) -> Table:
     return table
 
 
+def traffic_table(report: dict[str, Any]) -> Table:
+    """What became of the requests of `python -m sandbox traffic`."""
+    table = Table("sent", "answered", "failed", "cut", "longest gap", "p50", "p99", "problems", "answers by pod")
+    table.add_row(
+        *(str(report[key]) for key in ("sent", "answered", "failed", "cut")),
+        *(f"{report[key]:.2f} s" for key in ("longest_gap_seconds", "seconds_p50", "seconds_p99")),
+        "\n".join(f"{name}: {count}" for name, count in report["problems"].items()) or "-",
+        "\n".join(f"{name}: {count}" for name, count in report["pods"].items()) or "-",
+    )
+    return table
+
+
 def summary(document: dict[str, Any], pool_order: list[str], answer: Answer | None, server: str) -> None:
     """The end of `up`."""
     console.print()

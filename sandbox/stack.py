@@ -38,6 +38,11 @@ def model_of(environment_name: str) -> str:
     return model
 
 
+def scales_on_metrics(environment_name: str) -> bool:
+    """Whether an environment's settings ask for a HorizontalPodAutoscaler. Raises `StackError`."""
+    return bool(_settings(_settings_file(environment_name)).get(f"{PROJECT_NAME}:maxReplicas"))
+
+
 class SandboxStack:
     """Runs `pulumi` as a person would, with the environment that `python -m sandbox env` prints."""
 

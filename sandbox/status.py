@@ -11,9 +11,12 @@ import requests
 from kubernetes import client, config
 
 from sandbox.image_builder import read_notes
+from sandbox.node_agent.preemption import PREEMPTION_ANNOTATION
 from sandbox.node_pools import NODE_POOL_LABEL
 from sandbox.paths import Paths
 from sandbox.stack import STACK
+
+_PREEMPTIBLE_LABELS = {"cloud.google.com/gke-spot", "cloud.google.com/gke-preemptible"}
 
 #: The server's start takes minutes on Google's clock and seconds on the sandbox's.
 _CHAT_SECONDS = 60.0
@@ -64,6 +67,7 @@ class ClusterView:
         return [
             {
                 "name": pod["metadata"]["name"],
+                "phase": (pod.get("status") or {}).get("phase", ""),
                 "node": pod["spec"].get("nodeName"),
                 "pool": pools.get(pod["spec"].get("nodeName")),
                 "ready": _is_ready(pod) and "deletionTimestamp" not in pod["metadata"],
@@ -84,6 +88,22 @@ class ClusterView:
         """As `kubectl scale` does."""
         self._apps.patch_namespaced_deployment_scale(deployment, namespace, {"spec": {"replicas": replicas}})
 
+    def preemptible_node(self, target: str) -> str:
+        """The named node, or one of the named pool, a serving one first. Raises `ServiceError` when it is none of Spot."""
+        nodes = self.nodes()
+        serving = {pod["node"] for pod in self.pods() if pod["ready"]}
+        named = [node for node in nodes if target in (node["name"], node["pool"])]
+        spot = [node for node in named if node["labels"].keys() & _PREEMPTIBLE_LABELS]
+        if not spot:
+            known = sorted({node["pool"] for node in nodes if node["labels"].keys() & _PREEMPTIBLE_LABELS})
+            reason = "is no Spot or preemptible node" if named else "is neither a node nor a pool with nodes"
+            raise ServiceError(f"{target} {reason}; pools with such nodes now: {', '.join(known) or 'none'}")
+        return str(max(spot, key=lambda node: node["name"] in serving)["name"])
+
+    def preempt(self, node: str, notice: float) -> None:
+        """Google's notice; the node agent does the rest."""
+        self._core.patch_node(node, {"metadata": {"annotations": {PREEMPTION_ANNOTATION: f"{notice:g}"}}})
+
     def is_settled(self) -> bool:
         """Nothing is pending, starting, ending or moving, and the Deployments have what they ask for."""
         records = list(self._paths.state.glob("clusters/*/autoscaler.json"))
@@ -96,7 +116,8 @@ class ClusterView:
                 return False
             if any((status.get(key) or 0) != wanted for key in ("replicas", "updatedReplicas", "readyReplicas")):
                 return False
-        return all(pod["ready"] for pod in self.pods())
+        # A pod that its node has ended stays as a record of it for a while.
+        return all(pod["ready"] for pod in self.pods() if pod["phase"] not in ("Succeeded", "Failed"))
 
     def wait_until_settled(self, seconds: float) -> bool:
         """True once the cluster has been at rest for two looks in a row; False when the time is over."""

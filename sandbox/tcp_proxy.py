@@ -1,8 +1,9 @@
 """A TCP proxy on loopback: listeners, each with backends that may change at any time.
 
-It knows nothing of Kubernetes. A connection goes to the backend with the fewest connections and stays there until it
-ends, also when the backend leaves the list meanwhile, as connections through a network load balancer do. Left out:
-health checks (the list says what is healthy), TLS, UDP, anything of HTTP.
+It knows nothing of Kubernetes. A connection goes to one backend and stays there until it ends, also when the backend leaves
+the list meanwhile, as connections through a network load balancer do; nor is another backend tried when that one refuses, as
+none is behind kube-proxy: the client sees it. Backends take turns, where kube-proxy draws lots. Left out: health checks (the
+list says what is healthy), TLS, UDP, anything of HTTP.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import itertools
 import logging
 import socket
 import threading
-from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -29,14 +29,9 @@ _CHUNK_BYTES = 65536
 _BACKLOG = 1024
 
 
-def by_preference(
-    backends: Sequence[Address], active: Mapping[Address, int], used: Mapping[Address, int]
-) -> list[Address]:
-    """The backends in the order in which to try them: fewest connections first, of equals the longest unused.
-
-    `active` counts the connections of each, `used` numbers its last choice; a missing one is 0.
-    """
-    return sorted(backends, key=lambda backend: (active.get(backend, 0), used.get(backend, 0)))
+def choose(backends: Sequence[Address], used: Mapping[Address, int]) -> Address:
+    """The backend that was longest unused; `used` numbers each one's last choice, and a missing one is 0."""
+    return min(backends, key=lambda backend: used.get(backend, 0))
 
 
 class TcpProxy:
@@ -48,7 +43,6 @@ class TcpProxy:
         self._servers: dict[Address, asyncio.Server] = {}
         self._backends: dict[Address, tuple[Address, ...]] = {}
         self._connections: set[asyncio.Task[None]] = set()
-        self._active: Counter[Address] = Counter()
         self._used: dict[Address, int] = {}
         self._choices = itertools.count(1)
 
@@ -125,23 +119,20 @@ class TcpProxy:
     async def _forward(
         self, backends: Sequence[Address], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        for backend in by_preference(backends, self._active, self._used):
-            self._used[backend] = next(self._choices)
-            self._active[backend] += 1
-            try:
-                try:
-                    connect = asyncio.open_connection(*backend)
-                    upstream_reader, upstream = await asyncio.wait_for(connect, _CONNECT_SECONDS)
-                except (OSError, TimeoutError) as error:
-                    logger.info("backend %s:%d does not answer (%s), the next one is tried", *backend, error)
-                    continue
-                try:
-                    await _exchange((reader, writer), (upstream_reader, upstream))
-                finally:
-                    upstream.transport.abort()
-                return
-            finally:
-                self._active[backend] -= 1
+        if not backends:
+            return
+        backend = choose(backends, self._used)
+        self._used[backend] = next(self._choices)
+        try:
+            connect = asyncio.open_connection(*backend)
+            upstream_reader, upstream = await asyncio.wait_for(connect, _CONNECT_SECONDS)
+        except (OSError, TimeoutError) as error:
+            logger.info("backend %s:%d does not answer (%s), the client is told so", *backend, error)
+            return
+        try:
+            await _exchange((reader, writer), (upstream_reader, upstream))
+        finally:
+            upstream.transport.abort()
 
 
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -7,6 +7,7 @@ Left out: the Python packages (the Makefile's virtual environment) and Docker, w
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -41,7 +42,7 @@ class Tool:
     """One program.
 
     `version_command` prints a version like 1.2.3, which `fits` judges; without one only our own build is used.
-    `package` None: a script that ships inside the module, copied as it is.
+    `package` None: a script that ships inside the module, copied as it is; `.`: a program of ours.
     """
 
     name: str
@@ -53,6 +54,10 @@ class Tool:
     built_name: str | None = None
     #: Set at link time, since a build from a module proxy carries no version control information.
     ldflags: str = ""
+    #: Build constraints that leave out what the sandbox does not use.
+    tags: tuple[str, ...] = ()
+    #: Part of another tool of that name, and of no use beside one that the machine has.
+    part_of: str = ""
 
 
 def _between(low: Version, high: Version) -> Callable[[Version], bool]:
@@ -92,10 +97,13 @@ TOOLS: tuple[Tool, ...] = (
         fits=_between((3, 250), (4,)),
         ldflags=f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{PULUMI_VERSION}",
     ),
+    # Ours in front of Pulumi's own, for policy packs; main.go says why.
+    Tool(name="pulumi-language-python", module="language-front", package="."),
     Tool(
-        name="pulumi-language-python",
+        name="pulumi-language-python-inner",
         module="language-python",
         package="github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python",
+        part_of="pulumi-language-python",
     ),
     Tool(name="pulumi-language-python-exec", module="pulumi", package=None),
     Tool(
@@ -131,6 +139,28 @@ LINT_TOOLS: tuple[Tool, ...] = (
     ),
 )
 
+PROMETHEUS_VERSION = "3.15.1"
+
+#: For stacks that scale on metrics, and built only for them.
+METRICS_TOOLS: tuple[Tool, ...] = (
+    Tool(
+        name="prometheus",
+        module="prometheus",
+        package="github.com/prometheus/prometheus/cmd/prometheus",
+        # The adapter's rules rest on the feature type-and-unit-labels.
+        version_command=("--version",),
+        fits=_between((3, 4), (4,)),
+        ldflags=f"-X github.com/prometheus/common/version.Version={PROMETHEUS_VERSION}",
+        # Of its kinds of service discovery only Kubernetes's: the others bring the SDKs of two dozen clouds.
+        tags=("remove_all_sd", "enable_kubernetes_sd"),
+    ),
+    Tool(
+        name="prometheus-adapter",
+        module="prometheus-adapter",
+        package="sigs.k8s.io/prometheus-adapter/cmd/adapter",
+    ),
+)
+
 #: Where the Python language host's launcher lies in the module of Pulumi's SDK.
 _PYTHON_EXEC = ("github.com/pulumi/pulumi/sdk/v3", "python/cmd/pulumi-language-python-exec")
 
@@ -146,11 +176,20 @@ class Toolbox:
         self._paths = paths
         self._report = report
 
-    def ensure(self, tools: Sequence[Tool] | None = None) -> None:
-        """Gets `tools`, or every one of `TOOLS`. Raises `ToolError`."""
+    def ensure(self, wanted: Sequence[Tool] | None = None) -> None:
+        """Makes `paths.tools` hold these, `TOOLS` unless told otherwise. Raises `ToolError`."""
         self._paths.tools.mkdir(parents=True, exist_ok=True)
-        missing = [tool for tool in (TOOLS if tools is None else tools) if not self._is_ready(tool)]
+        wanted = TOOLS if wanted is None else wanted
+        if all(self._is_ready(tool) for tool in wanted):
+            return
+        with (self._paths.cache / "build.lock").open("w") as lock:
+            # A command and a daemon may want the same at once, and share the folders of the build.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._ensure_missing([tool for tool in wanted if not self._is_ready(tool)])
+
+    def _ensure_missing(self, missing: list[Tool]) -> None:
         missing = [tool for tool in missing if not self._use_installed(tool)]
+        missing = [tool for tool in missing if not self._is_symlink(tool.part_of)]
         if not missing:
             return
         go = self._find_go()
@@ -170,6 +209,10 @@ class Toolbox:
         if not stamp.exists() or not program.exists():
             return False
         return program.is_symlink() or stamp.read_text() == recipe(tool)
+
+    def _is_symlink(self, name: str) -> bool:
+        """Whether the machine's own program of that name is used."""
+        return bool(name) and (self._paths.tools / name).is_symlink()
 
     def _use_installed(self, tool: Tool) -> bool:
         """Links the machine's own program when its version fits."""
@@ -249,11 +292,12 @@ class Toolbox:
         self, tool: Tool, go: Path, module_dir: Path, environment: dict[str, str], target: Path, title: str
     ) -> None:
         assert tool.package is not None
-        listing = self._run([str(go), "list", "-deps", tool.package], module_dir, environment)
+        tags = [f"-tags={','.join(tool.tags)}"] if tool.tags else []
+        listing = self._run([str(go), "list", *tags, "-deps", tool.package], module_dir, environment)
         packages = len(listing.splitlines())
         with subprocess.Popen(
             [
-                str(go), "build", "-v", "-trimpath", "-ldflags", f"-s -w {tool.ldflags}".strip(),
+                str(go), "build", *tags, "-v", "-trimpath", "-ldflags", f"-s -w {tool.ldflags}".strip(),
                 "-o", str(target), tool.package,
             ],
             cwd=module_dir, env=environment, stderr=subprocess.PIPE, text=True,
@@ -282,9 +326,10 @@ class Toolbox:
 def recipe(tool: Tool) -> str:
     """What a tool is built from, as text: a build is current while its stamp says the same."""
     digest = hashlib.sha256()
-    for name in ("go.mod", "go.sum"):
+    for name in ("go.mod", "go.sum", *(("main.go",) if tool.package == "." else ())):
         digest.update((TOOLCHAIN_DIR / tool.module / name).read_bytes())
-    return f"{tool.package} {tool.ldflags} {digest.hexdigest()}\n"
+    tags = f"{','.join(tool.tags)} " if tool.tags else ""
+    return f"{tool.package} {tool.ldflags} {tags}{digest.hexdigest()}\n"
 
 
 def _installed(tool: Tool, *, exclude: Path) -> Path | None:

@@ -15,11 +15,13 @@ from kubernetes import client
 from sandbox.addresses import PodAddresses
 from sandbox.image_store import ImageStore
 from sandbox.kube_api import KubeApi, Object, Watcher
+from sandbox.metrics.adapter import CLUSTER_DIR_VARIABLE
 from sandbox.model_server import ModelServer
 from sandbox.node_agent.container import Container
 from sandbox.node_agent.devices import NodeDevices
 from sandbox.node_agent.events import EventRecorder
 from sandbox.node_agent.kubelet_api import KubeletApi
+from sandbox.node_agent.preemption import PREEMPTION_ANNOTATION, Preemption
 from sandbox.node_agent.worker import AgentServices, Node, PodWorker, pod_folder
 from sandbox.paths import MARK
 from sandbox.processes import Spawner
@@ -33,7 +35,7 @@ class NodeAgent:
     """All pods of all nodes of one cluster.
 
     `environment` is the daemon's, of which containers get the sandbox's mark and the server that it names; `speed` divides restart
-    back-offs here and start-up times in the stand-in servers.
+    back-offs here and start-up times in the stand-in servers; `machine_ends` takes a preempted node's machine away.
     """
 
     def __init__(
@@ -48,8 +50,11 @@ class NodeAgent:
         spawner: Spawner,
         cert_file: Path,
         key_file: Path,
+        machine_ends: Callable[[str], None],
     ) -> None:
         self._state_dir = state_dir
+        self._machine_ends = machine_ends
+        self._preempted: set[str] = set()
         api = KubeApi(api_client)
         self._services = AgentServices(
             api=api,
@@ -58,7 +63,7 @@ class NodeAgent:
             events=EventRecorder(api, "kubelet"),
             addresses=pod_addresses,
             state_dir=state_dir,
-            environment={MARK: environment.get(MARK) or str(state_dir)},
+            environment={MARK: environment.get(MARK) or str(state_dir), CLUSTER_DIR_VARIABLE: str(state_dir)},
             speed=speed,
             server=ModelServer.of(environment),
         )
@@ -148,6 +153,16 @@ class NodeAgent:
 
     def _node_there(self, obj: Object) -> None:
         name = obj["metadata"]["name"]
+        notice = (obj["metadata"].get("annotations") or {}).get(PREEMPTION_ANNOTATION)
+        if notice is not None and name not in self._preempted:
+            self._preempted.add(name)
+            Preemption(
+                self._services.api,
+                name,
+                notice=float(notice),
+                workers=lambda: self._workers_on(name),
+                machine_ends=self._machine_ends,
+            ).start()
         if name in self._nodes:
             self._nodes[name].update(obj)
             return
@@ -165,6 +180,10 @@ class NodeAgent:
             if worker.node.name == name:
                 worker.lost()
         shutil.rmtree(self._node_folder(name), ignore_errors=True)
+
+    def _workers_on(self, node: str) -> list[PodWorker]:
+        with self._lock:
+            return [each for each in self._workers.values() if each.node.name == node]
 
     def _node_folder(self, name: str) -> Path:
         return self._state_dir / "nodes" / name

@@ -158,6 +158,15 @@ class PodWorker:
 
         self.post(end)
 
+    def shut_down_with_node(self, grace: float) -> None:
+        """The machine ends: the kubelet's graceful shutdown, after which the pod has failed and its object stays."""
+
+        def end() -> None:
+            self._failure = ("Terminated", "Pod was terminated in response to imminent node shutdown.")
+            self._terminate(min(grace, self.grace_seconds))
+
+        self.post(end)
+
     def shut_down(self, grace: float) -> None:
         """The agent ends: the processes go, the object stays as it is."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Any, Protocol
 
 from sandbox.cloud import CloudError
 from sandbox.providers.differences import Difference, Path, PropertyChange, compare, property_path
-from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, URN_NAME, Kind, kind_of, project_number
+from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, URN_NAME, Kind, kind_of, new_names, project_number
 from sandbox.providers.records import AlreadyExistsError, Records
 from sandbox.providers.server import Checked, CheckFailure, Created, Properties, Provider, ProviderError, ReadState, Urn
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
@@ -85,7 +86,12 @@ class GcpProvider(Provider):
             defaults.append(name)
         if defaults:
             inputs[_DEFAULTS] = defaults
-        return Checked(inputs, [*_name_failures(urn, kind, inputs), *_value_failures(urn, kind, plain(inputs))])
+        failures = [
+            *_name_failures(urn, kind, inputs),
+            *_json_failures(urn, kind, plain(inputs)),
+            *_value_failures(urn, kind, plain(inputs)),
+        ]
+        return Checked(inputs, failures)
 
     def diff(
         self,
@@ -98,6 +104,10 @@ class GcpProvider(Provider):
     ) -> Difference:
         kind = kind_of(urn.type_token)
         old, new = _comparable(old_inputs), _comparable(new_inputs)
+        for key, same in kind.json_properties.items():
+            if isinstance(old.get(key), str) and isinstance(new.get(key), str):
+                # Compared as what it means; else as what cannot be the same.
+                old[key], new[key] = (True, True) if same(old[key], new[key]) else (False, True)
         changes = tuple(_with_replacement(kind, change) for change in compare(old, new))
         # Google allows one of a name only; a name that stays has to be free before the successor comes.
         name = kind.auto_named
@@ -109,6 +119,7 @@ class GcpProvider(Provider):
             return Created("", self._previewed(urn, inputs))
         kind = kind_of(urn.type_token)
         properties = self._resolved(urn, inputs)
+        _raise_refusals(urn, kind, properties, "creating")
         id = self._id(urn, kind, properties)
         given = _given(properties)
         if urn.type_token == CLUSTER:
@@ -162,6 +173,7 @@ class GcpProvider(Provider):
             return {**kept, **_shown(new_inputs)}
         kind = kind_of(urn.type_token)
         properties = self._resolved(urn, new_inputs)
+        _raise_refusals(urn, kind, properties, "updating")
         given = _given(properties)
         if urn.type_token == CLUSTER:
             facts = self._asked(lambda: self._cloud.update_cluster(id, given))
@@ -177,7 +189,9 @@ class GcpProvider(Provider):
                 ) from None
         outputs = _outputs(kind, id, new_inputs, properties, facts)
         # A date of creation is not made anew.
-        constant: Properties = {key: kept[key] for key in ("createTime", "creationTimestamp") if key in kept}
+        constant: Properties = {
+            key: kept[key] for key in ("createTime", "creationTimestamp", "creationRecords") if key in kept
+        }
         return {**kept, **outputs, **constant}
 
     def delete(self, urn: Urn, id: str, inputs: Properties, outputs: Properties, timeout: float | None) -> None:
@@ -291,7 +305,7 @@ class GcpProvider(Provider):
         return properties
 
     def _id(self, urn: Urn, kind: Kind, properties: Mapping[str, Any]) -> str:
-        names = {**properties, URN_NAME: urn.name}
+        names = {**properties, URN_NAME: urn.name, **new_names(properties.get("project"))}
         missing = [each for each in re.findall(r"\{(\w+)\}", kind.id) if not names.get(each)]
         if missing:
             raise ProviderError(f"{missing[0]}: required field is not set")
@@ -351,6 +365,24 @@ def _value_failures(urn: Urn, kind: Kind, inputs: Any, path: Path = ()) -> Itera
             yield CheckFailure(
                 "", f"expected {where} to be one of [{known}], got {inputs}. Examine values at '{urn.name}.{where}'."
             )
+
+
+def _json_failures(urn: Urn, kind: Kind, inputs: Mapping[str, Any]) -> Iterable[CheckFailure]:
+    for key in kind.json_properties:
+        if not isinstance(inputs.get(key), str):
+            # Not known yet.
+            continue
+        try:
+            json.loads(inputs[key])
+        except ValueError as error:
+            where = f"Examine values at '{urn.name}.{key}'."
+            yield CheckFailure("", f'"{key}" contains an invalid JSON: {error}. {where}')
+
+
+def _raise_refusals(urn: Urn, kind: Kind, properties: Mapping[str, Any], doing: str) -> None:
+    refusals = kind.refusals(properties) if kind.refusals is not None else []
+    if refusals:
+        raise ProviderError(f"Error {doing} {_noun(urn)}: googleapi: Error 400: {' '.join(refusals)}, badRequest")
 
 
 def _new_name(urn: Urn, kind: Kind, seed: bytes) -> str:

@@ -1,9 +1,9 @@
 """What the stand-in gcp provider knows of each kind of resource: ids, names, computed outputs, and what cannot change in place.
 
 Sources: the ForceNew marks and value lists of hashicorp/terraform-provider-google at e03b7622 (August 2026), which pulumi-gcp
-bridges: google/services/container/node_config.go, resource_container_node_pool.go and resource_container_cluster.go; for kinds
-without an entry, the sentence "Changing this forces a new ..." in the SDK's own documentation. Computed outputs are those that
-programs commonly use; what is left out stays unset.
+bridges: google/services/container/node_config.go, resource_container_node_pool.go and resource_container_cluster.go, and
+google/services/monitoring/; for kinds without an entry, the sentence "Changing this forces a new ..." in the SDK's own
+documentation. Computed outputs are those that programs commonly use; what is left out stays unset.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
+import secrets
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
+from sandbox.providers.gcp_monitoring import alert_policy_problems, dashboard_problems, same_dashboard
 from sandbox.sdk_types import args_class, property_names
 
 CLUSTER: Final = "gcp:container/cluster:Cluster"
@@ -25,6 +28,11 @@ SERVICE: Final = "gcp:projects/service:Service"
 
 #: Stands in an id's pattern for the resource's name in the program.
 URN_NAME: Final = "__urnName"
+
+#: Stand there for what Google makes up, differently each time.
+NEW_NUMBER: Final = "__number"
+NEW_UUID: Final = "__uuid"
+PROJECT_NUMBER: Final = "__projectNumber"
 
 #: Makes a kind's computed outputs from its resolved properties (inputs, project, location) and its id.
 Outputs = Callable[[Mapping[str, Any], str], dict[str, Any]]
@@ -46,6 +54,10 @@ class Kind:
     patterns: Mapping[str, tuple[str, str]] | None = None
     #: Wire path without list indexes -> the values that there are.
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: What the API says against resolved properties, when they are to be created or updated.
+    refusals: Callable[[Mapping[str, Any]], list[str]] | None = None
+    #: Properties that are JSON in text, and whether the old text means what the new one does.
+    json_properties: Mapping[str, Callable[[str, str], bool]] = field(default_factory=dict)
 
 
 def _node_config() -> set[str]:
@@ -81,6 +93,15 @@ def _number(text: str, digits: int) -> str:
 
 def project_number(project: str) -> str:
     return _number(project, 12)
+
+
+def new_names(project: str | None) -> dict[str, str]:
+    """What stands in an id's pattern besides properties and the resource's name."""
+    return {
+        NEW_NUMBER: str(10**18 + secrets.randbelow(9 * 10**18)),
+        NEW_UUID: str(uuid.uuid4()),
+        PROJECT_NUMBER: project_number(project) if project else "",
+    }
 
 
 def _now() -> str:
@@ -147,6 +168,23 @@ def _custom_role(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
     return {"name": id, "deleted": False, "stage": properties.get("stage") or "GA"}
 
 
+def _alert_policy(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    """Google names each condition below its policy."""
+    return {
+        "name": id,
+        "enabled": properties.get("enabled", True),
+        "conditions": [
+            {**condition, "name": f"{id}/conditions/{_number(f'{id} {index}', 19)}"}
+            for index, condition in enumerate(properties["conditions"])
+        ],
+        "creationRecords": [{"mutateTime": _now(), "mutatedBy": "you@example.com"}],
+    }
+
+
+def _dashboard(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    return {}
+
+
 _NAME = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 _NAME_RULE = (
     "must begin with a letter, end with a letter or number, and can only contain lowercase letters, numbers and hyphens"
@@ -161,6 +199,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         outputs=_cluster,
         values={
             **_NODE_CONFIG_VALUES,
+            "monitoringConfig.enableComponents": (
+                "SYSTEM_COMPONENTS", "APISERVER", "SCHEDULER", "CONTROLLER_MANAGER", "STORAGE", "HPA", "POD", "DAEMONSET",
+                "DEPLOYMENT", "STATEFULSET", "CADVISOR", "KUBELET", "DCGM", "JOBSET",
+            ),
             "monitoringConfig.managedPrometheus.autoMonitoringConfig.scope": ("ALL", "NONE"),
             "networkingMode": ("VPC_NATIVE", "ROUTES"),
             "releaseChannel.channel": ("UNSPECIFIED", "RAPID", "REGULAR", "STABLE", "EXTENDED"),
@@ -225,6 +267,24 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "gcp:serviceaccount/iAMMember:IAMMember": Kind(
         id="{serviceAccountId}/{role}/{member}", outputs=_etag, idempotent=True, replaces=frozenset({"*"})
+    ),
+    "gcp:monitoring/dashboard:Dashboard": Kind(
+        id=f"projects/{{{PROJECT_NUMBER}}}/dashboards/{{{NEW_UUID}}}",
+        outputs=_dashboard,
+        replaces=frozenset({"project"}),
+        refusals=dashboard_problems,
+        json_properties={"dashboardJson": same_dashboard},
+    ),
+    "gcp:monitoring/alertPolicy:AlertPolicy": Kind(
+        id=f"projects/{{project}}/alertPolicies/{{{NEW_NUMBER}}}",
+        outputs=_alert_policy,
+        replaces=frozenset({"project"}),
+        refusals=alert_policy_problems,
+        values={
+            "alertStrategy.notificationPrompts": ("NOTIFICATION_PROMPT_UNSPECIFIED", "OPENED", "CLOSED"),
+            "combiner": ("AND", "OR", "AND_WITH_MATCHING_RESOURCE"),
+            "severity": ("CRITICAL", "ERROR", "WARNING"),
+        },
     ),
     "gcp:artifactregistry/repository:Repository": Kind(
         id="projects/{project}/locations/{location}/repositories/{repositoryId}",

@@ -16,6 +16,7 @@ from pathlib import Path
 IMAGES = Path(__file__).resolve().parents[2] / "images"
 ENTRYPOINT = IMAGES / "fungibility-entrypoint"
 HEALTH = IMAGES / "fungibility-health"
+DRAIN = IMAGES / "fungibility-drain"
 
 SERVER_EXIT_CODE = 7
 """What the server stand-in exits with when it gets SIGTERM: a code that nothing else here uses."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.image_fakes import ENTRYPOINT, HEALTH, IMAGES
+from tests.images.image_fakes import DRAIN, ENTRYPOINT, HEALTH, IMAGES
 
 ACCELERATORS = ("gpu", "tpu")
 
@@ -69,7 +69,7 @@ def test_the_context_holds_what_is_copied_and_no_more() -> None:
     lines = [line for line in (IMAGES / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"
     assert {line.removeprefix("!") for line in lines[1:]} == set(copied("gpu")) == set(copied("tpu"))
-    assert {ENTRYPOINT.name, HEALTH.name} == set(copied("gpu"))
+    assert {ENTRYPOINT.name, HEALTH.name, DRAIN.name} == set(copied("gpu"))
 
 
 def test_the_images_differ_only_in_what_their_accelerator_is() -> None:

@@ -106,6 +106,12 @@ def _run(
     return result
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The dev stack's own tests come first, since they begin with a new stack, and the end comes last."""
+    order = {"test_dev_stack": -1, "test_end": 1}
+    items.sort(key=lambda item: order.get(item.path.stem, 0))
+
+
 def _down(sandbox: Sandbox) -> None:
     sandbox.command("down", check=False)
 

@@ -76,7 +76,7 @@ class Run:
 
 class _Mocks(mocks.Mocks):
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
-        return {"accessToken": "ya29.a-token", "project": "p", "region": "r", "zone": "z"}, []
+        return {"accessToken": "ya29.a-token", "project": "p", "region": "r", "zone": "z", "number": "123456789012"}, []
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         state = {**args.inputs, **_COMPUTED.get(args.typ, {})}
@@ -98,6 +98,9 @@ class _RecordingMonitor(mocks.MockMonitor):
             found = sdk_types.problems(request.type, plain)
             assert not found, f"{request.type} {request.name}: {found}"
         response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        if request.type == "pulumi:pulumi:Stack":
+            # The SDK registers it in the first run of a process only.
+            return response
         with self._lock:
             self._run.resources[response.urn] = Resource(
                 urn=response.urn,

@@ -67,7 +67,21 @@ ASSERTIONS = {"accelerator": "nvidia-l4", "tpuTopology": "1x1"}
 
 
 def test_every_key_of_a_pool_is_covered_here() -> None:
-    assert {*CHANGES, *ASSERTIONS} == set(KEYS)
+    assert {*CHANGES, *ASSERTIONS, "enabled"} == set(KEYS)
+
+
+def test_disabled_pool_stays_and_gives_its_idle_nodes_back(dev: Run) -> None:
+    pools = _pools()
+    pools[0]["enabled"] = False
+    run = run_program({"acceleratorPools": pools})
+    assert set(run.resources) == set(dev.resources)
+    before, after = (each.named(NODE_POOL, "v6e-1").inputs for each in (dev, run))
+    # Of these an existing pool ignores the initial count: nothing is replaced.
+    changed = {key for key in before if before[key] != after.get(key)}
+    assert changed == {"autoscaling", "initialNodeCount"}
+    assert after["autoscaling"] == {"minNodeCount": 0, "maxNodeCount": 2}
+    for name in ("l4-spot", "l4"):
+        assert run.named(NODE_POOL, name).inputs == dev.named(NODE_POOL, name).inputs
 
 
 @pytest.mark.parametrize("key", CHANGES)

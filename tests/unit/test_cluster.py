@@ -43,9 +43,8 @@ def test_workload_identity_pool_is_the_project_s(cluster: dict[str, Any]) -> Non
     assert cluster["workloadIdentityConfig"] == {"workloadPool": "my-project.svc.id.goog"}
 
 
-def test_managed_prometheus_monitors_all_applications(cluster: dict[str, Any]) -> None:
-    prometheus = cluster["monitoringConfig"]["managedPrometheus"]
-    assert prometheus == {"enabled": True, "autoMonitoringConfig": {"scope": "ALL"}}
+def test_kube_state_metrics_of_pods_and_deployments_are_collected(cluster: dict[str, Any]) -> None:
+    assert cluster["monitoringConfig"]["enableComponents"] == ["SYSTEM_COMPONENTS", "POD", "DEPLOYMENT"]
 
 
 def test_image_streaming_shielded_nodes_and_release_channel_are_on(cluster: dict[str, Any]) -> None:
@@ -80,6 +79,7 @@ def test_needed_apis_are_switched_on_and_never_off(dev: Run) -> None:
         "compute",
         "container",
         "iam",
+        "monitoring",
     }
     assert {each.inputs["disableOnDestroy"] for each in services} == {False}
 

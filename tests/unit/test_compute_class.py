@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 
 from components.accelerator_pool import MAX_POOLS
 from components.compute_class import ComputeClassArgs, compute_class_spec, preference_weights
+from tests.unit.program import NAMESPACE, config, run_program
 
 
 def _args(*names: str, active_migration: bool = True) -> ComputeClassArgs:
@@ -41,3 +43,10 @@ def test_weights_fall_strictly_from_100_within_kubernetes_s_range(count: int) ->
     assert weights[0] == 100
     assert all(one > other for one, other in itertools.pairwise(weights))
     assert weights[-1] >= 1
+
+
+def test_disabled_pool_is_in_no_rule() -> None:
+    pools = json.loads(config()[f"{NAMESPACE}:acceleratorPools"])
+    pools[0]["enabled"] = False
+    spec = run_program({"acceleratorPools": pools}).only("kubernetes:cloud.google.com/v1:ComputeClass").inputs["spec"]
+    assert spec["priorities"] == [{"nodepools": ["l4-spot"]}, {"nodepools": ["l4"]}]

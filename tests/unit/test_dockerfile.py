@@ -48,7 +48,7 @@ def test_the_projects_images_have_their_entrypoint_and_say_whose_they_are(accele
     assert built.base == built.labels["org.opencontainers.image.base.name"] == "docker.io/base:1"
     assert built.entrypoint == ("/usr/local/bin/fungibility-entrypoint",)
     assert built.env["ACCELERATOR"] == accelerator
-    for name in ("fungibility-entrypoint", "fungibility-health"):
+    for name in ("fungibility-entrypoint", "fungibility-health", "fungibility-drain"):
         file = built.files[f"/usr/local/bin/{name}"]
         assert file.content == (ROOT / "images" / name).read_bytes()
         assert file.mode == 0o755

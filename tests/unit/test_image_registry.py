@@ -98,7 +98,7 @@ def test_named_image_wins_over_that_of_another_stack() -> None:
 
 
 def test_prebuilt_image_of_an_accelerator_without_pool_is_left_alone() -> None:
-    pools = [{"name": "a", "machineType": "g2-standard-8", "maxNodeCount": 1}]
+    pools = [{"name": "a", "machineType": "g2-standard-8", "maxNodeCount": 2}]
     run = run_program({"acceleratorPools": pools, "images": OTHER_IMAGES})
     assert run.outputs["images"] == {"gpu": OTHER_IMAGES["gpu"]}
 

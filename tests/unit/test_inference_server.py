@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from components.accelerator_pool import AcceleratorPool, parse_pools
-from components.inference_server import make_service_url, rolling_update, tpu_environment
+from components.inference_server import make_service_url, tpu_environment
 from components.machines import MACHINE_TYPES
 from tests.unit.program import NAMESPACE, Run, config, run_program
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 SERVICE = "kubernetes:core/v1:Service"
 SECRET = "kubernetes:core/v1:Secret"
+DISRUPTION_BUDGET = "kubernetes:policy/v1:PodDisruptionBudget"
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,8 @@ def test_gpu_container_is_the_walkthrough_s(pod: dict[str, Any]) -> None:
         "--port=8000",
         "--tensor-parallel-size=1",
         "--model=Qwen/Qwen2-1.5B",
+        # Not the walkthrough's: its server aborts what it answers when its pod ends.
+        "--shutdown-timeout=110",
     ]
     assert container["securityContext"] == {"privileged": True}
     assert container["volumeMounts"] == [{"name": "gpu", "mountPath": "/usr/local/nvidia"}]
@@ -165,30 +168,79 @@ def test_update_takes_back_replicas_that_kubectl_scaled(dev: Run) -> None:
     assert dev.only(DEPLOYMENT).inputs["metadata"]["annotations"]["pulumi.com/patchForce"] == "true"
 
 
-def test_new_pod_comes_first_while_the_pools_may_have_one_more_node() -> None:
-    pools = _pools({"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 2})
-    assert rolling_update(1, pools) == {"max_surge": 1, "max_unavailable": 0}
+def test_new_pod_comes_before_the_old_one_goes(dev: Run) -> None:
+    strategy = dev.only(DEPLOYMENT).inputs["spec"]["strategy"]
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 
 
-def test_old_pod_goes_first_where_replicas_fill_every_node() -> None:
-    pools = _pools({"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 2})
-    assert rolling_update(2, pools) == {"max_surge": 0, "max_unavailable": 1}
+def test_replicas_avoid_a_disabled_pool_and_the_rest_keeps_its_order() -> None:
+    pools = json.loads(config()[f"{NAMESPACE}:acceleratorPools"])
+    pools[0]["enabled"] = False
+    node_affinity = _pod(run_program({"acceleratorPools": pools}))["affinity"]["nodeAffinity"]
+    assert node_affinity["requiredDuringSchedulingIgnoredDuringExecution"] == {
+        "nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "cloud.google.com/gke-nodepool", "operator": "NotIn", "values": ["v6e-1"]}]}
+        ]
+    }
+    preferred = node_affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert [each["preference"]["matchExpressions"][0]["values"] for each in preferred] == [["l4-spot"], ["l4"]]
 
 
-def test_nodes_of_all_zones_and_pools_count_as_room() -> None:
-    zones = ["asia-northeast1-a", "asia-northeast1-b"]
-    pools = _pools(
-        {"name": "one", "machineType": "g2-standard-4", "maxNodeCount": 1, "zones": zones},
-        {"name": "two", "machineType": "g2-standard-4", "maxNodeCount": 1},
-    )
-    assert rolling_update(2, pools)["max_surge"] == 1
-    assert rolling_update(3, pools)["max_surge"] == 0
+def test_containers_of_a_disabled_pool_stay_so_that_nothing_is_built_when_it_comes_back() -> None:
+    pools = json.loads(config()[f"{NAMESPACE}:acceleratorPools"])
+    pools[0]["enabled"] = False
+    containers = _pod(run_program({"acceleratorPools": pools}))["containers"]
+    assert [each["name"] for each in containers] == ["vllm-gpu", "vllm-tpu"]
+
+
+def test_pod_leaves_the_load_balancer_before_its_server_is_told_to_stop(pod: dict[str, Any]) -> None:
+    assert pod["terminationGracePeriodSeconds"] == 120
+    gpu, tpu = (_container(pod, name) for name in ("vllm-gpu", "vllm-tpu"))
+    drain = "/usr/local/bin/fungibility-drain"
+    # The GPU image's vLLM finishes requests itself; for the TPU image's the hook waits.
+    assert gpu["lifecycle"] == {"preStop": {"exec": {"command": [drain, "5"]}}}
+    assert "--shutdown-timeout=110" in gpu["args"]
+    assert tpu["lifecycle"] == {"preStop": {"exec": {"command": [drain, "5", "115"]}}}
+    assert not any("shutdown-timeout" in each for each in tpu["args"])
+
+
+def test_a_dead_server_is_not_waited_for(pod: dict[str, Any]) -> None:
+    for container in pod["containers"]:
+        assert container["livenessProbe"]["terminationGracePeriodSeconds"] == 10
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"replicas": 2}, {"maxUnavailable": 1}),
+        ({"replicas": 3, "keepLastReplica": True}, {"maxUnavailable": 1}),
+        ({"replicas": 1, "keepLastReplica": True}, {"minAvailable": 1}),
+        ({"replicas": 1, "maxReplicas": 3, "keepLastReplica": True}, {"minAvailable": 1}),
+        ({"replicas": 2, "maxReplicas": 4, "keepLastReplica": True}, {"maxUnavailable": 1}),
+        ({"replicas": 1, "keepLastReplica": False}, {"maxUnavailable": 1}),
+    ],
+)
+def test_budget_lets_replicas_move_one_at_a_time_and_keeps_the_last(
+    overrides: dict[str, Any], expected: dict[str, int]
+) -> None:
+    spec = run_program(overrides).only(DISRUPTION_BUDGET).inputs["spec"]
+    assert {key: value for key, value in spec.items() if key in ("minAvailable", "maxUnavailable")} == expected
+    assert spec["selector"] == {"matchLabels": {"app": "vllm"}}
+    assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def test_metrics_of_every_pod_are_scraped_once(dev: Run) -> None:
+    spec = dev.only("kubernetes:monitoring.googleapis.com/v1:PodMonitoring").inputs["spec"]
+    assert spec["selector"] == {"matchLabels": {"app": "vllm"}}
+    assert spec["endpoints"] == [{"port": 8000, "path": "/metrics", "interval": "15s"}]
+    managed = dev.only("gcp:container/cluster:Cluster").inputs["monitoringConfig"]["managedPrometheus"]
+    assert managed == {"enabled": True, "autoMonitoringConfig": {"scope": "NONE"}}
 
 
 def test_servers_use_all_accelerators_of_a_machine() -> None:
     pools = [
-        {"name": "v6e-4", "machineType": "ct6e-standard-4t", "maxNodeCount": 1},
-        {"name": "l4x2", "machineType": "g2-standard-24", "maxNodeCount": 1},
+        {"name": "v6e-4", "machineType": "ct6e-standard-4t", "maxNodeCount": 2},
+        {"name": "l4x2", "machineType": "g2-standard-24", "maxNodeCount": 2},
     ]
     pod = _pod(run_program({"acceleratorPools": pools}))
     assert "--tensor-parallel-size=2" in _container(pod, "vllm-gpu")["args"]

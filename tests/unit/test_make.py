@@ -29,7 +29,8 @@ def programs(tmp_path: Path) -> Path:
 def make(*arguments: str, programs: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     path = f"{programs}:{os.environ['PATH']}" if programs else os.environ["PATH"]
     # A `make test` above must not lend its own variables.
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    own = ("MAKE", "MFLAGS", "STACK", "REPORT", "POLICY_")
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(own)}
     return subprocess.run(
         # The virtual environment is there: these tests run in it.
         ["make", "--no-print-directory", *(f"--assume-old={each}" for each in INSTALLED), *arguments],
@@ -43,9 +44,9 @@ def make(*arguments: str, programs: Path | None = None, **environment: str) -> s
 @pytest.mark.parametrize(
     ("target", "arguments"),
     [
-        ("preview", "preview --refresh --stack dev --non-interactive --color never --policy-pack policies{config}"),
-        ("deploy", "up --yes --refresh --stack dev --non-interactive --color never --policy-pack policies{config}"),
-        ("drift", "preview --expect-no-changes --refresh --stack dev --non-interactive --color never"),
+        ("preview", "preview --refresh --stack dev --non-interactive --policy-pack policies{config}"),
+        ("deploy", "up --yes --refresh --stack dev --non-interactive --policy-pack policies{config}"),
+        ("drift", "preview --expect-no-changes --refresh --stack dev --non-interactive"),
     ],
 )
 def test_target_runs_pulumi_on_the_stack(programs: Path, target: str, arguments: str) -> None:
@@ -58,7 +59,7 @@ def test_target_runs_pulumi_on_the_stack(programs: Path, target: str, arguments:
 
 def test_the_policy_pack_can_be_left_out(programs: Path) -> None:
     result = make("preview", "STACK=dev", "POLICY_PACK=", programs=programs)
-    assert result.stdout.splitlines()[-1].endswith("--color never")
+    assert result.stdout.splitlines()[-1].endswith("--non-interactive")
 
 
 def test_with_a_report_the_step_is_recorded_and_its_failure_still_fails(programs: Path, tmp_path: Path) -> None:
@@ -92,6 +93,12 @@ def test_a_missing_stack_is_named_with_an_example(programs: Path, target: str) -
     assert result.returncode == 2
     assert f"STACK is not set: make {target} STACK=dev" in result.stderr
     assert "pulumi" not in result.stdout
+
+
+def test_nothing_is_deployed_that_nobody_named(programs: Path) -> None:
+    result = make("deploy", programs=programs)
+    assert result.returncode == 2
+    assert "STACK is not set: make deploy STACK=dev" in result.stderr
 
 
 def test_help_lists_every_target_with_a_word(programs: Path) -> None:

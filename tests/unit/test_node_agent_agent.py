@@ -16,6 +16,7 @@ from sandbox.certificates import make_certificates
 from sandbox.image_store import ImageConfig, ImageStore
 from sandbox.node_agent import NodeAgent
 from sandbox.node_agent import agent as agent_module
+from sandbox.node_agent.preemption import PREEMPTION_ANNOTATION
 from sandbox.processes import Spawner
 from tests.unit.test_node_agent_worker import NODE, STEADY, FakeApi, FakeEvents, Object, deleted, ready
 
@@ -64,6 +65,7 @@ class Cluster:
         monkeypatch.setattr(agent_module, "EventRecorder", FakeRecorder)
         monkeypatch.setattr(agent_module, "KubeApi", lambda _: self.api)
         self.folder = folder
+        self.lost: list[str] = []
         self.spawner = Spawner()
         images = ImageStore(folder / "images")
         (folder / "rootfs").mkdir()
@@ -80,9 +82,14 @@ class Cluster:
             spawner=self.spawner,
             cert_file=certificates.server,
             key_file=certificates.server_key,
+            machine_ends=self.lose_machine,
         )
         self.agent.start()
         self.nodes, self.pods = FakeWatcher.made["nodes"], FakeWatcher.made["pods"]
+
+    def lose_machine(self, node: str) -> None:
+        self.lost.append(node)
+        self.nodes.event("DELETED", NODE)
 
     def processes(self) -> int:
         """How many processes of the cluster's containers there are."""
@@ -191,6 +198,45 @@ def test_a_pod_that_was_deleted_while_its_node_was_away_is_removed_when_the_node
     cluster.nodes.event("ADDED", NODE)
     cluster.api.wait_removed()
     assert cluster.processes() == 0
+
+
+def preempted(seconds: str) -> Object:
+    return {**NODE, "metadata": {**NODE["metadata"], "annotations": {PREEMPTION_ANNOTATION: seconds}}}
+
+
+def test_a_preempted_node_says_so_and_ends_its_pods_before_its_machine_goes(cluster: Cluster) -> None:
+    cluster.api.objects["/api/v1/nodes/node-1"] = {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}
+    cluster.nodes.sync([NODE])
+    cluster.pods.sync([pod("trap 'echo told; exit 0' TERM; while :; do sleep 0.05; done")])
+    cluster.running(pod())
+    begun = time.monotonic()
+    cluster.nodes.event("MODIFIED", preempted("2"))
+    # Every later change of the node shows the annotation again.
+    cluster.nodes.event("MODIFIED", preempted("2"))
+    failed = cluster.api.wait(lambda status: status.get("phase") == "Failed")
+    assert failed["reason"] == "Terminated"
+    assert failed["message"] == "Pod was terminated in response to imminent node shutdown."
+    assert not cluster.lost
+    cluster.wait(lambda: cluster.lost == ["node-1"])
+    assert time.monotonic() - begun >= 2
+    patches = dict(cluster.api.patches)
+    assert [each["key"] for each in patches["/api/v1/nodes/node-1"]["spec"]["taints"]] == [
+        "a",
+        "cloud.google.com/impending-node-termination",
+    ]
+    (condition,) = patches["/api/v1/nodes/node-1/status"]["status"]["conditions"]
+    assert (condition["type"], condition["status"]) == ("Ready", "False")
+    # The pod's object stays, as a record of what happened.
+    assert not cluster.api.removed
+
+
+def test_a_node_that_is_preempted_without_notice_is_gone_at_once(cluster: Cluster) -> None:
+    cluster.nodes.sync([NODE])
+    cluster.pods.sync([pod("trap '' TERM; while :; do sleep 0.05; done")])
+    cluster.running(pod())
+    cluster.nodes.event("MODIFIED", preempted("0"))
+    cluster.wait(lambda: cluster.lost == ["node-1"], 2)
+    cluster.wait(lambda: cluster.processes() == 0, 2)
 
 
 def test_stopping_ends_all_processes_and_leaves_the_pods_in_the_api(cluster: Cluster) -> None:

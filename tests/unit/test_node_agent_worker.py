@@ -45,6 +45,8 @@ class FakeApi:
         self.objects: dict[str, Object] = {}
         self.statuses: list[Object] = []
         self.removed: list[Object] = []
+        #: Path and body of every patch of something else than a pod's status.
+        self.patches: list[tuple[str, Object]] = []
         self.unreachable = False
         self._changed = threading.Condition()
 
@@ -53,9 +55,12 @@ class FakeApi:
             raise ApiError(404, "not found")
         return self.objects[path]
 
-    def patch(self, path: str, body: Object, content_type: str) -> Object:
+    def patch(self, path: str, body: Object, content_type: str = "") -> Object:
         if self.unreachable:
             raise ApiError(500, "etcdserver: request timed out")
+        if "/pods/" not in path:
+            self.patches.append((path, body))
+            return {}
         with self._changed:
             self.statuses.append(copy.deepcopy(body["status"]))
             self._changed.notify_all()

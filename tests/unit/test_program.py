@@ -19,6 +19,10 @@ IMAGE = "docker:index/image:Image"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 SERVICE = "kubernetes:core/v1:Service"
 SECRET = "kubernetes:core/v1:Secret"
+AUTOSCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
+DISRUPTION_BUDGET = "kubernetes:policy/v1:PodDisruptionBudget"
+ALERT_POLICY = "gcp:monitoring/alertPolicy:AlertPolicy"
+DASHBOARD = "gcp:monitoring/dashboard:Dashboard"
 COMPUTE_CLASS = "kubernetes:cloud.google.com/v1:ComputeClass"
 
 
@@ -154,7 +158,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "computeClassName": ("other", COMPUTE_CLASS),
     "activeMigration": (False, COMPUTE_CLASS),
     "consolidationDelayMinutes": (5, COMPUTE_CLASS),
-    "acceleratorPools": ([{"name": "a", "machineType": "g2-standard-8", "maxNodeCount": 1}], NODE_POOL),
+    "acceleratorPools": ([{"name": "a", "machineType": "g2-standard-8", "maxNodeCount": 2}], NODE_POOL),
     "repositoryName": ("other", "gcp:artifactregistry/repository:Repository"),
     "imageName": ("other", IMAGE),
     "gpuBaseImage": ("docker.io/vllm/vllm-openai:v0.30.0", IMAGE),
@@ -168,13 +172,33 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "tpuServerArguments": (["--max-num-seqs=16"], DEPLOYMENT),
     "namespace": ("inference", DEPLOYMENT),
     "replicas": (2, DEPLOYMENT),
+    "maxReplicas": (4, AUTOSCALER),
+    "targetWaitingRequests": (9, AUTOSCALER),
+    "scaleDownStabilizationSeconds": (600, AUTOSCALER),
+    "keepLastReplica": (True, DISRUPTION_BUDGET),
     "cpuRequest": ("500m", DEPLOYMENT),
     "memoryRequest": ("2Gi", DEPLOYMENT),
     "gpuEphemeralStorageLimit": ("30Gi", DEPLOYMENT),
     "servicePort": (8080, SERVICE),
     "loadBalancerSourceRanges": (["203.0.113.0/24"], SERVICE),
     "serverStartupSeconds": (900, DEPLOYMENT),
+    "terminationGracePeriodSeconds": (60, DEPLOYMENT),
+    "gpuServerDrains": (False, DEPLOYMENT),
+    "tpuServerDrains": (True, DEPLOYMENT),
     "rolloutTimeoutSeconds": (2400, DEPLOYMENT),
+    "monitoring": (False, DASHBOARD),
+    "notificationChannels": (["projects/my-project/notificationChannels/123"], ALERT_POLICY),
+    "pendingAlertMinutes": (30, ALERT_POLICY),
+    "waitingAlertRequests": (5, ALERT_POLICY),
+    "firstTokenAlertSeconds": (3, ALERT_POLICY),
+    "preemptionAlertCount": (1, ALERT_POLICY),
+}
+
+#: What has to be set as well for a setting to have an effect.
+COMPANIONS: dict[str, dict[str, Any]] = {
+    "region": {"zone": "us-central1-b"},
+    "targetWaitingRequests": {"maxReplicas": 4},
+    "scaleDownStabilizationSeconds": {"maxReplicas": 4},
 }
 
 
@@ -190,13 +214,10 @@ def baseline() -> Run:
 @pytest.mark.parametrize("key", CHANGES)
 def test_setting_changes_a_resource(key: str, baseline: Run) -> None:
     value, type_token = CHANGES[key]
-    overrides = {key: value}
-    if key == "region":
-        overrides["zone"] = "us-central1-b"
-    changed = run_program(overrides)
-    assert [each.inputs for each in changed.of_type(type_token)] != [
-        each.inputs for each in baseline.of_type(type_token)
-    ]
+    companions = COMPANIONS.get(key, {})
+    before = run_program(companions) if companions and key != "region" else baseline
+    changed = run_program({key: value, **companions})
+    assert [each.inputs for each in changed.of_type(type_token)] != [each.inputs for each in before.of_type(type_token)]
 
 
 def test_settings_of_the_token_reach_the_secret(baseline: Run) -> None:
@@ -208,7 +229,9 @@ def test_a_reordered_list_changes_the_class_and_the_affinity_and_no_pool(baselin
     changed = run_program({"acceleratorPools": [pools[1], pools[0], pools[2]]})
     for urn, resource in changed.resources.items():
         same = resource.inputs == baseline.resources[urn].inputs
-        assert same == (resource.type not in (COMPUTE_CLASS, DEPLOYMENT)), urn
+        # Alerts name the pools that come first in what they tell to do; whether one differs is its own affair.
+        if resource.type != ALERT_POLICY:
+            assert same == (resource.type not in (COMPUTE_CLASS, DEPLOYMENT, DASHBOARD)), urn
     assert set(changed.resources) == set(baseline.resources)
 
 

@@ -204,7 +204,7 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
         ("has 11 pools", "more than 10", "remove the ones of least priority"),
     ),
     "TPUs of different topologies": (
-        {"acceleratorPools": [*_pools(), {"name": "v6e-4", "machineType": "ct6e-standard-4t", "maxNodeCount": 1}]},
+        {"acceleratorPools": [*_pools(), {"name": "v6e-4", "machineType": "ct6e-standard-4t", "maxNodeCount": 2}]},
         "acceleratorPools",
         (
             '"ct6e-standard-4t"',
@@ -213,7 +213,7 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
         ),
     ),
     "GPUs of different number": (
-        {"acceleratorPools": [*_pools(), {"name": "l4x2", "machineType": "g2-standard-24", "maxNodeCount": 1}]},
+        {"acceleratorPools": [*_pools(), {"name": "l4x2", "machineType": "g2-standard-24", "maxNodeCount": 2}]},
         "acceleratorPools",
         (
             '"g2-standard-24"',
@@ -345,10 +345,54 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
         "replicas",
         ('"0"', "is not a whole number from 1 to 10000", "give one from 1 to 10000"),
     ),
-    "more replicas than nodes": (
-        {"replicas": 7},
+    "replicas that fill every node": (
+        {"replicas": 6},
         "replicas",
-        ("7", "is more than the 6 nodes that all accelerator pools may have together", "give at most 6"),
+        (
+            "6",
+            "a rolling update brings one more, and all enabled accelerator pools together may have 6 nodes",
+            "give at most 5",
+        ),
+    ),
+    "a single node": (
+        {"acceleratorPools": [{"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 1}]},
+        "replicas",
+        ("1", "may have 1 nodes", "raise a pool's maxNodeCount"),
+    ),
+    "replicas that fill what is enabled": (
+        {"replicas": 2, "acceleratorPools": [_pools()[0], *({**pool, "enabled": False} for pool in _pools()[1:])]},
+        "replicas",
+        ("2", "all enabled accelerator pools together may have 2 nodes", "give at most 1"),
+    ),
+    "an autoscaler that fills every node": (
+        {"maxReplicas": 6},
+        "maxReplicas",
+        ("6", "together may have 6 nodes", "give at most 5"),
+    ),
+    "an autoscaler with nothing to scale": (
+        {"replicas": 3, "maxReplicas": 3},
+        "maxReplicas",
+        ("3", "is not above the 3 of replicas", "give 0 for a fixed number"),
+    ),
+    "a server too old to drain itself": (
+        {"gpuBaseImage": "docker.io/vllm/vllm-openai:v0.17.1"},
+        "gpuServerDrains",
+        ("true", "would refuse --shutdown-timeout", "give false"),
+    ),
+    "a grace period that GKE would cut": (
+        {"terminationGracePeriodSeconds": 3600},
+        "terminationGracePeriodSeconds",
+        ("3600", "is not a whole number from 15 to 600", "give one from 15 to 600"),
+    ),
+    "a pool that is neither on nor off": (
+        {"acceleratorPools": [{**_pools()[0], "enabled": "no"}]},
+        "acceleratorPools[0].enabled",
+        ("no", "is neither true nor false", "give true or false"),
+    ),
+    "every pool disabled": (
+        {"acceleratorPools": [{**pool, "enabled": False} for pool in _pools()]},
+        "acceleratorPools[].enabled",
+        ("false", "so nothing could serve", "leave one pool enabled"),
     ),
     "truth value that is none": (
         {"activeMigration": "yes"},
@@ -407,6 +451,41 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
         {"model": None},
         "model",
         ("", "is missing", "pulumi config set model VALUE"),
+    ),
+    "monitoring that is no boolean": (
+        {"monitoring": "on"},
+        "monitoring",
+        ('"on"', "is neither true nor false", "give true or false"),
+    ),
+    "notification channel by its display name": (
+        {"notificationChannels": ["on-call"]},
+        "notificationChannels",
+        ('"on-call"', "is not the name of a notification channel", "give projects/PROJECT/notificationChannels/NUMBER"),
+    ),
+    "notification channels that are no list": (
+        {"notificationChannels": "projects/p/notificationChannels/1"},
+        "notificationChannels",
+        ('"projects/p/notificationChannels/1"', "is not a list", "give a YAML list"),
+    ),
+    "no patience with pending replicas": (
+        {"pendingAlertMinutes": 0},
+        "pendingAlertMinutes",
+        ('"0"', "is not a whole number from 1 to 1440", "give one from 1 to 1440"),
+    ),
+    "a part of a request": (
+        {"waitingAlertRequests": 0.5},
+        "waitingAlertRequests",
+        ('"0.5"', "is not a whole number from 1 to 1000000", "give one from 1"),
+    ),
+    "first token after more than an hour": (
+        {"firstTokenAlertSeconds": 3601},
+        "firstTokenAlertSeconds",
+        ('"3601"', "is not a whole number from 1 to 3600", "give one from 1 to 3600"),
+    ),
+    "an alert at no preemption": (
+        {"preemptionAlertCount": 0},
+        "preemptionAlertCount",
+        ('"0"', "is not a whole number from 1 to 1000", "give one from 1 to 1000"),
     ),
 }
 

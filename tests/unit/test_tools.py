@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from sandbox import tools
 from sandbox.paths import Paths
-from sandbox.tools import LINT_TOOLS, TOOLS, Tool, Toolbox, ToolError, recipe
+from sandbox.tools import LINT_TOOLS, METRICS_TOOLS, TOOLS, Tool, Toolbox, ToolError, recipe
 
 
 @pytest.fixture
@@ -138,5 +140,69 @@ def test_an_unknown_linter_shows_the_known_ones(wrong: list[str], capsys: pytest
 
 def test_every_module_of_the_toolchain_is_pinned_and_used() -> None:
     modules = {path.parent.name for path in tools.TOOLCHAIN_DIR.glob("*/go.mod")}
-    assert modules == {tool.module for tool in (*TOOLS, *LINT_TOOLS)}
+    assert modules == {tool.module for tool in (*TOOLS, *METRICS_TOOLS, *LINT_TOOLS)}
     assert all((tools.TOOLCHAIN_DIR / module / "go.sum").exists() for module in modules)
+
+
+def test_what_scaling_on_metrics_needs_is_built_only_when_asked_for(
+    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def build(self: Toolbox, tool: Tool, go: Path, title: str) -> None:
+        built.append(tool.name)
+        _program(paths.tools, tool.name, "")
+        (paths.tools / f".{tool.name}.stamp").write_text(recipe(tool))
+
+    monkeypatch.setattr(Toolbox, "_find_go", lambda self: Path("/nowhere/go"))
+    monkeypatch.setattr(Toolbox, "_build", build)
+    Toolbox(paths, _report).ensure()
+    assert built == ["etcd"]
+    Toolbox(paths, _report).ensure(METRICS_TOOLS)
+    Toolbox(paths, _report).ensure(METRICS_TOOLS)
+    assert built == ["etcd", "prometheus", "prometheus-adapter"]
+
+
+def test_two_that_want_the_same_build_at_once_build_it_once(
+    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def build(self: Toolbox, tool: Tool, go: Path, title: str) -> None:
+        built.append(tool.name)
+        time.sleep(0.05)
+        _program(paths.tools, tool.name, "")
+        (paths.tools / f".{tool.name}.stamp").write_text(recipe(tool))
+
+    monkeypatch.setattr(Toolbox, "_find_go", lambda self: Path("/nowhere/go"))
+    monkeypatch.setattr(Toolbox, "_build", build)
+    both = [threading.Thread(target=Toolbox(paths, _report).ensure, args=(METRICS_TOOLS,)) for _ in range(2)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join()
+    assert built == ["prometheus", "prometheus-adapter"]
+
+
+def test_part_of_a_tool_that_the_machine_has_is_not_built(
+    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools, "TOOLS", tuple(each for each in TOOLS if each.name.startswith("pulumi")))
+    for name in ("pulumi", "pulumi-language-python", "pulumi-language-python-exec"):
+        _program(bin_dir, name, "v3.251.0")
+    monkeypatch.setattr(Toolbox, "_find_go", lambda self: pytest.fail("looked for Go"))
+    Toolbox(paths, _report).ensure()
+    assert (paths.tools / "pulumi-language-python").resolve() == bin_dir / "pulumi-language-python"
+    assert not (paths.tools / "pulumi-language-python-inner").exists()
+
+
+def test_program_of_ours_is_built_again_when_its_source_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (front,) = [tool for tool in TOOLS if tool.package == "."]
+    shutil.copytree(tools.TOOLCHAIN_DIR / front.module, tmp_path / front.module)
+    monkeypatch.setattr(tools, "TOOLCHAIN_DIR", tmp_path)
+    before = recipe(front)
+    with (tmp_path / front.module / "main.go").open("a") as source:
+        source.write("// a change\n")
+    assert recipe(front) != before

@@ -1,0 +1,57 @@
+"""The end of a pod: it leaves the load balancer first, requests under way finish, and only what takes too long is cut off.
+
+When a pod is to end, Kubernetes takes it out of the endpoints and runs its containers' preStop hooks at the same time, and
+sends SIGTERM when a hook is over. vLLM aborts what is under way at SIGTERM, unless it was started with
+`--shutdown-timeout=SECONDS` (0.18 and later, https://github.com/vllm-project/vllm/pull/36666): then it takes no new requests
+and answers those under way, closing each connection, which also moves clients that keep theirs open. So the hook waits until
+no more requests come in, and then
+
+- for a server that drains itself, ends: the server has the rest of the grace period;
+- for an older one, waits until nothing is under way.
+
+GKE gives a pod 15 of the 30 seconds of notice on a Spot node (https://docs.cloud.google.com/kubernetes-engine/docs/concepts/spot-vms),
+whatever its grace period is; both ways end by SIGTERM within it or are cut by SIGKILL at its end, the longest requests last.
+Left out: requests that outlive the grace period, which a client has to repeat.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+#: Installed by the Dockerfiles; docs/images.md has its exit codes.
+DRAIN_COMMAND = "/usr/local/bin/fungibility-drain"
+
+#: How long endpoints that have changed take to reach every node (EndpointSlice, then kube-proxy or Dataplane V2) with room
+#: to spare, and a third of what Spot gives.
+SETTLE_SECONDS = 5
+
+#: What is kept for the end itself: the server's process group, and the kubelet's own least grace of 2 s after a hook.
+_END_SECONDS = 5
+
+#: The shortest grace period that leaves requests any time.
+MIN_GRACE_SECONDS = SETTLE_SECONDS + _END_SECONDS + 5
+
+#: GKE's cluster autoscaler gives a pod no more (`--max-graceful-termination-sec`), however long its own grace period is.
+#: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/cluster-autoscaler
+MAX_GRACE_SECONDS = 600
+
+#: The first release with `--shutdown-timeout`.
+SHUTDOWN_TIMEOUT_SINCE = (0, 18)
+
+
+def server_arguments(*, grace_seconds: int, server_drains: bool) -> list[str]:
+    """What vLLM's command line says of the end."""
+    return [f"--shutdown-timeout={grace_seconds - SETTLE_SECONDS - _END_SECONDS}"] if server_drains else []
+
+
+def lifecycle(*, grace_seconds: int, server_drains: bool) -> dict[str, Any]:
+    """A container's `lifecycle`; in a container that idles the hook is over at once."""
+    until_idle = [] if server_drains else [str(grace_seconds - _END_SECONDS)]
+    return {"pre_stop": {"exec_": {"command": [DRAIN_COMMAND, str(SETTLE_SECONDS), *until_idle]}}}
+
+
+def knows_shutdown_timeout(image: str) -> bool | None:
+    """Whether vLLM in an image has `--shutdown-timeout`, by the image's tag; None for a tag that is no release."""
+    match = re.search(r":v(\d+)\.(\d+)[^/]*$", image.partition("@")[0])
+    return None if match is None else (int(match[1]), int(match[2])) >= SHUTDOWN_TIMEOUT_SINCE

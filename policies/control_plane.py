@@ -1,0 +1,94 @@
+"""Who may reach the control plane. Left out: what IAM and RBAC let those do who reach it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Any
+
+from policies.rule import UNKNOWN, Finding, Options, Resource, ResourceRule, Undecided, Violation
+
+CLUSTER = "gcp:container/cluster:Cluster"
+
+_RANGES = "masterAuthorizedNetworksConfig"
+
+_FIX = (
+    "name the ranges that may reach it (masterAuthorizedNetworksConfig.cidrBlocks; setting controlPlaneSourceRanges), "
+    "or leave it its DNS endpoint alone (controlPlaneEndpointsConfig.ipEndpointsConfig.enabled: false; setting "
+    "controlPlaneEndpoint: dns)"
+)
+
+
+def public_control_plane(cluster: Resource, options: Options) -> Iterable[Finding]:
+    """https://docs.cloud.google.com/kubernetes-engine/docs/concepts/network-isolation#about-control-plane-isolation"""
+    if cluster.type != CLUSTER:
+        return
+    ways_out: tuple[tuple[tuple[str, ...], Any], ...] = (
+        (("controlPlaneEndpointsConfig", "ipEndpointsConfig", "enabled"), False),
+        (("privateClusterConfig", "enablePrivateEndpoint"), True),
+    )
+    for path, closed in ways_out:
+        if cluster.get(*path) is closed:
+            return
+    undecided = [
+        Undecided(resource=cluster, property=".".join(path)) for path, _ in ways_out if cluster.get(*path) is UNKNOWN
+    ]
+    found = list(_ranges(cluster))
+    if undecided and any(isinstance(each, Violation) for each in found):
+        yield from undecided
+    else:
+        yield from found
+
+
+def _ranges(cluster: Resource) -> Iterable[Finding]:
+    """What is wrong with the ranges that may reach the control plane's address."""
+    config = cluster.get(_RANGES)
+    if config is UNKNOWN:
+        yield Undecided(resource=cluster, property=_RANGES)
+        return
+    if config is None:
+        reason = "is missing, so the whole internet may try the control plane's address"
+        yield Violation(resource=cluster, property=_RANGES, reason=reason, fix=_FIX)
+        return
+    if cluster.get(_RANGES, "gcpPublicCidrsAccessEnabled") is True:
+        yield Violation(
+            resource=cluster, property=f"{_RANGES}.gcpPublicCidrsAccessEnabled", value=True,
+            reason="lets in every machine of Google Cloud that has a public address, of whomever it is",
+            fix="set it to false, and name your own ranges",
+        )  # fmt: skip
+    blocks = cluster.get(_RANGES, "cidrBlocks")
+    if blocks is UNKNOWN:
+        yield Undecided(resource=cluster, property=f"{_RANGES}.cidrBlocks")
+        return
+    for index in range(len(blocks or ())):
+        where = f"{_RANGES}.cidrBlocks[{index}].cidrBlock"
+        block = cluster.get(_RANGES, "cidrBlocks", index, "cidrBlock")
+        if block is UNKNOWN:
+            yield Undecided(resource=cluster, property=where)
+        elif is_everywhere(block):
+            yield Violation(
+                resource=cluster, property=where, value=block,
+                reason="lets the whole internet try the control plane's address", fix=_FIX,
+            )  # fmt: skip
+
+
+def is_everywhere(cidr: Any) -> bool:
+    """Whether an IPv4 or IPv6 range (CIDR) holds so much of the public internet that it shuts out nobody."""
+    try:
+        network = ipaddress.ip_network(str(cidr), strict=False)
+    except ValueError:
+        # The cloud refuses it; that is not this rule's to say.
+        return False
+    return network.prefixlen < (8 if network.version == 4 else 16) and not network.is_private
+
+
+RULES = (
+    ResourceRule(
+        name="no-public-control-plane",
+        description="A control plane has no public address, or named ranges alone may reach it.",
+        level="mandatory",
+        because="whoever gets hold of a credential must also be inside; dev.json lowers it, since the walkthrough's cluster is "
+        "reached from anywhere and holds nothing",
+        check=public_control_plane,
+    ),
+)

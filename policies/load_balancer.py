@@ -1,0 +1,130 @@
+"""A server that the internet can reach asks for a key. Left out: TLS, and who holds the key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from policies.control_plane import is_everywhere
+from policies.pods import containers, pod_spec_path
+from policies.rule import UNKNOWN, Finding, Options, Resource, StackRule, Undecided, Violation, get
+
+SERVICE = "kubernetes:core/v1:Service"
+
+#: What vLLM reads its key from. https://docs.vllm.ai/en/stable/configuration/env_vars.html
+KEY_VARIABLE = "VLLM_API_KEY"
+
+_INTERNAL = ("networking.gke.io/load-balancer-type", "cloud.google.com/load-balancer-type")
+
+#: What the names of containers with a server begin with.
+_SERVER_NAMES = "vllm"
+
+
+def open_server(resources: Sequence[Resource], options: Options) -> Iterable[Finding]:
+    for service in resources:
+        if service.type != SERVICE:
+            continue
+        kind = service.get("spec", "type")
+        if kind is UNKNOWN:
+            yield Undecided(resource=service, property="spec.type")
+        open_by = _open_by(service) if kind == "LoadBalancer" else None
+        if open_by is None:
+            continue
+        keyless, undecided = _keyless(service, resources)
+        if keyless and isinstance(open_by, Undecided):
+            yield open_by
+        elif keyless and isinstance(open_by, _Open):
+            yield Violation(
+                resource=service, property=open_by.property, value=open_by.value,
+                reason=f"{open_by.reason}, and no API key keeps them out ({'; '.join(keyless)})",
+                fix=f"name the ranges of its clients (setting loadBalancerSourceRanges), keep it inside the VPC "
+                f"(internalLoadBalancer), or give the servers {KEY_VARIABLE} from a Secret (apiKeySecret or apiKey)",
+            )  # fmt: skip
+        else:
+            # A key decides it, whatever the ranges turn out to be.
+            yield from undecided
+
+
+@dataclass(frozen=True)
+class _Open:
+    """Why the internet reaches a Service."""
+
+    property: str
+    value: str | None
+    reason: str
+
+
+def _open_by(service: Resource) -> _Open | Undecided | None:
+    """None: the internet does not reach it."""
+    annotations = service.get("metadata", "annotations")
+    if any(get(annotations, key) == "Internal" for key in _INTERNAL):
+        return None
+    if annotations is UNKNOWN or any(get(annotations, key) is UNKNOWN for key in _INTERNAL):
+        return Undecided(resource=service, property="metadata.annotations")
+    where = "spec.loadBalancerSourceRanges"
+    ranges = service.get("spec", "loadBalancerSourceRanges")
+    if ranges is UNKNOWN:
+        return Undecided(resource=service, property=where)
+    if not ranges:
+        return _Open(where, None, "is missing, so everyone may use the accelerators")
+    every = [get(ranges, index) for index in range(len(ranges))]
+    wide = next((str(each) for each in every if each is not UNKNOWN and is_everywhere(each)), None)
+    if wide is not None:
+        return _Open(where, wide, "lets everyone use the accelerators")
+    return Undecided(resource=service, property=where) if UNKNOWN in every else None
+
+
+def _keyless(service: Resource, resources: Sequence[Resource]) -> tuple[list[str], list[Undecided]]:
+    """What of the servers behind the Service asks for no key, in words, and what a preview cannot tell."""
+    selector = service.get("spec", "selector")
+    if selector is UNKNOWN:
+        return [], [Undecided(resource=service, property="spec.selector")]
+    servers = [each for each in resources if _selected(each, selector)]
+    keyless = [] if servers else ["its selector selects no workload of this stack"]
+    undecided = []
+    for server in servers:
+        for path, container in containers(server):
+            name = get(container, "name")
+            if ".initContainers" in path or (isinstance(name, str) and not name.startswith(_SERVER_NAMES)):
+                # Helpers beside the servers answer nobody.
+                continue
+            key = _has_key(container)
+            if key is UNKNOWN:
+                undecided.append(Undecided(resource=server, property=f"{path}.env"))
+            elif not key:
+                keyless.append(f"{server.name}: {path}.env has no {KEY_VARIABLE} with valueFrom.secretKeyRef")
+    return keyless, undecided
+
+
+def _selected(workload: Resource, selector: Any) -> bool:
+    path = pod_spec_path(workload)
+    if path is None or not isinstance(selector, Mapping) or not selector:
+        return False
+    labels = workload.get(*path[:-1], "metadata", "labels")
+    # Labels that are not known yet may be the selected ones.
+    return labels is UNKNOWN or all(get(labels, key) in (selector[key], UNKNOWN) for key in selector)
+
+
+def _has_key(container: Any) -> Any:
+    """True, False, or UNKNOWN. A key that stands in the pod as text is none: whoever may list pods reads it."""
+    variables = get(container, "env")
+    if variables is UNKNOWN:
+        return UNKNOWN
+    for index in range(len(variables or ())):
+        if get(variables, index, "name") == KEY_VARIABLE:
+            source = get(variables, index, "valueFrom")
+            return UNKNOWN if source is UNKNOWN else get(source, "secretKeyRef") is not None
+    return UNKNOWN if any(UNKNOWN in (each, get(each, "name")) for each in variables or ()) else False
+
+
+RULES = (
+    StackRule(
+        name="no-open-server",
+        description="A load balancer that the internet reaches has source ranges, or its servers ask for an API key.",
+        level="mandatory",
+        because="anybody could run their prompts on the accelerators; dev.json lowers it, since the walkthrough's commands call "
+        "the server from anywhere without a key",
+        check=open_server,
+    ),
+)

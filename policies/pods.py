@@ -1,0 +1,109 @@
+"""What pods run: images that cannot change under them, and no more rights than the servers need.
+
+Left out: what a Helm chart or a YAML file holds that the provider does not expand to resources of these types.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from policies.rule import UNKNOWN, Finding, Option, Options, Resource, ResourceRule, Undecided, Violation, get
+
+_TEMPLATE = ("spec", "template", "spec")
+#: Kind -> where its pod's spec is.
+_POD_SPECS: dict[str, tuple[str, ...]] = {
+    "Pod": ("spec",),
+    "PodTemplate": ("template", "spec"),
+    "Deployment": _TEMPLATE,
+    "ReplicaSet": _TEMPLATE,
+    "ReplicationController": _TEMPLATE,
+    "StatefulSet": _TEMPLATE,
+    "DaemonSet": _TEMPLATE,
+    "Job": _TEMPLATE,
+    "CronJob": ("spec", "jobTemplate", *_TEMPLATE),
+}
+_WORKLOAD = re.compile(r"kubernetes:(?:core|apps|batch)/[^:]+:(?P<kind>[A-Za-z]+?)(?P<patch>Patch)?")
+_CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
+_BY_DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
+
+
+def pod_spec_path(resource: Resource) -> tuple[str, ...] | None:
+    """Where the pod's spec is in a workload; None for anything else."""
+    match = _WORKLOAD.fullmatch(resource.type)
+    return _POD_SPECS.get(match["kind"]) if match else None
+
+
+def containers(resource: Resource) -> Iterator[tuple[str, Any]]:
+    """Path and properties of each container; the properties are UNKNOWN where the path is as far as a preview can see."""
+    spec = pod_spec_path(resource)
+    for each in _CONTAINER_LISTS if spec else ():
+        path = ".".join([*(spec or ()), each])
+        found = resource.get(*(spec or ()), each)
+        if found is UNKNOWN:
+            yield path, UNKNOWN
+        for index in range(len(found) if isinstance(found, (list, tuple)) else 0):
+            name = get(found, index, "name")
+            yield f"{path}[{name if isinstance(name, str) else index}]", found[index]
+
+
+def mutable_image(resource: Resource, options: Options) -> Iterable[Finding]:
+    for path, container in containers(resource):
+        image = get(container, "image")
+        if image is UNKNOWN:
+            yield Undecided(resource=resource, property=path if container is UNKNOWN else f"{path}.image")
+        elif image is None and resource.type.endswith("Patch"):
+            continue
+        elif not isinstance(image, str) or not _BY_DIGEST.fullmatch(image):
+            yield Violation(
+                resource=resource, property=f"{path}.image", value=image,
+                reason="is not an image by digest: what a tag names can change, so two nodes may run different code and no "
+                "rebuild rolls the pods",
+                fix="use REGISTRY/REPOSITORY@sha256:DIGEST, as the `images` output gives it",
+            )  # fmt: skip
+
+
+def privileged(resource: Resource, options: Options) -> Iterable[Finding]:
+    allowed = [str(each) for each in options["allowed"]]
+    for path, container in containers(resource):
+        is_privileged = get(container, "securityContext", "privileged")
+        name = get(container, "name")
+        where = path if container is UNKNOWN else f"{path}.securityContext.privileged"
+        if is_privileged is UNKNOWN:
+            if name not in allowed:
+                yield Undecided(resource=resource, property=where)
+        elif is_privileged is True and name is UNKNOWN:
+            yield Undecided(resource=resource, property=f"{path}.name")
+        elif is_privileged is True and name not in allowed:
+            yield Violation(
+                resource=resource, property=where, value=True,
+                reason=f"gives container {name} all rights of its node, and the servers' own ({', '.join(allowed)}) alone need them "
+                "to reach their device",
+                fix="remove it, and give the container the capabilities that it needs",
+            )  # fmt: skip
+
+
+RULES = (
+    ResourceRule(
+        name="images-by-digest",
+        description="Pods run images by digest.",
+        level="mandatory",
+        because="the program pins every image, so a tag can only be a mistake",
+        check=mutable_image,
+    ),
+    ResourceRule(
+        name="no-privileged-container",
+        description="No container is privileged but those that reach an accelerator.",
+        level="mandatory",
+        because="a privileged container owns its node",
+        options={
+            "allowed": Option(
+                type="array",
+                default=["vllm-gpu", "vllm-tpu"],
+                description="Names of containers that may be privileged.",
+            )
+        },
+        check=privileged,
+    ),
+)

@@ -1,0 +1,48 @@
+"""What keeps a production stack from going by a mistyped command. Left out: backups, which this project's stacks need none of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from policies.control_plane import CLUSTER
+from policies.rule import UNKNOWN, Finding, Option, Options, Resource, ResourceRule, Undecided, Violation
+
+
+def unprotected(cluster: Resource, options: Options) -> Iterable[Finding]:
+    if cluster.type != CLUSTER or not any(fnmatchcase(cluster.stack, str(each)) for each in options["stacks"]):
+        return
+    google = cluster.get("deletionProtection")
+    if google is UNKNOWN:
+        yield Undecided(resource=cluster, property="deletionProtection")
+    elif google is False:
+        # Missing means true: it is the provider's default.
+        yield Violation(
+            resource=cluster, property="deletionProtection", value=False,
+            reason=f"lets the cluster of production stack {cluster.stack} be deleted, with all that runs on it",
+            fix="set deletionProtection to true",
+        )  # fmt: skip
+    if not cluster.protect:
+        yield Violation(
+            resource=cluster, property="protect", value=False,
+            reason=f"(resource option) lets `pulumi destroy` and replacements delete the cluster of production stack {cluster.stack}",
+            fix="set deletionProtection to true, which sets the option too",
+        )  # fmt: skip
+
+
+RULES = (
+    ResourceRule(
+        name="production-is-protected",
+        description="The cluster of a production stack is protected by Google and by Pulumi.",
+        level="mandatory",
+        because="a deleted cluster is an outage of as long as it takes to find accelerators again",
+        options={
+            "stacks": Option(
+                type="array",
+                default=["prod", "prod-*"],
+                description="Names of production stacks; * stands for anything.",
+            )
+        },
+        check=unprotected,
+    ),
+)

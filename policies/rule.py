@@ -1,0 +1,131 @@
+"""What a rule is, what it is asked about, and what it can find; nothing here knows Pulumi's policy SDK.
+
+A rule is asked about the inputs of one resource before that is made, or of all resources at the end of a preview or an update.
+In a preview, whatever depends on something that is not there yet is `UNKNOWN`: a rule decides by what is known, and
+says `Undecided` of the rest, which is decided in the update, when it is known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+Level = Literal["mandatory", "advisory"]
+
+
+class _Unknown:
+    """The type of `UNKNOWN`."""
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+#: Stands for a value that is known only in the update.
+UNKNOWN: Final = _Unknown()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """A resource of a stack; `properties` by their names on the wire (camelCase), as Pulumi's registry documents them."""
+
+    urn: str
+    type: str
+    name: str
+    properties: Mapping[str, Any]
+    #: The resource option of that name.
+    protect: bool = False
+
+    @property
+    def stack(self) -> str:
+        """Name of the stack, without organisation and project."""
+        return self.urn.removeprefix("urn:pulumi:").split("::")[0]
+
+    def get(self, *path: str | int) -> Any:
+        """The value at a path; None where there is none, UNKNOWN where it or something above it is not known yet."""
+        return get(self.properties, *path)
+
+
+def get(value: Any, *path: str | int) -> Any:
+    """See `Resource.get`."""
+    for key in path:
+        if isinstance(value, _Unknown):
+            return UNKNOWN
+        if isinstance(value, Mapping):
+            value = value.get(key)
+        elif isinstance(value, Sequence) and not isinstance(value, str) and isinstance(key, int) and key < len(value):
+            value = value[key]
+        else:
+            return None
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Violation:
+    """`value` None: there is none, or it is not for printing. Only values that can be no secret belong here."""
+
+    resource: Resource | None
+    property: str
+    value: Any = None
+    reason: str
+    fix: str
+
+    def __str__(self) -> str:
+        where = f"{self.resource.name}: {self.property}" if self.resource else self.property
+        shown = "" if self.value is None else f" {json.dumps(self.value, default=str)}"
+        return f"{where}{shown} {self.reason}. Fix: {self.fix}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undecided:
+    """A preview cannot tell; the update will."""
+
+    resource: Resource
+    property: str
+
+    def __str__(self) -> str:
+        return f"{self.resource.name}: {self.property} is known only in the update, which decides it"
+
+
+Finding = Violation | Undecided
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One key of a rule's configuration."""
+
+    type: Literal["array", "number"]
+    default: Any
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A policy. `level` counts where the stack's configuration says nothing, so it is the one of production."""
+
+    name: str
+    description: str
+    level: Level
+    #: Why that level and not the other.
+    because: str
+    options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
+
+    def defaults(self) -> dict[str, Any]:
+        return {name: option.default for name, option in self.options.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceRule(Rule):
+    """Asked about each resource before it is made or changed: in an update nothing that violates it is touched."""
+
+    check: Callable[[Resource, Options], Iterable[Finding]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackRule(Rule):
+    """Asked about all resources together: in an update only after they were made, so its preview is what counts."""
+
+    check: Callable[[Sequence[Resource], Options], Iterable[Finding]]

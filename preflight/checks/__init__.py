@@ -1,0 +1,17 @@
+"""Every check, in the order of the report."""
+
+from preflight.checks import apis, billing, credentials, images, machines, model, names, permissions, quotas, versions
+from preflight.context import Check
+
+CHECKS: tuple[Check, ...] = (
+    credentials.CHECK,
+    apis.CHECK,
+    permissions.CHECK,
+    billing.CHECK,
+    machines.CHECK,
+    quotas.CHECK,
+    versions.CHECK,
+    names.CHECK,
+    images.CHECK,
+    model.CHECK,
+)

@@ -1,0 +1,82 @@
+"""The end of a Spot or preemptible machine: Google's notice, and what a kubelet does of it.
+
+https://docs.cloud.google.com/kubernetes-engine/docs/concepts/spot-vms: the node gets 30 seconds, of which the kubelet's graceful
+shutdown gives ordinary pods 15; it reports itself not ready at once, which takes its pods out of the endpoints. Asked for by an
+annotation on the Node, since there is no Google here to take the machine. Left out: that Google may start another in its place;
+the autoscaler does when a pod waits for one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import urllib3
+
+from sandbox.kube_api import STRATEGIC_MERGE, ApiError, KubeApi
+from sandbox.node_agent.quantities import timestamp
+from sandbox.node_agent.worker import PodWorker
+
+logger = logging.getLogger(__name__)
+
+#: On a Node: seconds of notice that its machine is given; 0 for none.
+PREEMPTION_ANNOTATION = "sandbox.fungibility/preemption"
+
+NOTICE_SECONDS = 30.0
+
+#: What is left for pods that are not critical; older versions of GKE gave 25.
+POD_SECONDS = 15.0
+
+_TAINT = {"key": "cloud.google.com/impending-node-termination", "effect": "NoSchedule"}
+
+
+class Preemption:
+    """Takes one machine away; `machine_ends` is called when its time is over."""
+
+    def __init__(
+        self,
+        api: KubeApi,
+        node: str,
+        *,
+        notice: float,
+        workers: Callable[[], Iterable[PodWorker]],
+        machine_ends: Callable[[str], None],
+    ) -> None:
+        self._api = api
+        self._node = node
+        self._notice = notice
+        self._workers = workers
+        self._machine_ends = machine_ends
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name=f"preempt {self._node}", daemon=True).start()
+
+    def _run(self) -> None:
+        logger.info("node %s is preempted, with %g s of notice", self._node, self._notice)
+        end = time.monotonic() + self._notice
+        if self._notice > 0:
+            try:
+                self._report_shutdown()
+            except (ApiError, urllib3.exceptions.HTTPError) as error:
+                logger.warning("node %s cannot say that it shuts down: %s", self._node, error)
+            for worker in self._workers():
+                worker.shut_down_with_node(min(POD_SECONDS, self._notice))
+            time.sleep(max(0.0, end - time.monotonic()))
+        self._machine_ends(self._node)
+
+    def _report_shutdown(self) -> None:
+        path = f"/api/v1/nodes/{self._node}"
+        taints = self._api.get(path)["spec"].get("taints") or []
+        self._api.patch(path, {"spec": {"taints": [*taints, _TAINT]}})
+        now = timestamp()
+        condition = {
+            "type": "Ready",
+            "status": "False",
+            "reason": "KubeletNotReady",
+            "message": "node is shutting down",
+            "lastHeartbeatTime": now,
+            "lastTransitionTime": now,
+        }
+        self._api.patch(f"{path}/status", {"status": {"conditions": [condition]}}, STRATEGIC_MERGE)

@@ -1,0 +1,199 @@
+"""Requests at a steady rate while something happens to the service, each counted as answered, failed or cut.
+
+The rate is kept whatever the answers do (an open loop): a service that hangs must not be asked less. Chat completions, every
+other one streamed, of a length drawn from a few; each on a connection of its own, or on connections that are kept open, which a
+load balancer cannot move. Nothing is repeated: what a client would have to repeat is what is counted. Left out: measuring
+throughput, for which vLLM has its own benchmark.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import requests
+
+Result = Literal["answered", "failed", "cut"]
+
+_CONNECT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """One request; times are of the monotonic clock, in seconds."""
+
+    sent: float
+    ended: float
+    result: Result
+    #: What went wrong; empty for an answer.
+    problem: str
+    pod: str
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.sent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What became of all requests."""
+
+    exchanges: tuple[Exchange, ...]
+    problems: dict[str, int] = field(default_factory=dict)
+
+    def count(self, result: Result) -> int:
+        return sum(each.result == result for each in self.exchanges)
+
+    @property
+    def longest_gap(self) -> float:
+        """The longest time in seconds in which nothing was answered."""
+        times = sorted(each.ended for each in self.exchanges if each.result == "answered")
+        return max((later - earlier for earlier, later in itertools.pairwise(times)), default=float("inf"))
+
+    @property
+    def pods(self) -> Counter[str]:
+        """Answers by pod."""
+        return Counter(each.pod for each in self.exchanges if each.result == "answered")
+
+    def quantile(self, share: float) -> float:
+        """Seconds within which this share of the answers came."""
+        times = sorted(each.seconds for each in self.exchanges if each.result == "answered")
+        return times[min(len(times) - 1, int(share * len(times)))] if times else float("inf")
+
+    def as_document(self) -> dict[str, Any]:
+        return {
+            "sent": len(self.exchanges),
+            "answered": self.count("answered"),
+            "failed": self.count("failed"),
+            "cut": self.count("cut"),
+            "longest_gap_seconds": round(self.longest_gap, 2),
+            "seconds_p50": round(self.quantile(0.5), 2),
+            "seconds_p99": round(self.quantile(0.99), 2),
+            "problems": dict(sorted(self.problems.items())),
+            "pods": dict(sorted(self.pods.items())),
+        }
+
+
+class Traffic:
+    """Begins with `start`; `stop` sends no more, waits for the answers under way, and reports."""
+
+    def __init__(
+        self,
+        service_url: str,
+        model: str,
+        *,
+        rate: float,
+        max_tokens: Sequence[int] = (16, 64),
+        keep_alive: bool = False,
+        api_key: str = "",
+        answer_seconds: float = 60.0,
+    ) -> None:
+        self._url = f"{service_url}/chat/completions"
+        self._model = model
+        self._interval = 1 / rate
+        self._lengths = itertools.cycle(max_tokens)
+        self._keep_alive = keep_alive
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._answer_seconds = answer_seconds
+        self._sessions = threading.local()
+        self._exchanges: list[Exchange] = []
+        self._ending = threading.Event()
+        # As many as can be under way at once: one whose answer never comes occupies a thread until its time is over.
+        self._pool = ThreadPoolExecutor(max_workers=min(256, int(rate * answer_seconds) + 8))
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> Report:
+        self._ending.set()
+        self._thread.join()
+        self._pool.shutdown(wait=True)
+        problems = Counter(each.problem for each in self._exchanges if each.problem)
+        return Report(exchanges=tuple(sorted(self._exchanges, key=lambda each: each.sent)), problems=dict(problems))
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        for number in itertools.count():
+            self._pool.submit(self._send, next(self._lengths), stream=number % 2 == 1)
+            due += self._interval
+            if self._ending.wait(max(0.0, due - time.monotonic())):
+                return
+
+    def _send(self, tokens: int, *, stream: bool) -> None:
+        sent = time.monotonic()
+        result, problem, pod = self._exchange(tokens, stream=stream)
+        ended = time.monotonic()
+        self._exchanges.append(Exchange(sent=sent, ended=ended, result=result, problem=problem, pod=pod))
+
+    def _exchange(self, tokens: int, *, stream: bool) -> tuple[Result, str, str]:
+        body = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": "Count until you are told to stop."}],
+            "max_tokens": tokens,
+            # The stand-in would stop when its sentence is over.
+            "ignore_eos": True,
+            "min_tokens": tokens,
+            "stream": stream,
+        }
+        try:
+            response = self._session().post(
+                self._url,
+                json=body,
+                headers=self._headers,
+                timeout=(_CONNECT_SECONDS, self._answer_seconds),
+                stream=True,
+            )
+        except requests.RequestException as error:
+            # Nothing of an answer has come.
+            return "failed", _name_of(error), ""
+        pod = response.headers.get("X-Sandbox-Pod", "")
+        try:
+            if not response.ok:
+                return "failed", f"HTTP {response.status_code}", pod
+            reason = _streamed_end(response) if stream else response.json()["choices"][0]["finish_reason"]
+        except (requests.RequestException, ValueError, KeyError, IndexError) as error:
+            return "cut", _name_of(error), pod
+        finally:
+            response.close()
+        if reason not in ("stop", "length"):
+            return "cut", f"finish_reason {reason}", pod
+        return "answered", "", pod
+
+    def _session(self) -> requests.Session:
+        if not self._keep_alive:
+            session = requests.Session()
+            session.headers["Connection"] = "close"
+            return session
+        if not hasattr(self._sessions, "session"):
+            self._sessions.session = requests.Session()
+        session = self._sessions.session
+        assert isinstance(session, requests.Session)
+        return session
+
+
+def _streamed_end(response: requests.Response) -> str | None:
+    """The finish_reason of a stream of server-sent events; "incomplete" for one without its last event."""
+    reason = None
+    for line in response.iter_lines():
+        if line == b"data: [DONE]":
+            return reason
+        if line.startswith(b"data: "):
+            choices = json.loads(line[6:]).get("choices") or [{}]
+            reason = choices[0].get("finish_reason") or reason
+    return "incomplete"
+
+
+def _name_of(error: Exception) -> str:
+    """The innermost error that says more than that there was one."""
+    cause: BaseException = error
+    while (inner := cause.__cause__ or cause.__context__) is not None:
+        cause = inner
+    return type(cause).__name__

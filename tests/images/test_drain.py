@@ -1,0 +1,172 @@
+"""The drain hook against roles that real entrypoints write, and servers with requests under way, idle, busy, silent or gone."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.images.image_fakes import DRAIN
+
+
+class MetricsServer:
+    """Answers `/metrics` with what `under_way` says then: requests that run, requests that wait; None for no such metric."""
+
+    def __init__(self) -> None:
+        self.under_way: Callable[[], tuple[int, int] | None] = lambda: (0, 0)
+        self.asked = 0
+        owner = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                owner.asked += 1
+                counts = owner.under_way()
+                lines = ["# HELP vllm:num_requests_running Number of requests in model execution batches."]
+                if counts is not None:
+                    labels = '{engine="0",model_name="Qwen/Qwen2-1.5B served"}'
+                    lines += [
+                        f"vllm:num_requests_running{labels} {counts[0]}.0",
+                        # Another metric whose name begins in the same way must not count.
+                        f'vllm:num_requests_waiting_by_reason{{engine="0",reason="capacity"}} {counts[1]}.0',
+                        f"vllm:num_requests_waiting{labels} {counts[1]}.0",
+                    ]
+                body = ("\n".join(lines) + "\n").encode()
+                self.send_response(200 if self.path == "/metrics" else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[MetricsServer]:
+    found = MetricsServer()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def drain(tmp_path: Path) -> Callable[..., tuple[int, float, str]]:
+    """Runs the hook in a container whose entrypoint has written a role; gives exit code, seconds, and what it said."""
+
+    def run(
+        *arguments: str, role: str | None = "serving", port: int = 1, scheme: str = "http"
+    ) -> tuple[int, float, str]:
+        if role is not None:
+            (tmp_path / "role.gpu").write_text(
+                f"role={role}\ndeadline=0\nscheme={scheme}\nhost=127.0.0.1\nport={port}\n"
+            )
+        started = time.monotonic()
+        done = subprocess.run(
+            [DRAIN, *arguments],
+            check=False,
+            env={"PATH": os.environ["PATH"], "ACCELERATOR": "gpu", "FUNGIBILITY_RUN_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        return done.returncode, time.monotonic() - started, done.stderr
+
+    return run
+
+
+@pytest.mark.parametrize("role", ["idle", "waiting", None])
+def test_a_container_that_does_not_serve_has_nothing_to_wait_for(
+    drain: Callable[..., tuple[int, float, str]], role: str | None
+) -> None:
+    code, seconds, _ = drain("10", "20", role=role)
+    assert code == 0
+    assert seconds < 2
+
+
+def test_a_server_that_drains_itself_is_given_the_settling_time_alone(
+    drain: Callable[..., tuple[int, float, str]], server: MetricsServer
+) -> None:
+    server.under_way = lambda: (1, 0)
+    code, seconds, _ = drain("1", port=server.port)
+    assert code == 0
+    assert 1 <= seconds < 3
+    assert server.asked == 0
+
+
+def test_an_idle_server_is_not_waited_for_longer_than_the_settling_time(
+    drain: Callable[..., tuple[int, float, str]], server: MetricsServer
+) -> None:
+    code, seconds, _ = drain("1", "20", port=server.port)
+    assert code == 0
+    assert 1 <= seconds < 4
+
+
+@pytest.mark.parametrize("counts", [(2, 0), (0, 1)], ids=["running", "waiting"])
+def test_requests_under_way_are_waited_for(
+    drain: Callable[..., tuple[int, float, str]], server: MetricsServer, counts: tuple[int, int]
+) -> None:
+    until = time.monotonic() + 3
+    server.under_way = lambda: counts if time.monotonic() < until else (0, 0)
+    code, seconds, _ = drain("0", "20", port=server.port)
+    assert code == 0
+    assert 3 <= seconds < 7
+
+
+def test_a_pause_between_two_requests_is_no_end(
+    drain: Callable[..., tuple[int, float, str]], server: MetricsServer
+) -> None:
+    server.under_way = lambda: (server.asked % 2, 0)
+    code, seconds, _ = drain("0", "3", port=server.port)
+    assert code == 0
+    assert seconds >= 2
+
+
+def test_the_limit_ends_the_wait_for_a_long_request(
+    drain: Callable[..., tuple[int, float, str]], server: MetricsServer
+) -> None:
+    server.under_way = lambda: (1, 0)
+    code, seconds, _ = drain("0", "2", port=server.port)
+    assert code == 0
+    assert 1 <= seconds < 5
+
+
+def test_a_server_that_is_gone_is_not_waited_for(drain: Callable[..., tuple[int, float, str]]) -> None:
+    code, seconds, _ = drain("0", "25", port=1)
+    assert code == 0
+    assert seconds < 8
+
+
+def test_a_server_without_such_metrics_is_not_waited_for_long(
+    drain: Callable[..., tuple[int, float, str]], server: MetricsServer
+) -> None:
+    server.under_way = lambda: None
+    code, seconds, _ = drain("0", "25", port=server.port)
+    assert code == 0
+    assert seconds < 8
+
+
+def test_a_server_that_speaks_tls_gets_the_whole_limit(drain: Callable[..., tuple[int, float, str]]) -> None:
+    code, seconds, _ = drain("0", "2", scheme="https")
+    assert code == 0
+    assert seconds >= 1
+
+
+@pytest.mark.parametrize("arguments", [(), ("five",), ("5", "-1"), ("1", "2", "3"), ("",)])
+def test_wrong_arguments_are_refused_with_what_is_wanted(
+    drain: Callable[..., tuple[int, float, str]], arguments: tuple[str, ...]
+) -> None:
+    code, _, said = drain(*arguments)
+    assert code == 64
+    assert "give seconds to wait" in said

@@ -1,0 +1,133 @@
+"""Requests go on while the service is updated, moved, scaled and preempted: none fails, none is cut. The tests run in order."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from sandbox.traffic import Report, Traffic
+from tests.sandbox.conftest import Sandbox
+
+pytestmark = pytest.mark.sandbox
+
+#: Of the stand-in some 0.3 to 4 s; the longest of them is under way whenever a pod is told to end.
+TOKENS = (16, 64, 200)
+
+
+@contextmanager
+def traffic(sandbox: Sandbox, *, keep_alive: bool = False) -> Iterator[Callable[[], Report]]:
+    """Asks four times a second, from a little before to a little after; gives the report."""
+    outputs = sandbox.outputs()
+    load = Traffic(outputs["service_url"], outputs["model"], rate=4, max_tokens=TOKENS, keep_alive=keep_alive)
+    reports: list[Report] = []
+    load.start()
+    time.sleep(2)
+    try:
+        yield lambda: reports[0]
+    finally:
+        time.sleep(2)
+        reports.append(load.stop())
+
+
+def assert_nothing_lost(report: Report, least: int = 20) -> None:
+    document = json.dumps(report.as_document())
+    assert report.count("answered") >= least, document
+    assert report.count("failed") == report.count("cut") == 0, document
+
+
+def serving(sandbox: Sandbox) -> dict[str, str]:
+    """Node -> pool, of every ready replica."""
+    return {
+        pod["node"]: pod["pool"] for pod in sandbox.status()["pods"] if pod["ready"] and pod["name"].startswith("vllm-")
+    }
+
+
+def wait_until(what: Callable[[], Any], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
+        time.sleep(0.5)
+
+
+def pools(sandbox: Sandbox, **first: Any) -> list[dict[str, Any]]:
+    """The stack's accelerator pools with changes to the first."""
+    import yaml
+
+    found = yaml.safe_load(sandbox.stack_config.read_text())["config"]["tpu-gpu-fungibility:acceleratorPools"]
+    return [{**found[0], **first}, *found[1:]]
+
+
+@pytest.mark.parametrize("keep_alive", [False, True], ids=["a connection a request", "connections kept open"])
+def test_a_rolling_update_loses_no_request(sandbox: Sandbox, keep_alive: bool) -> None:
+    sandbox.command("scale", "2")
+    before = {pod["name"] for pod in sandbox.status()["pods"]}
+    with traffic(sandbox, keep_alive=keep_alive) as report:
+        length = 4096 if keep_alive else 2048
+        sandbox.pulumi("up", "--yes", "--non-interactive", overrides={"replicas": 2, "maxModelLen": length})
+    assert_nothing_lost(report())
+    after = {pod["name"] for pod in sandbox.status()["pods"] if pod["ready"]}
+    assert len(after) == 2
+    assert not before & after
+    assert report().pods.keys() - before
+
+
+def test_a_drain_of_a_node_loses_no_request_and_moves_its_replica(sandbox: Sandbox) -> None:
+    node = min(serving(sandbox))
+    with traffic(sandbox) as report:
+        sandbox.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=100s")
+        wait_until(lambda: len(serving(sandbox)) == 2 and node not in serving(sandbox), 60)
+    sandbox.kubectl("uncordon", node)
+    assert_nothing_lost(report())
+
+
+def test_scaling_from_one_to_three_and_back_loses_no_request(sandbox: Sandbox) -> None:
+    sandbox.command("scale", "1")
+    with traffic(sandbox) as report:
+        sandbox.command("scale", "3")
+        assert sorted(serving(sandbox).values()) == ["l4-spot", "v6e-1", "v6e-1"]
+        # Two of three stay while one moves up, so nothing is lost by a move either.
+        sandbox.command("scale", "2")
+    assert_nothing_lost(report())
+
+
+def test_preemption_with_notice_loses_no_request_of_less_than_ten_seconds(sandbox: Sandbox) -> None:
+    sandbox.command("scale", "3")
+    (node,) = [name for name, pool in serving(sandbox).items() if pool == "l4-spot"]
+    with traffic(sandbox) as report:
+        sandbox.command("preempt", "l4-spot")
+        wait_until(lambda: node not in serving(sandbox) and len(serving(sandbox)) == 3, 90)
+        wait_until(lambda: node not in {each["name"] for each in sandbox.status()["nodes"]}, 60)
+    assert_nothing_lost(report())
+
+
+def test_a_pool_is_taken_out_of_service_by_one_setting_and_comes_back(sandbox: Sandbox) -> None:
+    change = {"replicas": 2, "acceleratorPools": pools(sandbox, enabled=False)}
+    node_pool = "gcp:container/nodePool:NodePool::v6e-1"
+    preview = sandbox.preview(**change)
+    assert preview[node_pool] == "update"
+    assert not {"replace", "create-replacement", "delete", "delete-replaced"} & set(preview.values())
+    with traffic(sandbox) as report:
+        sandbox.pulumi("up", "--yes", "--non-interactive", overrides=change)
+        wait_until(lambda: "v6e-1" not in serving(sandbox).values() and len(serving(sandbox)) == 2, 60)
+    assert_nothing_lost(report())
+    wait_until(lambda: "v6e-1" not in {node["pool"] for node in sandbox.status()["nodes"]}, 60)
+    sandbox.command("up")
+    assert set(serving(sandbox).values()) == {"v6e-1"}
+    sandbox.pulumi("preview", "--expect-no-changes", "--non-interactive")
+
+
+def test_the_last_replica_is_kept_from_eviction_where_the_setting_says_so(sandbox: Sandbox) -> None:
+    sandbox.pulumi("up", "--yes", "--non-interactive", overrides={"keepLastReplica": True})
+    (node,) = serving(sandbox)
+    refused = sandbox.kubectl(
+        "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=8s", check=False
+    )
+    assert "violate the pod's disruption budget" in refused
+    sandbox.kubectl("uncordon", node)
+    assert list(serving(sandbox)) == [node]
+    sandbox.command("up")

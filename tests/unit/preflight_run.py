@@ -1,0 +1,135 @@
+"""Runs preflight's checks in this process against the local server, with a `pulumi` that a test scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import google.auth
+import pytest
+
+from components import stack_files
+from components.settings import Settings
+from preflight.calls import Patience
+from preflight.checks import CHECKS
+from preflight.context import Context
+from preflight.google import Google
+from preflight.pulumi_cli import PulumiCli
+from preflight.report import Finding, Outcome, Report
+from preflight.runner import run_checks
+from preflight.web import Web
+from tests.unit.preflight_project import PROJECT, REGION, set_project
+from tests.unit.preflight_server import PreflightServer, credentials_file
+
+
+@cache
+def _settings(overrides: str, project_dir: Path) -> Settings:
+    return stack_files.load("dev", {"gcp:project": PROJECT, **json.loads(overrides)}, project_dir=project_dir)
+
+
+class Bench:
+    """A good project, credentials for it, and a folder for `pulumi`."""
+
+    def __init__(self, server: PreflightServer, key: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.server = server
+        self.folder = folder
+        self.environment = {
+            "GOOGLE_APPLICATION_CREDENTIALS": str(key),
+            # No look for a metadata server where a test takes the credentials away.
+            "NO_GCE_CHECK": "true",
+            "PATH": f"{folder / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin",
+            "HOME": str(folder),
+            "NO_PROXY": "127.0.0.1",
+        }
+        for name, value in self.environment.items():
+            monkeypatch.setenv(name, value)
+        self.pauses: list[float] = []
+        self.pulumi("echo \"error: no stack named 'dev' found\" >&2; exit 255")
+        set_project(server)
+
+    def pulumi(self, script: str) -> None:
+        """A `pulumi` that notes its arguments and then runs the shell script."""
+        path = self.folder / "bin" / "pulumi"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#!/bin/sh\necho "$@" >> {self.folder}/pulumi-arguments\n{script}\n')
+        path.chmod(0o755)
+
+    def pulumi_arguments(self) -> str:
+        path = self.folder / "pulumi-arguments"
+        return path.read_text() if path.exists() else ""
+
+    def context(
+        self, *, seconds: float = 5.0, project_dir: Path = stack_files.PROJECT_DIR, **overrides: Any
+    ) -> Context:
+        settings = _settings(json.dumps(overrides), project_dir)
+        patience = Patience(request_seconds=seconds, sleep=self.pauses.append)
+        return Context(
+            stack="dev",
+            settings=settings,
+            google=Google(PROJECT, patience=patience, endpoint=self.server.url),
+            web=Web(patience=patience, endpoint=self.server.url),
+            pulumi=PulumiCli("dev", project_dir=project_dir),
+        )
+
+    def run(self, *only: str, context: Context | None = None, **overrides: Any) -> Report:
+        """The named checks and what they need; all of them without a name."""
+        context = context or self.context(**overrides)
+        wanted = {need for check in CHECKS if check.name in only for need in check.needs} | set(only)
+        checks = [check for check in CHECKS if not only or check.name in wanted]
+        outcomes = run_checks(checks, context, seconds=20)
+        return Report(stack="dev", project=PROJECT, region=REGION, outcomes=outcomes, seconds=0.0)
+
+    def findings(self, check: str, **overrides: Any) -> list[Finding]:
+        return list(self.outcome(check, **overrides).findings)
+
+    def outcome(self, check: str, **overrides: Any) -> Outcome:
+        (found,) = [each for each in self.run(check, **overrides).outcomes if each.check == check]
+        return found
+
+
+@cache
+def _shared() -> PreflightServer:
+    """One for all tests of a process, since Google's clients are built for an address; its threads end with the process."""
+    return PreflightServer()
+
+
+@pytest.fixture(name="shared_server", scope="session")
+def _shared_server() -> PreflightServer:
+    return _shared()
+
+
+@pytest.fixture(name="server")
+def _server(shared_server: PreflightServer) -> Iterator[PreflightServer]:
+    """Without what an earlier test has set."""
+    shared_server.reset()
+    yield shared_server
+    assert shared_server.violations == []
+
+
+@pytest.fixture(name="key", scope="session")
+def _key(shared_server: PreflightServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return credentials_file(tmp_path_factory.mktemp("key"), shared_server)
+
+
+@pytest.fixture(name="bench")
+def _bench(server: PreflightServer, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    def default(scopes: list[str]) -> Any:
+        # google-auth checks the primes of a private key each time that it reads one, which takes most of a test's time.
+        usual = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS") == str(key)
+        return _cached_default(str(key), tuple(scopes)) if usual else _google_default(scopes=scopes)
+
+    monkeypatch.setattr(google.auth, "default", default)
+    return Bench(server, key, tmp_path, monkeypatch)
+
+
+_google_default = google.auth.default
+
+
+@cache
+def _cached_default(key: str, scopes: tuple[str, ...]) -> Any:
+    assert os.environ["GOOGLE_APPLICATION_CREDENTIALS"] == key
+    return _google_default(scopes=list(scopes))
