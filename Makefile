@@ -10,6 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/bin/gke-gcloud-auth-plugin .ci/run .ci/install-docker
 
 .PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-vllm lint format
+.PHONY: preview deploy drift cost smoke comment drift-issue deployed-commit
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -26,19 +27,6 @@ down: .venv/.installed ## end the sandbox and remove its state
 status: .venv/.installed ## nodes by pool, and the pods on them
 	@$(BIN)/python -m sandbox status
 
-# The stack whose project is looked at.
-STACK ?= dev
-
-preflight: .venv/.installed ## what has to be true of a stack's project before `pulumi up` (STACK=dev)
-	@$(BIN)/python -m preflight --stack $(STACK) $(PREFLIGHT_ARGUMENTS)
-
-# The stack's configuration of its policies; without one the levels of production hold.
-POLICY_CONFIG ?= $(wildcard policies/$(or $(STACK),dev).json)
-policy_options = --policy-pack policies $(addprefix --policy-pack-config ,$(POLICY_CONFIG))
-
-policy: .venv/.installed policies/.venv/.installed ## preview of STACK (dev) with the policy pack (docs/policies.md)
-	pulumi preview --stack $(or $(STACK),dev) $(policy_options)
-
 test: test-unit test-images test-sandbox ## every test
 
 test-unit: .venv/.installed policies/.venv/.installed ## quick and offline
@@ -53,12 +41,62 @@ test-sandbox: .venv/.installed policies/.venv/.installed ## end to end, on a san
 test-vllm: .venv/.installed ## opt-in: real vLLM behind the entrypoint, and the stand-in held against it
 	$(BIN)/pytest tests/vllm
 
+# What a team's pipelines run (docs/deploy.md), on a stack of the backend that `pulumi` is logged in to.
+STACK ?= dev
+# A folder: what a step printed and its exit status are kept there too, for the pull request's comment and the drift issue.
+REPORT ?=
+# The policy pack, empty for none, and the stack's configuration of it; without one the levels of production hold.
+POLICY_PACK ?= policies
+POLICY_CONFIG ?= $(wildcard policies/$(STACK).json)
+step = $(if $(STACK),,$(error STACK is not set: make $@ STACK=dev))$(if $(REPORT),$(BIN)/python -m ci record --folder $(REPORT)/$(STACK) $@ --)
+# With --refresh: what somebody changed by hand is seen, and put back.
+pulumi_options = --refresh --stack $(STACK) --non-interactive$(if $(REPORT), --color never)
+policy_options = $(if $(POLICY_PACK),--policy-pack $(POLICY_PACK)$(if $(POLICY_CONFIG), --policy-pack-config $(POLICY_CONFIG)))
+# What changes something happens to no stack that nobody named.
+named = $(if $(filter file,$(origin STACK)),$(error STACK is not set: make $@ STACK=dev))
+
+preview: .venv/.installed policies/.venv/.installed ## what an update of STACK would do, checked by the policy pack; changes nothing
+	$(step) pulumi preview $(pulumi_options) $(policy_options)
+
+deploy: .venv/.installed policies/.venv/.installed ## update STACK without asking
+	$(named)$(step) pulumi up --yes $(pulumi_options) $(policy_options)
+
+policy: .venv/.installed policies/.venv/.installed ## preview STACK=dev with the policy pack (docs/policies.md)
+	pulumi preview --stack $(STACK) --policy-pack policies $(if $(POLICY_CONFIG),--policy-pack-config $(POLICY_CONFIG))
+
+drift: .venv/.installed ## fail when what STACK has in the cloud is not what its settings say; changes nothing
+	$(step) pulumi preview --expect-no-changes $(pulumi_options)
+
+preflight: .venv/.installed ## what has to be true of STACK's project before `pulumi up` (docs/preflight.md)
+	$(step) $(BIN)/python -m preflight --stack $(STACK) $(PREFLIGHT_ARGUMENTS)
+
+cost: .venv/.installed ## what STACK costs an hour
+	$(step) $(BIN)/python -m cost --stack $(STACK) --markdown
+
+smoke: .venv/.installed ## whether STACK's service answers
+	$(step) $(BIN)/python -m smoke --stack $(STACK)
+
+# Stacks whose records the comment is made of, and the pull request; without one the comment is printed.
+STACKS ?= dev prod
+PULL_REQUEST ?=
+
+comment: .venv/.installed ## the pull request's comment from the records in REPORT
+	@$(BIN)/python -m ci comment --reports $(or $(REPORT),$(error REPORT is not set: make $@ REPORT=report)) $(if $(PULL_REQUEST),--pull-request $(PULL_REQUEST)) $(STACKS)
+
+drift-issue: .venv/.installed ## open, update or close the issue about STACK's drift, from the record in REPORT
+	@$(BIN)/python -m ci drift-issue --reports $(or $(REPORT),$(error REPORT is not set: make $@ STACK=dev REPORT=report)) $(or $(STACK),$(error STACK is not set: make $@ STACK=dev REPORT=report))
+
+deployed-commit: .venv/.installed ## the commit that STACK was last deployed from
+	@$(BIN)/python -m ci deployed-commit $(or $(STACK),$(error STACK is not set: make $@ STACK=dev))
+
 lint: .venv/.installed ## every linter and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	$(BIN)/hadolint images/*.Dockerfile
+	actionlint=$$($(BIN)/python -m sandbox.tools actionlint) && "$$actionlint" -shellcheck $(BIN)/shellcheck -pyflakes=
+	$(BIN)/zizmor --quiet --offline --persona pedantic .github
 
 format: .venv/.installed ## rewrite what the formatter would
 	$(BIN)/ruff check --fix .

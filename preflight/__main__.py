@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from components import stack_files
 from components.problems import SettingsError
 from preflight.calls import Patience
-from preflight.checks import CHECKS
+from preflight.checks import CHECKS, permissions
 from preflight.context import Context
 from preflight.cost_table import cost_text
 from preflight.google import Google
@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None, *, sleep: Callable[[float], None] = 
         pulumi=PulumiCli(arguments.stack),
     )
     start = time.monotonic()
-    outcomes = run_checks(CHECKS, context, seconds=arguments.timeout)
+    checks = [check for check in CHECKS if not (arguments.reader and check is permissions.CHECK)]
+    outcomes = run_checks(checks, context, seconds=arguments.timeout)
     report = Report(
         stack=arguments.stack,
         project=settings.project,
@@ -73,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--project", metavar="ID", help="project to check in place of the stack's gcp:project")
     parser.add_argument("--json", action="store_true", help="print a document for programs (docs/preflight.md)")
     parser.add_argument("--strict", action="store_true", help="a warning counts as a failure")
+    parser.add_argument(
+        "--reader",
+        action="store_true",
+        help="do not check permissions: whoever runs this may only look, as a preview does",
+    )
     parser.add_argument(
         "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="bound on the whole run (120)"
     )

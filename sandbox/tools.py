@@ -128,6 +128,17 @@ TOOLS: tuple[Tool, ...] = (
     ),
 )
 
+#: What the linters are made of; a sandbox needs none of it. Its package on PyPI downloads a program from elsewhere.
+LINT_TOOLS: tuple[Tool, ...] = (
+    Tool(
+        name="actionlint",
+        module="actionlint",
+        package="github.com/rhysd/actionlint/cmd/actionlint",
+        version_command=("-version",),
+        fits=_between((1, 7), (2,)),
+    ),
+)
+
 PROMETHEUS_VERSION = "3.15.1"
 
 #: For stacks that scale on metrics, and built only for them.
@@ -356,3 +367,30 @@ def _build_failed(command: object, printed: Sequence[str]) -> ToolError:
         f"a sandbox tool could not be built: `{shown}` failed:\n{tail}\n"
         "If the network was the reason, run the command again: what was downloaded is kept."
     )
+
+
+def main(argv: Sequence[str]) -> int:
+    """`python -m sandbox.tools NAME`: prints the path of a linter, which is built first where it must be."""
+    known = {tool.name: tool for tool in LINT_TOOLS}
+    if len(argv) != 1 or argv[0] not in known:
+        print(f"usage: python -m sandbox.tools {{{','.join(known)}}}", file=sys.stderr)
+        return 2
+    paths = Paths.from_environment()
+    told: set[str] = set()
+
+    def report(text: str, fraction: float | None) -> None:
+        if text not in told:
+            told.add(text)
+            print(text, file=sys.stderr)
+
+    try:
+        Toolbox(paths, report).ensure([known[argv[0]]])
+    except ToolError as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 1
+    print(paths.tools / argv[0])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

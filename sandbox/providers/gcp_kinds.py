@@ -162,6 +162,22 @@ def _node_pool(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
     return {"maxPodsPerNode": properties.get("maxPodsPerNode", 110)}
 
 
+def _bucket(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    labels = properties.get("labels") or {}
+    return {"url": f"gs://{id}", "storageClass": "STANDARD", "effectiveLabels": labels, "pulumiLabels": labels}
+
+
+def _workload_identity(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    """Its name has the project's number where its id has the project's id."""
+    project = properties["project"]
+    name = id.replace(f"projects/{project}/", f"projects/{project_number(project)}/", 1)
+    return {"name": name, "state": "ACTIVE"}
+
+
+def _custom_role(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    return {"name": id, "deleted": False, "stage": properties.get("stage") or "GA"}
+
+
 def _alert_policy(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
     """Google names each condition below its policy."""
     return {
@@ -382,6 +398,41 @@ KINDS: Final[Mapping[str, Kind]] = {
         outputs=_etag,
         idempotent=True,
         replaces=frozenset({"*"}),
+    ),
+    # Those of bootstrap/: ids as the SDK's sections on import give them.
+    "gcp:storage/bucket:Bucket": Kind(
+        id="{name}", auto_named="name", outputs=_bucket,
+        patterns={"name": (r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", "is no name of a bucket")},
+        replaces=frozenset({"name", "project", "location", "customPlacementConfig"}),
+    ),
+    "gcp:kms/keyRing:KeyRing": Kind(
+        id="projects/{project}/locations/{location}/keyRings/{name}",
+        outputs=lambda properties, id: {}, replaces=frozenset({"*"}),
+    ),
+    "gcp:kms/cryptoKey:CryptoKey": Kind(
+        id="{keyRing}/cryptoKeys/{name}", outputs=lambda properties, id: {"purpose": "ENCRYPT_DECRYPT"},
+        replaces=frozenset({"keyRing", "name", "purpose", "importOnly", "destroyScheduledDuration"}),
+    ),
+    "gcp:iam/workloadIdentityPool:WorkloadIdentityPool": Kind(
+        id="projects/{project}/locations/global/workloadIdentityPools/{workloadIdentityPoolId}",
+        patterns={"workloadIdentityPoolId": (r"[a-z0-9-]{4,32}", "must be 4 to 32 lowercase letters, digits and hyphens")},
+        outputs=_workload_identity, replaces=frozenset({"project", "workloadIdentityPoolId"}),
+    ),
+    "gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider": Kind(
+        id=(
+            "projects/{project}/locations/global/workloadIdentityPools/{workloadIdentityPoolId}"
+            "/providers/{workloadIdentityPoolProviderId}"
+        ),
+        patterns={
+            "workloadIdentityPoolProviderId": (r"[a-z0-9-]{4,32}", "must be 4 to 32 lowercase letters, digits and hyphens")
+        },
+        outputs=_workload_identity,
+        replaces=frozenset({"project", "workloadIdentityPoolId", "workloadIdentityPoolProviderId"}),
+    ),
+    "gcp:projects/iAMCustomRole:IAMCustomRole": Kind(
+        id="projects/{project}/roles/{roleId}",
+        patterns={"roleId": (r"[a-zA-Z0-9_.]{3,64}", "must be 3 to 64 letters, digits, underscores and full stops")},
+        outputs=_custom_role, replaces=frozenset({"project", "roleId"}),
     ),
 }  # fmt: skip
 

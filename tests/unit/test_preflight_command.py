@@ -68,6 +68,13 @@ def _main(bench: Bench, capsys: pytest.CaptureFixture[str], *arguments: str) -> 
     return status, out, err
 
 
+def test_who_may_only_look_is_not_asked_for_permissions(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = _main(bench, capsys, "--json")
+    asked = {finding["check"] for finding in json.loads(out)["findings"]}
+    _, out, _ = _main(bench, capsys, "--json", "--reader")
+    assert asked - {finding["check"] for finding in json.loads(out)["findings"]} == {"permissions"}
+
+
 def test_warnings_pass_unless_they_may_not(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     set_regional_quotas(bench.server, {**QUOTAS, "NVIDIA_L4_GPUS": (1, 0)})
     assert _main(bench, capsys)[0] == 0
@@ -246,7 +253,7 @@ def test_documentation_names_every_role_that_up_needs() -> None:
 def test_documentation_names_every_status_and_option() -> None:
     for status in STATUSES:
         assert f"`{status}`" in DOCS
-    for option in ("--stack", "--project", "--json", "--strict", "--timeout", "--request-timeout"):
+    for option in ("--stack", "--project", "--json", "--strict", "--reader", "--timeout", "--request-timeout"):
         assert f"`{option}" in DOCS, option
 
 

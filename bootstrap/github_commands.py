@@ -1,0 +1,50 @@
+"""The `gh` commands that set up the repository: environments, who approves, and the variables that the workflows read.
+
+No secret is among them. Text only; a person reads it and runs it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+
+from bootstrap.settings import PREVIEW_SUFFIX, Environment
+
+
+def commands(
+    *,
+    repository: str,
+    branch: str,
+    environments: Sequence[Environment],
+    backend_url: str,
+    identity_provider: str,
+    accounts: Mapping[str, str],
+) -> str:
+    """A shell script that may be run again. `accounts`: GitHub environment -> e-mail address of its service account."""
+    lines = [
+        f"gh variable set PULUMI_BACKEND_URL --repo {repository} --body {shlex.quote(backend_url)}",
+        f"gh variable set WORKLOAD_IDENTITY_PROVIDER --repo {repository} --body {shlex.quote(identity_provider)}",
+    ]
+    for environment in environments:
+        api = f"gh api --method PUT repos/{repository}/environments"
+        rules = {
+            "reviewers": [
+                {"type": kind, "id": int(number)}
+                for kind, number in (reviewer.split(":") for reviewer in environment.reviewers)
+            ],
+            "deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True},
+        }
+        policies = f"repos/{repository}/environments/{environment.name}/deployment-branch-policies"
+        lines += [
+            f"{api}/{environment.name} --silent --input - <<< {shlex.quote(json.dumps(rules))}",
+            # Named once: GitHub refuses the same policy twice.
+            f"gh api {policies} --jq '.branch_policies[].name' | grep -qxF {shlex.quote(branch)} || "
+            f"gh api --method POST {policies} --silent -f name={shlex.quote(branch)}",
+            f"{api}/{environment.name}{PREVIEW_SUFFIX} --silent",
+        ]
+    lines += [
+        f"gh variable set SERVICE_ACCOUNT --repo {repository} --env {name} --body {shlex.quote(email)}"
+        for name, email in accounts.items()
+    ]
+    return "\n".join(["set -euo pipefail", *lines]) + "\n"

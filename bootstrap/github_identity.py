@@ -1,0 +1,94 @@
+"""GitHub's identity tokens as Google credentials: a workload identity pool that takes this repository's tokens only.
+
+https://docs.github.com/en/actions/reference/security/oidc lists the claims. Nothing here is a key: a job gets a token for
+itself, which Google changes for one of an account that the job's GitHub environment and branch allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_gcp import iam
+
+from bootstrap.settings import PREVIEW_SUFFIX
+from components.project_services import enable_apis
+
+ISSUER = "https://token.actions.githubusercontent.com"
+
+#: google.subject may have 127 bytes, and GitHub's subjects are longer than that for long names: numbers never are.
+ATTRIBUTE_MAPPING = {
+    "google.subject": "assertion.repository_id + ':' + assertion.environment + ':' + assertion.run_id",
+    "attribute.environment": "assertion.environment",
+    "attribute.deployment": "'environment:' + assertion.environment + ':ref:' + assertion.ref",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitHubIdentityArgs:
+    project: str
+    #: GitHub's numbers of the repository and of its owner.
+    repository_id: int
+    owner_id: int
+    environments: Sequence[str]
+
+
+def attribute_condition(args: GitHubIdentityArgs) -> str:
+    """Which tokens are taken at all, in CEL. By numbers: a name can be given up and taken by somebody else.
+
+    A token of a job without an environment has no such claim, so that evaluating it fails, and it is refused.
+    """
+    listed = ", ".join(f"'{name}'" for each in args.environments for name in (each, f"{each}{PREVIEW_SUFFIX}"))
+    return (
+        f"assertion.repository_id == '{args.repository_id}' && assertion.repository_owner_id == '{args.owner_id}'"
+        f" && assertion.environment in [{listed}]"
+    )
+
+
+class GitHubIdentity(pulumi.ComponentResource):
+    """The pool and its one provider."""
+
+    #: `projects/NUMBER/locations/global/workloadIdentityPools/POOL`.
+    pool: pulumi.Output[str]
+    #: Full name, for google-github-actions/auth.
+    provider: pulumi.Output[str]
+
+    def __init__(self, name: str, args: GitHubIdentityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("fungibility:bootstrap:GitHubIdentity", name, None, opts)
+        pool = iam.WorkloadIdentityPool(
+            name,
+            project=args.project,
+            workload_identity_pool_id=name,
+            display_name="GitHub Actions",
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                # No output of an API's says that it is on.
+                depends_on=enable_apis(name, ["iam", "iamcredentials", "sts"], project=args.project, parent=self),
+            ),
+        )
+        provider = iam.WorkloadIdentityPoolProvider(
+            name,
+            project=args.project,
+            workload_identity_pool_id=pool.workload_identity_pool_id,
+            workload_identity_pool_provider_id=name,
+            display_name="GitHub Actions",
+            attribute_mapping=ATTRIBUTE_MAPPING,
+            attribute_condition=attribute_condition(args),
+            oidc={"issuer_uri": ISSUER},
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.pool = pool.name
+        self.provider = provider.name
+        self.register_outputs({"pool": self.pool, "provider": self.provider})
+
+    def previewing(self, environment: str) -> pulumi.Output[str]:
+        """Jobs of an environment's previews, on any branch: IAM's name of all of them."""
+        return self._principals("environment", f"{environment}{PREVIEW_SUFFIX}")
+
+    def deploying(self, environment: str, branch: str) -> pulumi.Output[str]:
+        """Jobs of the environment itself, on the one branch."""
+        return self._principals("deployment", f"environment:{environment}:ref:refs/heads/{branch}")
+
+    def _principals(self, attribute: str, value: str) -> pulumi.Output[str]:
+        return self.pool.apply(lambda pool: f"principalSet://iam.googleapis.com/{pool}/attribute.{attribute}/{value}")

@@ -1,0 +1,109 @@
+"""Where the stacks' state lives: one versioned bucket, and a key an environment that encrypts the secrets in its state.
+
+One bucket for all environments, since a stack can read another's outputs (`imagesFrom`) in its own backend only. Every account reads all
+of it and writes its own environment's objects alone; the secrets in it open with the environment's own key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_gcp import kms, storage
+
+from components.project_services import enable_apis
+
+#: Versions of a state that are kept, and for how long at least.
+_KEPT_VERSIONS = 50
+_KEPT_DAYS = 90
+
+#: The program whose stacks the pipelines deploy; part of the names of its state's objects.
+PROGRAM = "tpu-gpu-fungibility"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateStoreArgs:
+    project: str
+    location: str
+    bucket: str
+    #: Each gets a key.
+    environments: Sequence[str]
+
+
+def state_prefixes(environment: str) -> tuple[str, ...]:
+    """How the names of the objects begin that an update of a stack writes.
+
+    pkg/backend/diy/store.go and lock.go of pulumi 3.250; the organisation of such a backend is `organization`.
+    """
+    return (
+        f".pulumi/stacks/{PROGRAM}/{environment}.",
+        f".pulumi/history/{PROGRAM}/{environment}/",
+        f".pulumi/backups/{PROGRAM}/{environment}/",
+        f".pulumi/locks/organization/{PROGRAM}/{environment}/",
+    )
+
+
+def write_condition(bucket: str, environment: str) -> str:
+    """Which objects an environment's deploying account may write, in CEL."""
+    return " || ".join(
+        f"resource.name.startsWith('projects/_/buckets/{bucket}/objects/{prefix}')"
+        for prefix in state_prefixes(environment)
+    )
+
+
+class StateStore(pulumi.ComponentResource):
+    """The bucket and the keys."""
+
+    #: Name of the bucket.
+    bucket: pulumi.Output[str]
+    #: Environment -> `projects/P/locations/L/keyRings/R/cryptoKeys/K`.
+    keys: Mapping[str, pulumi.Output[str]]
+
+    def __init__(self, name: str, args: StateStoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("fungibility:bootstrap:StateStore", name, None, opts)
+        apis = enable_apis(name, ["storage", "cloudkms"], project=args.project, parent=self)
+        bucket = storage.Bucket(
+            name,
+            project=args.project,
+            name=args.bucket,
+            location=args.location,
+            uniform_bucket_level_access=True,
+            public_access_prevention="enforced",
+            # A broken or deleted state can be had back.
+            versioning={"enabled": True},
+            lifecycle_rules=[
+                {
+                    "action": {"type": "Delete"},
+                    "condition": {
+                        "num_newer_versions": _KEPT_VERSIONS,
+                        "days_since_noncurrent_time": _KEPT_DAYS,
+                        "with_state": "ARCHIVED",
+                    },
+                }
+            ],
+            # Without its state a stack is a cloud full of things that nobody manages.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=apis, protect=True),
+        )
+        ring = kms.KeyRing(
+            name,
+            project=args.project,
+            location=args.location,
+            name="pulumi",
+            # No output of an API's says that it is on.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=apis),
+        )
+        self.keys = {
+            environment: kms.CryptoKey(
+                f"{name}-{environment}",
+                key_ring=ring.id,
+                name=environment,
+                # 90 days. What an older version encrypted it still decrypts.
+                rotation_period="7776000s",
+                # Without its key the secrets of a stack are lost.
+                opts=pulumi.ResourceOptions(parent=self, protect=True),
+            ).id
+            for environment in args.environments
+        }
+        self.bucket = bucket.name
+        self.register_outputs({"bucket": self.bucket, "keys": dict(self.keys)})

@@ -1,0 +1,1 @@
+"""What continuous integration does beyond running a command: keeping what it printed, and saying it on GitHub."""

@@ -1,0 +1,90 @@
+"""The pipelines' commands on the dev stack, as a person runs them: preview, drift, deploy, and the runbook's cures.
+
+Each test that a page names runs the page's own words. They leave the stack as they found it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ci import report
+from ci.step_record import read_folder
+from tests.pages import named_by
+from tests.sandbox.conftest import ROOT, Sandbox
+
+pytestmark = pytest.mark.sandbox
+
+HERE = "tests/sandbox/test_ci_commands.py"
+
+
+def run(sandbox: Sandbox, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a shell script as after `eval "$(python -m sandbox env)"`; stops at the first failure."""
+    variables = {
+        **sandbox.shell_environment(),
+        "STACK": "sandbox",
+        # The pack has tests of its own.
+        "POLICY_PACK": "",
+        # This virtual environment is the one that `make` would make.
+        "MAKEFLAGS": "--assume-old=.venv/.installed --assume-old=policies/.venv/.installed",
+        **environment,
+    }
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=600
+    )
+
+
+def page_s_commands(test: str) -> str:
+    """What the pages say that a test of this file runs."""
+    blocks = named_by(f"{HERE}::{test}")
+    assert blocks, f"no page names {HERE}::{test}"
+    return "\n".join(block.text for block in blocks)
+
+
+def test_preview_and_drift_of_an_untouched_stack_are_clean(sandbox: Sandbox, tmp_path: Path) -> None:
+    commands = page_s_commands("test_preview_and_drift_of_an_untouched_stack_are_clean")
+    # Scaling is test_dev_stack's.
+    made = [line for line in commands.splitlines() if line.startswith("make ")]
+    assert made == ["make preview STACK=sandbox", "make drift STACK=sandbox"]
+    result = run(sandbox, "\n".join(made), REPORT=str(tmp_path))
+    assert result.returncode == 0, result.stdout + result.stderr
+    records = read_folder(tmp_path / "sandbox")
+    assert {name: record.status for name, record in records.items()} == {"preview": 0, "drift": 0}
+    comment = run(sandbox, "make comment STACKS=sandbox", REPORT=str(tmp_path)).stdout
+    assert "unchanged` | not run | not run | not run |" in comment
+
+
+def test_the_runbook_s_first_look_works(sandbox: Sandbox) -> None:
+    result = run(sandbox, page_s_commands("test_the_runbook_s_first_look_works"))
+    assert result.returncode == 0, result.stderr
+    assert "v6e-1" in result.stdout
+    assert "Name:         vllm-fallback" in result.stdout
+
+
+def test_a_change_by_hand_is_drift_and_a_deploy_puts_it_back(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.kubectl("label", "deployment", "vllm", "app=changed", "--overwrite")
+    drift, deploy, again = page_s_commands("test_a_change_by_hand_is_drift_and_a_deploy_puts_it_back").splitlines()
+    found = run(sandbox, drift, REPORT=str(tmp_path))
+    assert found.returncode == 2
+    record = read_folder(tmp_path / "sandbox")["drift"]
+    assert report.drift_found(record)
+    assert "~ 1 to update" in record.stdout
+    put_back = run(sandbox, f"{deploy}\n{again}")
+    assert put_back.returncode == 0, put_back.stdout + put_back.stderr
+    assert sandbox.kubectl("get", "deployment", "vllm", "-o", "jsonpath={.metadata.labels.app}") == "vllm"
+
+
+def test_a_lock_that_was_left_behind_is_taken_away(sandbox: Sandbox) -> None:
+    locks = sandbox.state / "pulumi-backend" / ".pulumi" / "locks" / "organization" / "tpu-gpu-fungibility" / "sandbox"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = {"pid": 1, "username": "someone", "hostname": "elsewhere", "timestamp": "2026-01-01T00:00:00Z"}
+    (locks / "left-behind.json").write_text(json.dumps(lock))
+    refused = run(sandbox, 'make deploy STACK="$STACK"')
+    assert refused.returncode == 2
+    assert "the stack is currently locked" in refused.stderr
+    result = run(sandbox, page_s_commands("test_a_lock_that_was_left_behind_is_taken_away"))
+    assert result.returncode == 0, result.stderr
+    assert not list(locks.glob("*.json"))
