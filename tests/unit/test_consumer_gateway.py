@@ -90,12 +90,13 @@ def test_stream_comes_as_it_is_made_and_not_at_its_end() -> None:
     with serving(stream=streams(*stream_events(), pause=0.05)) as server, gateway(server.url) as url:
         started = time.monotonic()
         with requests.post(f"{url}/chat/completions", json={"stream": True}, stream=True, timeout=10) as answer:
-            first = next(answer.iter_lines())
+            lines = answer.iter_lines()
+            first = next(lines)
             at_first = time.monotonic() - started
-            rest = b"\n".join(answer.iter_lines())
+            rest = list(lines)
             at_end = time.monotonic() - started
     assert first.startswith(b"data: ")
-    assert rest.endswith(b"data: [DONE]\n")
+    assert b"data: [DONE]" in rest
     assert at_first < at_end - 0.2
 
 
