@@ -93,6 +93,7 @@ lint: .venv/.installed ## every linter and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd examples/consumer && ../../$(BIN)/mypy --config-file ../../pyproject.toml .
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	$(BIN)/hadolint images/*.Dockerfile
 	actionlint=$$($(BIN)/python -m sandbox.tools actionlint) && "$$actionlint" -shellcheck $(BIN)/shellcheck -pyflakes=

@@ -26,9 +26,19 @@ from sandbox.status import ClusterView, ServiceError, chat, status_document, wai
 from sandbox.tools import METRICS_TOOLS, Toolbox, ToolError
 from sandbox.traffic import Traffic
 from sandbox.vllm.install import RealVllm
+from smoke import checks as smoke_checks
+from smoke import screen as smoke_screen
+from smoke.service import KEY_VARIABLE
+from smoke.target import of_outputs
 
 _ANSWER_SECONDS = {model_server.STAND_IN: 120.0, model_server.VLLM: 600.0}
 _SETTLE_SECONDS = 180.0
+
+#: Real vLLM on shared cores of this machine has nothing to prove about speed.
+_SMOKE_LIMITS = {
+    model_server.STAND_IN: smoke_checks.Limits(healthy=60.0),
+    model_server.VLLM: smoke_checks.Limits(healthy=120.0, request=300.0, first_token=120.0, total=240.0),
+}
 
 QUESTION = "Why is the sky blue?"
 
@@ -95,9 +105,19 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
         if not view.wait_until_settled(_SETTLE_SECONDS):
             console.print(f"[yellow]still moving after {_SETTLE_SECONDS:.0f} s; `python -m sandbox status` shows it[/]")
         answer = wait_for_chat(outputs["service_url"], outputs["model"], QUESTION, patience, key)
+        report("smoke test", None)
+        smoke = smoke_checks.run(
+            of_outputs(STACK, outputs),
+            limits=_SMOKE_LIMITS[record.server],
+            # Of another stack's server, if the shell has one; the sandbox's own comes first.
+            key=key or os.environ.get(KEY_VARIABLE, ""),
+            kubeconfig=str(paths.kubeconfig),
+        )
     document = status_document(paths, outputs["service_url"])
+    console.print()
+    smoke_screen.show(smoke, console)
     screens.summary(document, outputs["accelerator_pools"], answer, record.server)
-    return 0
+    return 0 if smoke.ok else 1
 
 
 def _down(paths: Paths, arguments: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ from components.secret_reference import parse_reference
 from sandbox import trust
 from sandbox.control_plane import free_ports
 from sandbox.daemon import DaemonRecord, sandbox_environment
+from sandbox.load_balancer import LISTEN_ADDRESSES
 from sandbox.paths import PROJECT_DIR, Paths
 from sandbox.secret_manager import SecretStore
 
@@ -157,10 +158,10 @@ def _check_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((LISTEN_ADDRESSES[0], port))
         except OSError as error:
             raise StackError(
-                f"--port {port}: cannot be listened on at 127.0.0.1 ({error.strerror}); "
+                f"--port {port}: cannot be listened on at {LISTEN_ADDRESSES[0]} ({error.strerror}); "
                 "leave it out for a free one, or name another"
             ) from error
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from sandbox.paths import PROJECT_DIR
 
 if TYPE_CHECKING:
@@ -53,8 +55,16 @@ def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Map
     if real_plugin_on_path("kubernetes", environment) is None:
         clusters = Clusters(environment)
         servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters))
-    servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR))
+    servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, programs(PROJECT_DIR)))
     return Providers(servers)
+
+
+def programs(root: Path) -> dict[str, Path]:
+    """The folder of each Pulumi project below `root`, by the project's name: its own, and those of the examples."""
+    found = {}
+    for file in (root / "Pulumi.yaml", *sorted(root.glob("examples/*/Pulumi.yaml"))):
+        found[str(yaml.safe_load(file.read_text())["name"])] = file.parent
+    return found
 
 
 def _cluster_version() -> str:
