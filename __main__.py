@@ -8,6 +8,7 @@ from components.cluster import Cluster, ClusterArgs
 from components.compute_class import ComputeClass, ComputeClassArgs
 from components.image_registry import ImageRegistry, ImageRegistryArgs
 from components.inference_server import InferenceServer, InferenceServerArgs
+from components.weights_cache import WeightsCache, WeightsCacheArgs, make_model_caches
 
 config = settings.load()
 
@@ -30,9 +31,21 @@ kubernetes = providers.kubernetes_provider(cluster.kubeconfig)
 compute_class = ComputeClass(
     "compute-class", ComputeClassArgs.of(config), pulumi.ResourceOptions(providers=[kubernetes])
 )
+weights_cache = None
+if config.weights_cache:
+    weights_cache = WeightsCache(
+        "weights-cache",
+        WeightsCacheArgs.of(config, workload_pool=cluster.workload_pool),
+        pulumi.ResourceOptions(providers=[gcp, kubernetes]),
+    )
 server = InferenceServer(
     "vllm",
-    InferenceServerArgs.of(config, compute_class_name=compute_class.name, images=registry.images),
+    InferenceServerArgs.of(
+        config,
+        compute_class_name=compute_class.name,
+        images=registry.images,
+        caches=make_model_caches(config, weights_cache),
+    ),
     pulumi.ResourceOptions(providers=[kubernetes]),
 )
 

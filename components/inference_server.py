@@ -17,6 +17,13 @@ from components.accelerator_pool import AcceleratorPool
 from components.accelerator_pools import COMPUTE_CLASS_KEY
 from components.compute_class import preference_weights
 from components.machines import KINDS, Kind, MachineType
+from components.model_caches import (
+    ModelCaches,
+    cache_annotations,
+    cache_environment,
+    cache_mounts,
+    cache_volumes,
+)
 from components.probes import container_probes
 from components.settings import Settings
 
@@ -44,6 +51,8 @@ class InferenceServerArgs:
     pools: tuple[AcceleratorPool, ...]
     #: Accelerator -> image by digest, for every accelerator of the pools.
     images: Mapping[Kind, pulumi.Input[str]]
+    #: What pods keep between starts.
+    caches: ModelCaches
     model: str
     max_model_len: int
     #: Accelerator -> more arguments for its server.
@@ -63,13 +72,19 @@ class InferenceServerArgs:
 
     @classmethod
     def of(
-        cls, settings: Settings, *, compute_class_name: pulumi.Input[str], images: Mapping[Kind, pulumi.Input[str]]
+        cls,
+        settings: Settings,
+        *,
+        compute_class_name: pulumi.Input[str],
+        images: Mapping[Kind, pulumi.Input[str]],
+        caches: ModelCaches,
     ) -> InferenceServerArgs:
         return cls(
             namespace=settings.namespace,
             compute_class_name=compute_class_name,
             pools=settings.accelerator_pools,
             images=images,
+            caches=caches,
             model=settings.model,
             max_model_len=settings.max_model_len,
             server_arguments=settings.server_arguments,
@@ -126,10 +141,12 @@ def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs
 def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> dict[str, Any]:
     """The container of one accelerator."""
     requests = {"cpu": args.cpu_request, "memory": args.memory_request}
+    arguments = server_arguments(kind, machine, args)
+    mounts = cache_mounts(kind, args.caches)
     spec: dict[str, Any] = {
         "name": f"vllm-{kind}",
         "image": args.images[kind],
-        "args": server_arguments(kind, machine, args),
+        "args": arguments,
         # Device files of the node are visible without requesting a device, which a pod for both kinds cannot do.
         "security_context": {"privileged": True},
         "env": [
@@ -138,6 +155,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
                 "value_from": {"secret_key_ref": {"name": SECRET_NAME, "key": SECRET_KEY}},
             },
             *(tpu_environment(machine) if kind == "tpu" else []),
+            *cache_environment(kind, machine, args.caches, image=args.images[kind], arguments=arguments),
         ],
         "resources": {"requests": requests},
         **container_probes(server_port=SERVER_PORT, startup_seconds=args.server_startup_seconds),
@@ -147,7 +165,9 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
         spec["resources"] = {"requests": {**requests, **storage}, "limits": storage}
     if any(pool.kind == "gpu" for pool in args.pools):
         # In the TPU container too: it asks nvidia-smi whether this is the other's node.
-        spec["volume_mounts"] = [{"name": "gpu", "mount_path": GPU_DRIVER_MOUNT_PATH}]
+        mounts = [{"name": "gpu", "mount_path": GPU_DRIVER_MOUNT_PATH}, *mounts]
+    if mounts:
+        spec["volume_mounts"] = mounts
     return spec
 
 
@@ -185,8 +205,16 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
         "affinity": affinity(args.pools),
         "containers": [container_spec(kind, machines[kind], args) for kind in KINDS if kind in machines],
     }
+    volumes = cache_volumes(tuple(machines), args.caches)
     if "gpu" in machines:
-        spec["volumes"] = [{"name": "gpu", "host_path": {"path": GPU_DRIVER_HOST_PATH, "type": "DirectoryOrCreate"}}]
+        volumes = [
+            {"name": "gpu", "host_path": {"path": GPU_DRIVER_HOST_PATH, "type": "DirectoryOrCreate"}},
+            *volumes,
+        ]
+    if volumes:
+        spec["volumes"] = volumes
+    if args.caches.bucket is not None:
+        spec["service_account_name"] = args.caches.bucket.service_account
     return spec
 
 
@@ -201,13 +229,16 @@ def rolling_update(replicas: int, pools: Sequence[AcceleratorPool]) -> dict[str,
 
 
 def deployment_spec(args: InferenceServerArgs) -> Any:
+    metadata: dict[str, Any] = {"labels": APP_LABELS}
+    if annotations := cache_annotations(args.caches):
+        metadata["annotations"] = annotations
     return {
         "replicas": args.replicas,
         "selector": {"match_labels": APP_LABELS},
         "strategy": {"type": "RollingUpdate", "rolling_update": rolling_update(args.replicas, args.pools)},
         # Kubernetes's own patience (10 minutes) ends before a TPU node and its server are there.
         "progress_deadline_seconds": args.rollout_timeout_seconds,
-        "template": {"metadata": {"labels": APP_LABELS}, "spec": pod_spec(args)},
+        "template": {"metadata": metadata, "spec": pod_spec(args)},
     }
 
 
