@@ -177,7 +177,9 @@ class GcpProvider(Provider):
                 ) from None
         outputs = _outputs(kind, id, new_inputs, properties, facts)
         # A date of creation is not made anew.
-        constant: Properties = {key: kept[key] for key in ("createTime", "creationTimestamp") if key in kept}
+        constant: Properties = {
+            key: kept[key] for key in ("createTime", "creationTimestamp", "timeCreated") if key in kept
+        }
         return {**kept, **outputs, **constant}
 
     def delete(self, urn: Urn, id: str, inputs: Properties, outputs: Properties, timeout: float | None) -> None:

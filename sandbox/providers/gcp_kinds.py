@@ -1,9 +1,10 @@
 """What the stand-in gcp provider knows of each kind of resource: ids, names, computed outputs, and what cannot change in place.
 
 Sources: the ForceNew marks and value lists of hashicorp/terraform-provider-google at e03b7622 (August 2026), which pulumi-gcp
-bridges: google/services/container/node_config.go, resource_container_node_pool.go and resource_container_cluster.go; for kinds
-without an entry, the sentence "Changing this forces a new ..." in the SDK's own documentation. Computed outputs are those that
-programs commonly use; what is left out stays unset.
+bridges: google/services/container/node_config.go, resource_container_node_pool.go and resource_container_cluster.go, and
+google/services/storage/resource_storage_bucket.go (at 0262be69; its less used blocks from memory); for kinds without an entry,
+the sentence "Changing this forces a new ..." in the SDK's own documentation. Computed outputs are those that programs commonly
+use; what is left out stays unset.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sandbox.sdk_types import args_class, property_names
 CLUSTER: Final = "gcp:container/cluster:Cluster"
 NODE_POOL: Final = "gcp:container/nodePool:NodePool"
 SERVICE: Final = "gcp:projects/service:Service"
+BUCKET: Final = "gcp:storage/bucket:Bucket"
 
 #: Stands in an id's pattern for the resource's name in the program.
 URN_NAME: Final = "__urnName"
@@ -107,6 +109,21 @@ def _repository(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
         "effectiveLabels": properties.get("labels") or {},
         "pulumiLabels": properties.get("labels") or {},
         "mode": properties.get("mode") or "STANDARD_REPOSITORY",
+    }
+
+
+def _bucket(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    now = _now()
+    return {
+        "projectNumber": int(project_number(str(properties["project"]))),
+        "url": f"gs://{id}",
+        "selfLink": f"https://www.googleapis.com/storage/v1/b/{id}",
+        "storageClass": properties.get("storageClass") or "STANDARD",
+        "publicAccessPrevention": properties.get("publicAccessPrevention") or "inherited",
+        "timeCreated": now,
+        "updated": now,
+        "effectiveLabels": properties.get("labels") or {},
+        "pulumiLabels": properties.get("labels") or {},
     }
 
 
@@ -216,6 +233,25 @@ KINDS: Final[Mapping[str, Kind]] = {
         replaces=frozenset(
             {"project", "location", "repositoryId", "format", "mode", "kmsKeyName", "mavenConfig", "remoteRepositoryConfig"}
         ),
+    ),
+    BUCKET: Kind(
+        # Its name is one of all of Google Cloud's.
+        id="{name}",
+        auto_named="name",
+        patterns={
+            "name": (
+                r"(?=.{3,63}$)[a-z0-9][a-z0-9._-]*[a-z0-9]",
+                "must be 3 to 63 lowercase letters, numbers, hyphens, underscores and dots, a letter or number first and last",
+            )
+        },
+        outputs=_bucket,
+        values={"publicAccessPrevention": ("inherited", "enforced")},
+        replaces=frozenset(
+            {"name", "project", "location", "customPlacementConfig", "enableObjectRetention", "hierarchicalNamespace"}
+        ),
+    ),
+    "gcp:storage/bucketIAMMember:BucketIAMMember": Kind(
+        id="b/{bucket}/{role}/{member}", outputs=_etag, idempotent=True, replaces=frozenset({"*"})
     ),
     "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember": Kind(
         id="projects/{project}/locations/{location}/repositories/{repository}/{role}/{member}",
