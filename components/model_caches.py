@@ -3,10 +3,10 @@
 Pure parts of a pod: variables, mounts, volumes and annotations. Left out: the bucket and the identity (`weights_cache`), and
 what vLLM compiles for GPUs.
 
-Why the weights are a Hugging Face cache (HF_HUB_CACHE) and not vLLM's `--download-dir`, which Google's tutorial uses: with the
-latter vLLM keeps its lock file in the same folder, and pods that start together on several nodes would write one object, which
-Cloud Storage FUSE answers to all but one with "stale file handle"; without it the lock is in the container's /tmp. The
-library's own locks are taken only while a file is missing, and it survives their failure. See docs/cold-start.md.
+Why the weights are a Hugging Face cache (HF_HUB_CACHE) and not vLLM's `--download-dir`, which Google's tutorial uses: there vLLM
+keeps its lock file in the same folder, so pods that start together on two nodes write one object, and Cloud Storage FUSE answers
+all but one with "stale file handle", at which vLLM ends. Without `--download-dir` the lock is in the container's /tmp, and the
+library's own are taken only while a file is missing. docs/cold-start.md has what was tried.
 """
 
 from __future__ import annotations
@@ -130,7 +130,9 @@ def mount_options(file_cache_mib: int) -> str:
         # Files are fetched by many connections at once into a cache on the node's boot disk, before the server reads them.
         "file-cache:enable-parallel-downloads": "true",
         "file-cache:max-size-mb": str(file_cache_mib),
-        # What another node has just written is there, whoever looked before.
+        # What another node has just written is there, and what it has replaced is not read under its old number, for which
+        # Cloud Storage FUSE would answer "stale file handle". On large machines its own default is to remember for ever.
+        "metadata-cache:ttl-secs": "0",
         "metadata-cache:negative-ttl-secs": "0",
     }
     # A folder is there as soon as anything lies in it.

@@ -115,5 +115,6 @@ def test_mount_options_are_one_text_without_spaces_as_the_driver_wants_them() ->
         "implicit-dirs",
         "file-cache:enable-parallel-downloads:true",
         "file-cache:max-size-mb:44032",
+        "metadata-cache:ttl-secs:0",
         "metadata-cache:negative-ttl-secs:0",
     ]
