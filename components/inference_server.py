@@ -142,7 +142,6 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
     """The container of one accelerator."""
     requests = {"cpu": args.cpu_request, "memory": args.memory_request}
     arguments = server_arguments(kind, machine, args)
-    mounts = cache_mounts(kind, args.caches)
     spec: dict[str, Any] = {
         "name": f"vllm-{kind}",
         "image": args.images[kind],
@@ -165,9 +164,9 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
         spec["resources"] = {"requests": {**requests, **storage}, "limits": storage}
     if any(pool.kind == "gpu" for pool in args.pools):
         # In the TPU container too: it asks nvidia-smi whether this is the other's node.
-        mounts = [{"name": "gpu", "mount_path": GPU_DRIVER_MOUNT_PATH}, *mounts]
-    if mounts:
-        spec["volume_mounts"] = mounts
+        spec["volume_mounts"] = [{"name": "gpu", "mount_path": GPU_DRIVER_MOUNT_PATH}]
+    if mounts := cache_mounts(kind, args.caches):
+        spec["volume_mounts"] = [*spec.get("volume_mounts", []), *mounts]
     return spec
 
 
@@ -205,14 +204,10 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
         "affinity": affinity(args.pools),
         "containers": [container_spec(kind, machines[kind], args) for kind in KINDS if kind in machines],
     }
-    volumes = cache_volumes(tuple(machines), args.caches)
     if "gpu" in machines:
-        volumes = [
-            {"name": "gpu", "host_path": {"path": GPU_DRIVER_HOST_PATH, "type": "DirectoryOrCreate"}},
-            *volumes,
-        ]
-    if volumes:
-        spec["volumes"] = volumes
+        spec["volumes"] = [{"name": "gpu", "host_path": {"path": GPU_DRIVER_HOST_PATH, "type": "DirectoryOrCreate"}}]
+    if volumes := cache_volumes(tuple(machines), args.caches):
+        spec["volumes"] = [*spec.get("volumes", []), *volumes]
     if args.caches.bucket is not None:
         spec["service_account_name"] = args.caches.bucket.service_account
     return spec
