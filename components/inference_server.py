@@ -23,6 +23,7 @@ from components.model_caches import (
     cache_environment,
     cache_mounts,
     cache_volumes,
+    pod_service_account,
 )
 from components.probes import container_probes
 from components.settings import Settings
@@ -202,14 +203,15 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
         "node_selector": {COMPUTE_CLASS_KEY: args.compute_class_name},
         "tolerations": TOLERATIONS,
         "affinity": affinity(args.pools),
+        # Said in every case: one that is no longer said stays, by the older field `serviceAccount` that Kubernetes fills from
+        # it, and pods of an account that is gone are refused.
+        "service_account_name": pod_service_account(args.caches),
         "containers": [container_spec(kind, machines[kind], args) for kind in KINDS if kind in machines],
     }
     if "gpu" in machines:
         spec["volumes"] = [{"name": "gpu", "host_path": {"path": GPU_DRIVER_HOST_PATH, "type": "DirectoryOrCreate"}}]
     if volumes := cache_volumes(tuple(machines), args.caches):
         spec["volumes"] = [*spec.get("volumes", []), *volumes]
-    if args.caches.bucket is not None:
-        spec["service_account_name"] = args.caches.bucket.service_account
     return spec
 
 

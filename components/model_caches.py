@@ -73,7 +73,12 @@ def cache_environment(
     """More variables of the container of an accelerator."""
     variables: list[dict[str, Any]] = []
     if caches.bucket is not None:
-        variables.append({"name": "HF_HUB_CACHE", "value": f"{BUCKET_MOUNT_PATH}/{HUB_FOLDER}"})
+        variables += [
+            {"name": "HF_HUB_CACHE", "value": f"{BUCKET_MOUNT_PATH}/{HUB_FOLDER}"},
+            # Xet writes a file in many places at once, which Cloud Storage FUSE stages on the node's disk; a plain download
+            # streams into the bucket, and is what was tried. It happens once a model.
+            {"name": "HF_HUB_DISABLE_XET", "value": "1"},
+        ]
     if kind == "tpu" and caches.xla:
         root = f"{BUCKET_MOUNT_PATH}/{XLA_FOLDER}" if caches.bucket is not None else XLA_MOUNT_PATH
         path = pulumi.Output.from_input(image).apply(
@@ -111,6 +116,11 @@ def cache_volumes(kinds: Sequence[Kind], caches: ModelCaches) -> list[dict[str, 
     if "tpu" in kinds and caches.xla:
         return [{"name": _XLA_VOLUME, "host_path": {"path": XLA_HOST_PATH, "type": "DirectoryOrCreate"}}]
     return []
+
+
+def pod_service_account(caches: ModelCaches) -> pulumi.Input[str]:
+    """Kubernetes service account of the pod: the namespace's own unless the bucket needs another."""
+    return "default" if caches.bucket is None else caches.bucket.service_account
 
 
 def cache_annotations(caches: ModelCaches) -> dict[str, str]:

@@ -51,9 +51,17 @@ def test_stack_with_everything_on_serves_and_previews_empty(sandbox: Sandbox) ->
     try:
         sandbox.pulumi("up", "--yes", "--skip-preview", "--non-interactive", overrides=settings)
         assert sandbox.preview(**settings) == {}
-        pod = json.loads(sandbox.kubectl("get", "pods", "-l", "app=vllm", "-o", "json"))["items"][0]
+        pod = _pod(sandbox)
         assert pod["spec"]["serviceAccountName"] == "vllm"
         assert all(each["ready"] for each in pod["status"]["containerStatuses"])
     finally:
         sandbox.command("up")
     assert sandbox.preview() == {}
+    # The account is gone: a pod that still wanted it would not come up again.
+    assert _pod(sandbox)["spec"]["serviceAccountName"] == "default"
+    assert "vllm" not in sandbox.kubectl("get", "serviceaccounts", "-o", "name")
+
+
+def _pod(sandbox: Sandbox) -> dict[str, Any]:
+    (pod,) = json.loads(sandbox.kubectl("get", "pods", "-l", "app=vllm", "-o", "json"))["items"]
+    return dict(pod)

@@ -97,7 +97,7 @@ def test_nothing_is_mounted_where_nothing_is_kept() -> None:
 
 def test_bucket_without_the_xla_cache_holds_weights_alone() -> None:
     variables = cache_environment("tpu", V6E, ModelCaches(bucket=BUCKET), image="i", arguments=[])
-    assert [each["name"] for each in variables] == ["HF_HUB_CACHE"]
+    assert [each["name"] for each in variables] == ["HF_HUB_CACHE", "HF_HUB_DISABLE_XET"]
 
 
 def test_sidecar_that_serves_the_mount_is_not_limited() -> None:
