@@ -21,6 +21,14 @@ from components.device_access import DeviceAccess, device_resources, security_co
 from components.disruption_budget import disruption_budget_spec
 from components.load_balancer import service_annotations
 from components.machines import KINDS, Kind, MachineType
+from components.model_caches import (
+    ModelCaches,
+    cache_annotations,
+    cache_environment,
+    cache_mounts,
+    cache_volumes,
+    pod_service_account,
+)
 from components.network_policy import NetworkPolicyArgs, network_policy, service_arguments
 from components.pod_monitoring import pod_monitoring_spec
 from components.probes import container_probes
@@ -56,6 +64,8 @@ class InferenceServerArgs:
     pools: tuple[AcceleratorPool, ...]
     #: Accelerator -> image by digest, for every accelerator of the pools.
     images: Mapping[Kind, pulumi.Input[str]]
+    #: What pods keep between starts.
+    caches: ModelCaches
     model: str
     max_model_len: int
     #: Accelerator -> more arguments for its server.
@@ -94,12 +104,14 @@ class InferenceServerArgs:
         images: Mapping[Kind, pulumi.Input[str]],
         hugging_face_token: pulumi.Input[str],
         api_key: pulumi.Input[str],
+        caches: ModelCaches,
     ) -> InferenceServerArgs:
         return cls(
             namespace=settings.namespace,
             compute_class_name=compute_class_name,
             pools=settings.accelerator_pools,
             images=images,
+            caches=caches,
             model=settings.model,
             max_model_len=settings.max_model_len,
             server_arguments=settings.server_arguments,
@@ -167,10 +179,11 @@ def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs
 def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> dict[str, Any]:
     """The container of one accelerator."""
     requests = {"cpu": args.cpu_request, "memory": args.memory_request}
+    arguments = server_arguments(kind, machine, args)
     spec: dict[str, Any] = {
         "name": f"vllm-{kind}",
         "image": args.images[kind],
-        "args": server_arguments(kind, machine, args),
+        "args": arguments,
         "security_context": security_context(args.device_access),
         "env": [
             {
@@ -180,6 +193,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
             *api_key.container_environment(args.api_key),
             # With a request GKE's device plugin says all this itself.
             *(tpu_environment(machine) if kind == "tpu" and args.device_access == "privileged" else []),
+            *cache_environment(kind, machine, args.caches, image=args.images[kind], arguments=arguments),
         ],
         "resources": {"requests": requests},
         **container_probes(server_port=SERVER_PORT, startup_seconds=args.server_startup_seconds),
@@ -199,6 +213,8 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
     elif any(pool.kind == "gpu" for pool in args.pools):
         # In the TPU container too: it asks nvidia-smi whether this is the other's node.
         spec["volume_mounts"] = [{"name": "gpu", "mount_path": GPU_DRIVER_MOUNT_PATH}]
+    if mounts := cache_mounts(kind, args.caches):
+        spec["volume_mounts"] = [*spec.get("volume_mounts", []), *mounts]
     return spec
 
 
@@ -241,23 +257,30 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
         "tolerations": TOLERATIONS,
         "affinity": affinity(args.pools),
         "termination_grace_period_seconds": args.termination_grace_period_seconds,
+        # Said in every case: one that is no longer said stays, by the older field `serviceAccount` that Kubernetes fills from
+        # it, and pods of an account that is gone are refused.
+        "service_account_name": pod_service_account(args.caches),
         "containers": [container_spec(kind, machines[kind], args) for kind in KINDS if kind in machines],
     }
     # GKE's device plugin mounts the same folder into a container that requests a GPU.
     if "gpu" in machines and args.device_access == "privileged":
         spec["volumes"] = [{"name": "gpu", "host_path": {"path": GPU_DRIVER_HOST_PATH, "type": "DirectoryOrCreate"}}]
+    if volumes := cache_volumes(tuple(machines), args.caches):
+        spec["volumes"] = [*spec.get("volumes", []), *volumes]
     return spec
 
 
 def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pulumi.Input[str]]) -> Any:
-    annotations = {"annotations": dict(pod_annotations)} if pod_annotations else {}
+    metadata: dict[str, Any] = {"labels": APP_LABELS}
+    if annotations := {**pod_annotations, **cache_annotations(args.caches)}:
+        metadata["annotations"] = annotations
     return {
         "replicas": args.replicas,
         "selector": {"match_labels": APP_LABELS},
         "strategy": {"type": "RollingUpdate", "rolling_update": ROLLING_UPDATE},
         # Kubernetes's own patience (10 minutes) ends before a TPU node and its server are there.
         "progress_deadline_seconds": args.rollout_timeout_seconds,
-        "template": {"metadata": {"labels": APP_LABELS, **annotations}, "spec": pod_spec(args)},
+        "template": {"metadata": metadata, "spec": pod_spec(args)},
     }
 
 

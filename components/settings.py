@@ -29,6 +29,7 @@ from components.device_access import CHOICES as DEVICE_ACCESS_CHOICES
 from components.device_access import DeviceAccess, device_access
 from components.machines import KINDS, Kind
 from components.maintenance_window import MaintenanceWindow, parse_maintenance_window
+from components.model_caches import SIDECAR_REQUESTS
 from components.network_ranges import NetworkRanges, parse_network
 from components.node_capacity import (
     DEFAULT_DISK_GB,
@@ -98,6 +99,9 @@ class Settings:
     active_migration: bool
     consolidation_delay_minutes: int
     accelerator_pools: tuple[AcceleratorPool, ...]
+    image_streaming: bool
+    weights_cache: bool
+    xla_cache: bool
     repository_name: str
     image_name: str
     base_images: Mapping[Kind, str]
@@ -221,6 +225,9 @@ def parse(
         active_migration=reader.boolean("activeMigration"),
         consolidation_delay_minutes=reader.integer("consolidationDelayMinutes", 1, 1440),
         accelerator_pools=pools,
+        image_streaming=reader.boolean("imageStreaming"),
+        weights_cache=reader.boolean("weightsCache"),
+        xla_cache=reader.boolean("xlaCache"),
         repository_name=reader.matching(
             "repositoryName", r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", "a name of a repository",
             "use up to 63 lower-case letters, digits and hyphens, a letter first",
@@ -292,6 +299,7 @@ def parse(
     _check_requests(settings, reader)
     _check_exposure(settings, reader, required=reader.boolean("requireApiKey"))
     _check_hardening(settings, reader)
+    _check_cold_start(settings, reader)
     if not pool_problems:
         _check_replicas(settings, reader)
     _check_drains(settings, reader)
@@ -311,28 +319,38 @@ def _check_requests(settings: Settings, reader: _Reader) -> None:
     """A pod runs on any pool, so its requests, all containers together, must fit the smallest node of all."""
     pools = settings.accelerator_pools
     containers = len({pool.kind for pool in pools})
-    checks: list[tuple[str, str, int, Callable[[AcceleratorPool], float]]] = [
-        ("cpuRequest", settings.cpu_request, containers, lambda pool: allocatable_millicpu(pool.machine.vcpus) / 1000),
-        ("memoryRequest", settings.memory_request, containers, lambda pool: allocatable_memory(pool.machine.memory_gb)),
-    ]
+    # Beside them runs what mounts the weights cache.
+    sidecar = {key: parse_quantity(value) if settings.weights_cache else 0.0 for key, value in SIDECAR_REQUESTS.items()}
+    checks: list[tuple[str, str, int, float, Callable[[AcceleratorPool], float]]] = [
+        (
+            "cpuRequest", settings.cpu_request, containers, sidecar["cpu"],
+            lambda pool: allocatable_millicpu(pool.machine.vcpus) / 1000,
+        ),
+        (
+            "memoryRequest", settings.memory_request, containers, sidecar["memory"],
+            lambda pool: allocatable_memory(pool.machine.memory_gb),
+        ),
+    ]  # fmt: skip
     if any(pool.kind == "gpu" for pool in pools):
         checks.append(
             (
-                "gpuEphemeralStorageLimit", settings.gpu_ephemeral_storage_limit, 1,
+                "gpuEphemeralStorageLimit", settings.gpu_ephemeral_storage_limit, 1, sidecar["ephemeral-storage"],
                 lambda pool: allocatable_ephemeral_storage(pool.disk_size_gb or DEFAULT_DISK_GB),
             )
         )  # fmt: skip
-    for field, value, count, offers in checks:
+    for field, value, count, taken, offers in checks:
         if not pools or not _QUANTITY.fullmatch(value):
             continue
         smallest = min(pools, key=offers)
-        offered = offers(smallest)
+        offered = offers(smallest) - taken
         if parse_quantity(value) * count > offered:
             room = f"{offered:.2f}" if field == "cpuRequest" else f"{offered / 2**30:.1f}Gi"
             times = f"for each of {count} containers " if count > 1 else ""
+            beside = " beside the sidecar container of weightsCache" if taken else ""
             reader.problem(
                 field, value,
-                f"{times}is more than the {room} that a node of pool {smallest.name} ({smallest.machine_type}) offers to pods",
+                f"{times}is more than the {room} that a node of pool {smallest.name} ({smallest.machine_type}) offers to pods"
+                f"{beside}",
                 f"request at most {_share(field, offered / count)}, or give the pool a larger machine or disk",
             )  # fmt: skip
 
@@ -402,6 +420,25 @@ def _check_hardening(settings: Settings, reader: _Reader) -> None:
 def _share(field: str, offered: float) -> str:
     """The largest quantity in whole units that fits."""
     return f"{int(offered * 1000)}m" if field == "cpuRequest" else f"{int(offered / 2**30)}Gi"
+
+
+def _check_cold_start(settings: Settings, reader: _Reader) -> None:
+    """What would undo what speeds up starts."""
+    for pool in settings.accelerator_pools:
+        if pool.secondary_boot_disk_image is not None and not settings.image_streaming:
+            reader.problem(
+                "imageStreaming", False,
+                f"keeps pool {pool.name} from its preloaded images (secondaryBootDiskImage), which GKE reads by image streaming",
+                "set it to true, or remove the pool's secondaryBootDiskImage",
+            )  # fmt: skip
+    if settings.weights_cache:
+        for kind, arguments in settings.server_arguments.items():
+            for argument in arguments:
+                if argument.split("=")[0].replace("_", "-") == "--download-dir":
+                    reader.problem(
+                        f"{kind}ServerArguments", argument, "takes the weights past the cache that weightsCache asks for",
+                        "remove it, or set weightsCache to false",
+                    )  # fmt: skip
 
 
 def _check_replicas(settings: Settings, reader: _Reader) -> None:

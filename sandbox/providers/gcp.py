@@ -198,7 +198,9 @@ class GcpProvider(Provider):
         outputs = _outputs(kind, id, new_inputs, properties, facts)
         # A date of creation is not made anew.
         constant: Properties = {
-            key: kept[key] for key in ("createTime", "creationTimestamp", "creationRecords") if key in kept
+            key: kept[key]
+            for key in ("createTime", "creationTimestamp", "creationRecords", "timeCreated")
+            if key in kept
         }
         return {**kept, **outputs, **constant}
 

@@ -39,6 +39,7 @@ _COMPUTED: dict[str, dict[str, Any]] = {
     },
     "gcp:serviceaccount/account:Account": {"email": "nodes@example.iam.gserviceaccount.com"},
     "gcp:artifactregistry/repository:Repository": {"name": "docker-repo"},
+    "gcp:storage/bucket:Bucket": {"name": "weights-cache-1a2b3c4", "projectNumber": 123456789012},
     # What the `images` output of another stack has.
     "pulumi:pulumi:StackReference": {"outputs": {"images": OTHER_IMAGES}},
     "kubernetes:core/v1:Service": {"status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}}},

@@ -60,6 +60,11 @@ CHANGES: dict[str, tuple[Any, str, Any]] = {
         ["asia-northeast1-a", "asia-northeast1-c"],
     ),
     "diskSizeGb": (200, "nodeConfig.diskSizeGb", 200),
+    "secondaryBootDiskImage": (
+        "global/images/vllm",
+        "nodeConfig.secondaryBootDisks",
+        [{"diskImage": "global/images/vllm", "mode": "CONTAINER_IMAGE_CACHE"}],
+    ),
 }
 
 #: What a machine carries follows from its type; these keys say it again, and a contradiction is refused.
