@@ -16,7 +16,7 @@ from components.settings import Settings
 APIS_BEFORE_UP = ("serviceusage", "cloudresourcemanager")
 
 #: What preflight itself asks; `up` does without.
-APIS_OF_PREFLIGHT = ("cloudbilling", "cloudquotas")
+APIS_OF_PREFLIGHT = ("cloudbilling",)
 
 
 @dataclass(frozen=True, kw_only=True)

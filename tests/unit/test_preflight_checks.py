@@ -47,7 +47,7 @@ TESTS = "cloudresourcemanager.projects.testIamPermissions"
 
 
 def test_apis_that_up_needs_first_are_failures_and_the_programs_own_are_not(bench: Bench) -> None:
-    set_services(bench.server, "cloudresourcemanager", "compute", "container", "cloudquotas")
+    set_services(bench.server, "cloudresourcemanager", "compute", "container", "cloudbilling")
     found = {each.what: each for each in bench.findings("apis")}
     assert found["cloudresourcemanager.googleapis.com"].status == "failed"
     assert (
@@ -58,7 +58,7 @@ def test_apis_that_up_needs_first_are_failures_and_the_programs_own_are_not(benc
     assert program.status == "ok"
     assert "compute, container" in program.finding
     assert "gcloud services enable compute.googleapis.com container.googleapis.com" in program.finding
-    assert "cloudquotas" in found["APIs that preflight asks"].finding
+    assert "cloudbilling" in found["APIs that preflight asks"].finding
 
 
 def test_on_a_fresh_project_what_cannot_be_asked_yet_is_skipped_and_nothing_fails(bench: Bench) -> None:
@@ -327,7 +327,8 @@ def test_spot_tpus_count_against_their_own_quota(bench: Bench) -> None:
     pools = [{"name": "a", "machineType": "ct6e-standard-4t", "maxNodeCount": 2, "provisioning": "spot"}]
     set_tpu_quota(bench.server, [({}, 1536), ({"region": REGION}, 4)], SPOT_TPU)
     (found,) = bench.findings("quotas", acceleratorPools=pools)
-    assert found.what.startswith("PREEMPTIBLE-TPU-V6E-per-project-region")
+    assert found.what.startswith(SPOT_TPU)
+    assert "--quota-id=PREEMPTIBLE-TPU-V6E-per-project-region" in found.cure
     assert found.finding.startswith("4 free of 4, enough to start with (0)")
 
 
@@ -375,7 +376,7 @@ def test_instances_of_machines_without_accelerator_hold_none() -> None:
         ([], None),
     ],
 )
-def test_the_most_specific_entry_of_cloud_quotas_holds(infos: list[Any], value: int | None) -> None:
+def test_the_most_specific_bucket_holds(infos: list[Any], value: int | None) -> None:
     assert effective_value(infos, {"region": "r", "tpu_family": "CT6E"}) == value
 
 
