@@ -160,3 +160,8 @@ def test_the_program_says_what_it_costs_at_every_run(capsys: pytest.CaptureFixtu
         patch.setattr("pulumi.log.info", lambda message, *rest, **more: said.append(message))
         program.run_program()
     assert said == [cost.summary(stack_files.load("dev", {"gcp:project": "my-project"}))]
+
+
+def test_a_disabled_pool_costs_nothing_once_its_nodes_are_gone() -> None:
+    found = cost.estimate(load([pool("a", minNodeCount=1, enabled=False), pool("b")]))
+    assert counts(found)["a"] == (0, 0, 0)
