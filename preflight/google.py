@@ -38,6 +38,7 @@ APIS: Mapping[str, tuple[str, str, str]] = {
     "compute": ("compute", "v1", "compute/v1/"),
     "container": ("container", "v1", ""),
     "iam": ("iam", "v1", ""),
+    "secretmanager": ("secretmanager", "v1", ""),
     "serviceusage": ("serviceusage", "v1", ""),
     # Quotas are in no later version.
     "quotas": ("serviceusage", "v1beta1", ""),

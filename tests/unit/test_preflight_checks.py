@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -486,6 +487,54 @@ def test_a_cluster_in_a_bad_state(bench: Bench) -> None:
     bench.pulumi(_export(CLUSTER, REPOSITORY, ACCOUNT))
     found = bench.findings("names")[0]
     assert (found.status, found.cause) == ("warning", "no addresses left")
+
+
+# Secrets
+
+ACCESS = "secretmanager.projects.secrets.versions.access"
+
+
+def _secret(text: str) -> dict[str, Any]:
+    return {"name": "x", "payload": {"data": base64.b64encode(text.encode()).decode()}}
+
+
+def test_secrets_that_settings_name_are_read_and_not_shown(bench: Bench) -> None:
+    bench.server.set(ACCESS, _secret(HF_TOKEN))
+    context = bench.context(apiKeySecret="key", huggingFaceTokenSecret="projects/other-one/secrets/token/versions/3")
+    report = bench.run("secrets", context=context)
+    assert report.passed(strict=True), report.text()
+    asked = sorted(each.params["name"] for each in bench.server.requests(ACCESS))
+    assert asked == ["projects/my-project/secrets/key/versions/latest", "projects/other-one/secrets/token/versions/3"]
+    assert HF_TOKEN not in report.text()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "cure"),
+    [
+        (
+            api_error(404, "not found"),
+            "does not exist in project my-project",
+            "gcloud secrets create key --project=my-project",
+        ),
+        (api_error(403, "denied"), "may not be read", "--role=roles/secretmanager.secretAccessor"),
+        (_secret(" "), "is empty", "gcloud secrets versions add key"),
+        ({"name": "x"}, "makes no sense", "proxy"),
+    ],
+)
+def test_a_secret_that_cannot_be_had(bench: Bench, answer: Any, words: str, cure: str) -> None:
+    bench.server.set(ACCESS, answer)
+    (found,) = bench.findings("secrets", apiKeySecret="key")
+    assert found.status == "failed"
+    assert words in found.finding
+    assert cure in found.cure
+
+
+def test_a_token_in_secret_manager_opens_a_gated_model(bench: Bench) -> None:
+    _gate(bench.server)
+    bench.server.set(ACCESS, _secret(f"{HF_TOKEN}\n"))
+    context = bench.context(huggingFaceTokenSecret="token")
+    assert bench.run("credentials", "model", context=context).passed(strict=True)
+    assert bench.pulumi_arguments() == ""
 
 
 # Images
