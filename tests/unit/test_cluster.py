@@ -64,11 +64,11 @@ def test_system_pool_is_a_resource_of_its_own_with_one_node_a_zone(dev: Run) -> 
 
 def test_node_account_has_the_node_role_and_reads_the_repository_and_nothing_else(dev: Run) -> None:
     granted = [each for type_token in MEMBERS for each in dev.of_type(type_token)]
-    assert [each.inputs["role"] for each in granted] == [
+    assert sorted(each.inputs["role"] for each in granted) == [
+        "roles/artifactregistry.reader",
         "roles/container.defaultNodeServiceAccount",
         # Image streaming's.
         "roles/serviceusage.serviceUsageConsumer",
-        "roles/artifactregistry.reader",
     ]
     assert {each.inputs["member"] for each in granted} == {"serviceAccount:nodes@example.iam.gserviceaccount.com"}
 
