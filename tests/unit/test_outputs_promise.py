@@ -59,5 +59,5 @@ def test_promised_forms_hold(dev: Run) -> None:
 
 
 def test_images_has_an_accelerator_exactly_when_a_pool_has_it() -> None:
-    pools = [{"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 1}]
+    pools = [{"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 2}]
     assert set(run_program({"acceleratorPools": pools}).outputs["images"]) == {"gpu"}
