@@ -12,9 +12,9 @@ from chat_gateway import ChatGateway, ChatGatewayArgs
 config = gateway_settings.load()
 serving = inference_stack.read(config.inference_stack)
 
-# Every provider is made of the other stack's outputs, so nothing is made before these are checked.
+# Every provider waits for the other stack's outputs, so nothing is made before these are checked.
 gcp = pulumi_gcp.Provider("gcp", project=serving.image_repository.apply(lambda repository: repository.split("/")[1]))
-docker = pulumi_docker.Provider("docker")
+docker = pulumi_docker.Provider("docker", opts=pulumi.ResourceOptions(depends_on=[gcp]))
 kubernetes = pulumi_kubernetes.Provider("kubernetes", kubeconfig=serving.kubeconfig)
 
 login = pulumi_gcp.organizations.get_client_config_output(opts=pulumi.InvokeOutputOptions(provider=gcp))

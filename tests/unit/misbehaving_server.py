@@ -38,6 +38,11 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.server.replies[path](self)
 
+    def end_headers(self) -> None:
+        # A client that keeps connections must know, or its next request meets one that is being closed.
+        self.send_header("Connection", "close")
+        super().end_headers()
+
     def log_message(self, *_: Any) -> None:
         """Quiet."""
 
