@@ -76,7 +76,11 @@ PREFLIGHT_ROLES = ("roles/cloudquotas.viewer",)
 #: The only roles that the deploying account may grant in the project: those that the program grants. Without this limit,
 #: whoever can change the program could make itself the project's owner.
 #: https://docs.cloud.google.com/iam/docs/setting-limits-on-granting-roles
-GRANTABLE_ROLES = ("roles/container.defaultNodeServiceAccount", "roles/serviceusage.serviceUsageConsumer")
+GRANTABLE_ROLES = (
+    "roles/container.defaultNodeServiceAccount",
+    "roles/monitoring.viewer",
+    "roles/serviceusage.serviceUsageConsumer",
+)
 
 LIMITED_ROLE = "roles/resourcemanager.projectIamAdmin"
 

@@ -182,6 +182,16 @@ def test_every_resource_of_the_program_has_its_roles_and_may_grant_its_own(stack
     assert grants <= set(roles.GRANTABLE_ROLES)
 
 
+def test_whatever_the_program_may_grant_in_the_project_can_be_granted() -> None:
+    """Whatever the settings: every role that stands in a module which grants any there."""
+    granting = [
+        text for path in (ROOT / "components").glob("*.py") if "projects.IAMMember(" in (text := path.read_text())
+    ]
+    named = {role for text in granting for role in re.findall(r'"(roles/[\w.]+)"', text)}
+    assert "roles/container.defaultNodeServiceAccount" in named
+    assert named <= set(roles.GRANTABLE_ROLES)
+
+
 def test_what_preflight_wants_of_the_deploying_account_it_has() -> None:
     requirements = pytest.importorskip("preflight.requirements")
     # An administrator of a repository may write to it.
