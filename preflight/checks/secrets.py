@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 
 from components.secret_reference import SecretReference
-
 from preflight.calls import CallFailed
 from preflight.context import Check, Context, explain, grant_command
 from preflight.report import Finding, failed, ok
