@@ -18,6 +18,7 @@ CLUSTER = "gcp:container/cluster:Cluster::cluster"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment::vllm"
 KEY_SECRET = "kubernetes:core/v1:Secret::vllm-vllm-api-key"
 PROJECT = "sandbox-project"
+NEW_KEY = "another-key-that-nobody-may-see"
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +99,11 @@ def test_key_is_in_secret_manager_and_in_the_cluster_and_nowhere_else(prod: Sand
 
 def test_new_version_of_the_key_replaces_its_secret_and_rolls_the_pods(prod: Sandbox) -> None:
     store = SecretStore(prod.state / "secret-manager")
-    store.add(PROJECT, "vllm-api-key", "another-key-of-32-characters-or-so")
+    store.add(PROJECT, "vllm-api-key", NEW_KEY)
     changes = prod.preview()
     assert set(changes) == {KEY_SECRET, DEPLOYMENT}
     assert changes[DEPLOYMENT] == "update"
     assert changes[KEY_SECRET] in ("replace", "create-replacement", "delete-replaced")
-    (prod.state / "secret-manager" / PROJECT / "vllm-api-key" / "2").unlink()
 
 
 def test_change_that_would_replace_the_protected_cluster_is_refused(prod: Sandbox) -> None:
@@ -112,14 +112,22 @@ def test_change_that_would_replace_the_protected_cluster_is_refused(prod: Sandbo
     assert "marked for protection" in result.stdout + result.stderr
 
 
-def test_destroy_is_refused_until_protection_is_off_and_then_leaves_nothing(prod: Sandbox) -> None:
+def test_destroy_of_what_is_protected_is_refused_before_anything_is_touched(prod: Sandbox) -> None:
     refused = prod.pulumi("destroy", "--yes", "--non-interactive", check=False)
     assert refused.returncode != 0
     assert "protected" in refused.stdout + refused.stderr
     assert len(prod.status()["pods"]) == 2
 
+
+def test_update_takes_the_new_key_and_the_protection_off(prod: Sandbox, key: str) -> None:
     prod.pulumi("config", "set", "deletionProtection", "false")
     prod.pulumi("up", "--yes", "--non-interactive", "--skip-preview")
+    url = prod.outputs()["service_url"]
+    assert requests.get(f"{url}/models", headers={"Authorization": f"Bearer {key}"}, timeout=10).status_code == 401
+    assert requests.get(f"{url}/models", headers={"Authorization": f"Bearer {NEW_KEY}"}, timeout=10).ok
+
+
+def test_destroy_then_leaves_nothing(prod: Sandbox) -> None:
     prod.pulumi("destroy", "--yes", "--non-interactive")
     assert list((prod.state / "clusters").iterdir()) == []
     # Nothing but the APIs that are switched on: another program of the project may rest on them.
