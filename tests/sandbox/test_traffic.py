@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,10 @@ def traffic(sandbox: Sandbox, *, keep_alive: bool = False) -> Iterator[Callable[
     finally:
         time.sleep(2)
         reports.append(load.stop())
+        # What the README's table was made from.
+        with (sandbox.state.parent / "last-traffic.jsonl").open("a") as file:
+            test = os.environ["PYTEST_CURRENT_TEST"].partition("::")[2]
+            file.write(json.dumps({"test": test, **reports[0].as_document()}) + "\n")
 
 
 def assert_nothing_lost(report: Report, least: int = 20) -> None:
@@ -60,6 +65,14 @@ def pools(sandbox: Sandbox, **first: Any) -> list[dict[str, Any]]:
 
     found = yaml.safe_load(sandbox.stack_config.read_text())["config"]["tpu-gpu-fungibility:acceleratorPools"]
     return [{**found[0], **first}, *found[1:]]
+
+
+def test_the_command_counts_what_it_sends(sandbox: Sandbox) -> None:
+    report = json.loads(sandbox.command("traffic", "--seconds", "2", "--rate", "5", "--json").stdout)
+    assert report["sent"] == report["answered"] >= 10
+    refused = sandbox.command("preempt", "v6e-1", check=False)
+    assert refused.returncode == 1
+    assert "v6e-1 is no Spot or preemptible node" in refused.stderr
 
 
 @pytest.mark.parametrize("keep_alive", [False, True], ids=["a connection a request", "connections kept open"])
