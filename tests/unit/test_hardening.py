@@ -177,7 +177,7 @@ def test_everybody_outside_is_not_everybody_inside() -> None:
 
 def test_policy_brings_dataplane_v2_and_the_senders_addresses(prod: Run, cluster: dict[str, Any]) -> None:
     assert cluster["datapathProvider"] == "ADVANCED_DATAPATH"
-    assert prod.only(SERVICE).inputs["spec"]["externalTrafficPolicy"] == "Local"
+    assert prod.named(SERVICE, "vllm-service").inputs["spec"]["externalTrafficPolicy"] == "Local"
     assert prod.only(NETWORK_POLICY).inputs["metadata"]["namespace"] == "default"
     dev = run_program()
     assert not dev.of_type(NETWORK_POLICY)
