@@ -42,7 +42,8 @@ def key(prod: Sandbox) -> str:
 
 def test_up_ends_with_every_replica_on_a_tpu_of_a_private_node(prod: Sandbox) -> None:
     status = prod.status()
-    assert [pod["pool"] for pod in status["pods"]] == ["v6e-1", "v6e-1"]
+    # The system pool has the metrics adapter of prod's autoscaler.
+    assert sorted(pod["pool"] for pod in status["pods"]) == ["system", "v6e-1", "v6e-1"]
     assert all(pod["ready"] for pod in status["pods"])
     labels = [node["labels"] for node in status["nodes"]]
     assert {each["cloud.google.com/private-node"] for each in labels} == {"true"}
