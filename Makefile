@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PIP_CACHE_DIR ?= $(CURDIR)/.sandbox/cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/bin/gke-gcloud-auth-plugin .ci/run .ci/install-docker
+SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/bin/gke-gcloud-auth-plugin sandbox/metrics/image/adapter .ci/run .ci/install-docker
 
 .PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-vllm lint format
 .PHONY: preview deploy drift cost smoke comment drift-issue deployed-commit
@@ -93,6 +93,7 @@ lint: .venv/.installed ## every linter and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd examples/consumer && ../../$(BIN)/mypy --config-file ../../pyproject.toml .
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	$(BIN)/hadolint images/*.Dockerfile
 	actionlint=$$($(BIN)/python -m sandbox.tools actionlint) && "$$actionlint" -shellcheck $(BIN)/shellcheck -pyflakes=

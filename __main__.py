@@ -3,14 +3,16 @@
 import pulumi
 
 import cost
-from components import providers, settings
+from components import providers, secret_manager, settings
 from components.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
 from components.cluster import Cluster, ClusterArgs
 from components.compute_class import ComputeClass, ComputeClassArgs
 from components.image_registry import ImageRegistry, ImageRegistryArgs
 from components.inference_server import InferenceServer, InferenceServerArgs
+from components.network import Network, NetworkArgs
 from components.observability import Observability, ObservabilityArgs
 from components.replica_autoscaler import ReplicaAutoscaler, ReplicaAutoscalerArgs
+from components.weights_cache import WeightsCache, WeightsCacheArgs, make_model_caches
 
 config = settings.load()
 # Seen in every preview, before it is spent.
@@ -18,8 +20,12 @@ pulumi.log.info(cost.summary(config))
 
 gcp = providers.gcp_provider(config.project, config.region)
 docker = providers.docker_provider()
+in_project = pulumi.ResourceOptions(providers=[gcp])
 
-cluster = Cluster("cluster", ClusterArgs.of(config), pulumi.ResourceOptions(providers=[gcp]))
+network = None
+if config.network is not None:
+    network = Network("network", NetworkArgs.of(config), in_project)
+cluster = Cluster("cluster", ClusterArgs.of(config, network=network), in_project)
 registry = ImageRegistry(
     "images",
     ImageRegistryArgs.of(config, reader=cluster.node_service_account, access_token=providers.access_token(gcp)),
@@ -28,20 +34,30 @@ registry = ImageRegistry(
 AcceleratorPools(
     "accelerator-pools",
     AcceleratorPoolsArgs.of(config, cluster_name=cluster.name, node_service_account=cluster.node_service_account),
-    pulumi.ResourceOptions(providers=[gcp]),
+    in_project,
 )
 if config.monitoring:
-    Observability("observability", ObservabilityArgs.of(config), pulumi.ResourceOptions(providers=[gcp]))
+    Observability("observability", ObservabilityArgs.of(config), in_project)
 
 kubernetes = providers.kubernetes_provider(cluster.kubeconfig)
-compute_class = ComputeClass(
-    "compute-class", ComputeClassArgs.of(config), pulumi.ResourceOptions(providers=[kubernetes])
+in_cluster = pulumi.ResourceOptions(providers=[kubernetes])
+compute_class = ComputeClass("compute-class", ComputeClassArgs.of(config), in_cluster)
+weights_cache = None
+if config.weights_cache:
+    weights_cache = WeightsCache(
+        "weights-cache",
+        WeightsCacheArgs.of(config, workload_pool=cluster.workload_pool),
+        pulumi.ResourceOptions(providers=[gcp, kubernetes]),
+    )
+server_args = InferenceServerArgs.of(
+    config,
+    compute_class_name=compute_class.name,
+    images=registry.images,
+    hugging_face_token=secret_manager.value_of(config.hugging_face_token, config.hugging_face_token_secret, gcp),
+    api_key=secret_manager.value_of(config.api_key, config.api_key_secret, gcp),
+    caches=make_model_caches(config, weights_cache),
 )
-server = InferenceServer(
-    "vllm",
-    InferenceServerArgs.of(config, compute_class_name=compute_class.name, images=registry.images),
-    pulumi.ResourceOptions(providers=[kubernetes]),
-)
+server = InferenceServer("vllm", server_args, in_cluster)
 if config.autoscaled:
     ReplicaAutoscaler(
         "replica-autoscaler",

@@ -32,10 +32,16 @@ SYSTEM_POOL_NAME = "system"
 #: Nodes a zone; GKE's limit on the size of a node pool.
 _MAX_NODES = 1000
 
+#: How GKE names a disk image with preloaded container images: of the cluster's project, or of the one that it names.
+#: https://docs.cloud.google.com/kubernetes-engine/docs/how-to/data-container-image-preloading
+_DISK_IMAGE = re.compile(
+    r"(projects/([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]/)?global/images/[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
+)
+
 #: What a pool's object may hold; the README says what each means.
 KEYS = (
     "name", "machineType", "accelerator", "gpuDriverVersion", "tpuTopology", "provisioning", "initialNodeCount",
-    "minNodeCount", "maxNodeCount", "zones", "diskSizeGb", "enabled",
+    "minNodeCount", "maxNodeCount", "zones", "diskSizeGb", "secondaryBootDiskImage", "enabled",
 )  # fmt: skip
 
 
@@ -56,6 +62,8 @@ class AcceleratorPool:
     disk_size_gb: int | None
     #: False takes the pool out of service and keeps it: no rule of the class names it, no replica runs on it, and its nodes go.
     enabled: bool
+    #: Disk image with preloaded container images, which every node gets as a second disk.
+    secondary_boot_disk_image: str | None = None
 
     @property
     def machine(self) -> MachineType:
@@ -138,6 +146,7 @@ class _PoolReader:
         disk = self._value.get("diskSizeGb")
         if disk is not None and not (_is_int(disk) and 10 <= disk <= 65536):
             self._problem("diskSizeGb", disk, "is not a size of a boot disk", "give whole GB from 10 to 65536")
+        disk_image = self._disk_image()
         zones = self._zones(region, zone)
         enabled = self._value.get("enabled", True)
         if not isinstance(enabled, bool):
@@ -158,6 +167,7 @@ class _PoolReader:
             gpu_driver_version=driver,
             disk_size_gb=disk,
             enabled=enabled,
+            secondary_boot_disk_image=disk_image,
         )
 
     def _name(self) -> str:
@@ -238,6 +248,16 @@ class _PoolReader:
                 "initialNodeCount", initial, f"is outside minNodeCount {minimum} to maxNodeCount {maximum}",
                 f"give a number from {minimum} to {maximum}",
             )  # fmt: skip
+
+    def _disk_image(self) -> str | None:
+        value = self._value.get("secondaryBootDiskImage")
+        if value is not None and not (isinstance(value, str) and _DISK_IMAGE.fullmatch(value)):
+            self._problem(
+                "secondaryBootDiskImage", value, "is not a disk image's name as GKE wants it",
+                "give global/images/IMAGE, or projects/PROJECT/global/images/IMAGE for one of another project",
+            )  # fmt: skip
+            return None
+        return value
 
     def _zones(self, region: str, zone: str) -> tuple[str, ...]:
         zones = self._value.get("zones", [zone])

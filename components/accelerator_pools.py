@@ -14,6 +14,7 @@ from pulumi_gcp import container
 
 from components.accelerator_pool import AcceleratorPool
 from components.cluster import node_defaults
+from components.cluster_hardening import node_labels, node_pool_arguments
 from components.settings import Settings
 
 #: Marks a hand-made pool as one of a class: the same key as label and as taint.
@@ -28,8 +29,12 @@ class AcceleratorPoolsArgs:
     cluster_name: pulumi.Input[str]
     compute_class_name: str
     node_service_account: pulumi.Input[str]
+    image_streaming: bool
     #: The best first; a reordered list changes nothing here, since pools are kept by name.
     pools: tuple[AcceleratorPool, ...]
+    private_nodes: bool
+    #: Of the machines and their disks.
+    labels: Mapping[str, str]
 
     @classmethod
     def of(
@@ -41,12 +46,20 @@ class AcceleratorPoolsArgs:
             cluster_name=cluster_name,
             compute_class_name=settings.compute_class_name,
             node_service_account=node_service_account,
+            image_streaming=settings.image_streaming,
             pools=settings.accelerator_pools,
+            private_nodes=settings.network is not None,
+            labels=settings.labels,
         )
 
 
 def node_config(
-    pool: AcceleratorPool, *, compute_class_name: str, node_service_account: pulumi.Input[str]
+    pool: AcceleratorPool,
+    *,
+    compute_class_name: str,
+    node_service_account: pulumi.Input[str],
+    labels: Mapping[str, str],
+    image_streaming: bool,
 ) -> dict[str, Any]:
     """`node_config` of the pool's NodePool resource."""
     config: dict[str, Any] = {
@@ -54,7 +67,8 @@ def node_config(
         "labels": {COMPUTE_CLASS_KEY: compute_class_name},
         # GKE adds the accelerator's own taint (google.com/tpu or nvidia.com/gpu), which is not ours to declare.
         "taints": [{"key": COMPUTE_CLASS_KEY, "value": compute_class_name, "effect": "NO_SCHEDULE"}],
-        **node_defaults(node_service_account),
+        **node_defaults(node_service_account, image_streaming=image_streaming),
+        **node_labels(labels),
     }
     if pool.provisioning == "spot":
         config["spot"] = True
@@ -70,6 +84,11 @@ def node_config(
         ]
     if pool.disk_size_gb is not None:
         config["disk_size_gb"] = pool.disk_size_gb
+    if pool.secondary_boot_disk_image is not None:
+        # A change replaces the pool: nodes cannot change the disk, nor GKE a pool's.
+        config["secondary_boot_disks"] = [
+            {"disk_image": pool.secondary_boot_disk_image, "mode": "CONTAINER_IMAGE_CACHE"}
+        ]
     return config
 
 
@@ -99,7 +118,10 @@ class AcceleratorPools(pulumi.ComponentResource):
                     pool,
                     compute_class_name=args.compute_class_name,
                     node_service_account=args.node_service_account,
+                    labels=args.labels,
+                    image_streaming=args.image_streaming,
                 ),
+                **node_pool_arguments(args.private_nodes),
                 opts=pulumi.ResourceOptions(
                     parent=self,
                     # The cluster autoscaler owns the size from the first minute on, and a changed initial count would

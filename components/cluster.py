@@ -1,6 +1,7 @@
 """The GKE cluster: control plane, system node pool, and the least-privileged identity that all its nodes share.
 
-Left out: accelerator pools (`accelerator_pools`), so that their trouble is never the cluster's, and private networking.
+Left out: accelerator pools (`accelerator_pools`), so that their trouble is never the cluster's, and what hardens it, which is in
+`cluster_hardening`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,16 @@ import pulumi
 from pulumi_gcp import container, projects, serviceaccount
 
 from components.accelerator_pool import SYSTEM_POOL_NAME
+from components.cluster_hardening import (
+    ClusterHardening,
+    cluster_arguments,
+    ignored_changes,
+    kubeconfig_endpoint,
+    node_labels,
+    node_pool_arguments,
+)
+from components.image_streaming import prepare_image_streaming, streaming_config
+from components.network import Network
 from components.project_services import enable_apis
 from components.settings import Settings
 
@@ -37,9 +48,14 @@ class ClusterArgs:
     system_machine_type: str
     system_nodes_per_zone: int
     deletion_protection: bool
+    hardening: ClusterHardening
+    #: Whether nodes read images while they run instead of pulling them first.
+    image_streaming: bool
+    #: Whether pods can mount Cloud Storage buckets.
+    bucket_mounts: bool
 
     @classmethod
-    def of(cls, settings: Settings) -> ClusterArgs:
+    def of(cls, settings: Settings, *, network: Network | None = None) -> ClusterArgs:
         return cls(
             project=settings.project,
             location=settings.region,
@@ -48,6 +64,9 @@ class ClusterArgs:
             system_machine_type=settings.system_machine_type,
             system_nodes_per_zone=settings.system_nodes_per_zone,
             deletion_protection=settings.deletion_protection,
+            hardening=ClusterHardening.of(settings, network),
+            image_streaming=settings.image_streaming,
+            bucket_mounts=settings.weights_cache,
         )
 
 
@@ -60,15 +79,19 @@ def node_account_id(cluster_name: str) -> str:
     return f"{cluster_name[:15].rstrip('-')}-{digest}-nodes"
 
 
-def make_kubeconfig(*, context: str, endpoint: str, ca_certificate: str) -> str:
-    """A kubeconfig that holds no credential: Google's plugin gets a fresh token for whoever uses it."""
+def make_kubeconfig(*, context: str, endpoint: str, ca_certificate: str | None) -> str:
+    """A kubeconfig that holds no credential: Google's plugin gets a fresh token for whoever uses it.
+
+    Without `ca_certificate` the machine's own trust counts, as for every public site.
+    """
+    server = {"server": f"https://{endpoint}"}
     config = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [
             {
                 "name": context,
-                "cluster": {"server": f"https://{endpoint}", "certificate-authority-data": ca_certificate},
+                "cluster": server | ({"certificate-authority-data": ca_certificate} if ca_certificate else {}),
             }
         ],
         "contexts": [{"name": context, "context": {"cluster": context, "user": context}}],
@@ -91,14 +114,13 @@ def make_kubeconfig(*, context: str, endpoint: str, ca_certificate: str) -> str:
     return json.dumps(config, indent=2)
 
 
-def node_defaults(service_account: pulumi.Input[str]) -> dict[str, Any]:
+def node_defaults(service_account: pulumi.Input[str], *, image_streaming: bool) -> dict[str, Any]:
     """The part of a node's configuration that is the same for every pool; wire names of NodePool.nodeConfig."""
     return {
         "service_account": service_account,
         # What the account may do is decided by its roles; scopes are the older, coarser gate.
         "oauth_scopes": ["https://www.googleapis.com/auth/cloud-platform"],
-        # Image streaming: a container of many gigabytes starts before all of it is there.
-        "gcfs_config": {"enabled": True},
+        **streaming_config(image_streaming),
         "shielded_instance_config": {"enable_integrity_monitoring": True},
         # Pods get the identity of their Kubernetes service account, never the node's.
         "workload_metadata_config": {"mode": "GKE_METADATA"},
@@ -114,13 +136,15 @@ class Cluster(pulumi.ComponentResource):
     kubeconfig: pulumi.Output[str]
     #: `projects/P/locations/L/clusters/N`.
     cluster_id: pulumi.Output[str]
+    #: `PROJECT.svc.id.goog`: the identities of the cluster's pods.
+    workload_pool: pulumi.Output[str]
     #: E-mail address of the account that nodes run as.
     node_service_account: pulumi.Output[str]
 
     def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:Cluster", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        apis = enable_apis(name, _APIS, project=args.project, parent=self)
+        apis = enable_apis(name, (*_APIS, *args.hardening.apis), project=args.project, parent=self)
         account = serviceaccount.Account(
             f"{name}-nodes",
             project=args.project,
@@ -136,6 +160,12 @@ class Cluster(pulumi.ComponentResource):
             member=account.email.apply(lambda email: f"serviceAccount:{email}"),
             opts=child,
         )
+        # Without its role a node cannot report that it is ready.
+        before_nodes: list[pulumi.Resource] = [node_role]
+        if args.image_streaming:
+            before_nodes += prepare_image_streaming(
+                name, project=args.project, node_service_account=account.email, parent=self
+            )
         cluster = container.Cluster(
             name,
             project=args.project,
@@ -151,19 +181,22 @@ class Cluster(pulumi.ComponentResource):
                 # What is scraped is said by PodMonitoring objects (`pod_monitoring`); found automatically, it would count twice.
                 "managed_prometheus": {"enabled": True, "auto_monitoring_config": {"scope": "NONE"}},
             },
-            node_pool_defaults={"node_config_defaults": {"gcfs_config": {"enabled": True}}},
+            node_pool_defaults={"node_config_defaults": streaming_config(args.image_streaming)},
+            addons_config={"gcs_fuse_csi_driver_config": {"enabled": True}} if args.bucket_mounts else None,
             # A pool that belongs to the cluster resource cannot change without replacing the cluster: the default one
             # goes at once, and the system pool below is a resource of its own.
             remove_default_node_pool=True,
             initial_node_count=1,
             # The default pool lives for a minute, but without this it needs the project's default service account.
             node_config={"service_account": account.email},
+            **cluster_arguments(args.hardening),
             opts=pulumi.ResourceOptions(
                 parent=self,
-                # Without its role a node cannot report that it is ready.
-                depends_on=[node_role],
+                # Google's refusal says so only after everything on the cluster is gone; Pulumi's comes first.
+                protect=args.deletion_protection,
+                depends_on=before_nodes,
                 # Both describe the default pool, which is gone: Google reports other pools' values there.
-                ignore_changes=["nodeConfig", "initialNodeCount"],
+                ignore_changes=["nodeConfig", "initialNodeCount", *ignored_changes(args.hardening)],
             ),
         )
         container.NodePool(
@@ -174,17 +207,22 @@ class Cluster(pulumi.ComponentResource):
             location=args.location,
             node_count=args.system_nodes_per_zone,
             management={"auto_repair": True, "auto_upgrade": True},
-            node_config={"machine_type": args.system_machine_type, **node_defaults(account.email)},
+            node_config={
+                "machine_type": args.system_machine_type,
+                **node_defaults(account.email, image_streaming=args.image_streaming),
+                **node_labels(args.hardening.labels),
+            },
+            **node_pool_arguments(args.hardening.network is not None),
             opts=child,
         )
         self.name = cluster.name
         self.location = cluster.location
         self.cluster_id = cluster.id
+        # Through the cluster, with whose first the pool comes about.
+        self.workload_pool = cluster.id.apply(lambda _: f"{args.project}.svc.id.goog")
         self.node_service_account = account.email
         self.kubeconfig = pulumi.Output.secret(
-            pulumi.Output.all(
-                cluster.endpoint, cluster.master_auth.apply(lambda auth: auth.cluster_ca_certificate)
-            ).apply(
+            kubeconfig_endpoint(cluster, args.hardening.dns_endpoint).apply(
                 lambda known: make_kubeconfig(
                     context=f"gke_{args.project}_{args.location}_{args.name}",
                     endpoint=known[0],

@@ -59,7 +59,7 @@ def dashboard(
     }
     tiles = [
         {
-            # A zero said here would be a difference for ever: what Google answers leaves out values that are the default.
+            # A zero would be a difference at every preview: what Google answers has none (terraform-provider-google#7242).
             **({"xPos": _WIDTH} if index % 2 else {}),
             "yPos": _TEXT_HEIGHT + _HEIGHT * (index // 2),
             "width": _WIDTH,

@@ -22,6 +22,9 @@ from components.settings import Settings, is_digest_reference
 #: Build context and Dockerfiles, relative to the program.
 CONTEXT = "images"
 
+#: Versions of an image that stay whatever their age.
+KEPT_VERSIONS = 10
+
 #: GKE's accelerator machines are all of this platform, whatever the machine that builds.
 PLATFORM = "linux/amd64"
 
@@ -44,6 +47,13 @@ class ImageRegistryArgs:
     reader: pulumi.Input[str]
     #: OAuth access token of the account that pushes them; secret.
     access_token: pulumi.Input[str]
+    labels: Mapping[str, str]
+    #: Whether Google looks into pushed images for known vulnerabilities.
+    scanning: bool
+    #: Days for which an image without a tag stays; 0: for good.
+    retention_days: int
+    #: Whether Pulumi refuses to delete the repository: other stacks may run its images.
+    protect: bool
 
     @classmethod
     def of(cls, settings: Settings, *, reader: pulumi.Input[str], access_token: pulumi.Input[str]) -> ImageRegistryArgs:
@@ -58,7 +68,32 @@ class ImageRegistryArgs:
             prebuilt_from=settings.images_from,
             reader=reader,
             access_token=access_token,
+            labels=settings.labels,
+            scanning=settings.vulnerability_scanning,
+            retention_days=settings.image_retention_days,
+            protect=settings.deletion_protection,
         )
+
+
+def repository_arguments(args: ImageRegistryArgs) -> dict[str, Any]:
+    """Keyword arguments of `artifactregistry.Repository` beyond its name; what is off is not named."""
+    arguments: dict[str, Any] = {}
+    if args.labels:
+        arguments["labels"] = dict(args.labels)
+    if args.scanning:
+        # What the project says, and Container Scanning is switched on in it (`apis`).
+        arguments["vulnerability_scanning_config"] = {"enablement_config": "INHERITED"}
+    if args.retention_days:
+        arguments["cleanup_policies"] = [
+            {
+                "id": "delete-untagged",
+                "action": "DELETE",
+                "condition": {"tag_state": "UNTAGGED", "older_than": f"{args.retention_days * 86_400}s"},
+            },
+            # Pods run digests, of which only the newest of each accelerator has its tag; those before it are for going back.
+            {"id": "keep-latest", "action": "KEEP", "most_recent_versions": {"keep_count": KEPT_VERSIONS}},
+        ]
+    return arguments
 
 
 class ImageRegistry(pulumi.ComponentResource):
@@ -80,10 +115,12 @@ class ImageRegistry(pulumi.ComponentResource):
             repository_id=args.repository_name,
             format="DOCKER",
             description="Images of the tpu-gpu-fungibility stack",
+            **repository_arguments(args),
             opts=pulumi.ResourceOptions(
                 parent=self,
                 # No output of an API's says that it is on.
-                depends_on=enable_apis(name, ["artifactregistry"], project=args.project, parent=self),
+                depends_on=enable_apis(name, _apis(args), project=args.project, parent=self),
+                protect=args.protect,
             ),
         )
         reader = artifactregistry.RepositoryIamMember(
@@ -133,6 +170,10 @@ class ImageRegistry(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
+
+
+def _apis(args: ImageRegistryArgs) -> list[str]:
+    return ["artifactregistry", *(["containerscanning"] if args.scanning else [])]
 
 
 def promoted_image(images: Any, kind: Kind, stack: str) -> str:

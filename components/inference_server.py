@@ -13,12 +13,23 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes import apiextensions, apps, core, policy
 
-from components import drain
+from components import api_key, drain
 from components.accelerator_pool import AcceleratorPool
 from components.accelerator_pools import COMPUTE_CLASS_KEY
 from components.compute_class import preference_weights
+from components.device_access import DeviceAccess, device_resources, security_context
 from components.disruption_budget import disruption_budget_spec
+from components.load_balancer import service_annotations
 from components.machines import KINDS, Kind, MachineType
+from components.model_caches import (
+    ModelCaches,
+    cache_annotations,
+    cache_environment,
+    cache_mounts,
+    cache_volumes,
+    pod_service_account,
+)
+from components.network_policy import NetworkPolicyArgs, network_policy, service_arguments
 from components.pod_monitoring import pod_monitoring_spec
 from components.probes import container_probes
 from components.settings import Settings
@@ -53,6 +64,8 @@ class InferenceServerArgs:
     pools: tuple[AcceleratorPool, ...]
     #: Accelerator -> image by digest, for every accelerator of the pools.
     images: Mapping[Kind, pulumi.Input[str]]
+    #: What pods keep between starts.
+    caches: ModelCaches
     model: str
     max_model_len: int
     #: Accelerator -> more arguments for its server.
@@ -75,16 +88,30 @@ class InferenceServerArgs:
     server_drains: Mapping[Kind, bool]
     rollout_timeout_seconds: int
     hugging_face_token: pulumi.Input[str]
+    #: Secret; empty: the server asks for none.
+    api_key: pulumi.Input[str]
+    device_access: DeviceAccess
+    internal_load_balancer: bool
+    #: None: every pod and every address may connect.
+    network_policy: NetworkPolicyArgs | None
 
     @classmethod
     def of(
-        cls, settings: Settings, *, compute_class_name: pulumi.Input[str], images: Mapping[Kind, pulumi.Input[str]]
+        cls,
+        settings: Settings,
+        *,
+        compute_class_name: pulumi.Input[str],
+        images: Mapping[Kind, pulumi.Input[str]],
+        hugging_face_token: pulumi.Input[str],
+        api_key: pulumi.Input[str],
+        caches: ModelCaches,
     ) -> InferenceServerArgs:
         return cls(
             namespace=settings.namespace,
             compute_class_name=compute_class_name,
             pools=settings.accelerator_pools,
             images=images,
+            caches=caches,
             model=settings.model,
             max_model_len=settings.max_model_len,
             server_arguments=settings.server_arguments,
@@ -100,7 +127,11 @@ class InferenceServerArgs:
             termination_grace_period_seconds=settings.termination_grace_period_seconds,
             server_drains=settings.server_drains,
             rollout_timeout_seconds=settings.rollout_timeout_seconds,
-            hugging_face_token=settings.hugging_face_token,
+            hugging_face_token=hugging_face_token,
+            api_key=api_key,
+            device_access=settings.device_access,
+            internal_load_balancer=settings.internal_load_balancer,
+            network_policy=NetworkPolicyArgs.of(settings),
         )
 
 
@@ -148,18 +179,21 @@ def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs
 def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> dict[str, Any]:
     """The container of one accelerator."""
     requests = {"cpu": args.cpu_request, "memory": args.memory_request}
+    arguments = server_arguments(kind, machine, args)
     spec: dict[str, Any] = {
         "name": f"vllm-{kind}",
         "image": args.images[kind],
-        "args": server_arguments(kind, machine, args),
-        # Device files of the node are visible without requesting a device, which a pod for both kinds cannot do.
-        "security_context": {"privileged": True},
+        "args": arguments,
+        "security_context": security_context(args.device_access),
         "env": [
             {
                 "name": "HUGGING_FACE_HUB_TOKEN",
                 "value_from": {"secret_key_ref": {"name": SECRET_NAME, "key": SECRET_KEY}},
             },
-            *(tpu_environment(machine) if kind == "tpu" else []),
+            *api_key.container_environment(args.api_key),
+            # With a request GKE's device plugin says all this itself.
+            *(tpu_environment(machine) if kind == "tpu" and args.device_access == "privileged" else []),
+            *cache_environment(kind, machine, args.caches, image=args.images[kind], arguments=arguments),
         ],
         "resources": {"requests": requests},
         **container_probes(server_port=SERVER_PORT, startup_seconds=args.server_startup_seconds),
@@ -170,9 +204,17 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
     if kind == "gpu":
         storage = {"ephemeral-storage": args.gpu_ephemeral_storage_limit}
         spec["resources"] = {"requests": {**requests, **storage}, "limits": storage}
-    if any(pool.kind == "gpu" for pool in args.pools):
+    if devices := device_resources(args.device_access, kind, machine):
+        resources = spec["resources"]
+        spec["resources"] = {
+            "requests": resources["requests"] | devices,
+            "limits": resources.get("limits", {}) | devices,
+        }
+    elif any(pool.kind == "gpu" for pool in args.pools):
         # In the TPU container too: it asks nvidia-smi whether this is the other's node.
         spec["volume_mounts"] = [{"name": "gpu", "mount_path": GPU_DRIVER_MOUNT_PATH}]
+    if mounts := cache_mounts(kind, args.caches):
+        spec["volume_mounts"] = [*spec.get("volume_mounts", []), *mounts]
     return spec
 
 
@@ -215,21 +257,30 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
         "tolerations": TOLERATIONS,
         "affinity": affinity(args.pools),
         "termination_grace_period_seconds": args.termination_grace_period_seconds,
+        # Said in every case: one that is no longer said stays, by the older field `serviceAccount` that Kubernetes fills from
+        # it, and pods of an account that is gone are refused.
+        "service_account_name": pod_service_account(args.caches),
         "containers": [container_spec(kind, machines[kind], args) for kind in KINDS if kind in machines],
     }
-    if "gpu" in machines:
+    # GKE's device plugin mounts the same folder into a container that requests a GPU.
+    if "gpu" in machines and args.device_access == "privileged":
         spec["volumes"] = [{"name": "gpu", "host_path": {"path": GPU_DRIVER_HOST_PATH, "type": "DirectoryOrCreate"}}]
+    if volumes := cache_volumes(tuple(machines), args.caches):
+        spec["volumes"] = [*spec.get("volumes", []), *volumes]
     return spec
 
 
-def deployment_spec(args: InferenceServerArgs) -> Any:
+def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pulumi.Input[str]]) -> Any:
+    metadata: dict[str, Any] = {"labels": APP_LABELS}
+    if annotations := {**pod_annotations, **cache_annotations(args.caches)}:
+        metadata["annotations"] = annotations
     return {
         "replicas": args.replicas,
         "selector": {"match_labels": APP_LABELS},
         "strategy": {"type": "RollingUpdate", "rolling_update": ROLLING_UPDATE},
         # Kubernetes's own patience (10 minutes) ends before a TPU node and its server are there.
         "progress_deadline_seconds": args.rollout_timeout_seconds,
-        "template": {"metadata": {"labels": APP_LABELS}, "spec": pod_spec(args)},
+        "template": {"metadata": metadata, "spec": pod_spec(args)},
     }
 
 
@@ -242,7 +293,7 @@ def service_spec(args: InferenceServerArgs) -> Any:
     # Kubernetes takes a missing list to mean that everyone may come in.
     if args.load_balancer_source_ranges:
         spec["load_balancer_source_ranges"] = list(args.load_balancer_source_ranges)
-    return spec
+    return spec | service_arguments(args.network_policy)
 
 
 def _ingress_ip(status: Any) -> str:
@@ -271,6 +322,8 @@ class InferenceServer(pulumi.ComponentResource):
             string_data={SECRET_KEY: args.hugging_face_token},
             opts=pulumi.ResourceOptions(parent=self),
         )
+        key_secret = api_key.api_key_secret(name, namespace=args.namespace, api_key=args.api_key, parent=self)
+        network_policy(name, args.network_policy, pod_labels=APP_LABELS, port=SERVER_PORT, parent=self)
         apps.v1.Deployment(
             name,
             metadata={
@@ -283,7 +336,7 @@ class InferenceServer(pulumi.ComponentResource):
                     "pulumi.com/patchForce": "true",
                 },
             },
-            spec=deployment_spec(args),
+            spec=deployment_spec(args, api_key.pod_annotations(key_secret)),
             # The pod names the Secret as text, which no output of the Secret's says.
             opts=pulumi.ResourceOptions(
                 parent=self,
@@ -314,7 +367,10 @@ class InferenceServer(pulumi.ComponentResource):
             metadata={
                 "name": "vllm-service",
                 "namespace": args.namespace,
-                "annotations": {"pulumi.com/timeoutSeconds": str(args.rollout_timeout_seconds)},
+                "annotations": {
+                    "pulumi.com/timeoutSeconds": str(args.rollout_timeout_seconds),
+                    **service_annotations(args.internal_load_balancer),
+                },
             },
             spec=service_spec(args),
             opts=pulumi.ResourceOptions(parent=self),

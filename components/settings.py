@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,12 @@ from components.accelerator_pool import (
     is_zone_of,
     parse_pools,
 )
+from components.device_access import CHOICES as DEVICE_ACCESS_CHOICES
+from components.device_access import DeviceAccess, device_access
 from components.machines import KINDS, Kind
+from components.maintenance_window import MaintenanceWindow, parse_maintenance_window
+from components.model_caches import SIDECAR_REQUESTS
+from components.network_ranges import NetworkRanges, parse_network
 from components.node_capacity import (
     DEFAULT_DISK_GB,
     allocatable_ephemeral_storage,
@@ -33,11 +38,15 @@ from components.node_capacity import (
     allocatable_millicpu,
 )
 from components.problems import Problem, SettingsError, nearest
+from components.secret_reference import SecretReference, parse_reference
 
 RELEASE_CHANNELS = ("RAPID", "REGULAR", "STABLE", "EXTENDED")
 
 #: Secret settings never appear in a message.
-SECRET_FIELDS = ("huggingFaceToken",)
+SECRET_FIELDS = ("huggingFaceToken", "apiKey")
+
+#: How the control plane is reached: by its address, or by its DNS name with IAM in front.
+CONTROL_PLANE_ENDPOINTS = ("ip", "dns")
 
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
 _FACTORS = {
@@ -58,6 +67,21 @@ _NOTIFICATION_CHANNEL = re.compile(r"projects/[^/\s]+/notificationChannels/\d+")
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
+#: https://docs.cloud.google.com/resource-manager/docs/labels-overview#requirements, without its international letters.
+_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+_MAX_LABELS = 64
+
+_CRYPTO_KEY = re.compile(
+    r"projects/[^/]+/locations/(?P<location>[a-z0-9-]+)/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}"
+)
+
+#: A key goes into an HTTP header, so no spaces; shorter ones can be guessed.
+_API_KEY = re.compile(r"[\x21-\x7e]{16,}")
+
+#: A public range with more addresses than this is the internet.
+_WIDE_PREFIX = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -75,6 +99,9 @@ class Settings:
     active_migration: bool
     consolidation_delay_minutes: int
     accelerator_pools: tuple[AcceleratorPool, ...]
+    image_streaming: bool
+    weights_cache: bool
+    xla_cache: bool
     repository_name: str
     image_name: str
     base_images: Mapping[Kind, str]
@@ -110,6 +137,31 @@ class Settings:
     preemption_alert_count: int
     #: Secret; empty for a model that needs none.
     hugging_face_token: pulumi.Input[str]
+    #: Where the token is instead.
+    hugging_face_token_secret: SecretReference | None
+    #: Secret; empty for a server that asks for none, or whose key is elsewhere.
+    api_key: pulumi.Input[str]
+    #: Where the key is instead.
+    api_key_secret: SecretReference | None
+    internal_load_balancer: bool
+    #: None: the project's default network, with public nodes.
+    network: NetworkRanges | None
+    #: One of CONTROL_PLANE_ENDPOINTS.
+    control_plane_endpoint: str
+    control_plane_source_ranges: tuple[str, ...]
+    network_policy: bool
+    client_namespaces: tuple[str, ...]
+    device_access: DeviceAccess
+    #: None: any time.
+    maintenance_window: MaintenanceWindow | None
+    #: Resource name of a Cloud KMS key, or empty.
+    secrets_encryption_key: str
+    binary_authorization: bool
+    vulnerability_scanning: bool
+    #: 0: every image is kept.
+    image_retention_days: int
+    cost_allocation: bool
+    labels: Mapping[str, str]
 
     @property
     def autoscaled(self) -> bool:
@@ -126,6 +178,7 @@ def load() -> Settings:
         stack=pulumi.get_stack(),
         # Secret even where the stack's file has it in the clear, or not at all.
         hugging_face_token=config.require_secret("huggingFaceToken"),
+        api_key=config.require_secret("apiKey") if config.get("apiKey") else "",
     )
 
 
@@ -135,9 +188,13 @@ def parse(
     namespace: str,
     stack: str,
     hugging_face_token: pulumi.Input[str],
+    api_key: pulumi.Input[str] = "",
     max_pools: int = MAX_POOLS,
 ) -> Settings:
-    """Settings from `NAMESPACE:key` -> text as the engine hands them over. Raises `SettingsError`."""
+    """Settings from `NAMESPACE:key` -> text as the engine hands them over. Raises `SettingsError`.
+
+    The secrets come apart, an `api_key` that is given as anything but an empty text.
+    """
     reader = _Reader(values, namespace)
     project = reader.project()
     region = reader.matching(
@@ -168,6 +225,9 @@ def parse(
         active_migration=reader.boolean("activeMigration"),
         consolidation_delay_minutes=reader.integer("consolidationDelayMinutes", 1, 1440),
         accelerator_pools=pools,
+        image_streaming=reader.boolean("imageStreaming"),
+        weights_cache=reader.boolean("weightsCache"),
+        xla_cache=reader.boolean("xlaCache"),
         repository_name=reader.matching(
             "repositoryName", r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", "a name of a repository",
             "use up to 63 lower-case letters, digits and hyphens, a letter first",
@@ -216,8 +276,30 @@ def parse(
         first_token_alert_seconds=reader.integer("firstTokenAlertSeconds", 1, 3600),
         preemption_alert_count=reader.integer("preemptionAlertCount", 1, 1000),
         hugging_face_token=hugging_face_token,
+        hugging_face_token_secret=reader.secret_reference("huggingFaceTokenSecret", instead_of="huggingFaceToken"),
+        api_key=api_key,
+        api_key_secret=reader.secret_reference("apiKeySecret", instead_of="apiKey"),
+        internal_load_balancer=reader.boolean("internalLoadBalancer"),
+        network=reader.network("network"),
+        control_plane_endpoint=reader.one_of("controlPlaneEndpoint", CONTROL_PLANE_ENDPOINTS),
+        control_plane_source_ranges=reader.ranges("controlPlaneSourceRanges"),
+        network_policy=reader.boolean("networkPolicy"),
+        client_namespaces=reader.namespaces("clientNamespaces"),
+        device_access=device_access(
+            reader.one_of("deviceAccess", DEVICE_ACCESS_CHOICES), [pool.kind for pool in pools]
+        ),
+        maintenance_window=reader.maintenance_window("maintenanceWindow"),
+        secrets_encryption_key=reader.crypto_key("secretsEncryptionKey", region),
+        binary_authorization=reader.boolean("binaryAuthorization"),
+        vulnerability_scanning=reader.boolean("vulnerabilityScanning"),
+        image_retention_days=reader.integer("imageRetentionDays", 0, 3650),
+        cost_allocation=reader.boolean("costAllocation"),
+        labels=reader.labels("labels"),
     )  # fmt: skip
     _check_requests(settings, reader)
+    _check_exposure(settings, reader, required=reader.boolean("requireApiKey"))
+    _check_hardening(settings, reader)
+    _check_cold_start(settings, reader)
     if not pool_problems:
         _check_replicas(settings, reader)
     _check_drains(settings, reader)
@@ -237,35 +319,126 @@ def _check_requests(settings: Settings, reader: _Reader) -> None:
     """A pod runs on any pool, so its requests, all containers together, must fit the smallest node of all."""
     pools = settings.accelerator_pools
     containers = len({pool.kind for pool in pools})
-    checks: list[tuple[str, str, int, Callable[[AcceleratorPool], float]]] = [
-        ("cpuRequest", settings.cpu_request, containers, lambda pool: allocatable_millicpu(pool.machine.vcpus) / 1000),
-        ("memoryRequest", settings.memory_request, containers, lambda pool: allocatable_memory(pool.machine.memory_gb)),
-    ]
+    # Beside them runs what mounts the weights cache.
+    sidecar = {key: parse_quantity(value) if settings.weights_cache else 0.0 for key, value in SIDECAR_REQUESTS.items()}
+    checks: list[tuple[str, str, int, float, Callable[[AcceleratorPool], float]]] = [
+        (
+            "cpuRequest", settings.cpu_request, containers, sidecar["cpu"],
+            lambda pool: allocatable_millicpu(pool.machine.vcpus) / 1000,
+        ),
+        (
+            "memoryRequest", settings.memory_request, containers, sidecar["memory"],
+            lambda pool: allocatable_memory(pool.machine.memory_gb),
+        ),
+    ]  # fmt: skip
     if any(pool.kind == "gpu" for pool in pools):
         checks.append(
             (
-                "gpuEphemeralStorageLimit", settings.gpu_ephemeral_storage_limit, 1,
+                "gpuEphemeralStorageLimit", settings.gpu_ephemeral_storage_limit, 1, sidecar["ephemeral-storage"],
                 lambda pool: allocatable_ephemeral_storage(pool.disk_size_gb or DEFAULT_DISK_GB),
             )
         )  # fmt: skip
-    for field, value, count, offers in checks:
+    for field, value, count, taken, offers in checks:
         if not pools or not _QUANTITY.fullmatch(value):
             continue
         smallest = min(pools, key=offers)
-        offered = offers(smallest)
+        offered = offers(smallest) - taken
         if parse_quantity(value) * count > offered:
             room = f"{offered:.2f}" if field == "cpuRequest" else f"{offered / 2**30:.1f}Gi"
             times = f"for each of {count} containers " if count > 1 else ""
+            beside = " beside the sidecar container of weightsCache" if taken else ""
             reader.problem(
                 field, value,
-                f"{times}is more than the {room} that a node of pool {smallest.name} ({smallest.machine_type}) offers to pods",
+                f"{times}is more than the {room} that a node of pool {smallest.name} ({smallest.machine_type}) offers to pods"
+                f"{beside}",
                 f"request at most {_share(field, offered / count)}, or give the pool a larger machine or disk",
             )  # fmt: skip
+
+
+def is_internet(source_ranges: Sequence[str]) -> bool:
+    """Whether a public load balancer with these ranges can be reached from just anywhere."""
+    networks = [ipaddress.IPv4Network(each, strict=False) for each in source_ranges if _is_range(each)]
+    return not source_ranges or any(each.prefixlen < _WIDE_PREFIX and not each.is_private for each in networks)
+
+
+def _is_range(text: str) -> bool:
+    try:
+        ipaddress.IPv4Network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_exposure(settings: Settings, reader: _Reader, *, required: bool) -> None:
+    """A server without a key may be open to clients that somebody named, not to everyone."""
+    if isinstance(settings.api_key, str) and settings.api_key and not _API_KEY.fullmatch(settings.api_key):
+        reader.problem(
+            "apiKey", None, "is shorter than 16 characters, or has spaces or letters beyond ASCII",
+            "make one with `openssl rand -hex 32`",
+        )  # fmt: skip
+    keyless = settings.api_key == "" and settings.api_key_secret is None
+    public = not settings.internal_load_balancer and is_internet(settings.load_balancer_source_ranges)
+    if required and keyless and public:
+        reader.problem(
+            "requireApiKey", True, "asks for an API key, since everybody on the internet can reach the load balancer",
+            "set apiKeySecret or apiKey, or name loadBalancerSourceRanges, or set internalLoadBalancer; "
+            "`requireApiKey: false` leaves the server open to everybody",
+        )  # fmt: skip
+
+
+def _check_hardening(settings: Settings, reader: _Reader) -> None:
+    """Settings that mean something only beside others."""
+    if settings.control_plane_endpoint == "dns" and settings.control_plane_source_ranges:
+        reader.problem(
+            "controlPlaneSourceRanges", list(settings.control_plane_source_ranges),
+            "has no effect, since with controlPlaneEndpoint dns no address of the control plane is reached",
+            "remove it, or set controlPlaneEndpoint to ip",
+        )  # fmt: skip
+    if settings.client_namespaces and not settings.network_policy:
+        reader.problem(
+            "clientNamespaces", list(settings.client_namespaces), "has no effect without networkPolicy",
+            "set networkPolicy to true, or remove it",
+        )  # fmt: skip
+    pools = settings.accelerator_pools
+    kinds = sorted({pool.kind for pool in pools})
+    if settings.device_access == "request" and len(kinds) > 1:
+        reader.problem(
+            "deviceAccess", "request",
+            f"cannot be: a pod that requests a device fits nodes with that one alone, and the pools have {' and '.join(kinds)}",
+            "set it to auto or privileged, or keep to pools of one accelerator",
+        )  # fmt: skip
+    # The system pool has nodes in three zones of the region.
+    nodes = sum(pool.max_nodes for pool in pools) + 3 * settings.system_nodes_per_zone
+    if settings.network is not None and nodes > settings.network.max_nodes:
+        reader.problem(
+            "network", {"nodeRange": settings.network.nodes, "podRange": settings.network.pods},
+            f"has addresses for {settings.network.max_nodes} nodes, and all pools together may have {nodes}",
+            "take a longer podRange (each node takes a /24 of it) or nodeRange",
+        )  # fmt: skip
 
 
 def _share(field: str, offered: float) -> str:
     """The largest quantity in whole units that fits."""
     return f"{int(offered * 1000)}m" if field == "cpuRequest" else f"{int(offered / 2**30)}Gi"
+
+
+def _check_cold_start(settings: Settings, reader: _Reader) -> None:
+    """What would undo what speeds up starts."""
+    for pool in settings.accelerator_pools:
+        if pool.secondary_boot_disk_image is not None and not settings.image_streaming:
+            reader.problem(
+                "imageStreaming", False,
+                f"keeps pool {pool.name} from its preloaded images (secondaryBootDiskImage), which GKE reads by image streaming",
+                "set it to true, or remove the pool's secondaryBootDiskImage",
+            )  # fmt: skip
+    if settings.weights_cache:
+        for kind, arguments in settings.server_arguments.items():
+            for argument in arguments:
+                if argument.split("=")[0].replace("_", "-") == "--download-dir":
+                    reader.problem(
+                        f"{kind}ServerArguments", argument, "takes the weights past the cache that weightsCache asks for",
+                        "remove it, or set weightsCache to false",
+                    )  # fmt: skip
 
 
 def _check_replicas(settings: Settings, reader: _Reader) -> None:
@@ -515,6 +688,89 @@ class _Reader:
                 "give ORGANISATION/PROJECT/STACK (organization/PROJECT/STACK on a self-managed backend)",
             )  # fmt: skip
         return str(value or "")
+
+    def secret_reference(self, key: str, *, instead_of: str) -> SecretReference | None:
+        """Empty for none. The value in two places would leave open which of them counts."""
+        value = self.raw(key)
+        if not value:
+            return None
+        reference = parse_reference(str(value))
+        if reference is None:
+            self.problem(
+                key, value, "is not a name of a secret in Secret Manager",
+                "give NAME or projects/PROJECT/secrets/NAME, with /versions/NUMBER behind it for another than the latest",
+            )  # fmt: skip
+        elif self._values.get(f"{self._namespace}:{instead_of}"):
+            self.problem(key, value, f"is set, and so is {instead_of}", "`pulumi config rm` one of the two")
+        return reference
+
+    def network(self, key: str) -> NetworkRanges | None:
+        value = self.json(key, "mapping")
+        if value is None:
+            return None
+        network, problems = parse_network(value, key)
+        self.problems += problems
+        return network
+
+    def maintenance_window(self, key: str) -> MaintenanceWindow | None:
+        value = self.json(key, "mapping")
+        if value is None:
+            return None
+        window, problems = parse_maintenance_window(value, key)
+        self.problems += problems
+        return window
+
+    def namespaces(self, key: str) -> tuple[str, ...]:
+        namespaces = self.strings(key)
+        for each in namespaces:
+            if not _DNS_LABEL.fullmatch(each):
+                self.problem(
+                    key, each, "is not a Kubernetes namespace", "use up to 63 lower-case letters, digits and hyphens"
+                )
+        return namespaces
+
+    def crypto_key(self, key: str, region: str) -> str:
+        """Empty for none."""
+        value = self.raw(key)
+        if not value:
+            return ""
+        match = _CRYPTO_KEY.fullmatch(str(value))
+        if match is None:
+            self.problem(
+                key, value, "is not a resource name of a Cloud KMS key",
+                f"give projects/PROJECT/locations/{region or 'REGION'}/keyRings/RING/cryptoKeys/KEY",
+            )  # fmt: skip
+        elif region and match["location"] != region:
+            self.problem(
+                key, value, f"is in {match['location']}, and GKE wants a key in the cluster's region {region}",
+                f"name a key of {region}",
+            )  # fmt: skip
+        return str(value)
+
+    def labels(self, key: str) -> dict[str, str]:
+        value = self.json(key, "mapping")
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self.problem(key, value, "is not a mapping", "give label: value, such as team: inference")
+            return {}
+        if len(value) > _MAX_LABELS:
+            self.problem(key, len(value), f"is more labels than the {_MAX_LABELS} that Google allows", "remove some")
+        for name, text in value.items():
+            field = f"{key}.{name}"
+            if not _LABEL_KEY.fullmatch(str(name)):
+                self.problem(
+                    field, text, "is no name of a label",
+                    "use up to 63 lower-case letters, digits, hyphens and underscores, a letter first",
+                )  # fmt: skip
+            elif str(name).startswith("goog"):
+                self.problem(field, text, "begins with goog, which Google keeps for itself", "choose another name")
+            if not isinstance(text, str) or not _LABEL_VALUE.fullmatch(text):
+                self.problem(
+                    field, text, "is no value of a label",
+                    "use up to 63 lower-case letters, digits, hyphens and underscores, in quotes if it looks like a number",
+                )  # fmt: skip
+        return {name: text for name, text in value.items() if isinstance(text, str)}
 
     def check_unknown_keys(self) -> None:
         prefix = f"{self._namespace}:"

@@ -18,6 +18,9 @@ from components import settings
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 PROJECT_NAME = "tpu-gpu-fungibility"
 
+#: Stands for a secret that is set and that only the engine reads.
+UNREAD = "(known-to-the-engine-alone)"
+
 
 class StackFileError(Exception):
     """There is no such stack file, or it is not what one looks like; the text says which and what to do."""
@@ -46,17 +49,11 @@ def values(
     `NAMESPACE:key` -> text, structures as JSON; encrypted values are left out. An override of None removes the key; a key
     without a namespace is the program's own. `file` is read instead of `Pulumi.STACK.yaml`. Raises `StackFileError`.
     """
-    source = file or stack_file(stack, project_dir)
-    try:
-        document = yaml.safe_load(source.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise StackFileError(f"{source}: cannot be read as YAML: {error}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):
-        raise StackFileError(f"{source}: has no `config:` mapping of settings")
+    config = _config(file or stack_file(stack, project_dir))
     found: dict[str, Any] = {
         f"{PROJECT_NAME}:{key}": each["default"] for key, each in schema(project_dir).items() if "default" in each
     }
-    found |= {key: value for key, value in (document.get("config") or {}).items() if not _is_secret(value)}
+    found |= {key: value for key, value in config.items() if not _is_secret(value)}
     for key, value in (overrides or {}).items():
         found[key if ":" in key else f"{PROJECT_NAME}:{key}"] = value
     return {
@@ -67,13 +64,31 @@ def values(
 def load(
     stack: str, overrides: Mapping[str, Any] | None = None, *, project_dir: Path = PROJECT_DIR, file: Path | None = None
 ) -> settings.Settings:
-    """The checked settings of a stack, its secrets empty. Raises `StackFileError` and `problems.SettingsError`."""
+    """The checked settings of a stack, its secrets empty. Raises `StackFileError` and `problems.SettingsError`.
+
+    Of an API key only is known whether there is one, since that decides whether the settings are good: `UNREAD`, or empty.
+    """
+    known = values(stack, overrides, project_dir=project_dir, file=file)
+    key = f"{PROJECT_NAME}:apiKey"
+    encrypted = _is_secret(_config(file or stack_file(stack, project_dir)).get(key))
     return settings.parse(
-        values(stack, overrides, project_dir=project_dir, file=file),
+        known,
         namespace=PROJECT_NAME,
         stack=stack,
         hugging_face_token="",
+        api_key=UNREAD if known.get(key) or encrypted else "",
     )
+
+
+def _config(source: Path) -> dict[str, Any]:
+    """A stack file's settings as they are written."""
+    try:
+        document = yaml.safe_load(source.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise StackFileError(f"{source}: cannot be read as YAML: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):
+        raise StackFileError(f"{source}: has no `config:` mapping of settings")
+    return dict(document.get("config") or {})
 
 
 def _is_secret(value: Any) -> bool:

@@ -136,5 +136,5 @@ def summary(settings: Settings) -> str:
 
 
 def _minimum(pool: AcceleratorPool) -> int:
-    """In all of its zones together."""
-    return pool.min_node_count * len(pool.zones)
+    """In all of its zones together; none of a disabled pool, whose idle nodes go."""
+    return pool.min_node_count * len(pool.zones) if pool.enabled else 0

@@ -27,6 +27,7 @@ _POD_SPECS: dict[str, tuple[str, ...]] = {
 _WORKLOAD = re.compile(r"kubernetes:(?:core|apps|batch)/[^:]+:(?P<kind>[A-Za-z]+?)(?P<patch>Patch)?")
 _CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
 _BY_DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
+_BY_TAG = re.compile(r"(?P<repository>[^\s@]+):(?P<tag>[\w][\w.-]*)")
 
 
 def pod_spec_path(resource: Resource) -> tuple[str, ...] | None:
@@ -55,13 +56,18 @@ def mutable_image(resource: Resource, options: Options) -> Iterable[Finding]:
             yield Undecided(resource=resource, property=path if container is UNKNOWN else f"{path}.image")
         elif image is None and resource.type.endswith("Patch"):
             continue
-        elif not isinstance(image, str) or not _BY_DIGEST.fullmatch(image):
+        elif not isinstance(image, str) or not (_BY_DIGEST.fullmatch(image) or _may_have_tag(image, options["byTag"])):
             yield Violation(
                 resource=resource, property=f"{path}.image", value=image,
                 reason="is not an image by digest: what a tag names can change, so two nodes may run different code and no "
                 "rebuild rolls the pods",
                 fix="use REGISTRY/REPOSITORY@sha256:DIGEST, as the `images` output gives it",
             )  # fmt: skip
+
+
+def _may_have_tag(image: str, repositories: Iterable[Any]) -> bool:
+    match = _BY_TAG.fullmatch(image)
+    return match is not None and match["repository"] in repositories and match["tag"] != "latest"
 
 
 def privileged(resource: Resource, options: Options) -> Iterable[Finding]:
@@ -89,7 +95,15 @@ RULES = (
         name="images-by-digest",
         description="Pods run images by digest.",
         level="mandatory",
-        because="the program pins every image, so a tag can only be a mistake",
+        because="the program pins every image that serves, so a tag can only be a mistake",
+        options={
+            "byTag": Option(
+                type="array",
+                # Google releases it with a manifest that names a tag, and publishes no digest beside it.
+                default=["gcr.io/gke-release/custom-metrics-stackdriver-adapter"],
+                description="Repositories whose images may be named by a tag, but for latest.",
+            )
+        },
         check=mutable_image,
     ),
     ResourceRule(

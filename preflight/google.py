@@ -1,7 +1,7 @@
 """Google's APIs through Google's own clients: credentials, bounded calls, and their errors in the words of `calls`.
 
-The request and response shapes are those of the discovery documents that google-api-python-client ships; Cloud Quotas, which it
-does not ship, is asked through google-cloud-quotas.
+The request and response shapes are those of the discovery documents that google-api-python-client ships. Not used: the libraries of
+the google-cloud family, since their protobuf messages and those in Pulumi's SDK exclude each other in one process (google.rpc.Status).
 """
 
 from __future__ import annotations
@@ -18,11 +18,8 @@ import google.auth
 import google_auth_httplib2
 import httplib2
 import requests
-from google.api_core import exceptions as core_exceptions
 from google.auth import exceptions as auth_exceptions
 from google.auth.transport.requests import Request
-from google.cloud import cloudquotas_v1
-from google.cloud.cloudquotas_v1.services.cloud_quotas.transports import CloudQuotasRestTransport
 from googleapiclient import discovery
 from googleapiclient.errors import HttpError
 
@@ -33,15 +30,18 @@ NO_CREDENTIALS = "google.auth.default"
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
-#: API -> version, and what its paths begin with (`servicePath` of its discovery document).
-APIS: Mapping[str, tuple[str, str]] = {
-    "artifactregistry": ("v1", ""),
-    "cloudbilling": ("v1", ""),
-    "cloudresourcemanager": ("v3", ""),
-    "compute": ("v1", "compute/v1/"),
-    "container": ("v1", ""),
-    "iam": ("v1", ""),
-    "serviceusage": ("v1", ""),
+#: Client -> its API, version, and what its paths begin with (`servicePath` of its discovery document).
+APIS: Mapping[str, tuple[str, str, str]] = {
+    "artifactregistry": ("artifactregistry", "v1", ""),
+    "cloudbilling": ("cloudbilling", "v1", ""),
+    "cloudresourcemanager": ("cloudresourcemanager", "v3", ""),
+    "compute": ("compute", "v1", "compute/v1/"),
+    "container": ("container", "v1", ""),
+    "iam": ("iam", "v1", ""),
+    "secretmanager": ("secretmanager", "v1", ""),
+    "serviceusage": ("serviceusage", "v1", ""),
+    # Quotas are in no later version.
+    "quotas": ("serviceusage", "v1beta1", ""),
 }
 
 #: `reason` of an error's details or of an old-style error -> what it means; else the HTTP status decides.
@@ -109,7 +109,7 @@ class Google:
 
     def call(self, api: str, request: Callable[[Any], Any]) -> dict[str, Any]:
         """The answer to the request that `request` makes of the API's client. Raises `CallFailed`."""
-        host = f"{api}.googleapis.com"
+        host = f"{APIS[api][0]}.googleapis.com"
         prepared = request(self._service(api))
         return self._patience.call(lambda: self._execute(host, prepared))
 
@@ -121,14 +121,9 @@ class Google:
         request = first(resource)
         following = getattr(resource, request.methodId.rpartition(".")[2] + "_next")
         while request is not None:
-            answer = self._patience.call(partial(self._execute, f"{api}.googleapis.com", request))
+            answer = self._patience.call(partial(self._execute, f"{APIS[api][0]}.googleapis.com", request))
             yield answer
             request = following(request, answer)
-
-    def quota_info(self, quota_id: str, service: str = "compute.googleapis.com") -> Any:
-        """`QuotaInfo` of Cloud Quotas. Raises `CallFailed`."""
-        name = f"projects/{self._project}/locations/global/services/{service}/quotaInfos/{quota_id}"
-        return self._patience.call(lambda: self._quota_info(name))
 
     def _service(self, api: str) -> Any:
         return _client(api, self._endpoint)
@@ -159,42 +154,13 @@ class Google:
             raise CallFailed("malformed", host, f"the answer is {type(answer).__name__}, not an object")
         return answer
 
-    def _quota_info(self, name: str) -> Any:
-        host = "cloudquotas.googleapis.com"
-        transport = CloudQuotasRestTransport(
-            host=f"{self._endpoint}/{host}" if self._endpoint else host, credentials=self._credentials
-        )
-        client = cloudquotas_v1.CloudQuotasClient(transport=transport)
-        try:
-            return client.get_quota_info(name=name, retry=None, timeout=self._patience.request_seconds)
-        except core_exceptions.GoogleAPICallError as error:
-            response = error.response
-            body = response.content if response is not None else b""
-            after = response.headers.get("retry-after") if response is not None else None
-            raise http_failure(host, int(error.code or 500), body, after) from error
-        except auth_exceptions.GoogleAuthError as error:
-            raise _auth_failure(error) from error
-        except requests.Timeout as error:
-            raise _timed_out(host, self._patience) from error
-        except requests.RequestException as error:
-            raise CallFailed("connection", host, _connection(error)) from error
-        except ValueError as error:
-            raise CallFailed("malformed", host, f"the answer is not QuotaInfo ({_one_line(error)})") from error
-        except Exception as error:
-            # protobuf's ParseError, which derives from nothing narrower.
-            if type(error).__module__.startswith("google.protobuf"):
-                raise CallFailed("malformed", host, f"the answer is not QuotaInfo ({_one_line(error)})") from error
-            raise
-        finally:
-            transport.close()
-
 
 @cache
 def _client(api: str, endpoint: str) -> Any:
     """Holds no connection and no credentials: each request is given its own."""
-    version, path = APIS[api]
-    options = {"api_endpoint": f"{endpoint}/{api}.googleapis.com/{path}"} if endpoint else None
-    return discovery.build(api, version, http=httplib2.Http(), static_discovery=True, client_options=options)
+    name, version, path = APIS[api]
+    options = {"api_endpoint": f"{endpoint}/{name}.googleapis.com/{path}"} if endpoint else None
+    return discovery.build(name, version, http=httplib2.Http(), static_discovery=True, client_options=options)
 
 
 def http_failure(host: str, status: int, body: bytes, after: str | None) -> CallFailed:

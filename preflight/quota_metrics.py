@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-#: `region`: quotas of compute.regions.get; `project`: of compute.projects.get; both with their usage. `cloud-quotas`: a QuotaInfo
-#: of compute.googleapis.com, without usage.
-Where = Literal["region", "project", "cloud-quotas"]
+#: `region`: quotas of compute.regions.get; `project`: of compute.projects.get; both with their usage. `service-usage`: a metric of
+#: Service Usage's consumerQuotaMetrics, without usage.
+Where = Literal["region", "project", "service-usage"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuotaMetric:
     where: Where
-    #: Name of the metric; for `cloud-quotas` the quota's id.
+    #: Name of the metric; for `service-usage` with its service.
     name: str
     #: Id in Cloud Quotas, which is what a request for more names.
     quota_id: str
-    #: In Cloud Quotas, besides the region.
+    #: Besides the region.
     dimensions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     source: str
     #: False: nothing official that could be read here says so.
@@ -50,20 +50,20 @@ METRICS: Mapping[tuple[str, bool], QuotaMetric] = MappingProxyType(
             "PREEMPTIBLE_TPU_LITE_PODSLICE_V5", _COMPUTE_V1 + "; " + _GKE_TPU, verified=False
         ),
         # compute.regions.get does not list v6e. The metric TPUS_PER_TPU_FAMILY is named by cloud.google.com/tpu/docs/v6e-intro,
-        # the family CT6E by the GKE table; the ids are from public notes of August 2026.
+        # the family CT6E by the GKE table; how Service Usage writes them, and the ids, are from public notes of 2026.
         ("tpu-v6e-slice", False): QuotaMetric(
-            where="cloud-quotas",
-            name="TPUS-PER-TPU-FAMILY-per-project-region",
+            where="service-usage",
+            name="compute.googleapis.com/tpus_per_tpu_family",
             quota_id="TPUS-PER-TPU-FAMILY-per-project-region",
             dimensions=MappingProxyType({"tpu_family": "CT6E"}),
-            source="cloud.google.com/tpu/docs/v6e-intro; " + _GKE_TPU + "; ids from public notes",
+            source="cloud.google.com/tpu/docs/v6e-intro; " + _GKE_TPU + "; public notes",
             verified=False,
         ),
         ("tpu-v6e-slice", True): QuotaMetric(
-            where="cloud-quotas",
-            name="PREEMPTIBLE-TPU-V6E-per-project-region",
+            where="service-usage",
+            name="compute.googleapis.com/preemptible_tpu_v6e",
             quota_id="PREEMPTIBLE-TPU-V6E-per-project-region",
-            source=_GKE_TPU + " (Preemptible TPU slices v6e); id from public notes",
+            source=_GKE_TPU + " (Preemptible TPU slices v6e); id from public notes, and the metric's name from the id",
             verified=False,
         ),
     }

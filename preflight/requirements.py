@@ -16,7 +16,7 @@ from components.settings import Settings
 APIS_BEFORE_UP = ("serviceusage", "cloudresourcemanager")
 
 #: What preflight itself asks; `up` does without.
-APIS_OF_PREFLIGHT = ("cloudbilling", "cloudquotas")
+APIS_OF_PREFLIGHT = ("cloudbilling",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,11 @@ APIS_OF_PROGRAM = (
     Api(name="iam"),
     Api(name="cloudresourcemanager"),
     Api(name="artifactregistry"),
+    Api(name="containerfilesystem", when=lambda settings: settings.image_streaming),
+    Api(name="storage", when=lambda settings: settings.weights_cache),
+    Api(name="monitoring"),
+    Api(name="containerscanning", when=lambda settings: settings.vulnerability_scanning),
+    Api(name="binaryauthorization", when=lambda settings: settings.binary_authorization),
 )
 
 
@@ -69,6 +74,10 @@ def _kubernetes(resource: str, kind: str, when: Callable[[Settings], bool] = lam
 
 def _is_autoscaled(settings: Settings) -> bool:
     return settings.autoscaled
+
+
+def _has_network(settings: Settings) -> bool:
+    return settings.network is not None
 
 
 def _is_built(settings: Settings) -> bool:
@@ -137,6 +146,59 @@ NEEDS: tuple[Need, ...] = (
         elsewhere="it may be given on the repository itself, once that is there",
         when=_is_built,
     ),
+    Need(
+        resource="gcp:compute/network:Network",
+        permissions=("compute.networks.create", "compute.networks.get", "compute.networks.updatePolicy"),
+        role="roles/compute.networkAdmin",
+        when=_has_network,
+    ),
+    Need(
+        resource="gcp:compute/subnetwork:Subnetwork",
+        permissions=("compute.subnetworks.create", "compute.subnetworks.get", "compute.subnetworks.use"),
+        role="roles/compute.networkAdmin",
+        when=_has_network,
+    ),
+    Need(
+        resource="gcp:compute/router:Router",
+        permissions=("compute.routers.create", "compute.routers.get"),
+        role="roles/compute.networkAdmin",
+        when=_has_network,
+    ),
+    Need(
+        resource="gcp:compute/routerNat:RouterNat",
+        permissions=("compute.routers.update",),
+        role="roles/compute.networkAdmin",
+        when=_has_network,
+    ),
+    _kubernetes(
+        "kubernetes:networking.k8s.io/v1:NetworkPolicy", "networkPolicies", lambda settings: settings.network_policy
+    ),
+    Need(
+        resource="gcp:monitoring/dashboard:Dashboard",
+        permissions=("monitoring.dashboards.create", "monitoring.dashboards.get", "monitoring.dashboards.update"),
+        role="roles/monitoring.editor",
+    ),
+    Need(
+        resource="gcp:monitoring/alertPolicy:AlertPolicy",
+        permissions=(
+            "monitoring.alertPolicies.create",
+            "monitoring.alertPolicies.get",
+            "monitoring.alertPolicies.update",
+        ),
+        role="roles/monitoring.editor",
+    ),
+    Need(
+        resource="gcp:storage/bucket:Bucket",
+        permissions=("storage.buckets.create", "storage.buckets.get", "storage.buckets.update"),
+        role="roles/storage.admin",
+        when=lambda settings: settings.weights_cache,
+    ),
+    Need(
+        resource="gcp:storage/bucketIAMMember:BucketIAMMember",
+        permissions=("storage.buckets.getIamPolicy", "storage.buckets.setIamPolicy"),
+        role="roles/storage.admin",
+        when=lambda settings: settings.weights_cache,
+    ),
     _kubernetes("kubernetes:cloud.google.com/v1:ComputeClass", "thirdPartyObjects"),
     _kubernetes("kubernetes:core/v1:Secret", "secrets"),
     _kubernetes("kubernetes:apps/v1:Deployment", "deployments"),
@@ -147,7 +209,7 @@ NEEDS: tuple[Need, ...] = (
     _kubernetes("kubernetes:autoscaling/v2:HorizontalPodAutoscaler", "horizontalPodAutoscalers", _is_autoscaled),
     _kubernetes("kubernetes:apiregistration.k8s.io/v1:APIService", "apiServices", _is_autoscaled),
     _kubernetes("kubernetes:core/v1:Namespace", "namespaces", _is_autoscaled),
-    _kubernetes("kubernetes:core/v1:ServiceAccount", "serviceAccounts", _is_autoscaled),
+    _kubernetes("kubernetes:core/v1:ServiceAccount", "serviceAccounts", lambda s: _is_autoscaled(s) or s.weights_cache),
     _kubernetes("kubernetes:rbac.authorization.k8s.io/v1:ClusterRole", "clusterRoles", _is_autoscaled),
     _kubernetes("kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding", "clusterRoleBindings", _is_autoscaled),
     _kubernetes("kubernetes:rbac.authorization.k8s.io/v1:RoleBinding", "roleBindings", _is_autoscaled),

@@ -16,7 +16,7 @@ from typing import Any
 from kubernetes.client import ApiException
 from rich.markup import escape
 
-from sandbox import lifecycle, model_server, screens
+from sandbox import lifecycle, model_server, screens, trust
 from sandbox.daemon import DaemonRecord
 from sandbox.lifecycle import SandboxError
 from sandbox.node_agent.preemption import NOTICE_SECONDS, POD_SECONDS
@@ -26,9 +26,19 @@ from sandbox.status import ClusterView, ServiceError, chat, status_document, wai
 from sandbox.tools import METRICS_TOOLS, Toolbox, ToolError
 from sandbox.traffic import Traffic
 from sandbox.vllm.install import RealVllm
+from smoke import checks as smoke_checks
+from smoke import screen as smoke_screen
+from smoke.service import KEY_VARIABLE
+from smoke.target import of_outputs
 
 _ANSWER_SECONDS = {model_server.STAND_IN: 120.0, model_server.VLLM: 600.0}
 _SETTLE_SECONDS = 180.0
+
+#: Real vLLM on shared cores of this machine has nothing to prove about speed.
+_SMOKE_LIMITS = {
+    model_server.STAND_IN: smoke_checks.Limits(healthy=60.0),
+    model_server.VLLM: smoke_checks.Limits(healthy=120.0, request=300.0, first_token=120.0, total=240.0),
+}
 
 QUESTION = "Why is the sky blue?"
 
@@ -38,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     paths = Paths.from_environment()
     command: Callable[[Paths, argparse.Namespace], int] = arguments.run
+    if os.environ.get(trust.VARIABLE) == str(paths.trust) and not paths.trust.exists():
+        # From `env` of a sandbox that is down by now; Go would trust nobody.
+        del os.environ[trust.VARIABLE]
     try:
         if not sys.platform.startswith("linux"):
             raise SandboxError(
@@ -86,13 +99,25 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
     with screens.progress() as report:
         report("waiting until the service answers and every replica is where it belongs", None)
         patience = _ANSWER_SECONDS[record.server]
-        wait_for_chat(outputs["service_url"], outputs["model"], "ping", patience)
-        if not ClusterView(paths).wait_until_settled(_SETTLE_SECONDS):
+        view = ClusterView(paths)
+        key = view.api_key(outputs["namespace"])
+        wait_for_chat(outputs["service_url"], outputs["model"], "ping", patience, key)
+        if not view.wait_until_settled(_SETTLE_SECONDS):
             console.print(f"[yellow]still moving after {_SETTLE_SECONDS:.0f} s; `python -m sandbox status` shows it[/]")
-        answer = wait_for_chat(outputs["service_url"], outputs["model"], QUESTION, patience)
+        answer = wait_for_chat(outputs["service_url"], outputs["model"], QUESTION, patience, key)
+        report("smoke test", None)
+        smoke = smoke_checks.run(
+            of_outputs(STACK, outputs),
+            limits=_SMOKE_LIMITS[record.server],
+            # Of another stack's server, if the shell has one; the sandbox's own comes first.
+            key=key or os.environ.get(KEY_VARIABLE, ""),
+            kubeconfig=str(paths.kubeconfig),
+        )
     document = status_document(paths, outputs["service_url"])
+    console.print()
+    smoke_screen.show(smoke, console)
     screens.summary(document, outputs["accelerator_pools"], answer, record.server)
-    return 0
+    return 0 if smoke.ok else 1
 
 
 def _down(paths: Paths, arguments: argparse.Namespace) -> int:
@@ -126,7 +151,8 @@ def _env(paths: Paths, arguments: argparse.Namespace) -> int:
 
 def _chat(paths: Paths, arguments: argparse.Namespace) -> int:
     outputs = _outputs(paths)
-    answer = chat(outputs["service_url"], outputs["model"], arguments.question)
+    key = ClusterView(paths).api_key(outputs["namespace"])
+    answer = chat(outputs["service_url"], outputs["model"], arguments.question, key)
     print(answer.text)
     standin = f"pod {answer.pod}, node {answer.node}, pool {answer.pool}; sandbox stand-in"
     # Only the stand-in says where it runs.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import secrets
 import shutil
 import threading
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sandbox import trust
 from sandbox.addresses import PodAddresses
 from sandbox.image_store import ImageStore
 from sandbox.latencies import Clock
@@ -83,6 +85,7 @@ class Cloud:
     def update_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
         cluster = self._cluster(cluster_id)
         self._write_record(cluster_id, inputs)
+        self._trust(cluster, inputs)
         return self._facts(cluster_id, cluster)
 
     def read_cluster(self, cluster_id: str) -> dict[str, Any] | None:
@@ -157,6 +160,7 @@ class Cloud:
         except BaseException:
             cluster.stop()
             raise
+        self._trust(cluster, inputs)
         with self._lock:
             self._clusters[cluster_id] = cluster
             self._link_kubeconfig()
@@ -164,6 +168,17 @@ class Cloud:
 
     def _ensure_metrics_tools(self) -> None:
         Toolbox(self._paths, _log_progress).ensure(METRICS_TOOLS)
+
+    def _trust(self, cluster: LocalCluster, inputs: Mapping[str, Any]) -> None:
+        """Whoever comes by the DNS endpoint brings no certificate for it."""
+        config = (inputs.get("controlPlaneEndpointsConfig") or {}).get("dnsEndpointConfig") or {}
+        if not config.get("allowExternalTraffic"):
+            return
+        with self._lock:
+            trust.make_bundle(self._paths.trust, self._environment)
+            trust.add_authority(self._paths.trust, cluster.control_plane.certificates.ca)
+        # The stand-in kubernetes provider runs in this very process.
+        os.environ[trust.VARIABLE] = str(self._paths.trust)
 
     def _cluster(self, cluster_id: str) -> LocalCluster:
         with self._lock:
@@ -181,6 +196,10 @@ class Cloud:
         certificate = base64.b64encode(cluster.control_plane.certificates.ca.read_bytes()).decode()
         return {
             "endpoint": cluster.control_plane.endpoint,
+            # GKE's is gke-ID.LOCATION.gke.goog, which here would lead to Google.
+            "controlPlaneEndpointsConfig": {
+                "dnsEndpointConfig": {"endpoint": f"localhost:{cluster.control_plane.ports.api_server}"}
+            },
             "masterVersion": cluster.version,
             "masterAuth": {"clusterCaCertificate": certificate, "clientCertificate": "", "clientKey": ""},
             "selfLink": f"https://container.googleapis.com/v1/{cluster_id}",

@@ -37,8 +37,9 @@ _COMPONENT = "sandbox-load-balancer"
 _RETRY_SECONDS = 2.0
 _REPEAT_EVENT_SECONDS = 300.0
 
-#: Addresses to listen on, in order; more Services than this on one port are not to be had.
-_LISTEN_ADDRESSES = tuple(f"127.0.0.{last}" for last in range(1, 255))
+#: Addresses to listen on, in order; more Services than this on one port are not to be had. Not 127.0.0.1, which to a pod is the
+#: pod itself: a pod reaches a load balancer at the same address as everybody else.
+LISTEN_ADDRESSES = tuple(f"127.0.0.{last}" for last in range(2, 255))
 
 
 class LoadBalancerError(Exception):
@@ -107,12 +108,12 @@ def choose_address(ports: Iterable[int], taken: Iterable[Address], preferred: st
     Raises `LoadBalancerError` when every address is taken.
     """
     wanted, occupied = set(ports), set(taken)
-    first = [preferred] if preferred in _LISTEN_ADDRESSES else []
-    for address in [*first, *_LISTEN_ADDRESSES]:
+    first = [preferred] if preferred in LISTEN_ADDRESSES else []
+    for address in [*first, *LISTEN_ADDRESSES]:
         if not any((address, port) in occupied for port in wanted):
             return address
     raise LoadBalancerError(
-        "NoAddress", f"other Services have port {_listing(wanted)} on all {len(_LISTEN_ADDRESSES)} loopback addresses"
+        "NoAddress", f"other Services have port {_listing(wanted)} on all {len(LISTEN_ADDRESSES)} loopback addresses"
     )
 
 

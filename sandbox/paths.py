@@ -72,3 +72,13 @@ class Paths:
     def stack_config(self) -> Path:
         """Pulumi.sandbox.yaml: an environment's settings plus what is true of this machine alone."""
         return self.state / "Pulumi.sandbox.yaml"
+
+    @property
+    def secret_manager(self) -> Path:
+        """What `sandbox.secret_manager` keeps; its files have mode 0600."""
+        return self.state / "secret-manager"
+
+    @property
+    def trust(self) -> Path:
+        """Certificates that the sandbox's processes trust; there once a stack reaches its cluster by the DNS endpoint."""
+        return self.state / "trust.pem"

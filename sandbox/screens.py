@@ -33,7 +33,7 @@ _NOTICES = {
 
 
 _NEXT = (
-    "python -m sandbox scale 3                  three replicas: two on TPUs, one on a preemptible GPU",
+    "python -m sandbox scale 3                  three replicas, each on the best pool that has room",
     'python -m sandbox chat "Why is the sky blue?"',
     'eval "$(python -m sandbox env)"            then kubectl get pods -o wide, pulumi preview, ...',
     "make down                                  ends everything",

@@ -11,14 +11,19 @@ import os
 import secrets
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from components.secret_reference import parse_reference
+from sandbox import trust
 from sandbox.control_plane import free_ports
 from sandbox.daemon import DaemonRecord, sandbox_environment
+from sandbox.load_balancer import LISTEN_ADDRESSES
 from sandbox.paths import PROJECT_DIR, Paths
+from sandbox.secret_manager import SecretStore
 
 STACK = "sandbox"
 GCP_PROJECT = "sandbox-project"
@@ -53,7 +58,9 @@ class SandboxStack:
     def variables(self) -> dict[str, str]:
         """What a shell needs for `pulumi` and `kubectl` to work on the sandbox, PATH included; no secret among them."""
         environment = sandbox_environment(self._paths)
+        trusted = {trust.VARIABLE: str(self._paths.trust)} if self._paths.trust.exists() else {}
         return {
+            **trusted,
             # Not the mark: `down` ends what carries that, and a person's shell is not the sandbox's to end.
             "SANDBOX_STATE": str(self._paths.state),
             "PATH": environment["PATH"],
@@ -88,6 +95,10 @@ class SandboxStack:
         self._paths.stack_config.write_text(
             f"# Written by `python -m sandbox up` from {source.name}; do not edit.\n" + yaml.safe_dump(document)
         )
+        if values.get(f"{PROJECT_NAME}:controlPlaneEndpoint") == "dns":
+            # Before the cluster, whose certificate joins it: a plugin that the engine starts has to know the file.
+            trust.make_bundle(self._paths.trust, os.environ)
+        self._make_secrets(values)
         for folder in (self._paths.pulumi_home, self._paths.pulumi_backend):
             folder.mkdir(parents=True, exist_ok=True)
         if not self._paths.passphrase.exists():
@@ -112,6 +123,13 @@ class SandboxStack:
         if result.returncode != 0:
             return {}
         return dict(json.loads(result.stdout))
+
+    def _make_secrets(self, values: Mapping[str, Any]) -> None:
+        """What a person does once with gcloud: the secrets that the settings name."""
+        store = SecretStore(self._paths.secret_manager)
+        for key in ("apiKeySecret", "huggingFaceTokenSecret"):
+            if reference := parse_reference(str(values.get(f"{PROJECT_NAME}:{key}") or "")):
+                store.ensure(reference.project or GCP_PROJECT, reference.secret)
 
     def _existing_config(self) -> dict[str, Any]:
         if not self._paths.stack_config.exists():
@@ -140,10 +158,10 @@ def _check_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((LISTEN_ADDRESSES[0], port))
         except OSError as error:
             raise StackError(
-                f"--port {port}: cannot be listened on at 127.0.0.1 ({error.strerror}); "
+                f"--port {port}: cannot be listened on at {LISTEN_ADDRESSES[0]} ({error.strerror}); "
                 "leave it out for a free one, or name another"
             ) from error
 

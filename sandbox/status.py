@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import requests
 from kubernetes import client, config
 
+from components import api_key
 from sandbox.image_builder import read_notes
 from sandbox.node_agent.preemption import PREEMPTION_ANNOTATION
 from sandbox.node_pools import NODE_POOL_LABEL
@@ -104,6 +106,16 @@ class ClusterView:
         """Google's notice; the node agent does the rest."""
         self._core.patch_node(node, {"metadata": {"annotations": {PREEMPTION_ANNOTATION: f"{notice:g}"}}})
 
+    def api_key(self, namespace: str) -> str | None:
+        """The server's API key from its Kubernetes Secret; None where the server asks for none."""
+        try:
+            secret = self._core.read_namespaced_secret(api_key.SECRET_NAME, namespace)
+        except client.ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+        return base64.b64decode(secret.data[api_key.SECRET_KEY]).decode()
+
     def is_settled(self) -> bool:
         """Nothing is pending, starting, ending or moving, and the Deployments have what they ask for."""
         records = list(self._paths.state.glob("clusters/*/autoscaler.json"))
@@ -133,13 +145,14 @@ class ClusterView:
         return list(self._api.sanitize_for_serialization(items))
 
 
-def chat(service_url: str, model: str, question: str) -> Answer:
+def chat(service_url: str, model: str, question: str, api_key: str | None = None) -> Answer:
     """One chat completion. Raises `ServiceError`."""
     started = time.monotonic()
     try:
         response = requests.post(
             f"{service_url}/chat/completions",
             json={"model": model, "messages": [{"role": "user", "content": question}]},
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=_CHAT_SECONDS,
         )
     except requests.RequestException as error:
@@ -159,12 +172,12 @@ def chat(service_url: str, model: str, question: str) -> Answer:
     )
 
 
-def wait_for_chat(service_url: str, model: str, question: str, seconds: float) -> Answer:
+def wait_for_chat(service_url: str, model: str, question: str, seconds: float, api_key: str | None = None) -> Answer:
     """The first chat completion that comes within so many seconds. Raises the last `ServiceError`."""
     deadline = time.monotonic() + seconds
     while True:
         try:
-            return chat(service_url, model, question)
+            return chat(service_url, model, question, api_key)
         except ServiceError:
             if time.monotonic() > deadline:
                 raise

@@ -189,7 +189,8 @@ class Toolbox:
 
     def _ensure_missing(self, missing: list[Tool]) -> None:
         missing = [tool for tool in missing if not self._use_installed(tool)]
-        missing = [tool for tool in missing if not self._is_symlink(tool.part_of)]
+        # A part is not missing beside a whole that has just been found on the machine.
+        missing = [tool for tool in missing if not self._is_ready(tool)]
         if not missing:
             return
         go = self._find_go()
@@ -205,14 +206,12 @@ class Toolbox:
         return self._paths.tools / f".{tool.name}.stamp"
 
     def _is_ready(self, tool: Tool) -> bool:
+        if tool.part_of and (self._paths.tools / tool.part_of).is_symlink():
+            return True
         program, stamp = self._paths.tools / tool.name, self._stamp(tool)
         if not stamp.exists() or not program.exists():
             return False
         return program.is_symlink() or stamp.read_text() == recipe(tool)
-
-    def _is_symlink(self, name: str) -> bool:
-        """Whether the machine's own program of that name is used."""
-        return bool(name) and (self._paths.tools / name).is_symlink()
 
     def _use_installed(self, tool: Tool) -> bool:
         """Links the machine's own program when its version fits."""

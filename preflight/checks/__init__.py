@@ -1,6 +1,18 @@
 """Every check, in the order of the report."""
 
-from preflight.checks import apis, billing, credentials, images, machines, model, names, permissions, quotas, versions
+from preflight.checks import (
+    apis,
+    billing,
+    credentials,
+    images,
+    machines,
+    model,
+    names,
+    permissions,
+    quotas,
+    secrets,
+    versions,
+)
 from preflight.context import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -12,6 +24,7 @@ CHECKS: tuple[Check, ...] = (
     quotas.CHECK,
     versions.CHECK,
     names.CHECK,
+    secrets.CHECK,
     images.CHECK,
     model.CHECK,
 )

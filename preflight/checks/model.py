@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from components.stack_files import StackFileError
 from preflight.calls import CallFailed
+from preflight.checks.secrets import value_of
 from preflight.context import Check, Context, explain
 from preflight.hugging_face import look_up
 from preflight.pulumi_cli import PulumiUnavailable
@@ -17,8 +18,8 @@ def _run(context: Context) -> list[Finding]:
     what, page = f"model {model}", f"https://huggingface.co/{model}"
     token, unread = "", ""
     try:
-        token = context.pulumi.secret("huggingFaceToken")
-    except (PulumiUnavailable, StackFileError) as error:
+        token = _token(context)
+    except (PulumiUnavailable, StackFileError, CallFailed) as error:
         unread = str(error)
     try:
         found = look_up(context.web, model, token)
@@ -65,6 +66,12 @@ def _run(context: Context) -> list[Finding]:
             cure=f"look at {page}, and set `model`, or a token that may read it: {set_token}",
         )
     ]  # fmt: skip
+
+
+def _token(context: Context) -> str:
+    """Raises what the two places of it raise."""
+    reference = context.settings.hugging_face_token_secret
+    return context.pulumi.secret("huggingFaceToken") if reference is None else value_of(context, reference).strip()
 
 
 CHECK = Check(name="model", title=_TITLE, run=_run)

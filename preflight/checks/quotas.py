@@ -14,9 +14,9 @@ from typing import Any
 from components.machines import MACHINE_TYPES
 from components.settings import Settings
 from preflight.calls import CallFailed
-from preflight.context import Check, Context, enable_command, explain
+from preflight.context import Check, Context, explain
 from preflight.quota_metrics import GPUS_ALL_REGIONS, METRICS, QuotaMetric
-from preflight.report import Finding, failed, ok, skipped, warning
+from preflight.report import Finding, failed, ok, warning
 
 _TITLE = "TPU and GPU quotas"
 
@@ -155,10 +155,12 @@ class _Limits:
     def _read(self, metric: QuotaMetric, kind: Kind) -> Limit | None:
         what = _what(metric, self._context.settings)
         try:
-            limit = self._regional.get(metric.name) if metric.where == "region" else self._of_cloud_quotas(metric, kind)
+            limit = (
+                self._regional.get(metric.name) if metric.where == "region" else self._of_service_usage(metric, kind)
+            )
         except CallFailed as failure:
             if failure.reason != "not-found":
-                self.problems.append(_unread(self._context, failure, what))
+                self.problems.append(explain(failure, what, self._context, "roles/serviceusage.serviceUsageViewer"))
                 return None
             limit = None
         if limit is None:
@@ -171,13 +173,23 @@ class _Limits:
             )  # fmt: skip
         return limit
 
-    def _of_cloud_quotas(self, metric: QuotaMetric, kind: Kind) -> Limit | None:
-        info = self._context.google.quota_info(metric.quota_id)
+    def _of_service_usage(self, metric: QuotaMetric, kind: Kind) -> Limit | None:
+        name = f"projects/{self._context.project}/services/compute.googleapis.com/consumerQuotaMetrics/"
+        name += metric.name.replace("/", "%2F")
+        answer = self._context.google.call(
+            "quotas", lambda client: client.services().consumerQuotaMetrics().get(name=name)
+        )
         value = effective_value(
-            [(dict(each.dimensions), int(each.details.value)) for each in info.dimensions_infos],
+            [
+                (bucket.get("dimensions", {}), int(bucket["effectiveLimit"]))
+                for limit in answer.get("consumerQuotaLimits", [])
+                # The same metric may be limited by zone as well, or by time.
+                if "{region}" in limit.get("unit", "")
+                for bucket in limit.get("quotaBuckets", [])
+            ],
             {"region": self._context.settings.region, **metric.dimensions},
         )
-        # Cloud Quotas does not tell the usage: the instances do.
+        # It does not tell the usage: the instances do.
         return None if value is None else Limit(value=value, used=self._held.get(kind, 0))
 
 
@@ -205,9 +217,9 @@ def _quotas(answer: Mapping[str, Any]) -> dict[str, Limit]:
 
 
 def effective_value(infos: Iterable[tuple[Mapping[str, str], int]], dimensions: Mapping[str, str]) -> int | None:
-    """The value of the entry that fits `dimensions` and names most of them, as Cloud Quotas defines it; None: no entry fits.
+    """The value of the bucket that fits `dimensions` and names most of them, as Service Usage defines it; None: none fits.
 
-    An entry that leaves a dimension out is for all of its values that have no entry of their own.
+    A bucket that leaves a dimension out is for all of its values that have no bucket of their own.
     """
     fitting = [
         (len(named), value)
@@ -238,15 +250,6 @@ def _instances(context: Context) -> list[Mapping[str, Any]]:
 
 def _what(metric: QuotaMetric, settings: Settings) -> str:
     return f"{metric.name}{''.join(f' {value}' for value in metric.dimensions.values())} in {settings.region}"
-
-
-def _unread(context: Context, failure: CallFailed, what: str) -> Finding:
-    if failure.reason == "disabled" and "cloudquotas" in failure.api:
-        return skipped(
-            what, cause="this quota is told by the Cloud Quotas API alone, which is off",
-            cure=enable_command(context.project, "cloudquotas"),
-        )  # fmt: skip
-    return explain(failure, what, context, "roles/cloudquotas.viewer")
 
 
 def _console(project: str) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from sandbox.paths import PROJECT_DIR
 
 if TYPE_CHECKING:
@@ -45,14 +47,24 @@ def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Map
     from sandbox.providers.real_plugins import real_plugin_on_path
     from sandbox.providers.records import Records
     from sandbox.providers.server import ProviderServer
+    from sandbox.secret_manager import SecretStore
 
     records = Records(state_dir / "cloud.json")
-    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, [_cluster_version()]))}
+    secret_store = SecretStore(state_dir / "secret-manager")
+    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, [_cluster_version()], secret_store))}
     if real_plugin_on_path("kubernetes", environment) is None:
         clusters = Clusters(environment)
         servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters))
-    servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR))
+    servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, programs(PROJECT_DIR)))
     return Providers(servers)
+
+
+def programs(root: Path) -> dict[str, Path]:
+    """The folder of each Pulumi project below `root`, by the project's name: its own, and those of the examples."""
+    found = {}
+    for file in (root / "Pulumi.yaml", *sorted(root.glob("examples/*/Pulumi.yaml"))):
+        found[str(yaml.safe_load(file.read_text())["name"])] = file.parent
+    return found
 
 
 def _cluster_version() -> str:

@@ -35,15 +35,20 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class DockerProvider(Provider):
-    """`project_dir`: where the program runs, from which relative paths of its builds count."""
+    """`project_dir`: where the program runs, from which relative paths of its builds count.
+
+    `others`: the same of further Pulumi projects, by name. The real plugin is started in the program's folder, which the engine
+    does not tell one that runs already.
+    """
 
     package = "docker"
     version = version("pulumi-docker")
 
-    def __init__(self, builder: ImageBuilder, project_dir: Path) -> None:
+    def __init__(self, builder: ImageBuilder, project_dir: Path, others: Mapping[str, Path] | None = None) -> None:
         super().__init__()
         self._builder = builder
         self._project_dir = project_dir
+        self._others = dict(others or {})
 
     def check(self, urn: Urn, olds: Properties | None, news: Properties, seed: bytes) -> Checked:
         if urn.type_token != IMAGE:
@@ -64,11 +69,12 @@ class DockerProvider(Provider):
         failures = _name_failures(plain(inputs))
         defaults = _build_defaults(given)
         if not has_unknown(defaults):
-            if missing := self._missing_dockerfile(defaults):
+            folder = self._folder(urn)
+            if missing := _missing_dockerfile(folder, defaults):
                 failures.append(CheckFailure("build.dockerfile", missing))
             else:
                 try:
-                    defaults["contextDigest"] = self._context(defaults).digest()
+                    defaults["contextDigest"] = _context(folder, defaults).digest()
                 except BuildContextError as error:
                     failures.append(CheckFailure("build.context", str(error)))
         inputs["build"] = _merged(inputs.get("build"), defaults)
@@ -111,21 +117,8 @@ class DockerProvider(Provider):
     def delete(self, urn: Urn, id: str, inputs: Properties, outputs: Properties, timeout: float | None) -> None:
         """Leaves the image where it was pushed to, as the real one does."""
 
-    def _context(self, options: Mapping[str, Any]) -> BuildContext:
-        return BuildContext(self._project_dir / options["context"], self._project_dir / options["dockerfile"])
-
-    def _missing_dockerfile(self, options: Mapping[str, Any]) -> str | None:
-        """What to say of a Dockerfile that is not there; None when it is."""
-        dockerfile, context = options["dockerfile"], options["context"]
-        if (self._project_dir / dockerfile).is_file():
-            return None
-        missing = f"stat {dockerfile}: no such file or directory"
-        if Path(dockerfile).is_absolute():
-            return f'expected a relative Dockerfile path; got "{dockerfile}" instead: {missing}'
-        if (self._project_dir / context / dockerfile).is_file():
-            hint = f'Try setting `dockerfile` to "{Path(context) / dockerfile}"'
-            return f'could not open dockerfile at relative path "{dockerfile}". {hint}'
-        return f'could not open dockerfile at relative path "{dockerfile}": {missing}'
+    def _folder(self, urn: Urn) -> Path:
+        return self._others.get(urn.project, self._project_dir)
 
     def _build_and_push(self, urn: Urn, inputs: Properties) -> Properties:
         known = plain(inputs)
@@ -136,7 +129,7 @@ class DockerProvider(Provider):
             built = self._builder.build(
                 BuildRequest(
                     name=name,
-                    context=self._context(options),
+                    context=_context(self._folder(urn), options),
                     platform=options["platform"],
                     args=options.get("args") or {},
                     target=options.get("target") or None,
@@ -161,6 +154,24 @@ class DockerProvider(Provider):
             "sandbox": built.how,
         }
         return _secret_names(outputs, inputs)
+
+
+def _context(folder: Path, options: Mapping[str, Any]) -> BuildContext:
+    return BuildContext(folder / options["context"], folder / options["dockerfile"])
+
+
+def _missing_dockerfile(folder: Path, options: Mapping[str, Any]) -> str | None:
+    """What to say of a Dockerfile that is not there; None when it is."""
+    dockerfile, context = options["dockerfile"], options["context"]
+    if (folder / dockerfile).is_file():
+        return None
+    missing = f"stat {dockerfile}: no such file or directory"
+    if Path(dockerfile).is_absolute():
+        return f'expected a relative Dockerfile path; got "{dockerfile}" instead: {missing}'
+    if (folder / context / dockerfile).is_file():
+        hint = f'Try setting `dockerfile` to "{Path(context) / dockerfile}"'
+        return f'could not open dockerfile at relative path "{dockerfile}". {hint}'
+    return f'could not open dockerfile at relative path "{dockerfile}": {missing}'
 
 
 def _build_defaults(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from sandbox.providers.records import AlreadyExistsError, Records
 from sandbox.providers.server import Checked, CheckFailure, Created, Properties, Provider, ProviderError, ReadState, Urn
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
 from sandbox.sdk_types import Problem, find_problems, property_names
+from sandbox.secret_manager import SecretStore
 
 #: Where the real provider, too, notes which inputs it has made up itself.
 _DEFAULTS = "__defaults"
@@ -56,9 +57,16 @@ class GcpProvider(Provider):
     package = "gcp"
     version = version("pulumi-gcp")
 
-    def __init__(self, cloud: ContainerApi, records: Records, cluster_versions: Sequence[str]) -> None:
-        """`cluster_versions`: what a cluster may run, the newest first."""
+    def __init__(
+        self,
+        cloud: ContainerApi,
+        records: Records,
+        cluster_versions: Sequence[str],
+        secret_store: SecretStore | None = None,
+    ) -> None:
+        """`cluster_versions`: what a cluster may run, the newest first. Without `secret_store` there is no secret."""
         super().__init__()
+        self._secret_store = secret_store
         self._cloud = cloud
         self._records = records
         self._cluster_versions = list(cluster_versions)
@@ -190,7 +198,9 @@ class GcpProvider(Provider):
         outputs = _outputs(kind, id, new_inputs, properties, facts)
         # A date of creation is not made anew.
         constant: Properties = {
-            key: kept[key] for key in ("createTime", "creationTimestamp", "creationRecords") if key in kept
+            key: kept[key]
+            for key in ("createTime", "creationTimestamp", "creationRecords", "timeCreated")
+            if key in kept
         }
         return {**kept, **outputs, **constant}
 
@@ -227,6 +237,7 @@ class GcpProvider(Provider):
             "gcp:organizations/getClientConfig:getClientConfig": self._client_config,
             "gcp:organizations/getProject:getProject": self._project_facts,
             "gcp:container/getEngineVersions:getEngineVersions": self._engine_versions,
+            "gcp:secretmanager/getSecretVersion:getSecretVersion": self._secret_version,
         }
         function = functions.get(token)
         return function(plain(args)) if function is not None else super().invoke(token, args, preview)
@@ -271,6 +282,33 @@ class GcpProvider(Provider):
             "releaseChannelUpgradeTargetVersion": channels,
             "validMasterVersions": versions,
             "validNodeVersions": versions,
+        }
+
+    def _secret_version(self, args: Mapping[str, Any]) -> Properties:
+        project, name = args.get("project") or self._known_project(), str(args.get("secret"))
+        wanted = str(args.get("version") or "latest")
+        found = self._secret_store.read(project, name, wanted) if self._secret_store else None
+        if found is None:
+            where = f"projects/{project_number(project)}/secrets/{name}"
+            missing = (
+                f"Secret [{where}] not found or has no versions."
+                if wanted == "latest"
+                else f"Secret Version [{where}/versions/{wanted}] not found."
+            )
+            raise ProviderError(
+                f"error retrieving available secret manager secret version: googleapi: Error 404: {missing}"
+            )
+        id = f"projects/{project_number(project)}/secrets/{name}/versions/{found.number}"
+        return {
+            "id": id,
+            "name": id,
+            "project": project,
+            "secret": name,
+            "version": str(found.number),
+            "enabled": True,
+            "createTime": "",
+            "destroyTime": "",
+            "secretData": Secret(found.value),
         }
 
     # --- parts
@@ -452,11 +490,11 @@ def _outputs(
 
 
 def _merged(outputs: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """With the cloud's facts; of an object (`masterAuth`) that both have, each gives its part."""
+    """With the cloud's facts; of an object (`masterAuth`) that both have, at any depth, each gives its part."""
     merged = dict(outputs)
     for key, value in facts.items():
         before = merged.get(key)
-        merged[key] = {**before, **value} if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = _merged(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 

@@ -53,16 +53,17 @@ def same_dashboard(old: str, new: str) -> bool:
     """Whether the provider sees no difference between what the API answers to `old` and `new`, both JSON.
 
     As resource_monitoring_dashboard.go does it: a key that only the answer has is taken for a default of the API's, so one that the
-    program takes away makes no difference. One of a default value, which the answer leaves out, makes one for ever.
+    program takes away makes no difference. A zero, which the answer leaves out, makes one for ever
+    (hashicorp/terraform-provider-google#7242).
     """
     before, after = _answered(json.loads(old)), json.loads(new)
     return bool(_without_computed(before, after) == after)
 
 
 def _answered(value: Any) -> Any:
-    """What the API gives back: protocol buffers as JSON have no fields of default value, but for messages."""
+    """What the API gives back: `xPos` and others of 0 are not among it."""
     if isinstance(value, Mapping):
-        return {key: _answered(each) for key, each in value.items() if isinstance(each, Mapping) or each}
+        return {key: _answered(each) for key, each in value.items() if each is False or each != 0}
     if isinstance(value, list):
         return [_answered(each) for each in value]
     return value

@@ -29,7 +29,9 @@ class Sandbox:
 
     def command(self, *arguments: str, check: bool = True, timeout: float = 1800) -> subprocess.CompletedProcess[str]:
         """`python -m sandbox ...`."""
-        return _run([sys.executable, "-m", "sandbox", *arguments], self.environment, check=check, timeout=timeout)
+        return run_command(
+            [sys.executable, "-m", "sandbox", *arguments], self.environment, check=check, timeout=timeout
+        )
 
     @property
     def environment(self) -> dict[str, str]:
@@ -54,7 +56,7 @@ class Sandbox:
             changed = self.state / "Pulumi.changed.yaml"
             changed.write_text(yaml.safe_dump(document))
             environment["PULUMI_OPTION_CONFIG_FILE"] = str(changed)
-        return _run(["pulumi", *arguments], environment, check=check, timeout=900)
+        return run_command(["pulumi", *arguments], environment, check=check, timeout=900)
 
     def preview(self, **overrides: Any) -> dict[str, str]:
         """What a preview with changed settings would do: `TYPE::NAME` -> operation, unchanged resources left out."""
@@ -67,7 +69,7 @@ class Sandbox:
         }
 
     def kubectl(self, *arguments: str, check: bool = True, stdin: str = "") -> str:
-        result = _run(["kubectl", *arguments], self.shell_environment(), check=check, timeout=120, stdin=stdin)
+        result = run_command(["kubectl", *arguments], self.shell_environment(), check=check, timeout=120, stdin=stdin)
         return result.stdout + ("" if check else result.stderr)
 
     def status(self) -> dict[str, Any]:
@@ -93,11 +95,17 @@ class Sandbox:
         return found
 
 
-def _run(
-    command: list[str], environment: dict[str, str], *, check: bool, timeout: float, stdin: str = ""
+def run_command(
+    command: list[str],
+    environment: dict[str, str],
+    *,
+    check: bool,
+    timeout: float,
+    stdin: str = "",
+    cwd: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
     result = subprocess.run(
-        command, cwd=ROOT, env=environment, input=stdin, capture_output=True, text=True, timeout=timeout
+        command, cwd=cwd, env=environment, input=stdin, capture_output=True, text=True, timeout=timeout
     )
     if check and result.returncode != 0:
         pytest.fail(
@@ -106,14 +114,14 @@ def _run(
     return result
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The dev stack's own tests come first, since they begin with a new stack, and the end comes last."""
-    order = {"test_dev_stack": -1, "test_end": 1}
-    items.sort(key=lambda item: order.get(item.path.stem, 0))
-
-
 def _down(sandbox: Sandbox) -> None:
     sandbox.command("down", check=False)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The dev stack's own tests come first, since they begin with a new stack; its end is before sandboxes of their own begin."""
+    order = {"test_dev_stack": -1, "test_end": 1, "test_prod_stack": 2, "test_real_images": 3}
+    items.sort(key=lambda item: order.get(item.path.stem, 0))
 
 
 @pytest.fixture(scope="session")

@@ -99,6 +99,14 @@ def test_up_says_where_the_service_is_who_answered_and_that_it_is_a_sandbox(sand
     assert "This is a sandbox" in screen
 
 
+def test_up_ends_with_a_good_smoke_test(sandbox: Sandbox) -> None:
+    screen = (sandbox.state.parent / "last-up.txt").read_text()
+    table = screen[screen.index("Smoke test of stack sandbox") :]
+    for check in ("health", "model", "completion", "stream", "first token", "v6e-1 (1 of 3)"):
+        assert check in table
+    assert "failed" not in table
+
+
 def test_service_url_of_the_stack_answers_a_chat_and_names_the_pod(sandbox: Sandbox) -> None:
     outputs = sandbox.outputs()
     response = requests.post(

@@ -70,6 +70,8 @@ def test_a_rolling_update_loses_no_request(sandbox: Sandbox, keep_alive: bool) -
         length = 4096 if keep_alive else 2048
         sandbox.pulumi("up", "--yes", "--non-interactive", overrides={"replicas": 2, "maxModelLen": length})
     assert_nothing_lost(report())
+    # A move up the pools may follow the update.
+    sandbox.command("scale", "2")
     after = {pod["name"] for pod in sandbox.status()["pods"] if pod["ready"]}
     assert len(after) == 2
     assert not before & after

@@ -14,7 +14,8 @@ REGION = "asia-northeast1"
 ZONE = "asia-northeast1-b"
 
 QUOTAS = {"NVIDIA_L4_GPUS": (4, 0), "PREEMPTIBLE_NVIDIA_L4_GPUS": (4, 0), "CPUS": (100, 6)}
-FAMILY, SPOT_TPU = "TPUS-PER-TPU-FAMILY-per-project-region", "PREEMPTIBLE-TPU-V6E-per-project-region"
+FAMILY, SPOT_TPU = "compute.googleapis.com/tpus_per_tpu_family", "compute.googleapis.com/preemptible_tpu_v6e"
+TPU_QUOTA = "serviceusage.services.consumerQuotaMetrics.get"
 
 MACHINES: dict[str, dict[str, Any]] = {
     "ct6e-standard-1t": {"name": "ct6e-standard-1t", "guestCpus": 44},
@@ -95,18 +96,20 @@ def set_regional_quotas(server: PreflightServer, quotas: Mapping[str, tuple[floa
     server.set("compute.regions.get", {"name": REGION, "quotas": listed})
 
 
-def set_tpu_quota(server: PreflightServer, infos: list[tuple[dict[str, str], int]], quota_id: str = FAMILY) -> None:
-    """Dimensions -> value, as Cloud Quotas has them."""
-    server.set(
-        f"cloudquotas.quotaInfos.get {quota_id}",
-        {
-            "quotaId": quota_id,
-            "service": "compute.googleapis.com",
-            "dimensionsInfos": [
-                {"dimensions": dimensions, "details": {"value": str(value)}} for dimensions, value in infos
-            ],
-        },
-    )
+def set_tpu_quota(server: PreflightServer, buckets: list[tuple[dict[str, str], int]], metric: str = FAMILY) -> None:
+    """Dimensions -> value, as Service Usage has them; every other metric is unknown."""
+    name = f"projects/{PROJECT}/services/compute.googleapis.com/consumerQuotaMetrics/{metric}"
+    listed = [{"dimensions": dimensions, "effectiveLimit": str(value)} for dimensions, value in buckets]
+    limits = [
+        {"metric": metric, "unit": "1/{project}/{zone}", "quotaBuckets": [{"effectiveLimit": "-1"}]},
+        {"metric": metric, "unit": "1/{project}/{region}", "quotaBuckets": listed},
+    ]
+    answer = {"name": name, "metric": metric, "consumerQuotaLimits": limits}
+
+    def tell(seen: Seen) -> dict[str, Any] | Fault:
+        return answer if seen.params["name"] == name else api_error(404, "no such metric")
+
+    server.set(TPU_QUOTA, tell)
 
 
 def channels(**defaults: str) -> dict[str, Any]:

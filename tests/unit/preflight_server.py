@@ -1,8 +1,8 @@
 """A local server that answers as Google, Docker Hub and Hugging Face do, for the tests of `preflight`.
 
-Google's requests and answers are checked against the discovery documents that google-api-python-client ships (Cloud Quotas against
-google-cloud-quotas' own messages): path, method, path and query parameters, and every field of both bodies. A request that a document
-does not allow is answered 400 and noted in `violations`; an answer that a document does not allow raises in the test that set it.
+Google's requests and answers are checked against the discovery documents that google-api-python-client ships: path, method, path and
+query parameters, and every field of both bodies. A request that a document does not allow is answered 400 and noted in
+`violations`; an answer that a document does not allow raises in the test that set it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from google.cloud import cloudquotas_v1
-from google.protobuf import json_format
 from googleapiclient import discovery_cache
 
 from preflight.google import APIS
@@ -219,31 +217,20 @@ class PreflightServer:
         if headers.get("authorization") != f"Bearer {ACCESS_TOKEN}":
             raise Violation("no access token, or another one")
         api = host.removesuffix(".googleapis.com")
-        if api == "cloudquotas":
-            return self._cloud_quotas(verb, path, query, headers)
-        method, params = _find(api, verb, path)
+        client, method, params = _find(api, verb, path)
         values = urllib.parse.parse_qsl(query, keep_blank_values=True)
-        _check_query(api, method, values)
+        _check_query(client, method, values)
         sent = json.loads(body) if body else None
         if "request" in method:
             if not isinstance(sent, dict):
                 raise Violation("the method wants a body")
-            if problem := _mismatch(_document(api), {"$ref": method["request"]["$ref"]}, sent, "body"):
+            if problem := _mismatch(_document(client), {"$ref": method["request"]["$ref"]}, sent, "body"):
                 raise Violation(problem)
         elif sent is not None:
             raise Violation("the method takes no body")
         for key, value in values:
             params[key] = f"{params[key]},{value}" if key in params else value
         return self._answer(method["id"], params, sent, headers)
-
-    def _cloud_quotas(self, verb: str, path: str, query: str, headers: dict[str, str]) -> dict[str, Any] | Fault:
-        match = re.fullmatch(r"v1/projects/([^/]+)/locations/global/services/([^/]+)/quotaInfos/([^/]+)", path)
-        if verb != "GET" or match is None:
-            raise Violation("not a method of cloudquotas v1 that this server knows")
-        if unknown := {key for key, _ in urllib.parse.parse_qsl(query)} - {"$alt"}:
-            raise Violation(f"query parameters {unknown}")
-        params = {"project": match[1], "service": match[2], "quotaId": match[3]}
-        return self._answer(f"cloudquotas.quotaInfos.get {match[3]}", params, None, headers)
 
 
 class Violation(Exception):
@@ -275,9 +262,7 @@ def _unpadded(text: str) -> bytes:
 
 @cache
 def _document(api: str) -> dict[str, Any]:
-    if api not in APIS:
-        raise Violation(f"{api} is no API that preflight has")
-    return dict(json.loads((_DOCUMENTS / f"{api}.{APIS[api][0]}.json").read_text()))
+    return dict(json.loads((_DOCUMENTS / "{}.{}.json".format(*APIS[api])).read_text()))
 
 
 @cache
@@ -308,14 +293,19 @@ def _routes(api: str) -> list[tuple[str, re.Pattern[str], dict[str, Any]]]:
     return routes
 
 
-def _find(api: str, verb: str, path: str) -> tuple[dict[str, Any], dict[str, str]]:
-    for wanted, pattern, method in _routes(api):
+def _clients(api: str) -> list[str]:
+    """Versions of one API are clients of their own."""
+    return [client for client, (name, _, _) in APIS.items() if name == api]
+
+
+def _find(api: str, verb: str, path: str) -> tuple[str, dict[str, Any], dict[str, str]]:
+    for client, (wanted, pattern, method) in [(each, route) for each in _clients(api) for route in _routes(each)]:
         match = pattern.fullmatch(path)
         if wanted != verb or match is None:
             continue
-        params = {key: urllib.parse.unquote(value) for key, value in match.groupdict().items()}
+        params = match.groupdict()
         if all(re.fullmatch(method["parameters"][key].get("pattern", ".*"), value) for key, value in params.items()):
-            return method, params
+            return client, method, {key: urllib.parse.unquote(value) for key, value in params.items()}
     raise Violation(f"{api} has no such method")
 
 
@@ -337,15 +327,13 @@ def _check_query(api: str, method: Mapping[str, Any], values: list[tuple[str, st
 
 
 def _check_answer(method: str, answer: dict[str, Any]) -> None:
-    if method.startswith("cloudquotas."):
-        json_format.ParseDict(answer, cloudquotas_v1.QuotaInfo.pb(cloudquotas_v1.QuotaInfo()))
-        return
     api = method.partition(".")[0]
-    if " " in method or api not in APIS:
+    if " " in method or not _clients(api):
         return
-    known = _methods(api)
-    assert method in known, f"{method} is no method of {api}"
-    problem = _mismatch(_document(api), {"$ref": known[method]["response"]["$ref"]}, answer, method)
+    found = [client for client in _clients(api) if method in _methods(client)]
+    assert found, f"{method} is no method of {api}"
+    response = _methods(found[0])[method]["response"]["$ref"]
+    problem = _mismatch(_document(found[0]), {"$ref": response}, answer, method)
     assert not problem, problem
 
 

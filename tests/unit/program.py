@@ -21,6 +21,9 @@ from sandbox import sdk_types
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "tpu-gpu-fungibility"
 TOKEN = "hf_a-token-that-nobody-may-see"
+API_KEY = "a-key-that-nobody-may-see"
+#: What every secret of Secret Manager holds.
+STORED = "a-stored-secret-that-nobody-may-see"
 
 OTHER_IMAGES = {
     kind: f"us-central1-docker.pkg.dev/dev-project/docker-repo/vllm-fungibility@sha256:{digit * 64}"
@@ -29,9 +32,14 @@ OTHER_IMAGES = {
 
 #: What the real providers compute, as far as the program reads it.
 _COMPUTED: dict[str, dict[str, Any]] = {
-    "gcp:container/cluster:Cluster": {"endpoint": "203.0.113.10", "masterAuth": {"clusterCaCertificate": "Q0E="}},
+    "gcp:container/cluster:Cluster": {
+        "endpoint": "203.0.113.10",
+        "masterAuth": {"clusterCaCertificate": "Q0E="},
+        "controlPlaneEndpointsConfig": {"dnsEndpointConfig": {"endpoint": "gke-1.asia-northeast1.gke.goog"}},
+    },
     "gcp:serviceaccount/account:Account": {"email": "nodes@example.iam.gserviceaccount.com"},
     "gcp:artifactregistry/repository:Repository": {"name": "docker-repo"},
+    "gcp:storage/bucket:Bucket": {"name": "weights-cache-1a2b3c4", "projectNumber": 123456789012},
     # What the `images` output of another stack has.
     "pulumi:pulumi:StackReference": {"outputs": {"images": OTHER_IMAGES}},
     "kubernetes:core/v1:Service": {"status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}}},
@@ -52,6 +60,7 @@ class Resource:
     dependencies: list[str]
     ignore_changes: list[str]
     custom: bool
+    protect: bool
 
 
 @dataclass
@@ -76,6 +85,8 @@ class Run:
 
 class _Mocks(mocks.Mocks):
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
+        if args.token.startswith("gcp:secretmanager/"):
+            return {"secretData": STORED, **args.args}, []
         return {"accessToken": "ya29.a-token", "project": "p", "region": "r", "zone": "z", "number": "123456789012"}, []
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
@@ -83,6 +94,8 @@ class _Mocks(mocks.Mocks):
         if args.typ == "docker:index/image:Image":
             repository = str(args.inputs["imageName"]).rsplit(":", 1)[0]
             state["repoDigest"] = f"{repository}@sha256:{args.name.encode().hex():0<64}"
+        if args.typ == "kubernetes:core/v1:Secret":
+            state["metadata"] = {**args.inputs["metadata"], "uid": f"uid-of-{args.name}"}
         return f"{args.name}-id", state
 
 
@@ -113,6 +126,7 @@ class _RecordingMonitor(mocks.MockMonitor):
                 dependencies=sorted(request.dependencies),
                 ignore_changes=list(request.ignoreChanges),
                 custom=request.custom,
+                protect=request.protect,
             )
         return response
 
@@ -149,7 +163,7 @@ def run_program(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev
     run = Run()
     mocks.set_mocks(_Mocks(), project=NAMESPACE, stack=stack, monitor=_RecordingMonitor(run))
     values = config(overrides, stack=stack)
-    secret_keys = [key for key in values if key.endswith(":huggingFaceToken")]
+    secret_keys = [key for key in values if key.endswith((":huggingFaceToken", ":apiKey"))]
     pulumi.runtime.set_all_config(values, secret_keys)
 
     exported: dict[str, pulumi.Output[Any]] = {}

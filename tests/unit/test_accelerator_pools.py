@@ -60,6 +60,11 @@ CHANGES: dict[str, tuple[Any, str, Any]] = {
         ["asia-northeast1-a", "asia-northeast1-c"],
     ),
     "diskSizeGb": (200, "nodeConfig.diskSizeGb", 200),
+    "secondaryBootDiskImage": (
+        "global/images/vllm",
+        "nodeConfig.secondaryBootDisks",
+        [{"diskImage": "global/images/vllm", "mode": "CONTAINER_IMAGE_CACHE"}],
+    ),
 }
 
 #: What a machine carries follows from its type; these keys say it again, and a contradiction is refused.
@@ -159,4 +164,5 @@ def test_moved_provisioning_of_one_pool_touches_no_other_pool(dev: Run) -> None:
     pools[1]["provisioning"] = "spot"
     changed = run_program({"acceleratorPools": pools})
     different = {urn for urn, each in changed.resources.items() if each.inputs != dev.resources[urn].inputs}
-    assert {urn.rpartition("::")[2] for urn in different} == {"l4-spot"}
+    # The dashboard shows how each pool is provisioned.
+    assert {urn.rpartition("::")[2] for urn in different} == {"l4-spot", "observability-dashboard"}

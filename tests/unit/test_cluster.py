@@ -64,9 +64,11 @@ def test_system_pool_is_a_resource_of_its_own_with_one_node_a_zone(dev: Run) -> 
 
 def test_node_account_has_the_node_role_and_reads_the_repository_and_nothing_else(dev: Run) -> None:
     granted = [each for type_token in MEMBERS for each in dev.of_type(type_token)]
-    assert [each.inputs["role"] for each in granted] == [
-        "roles/container.defaultNodeServiceAccount",
+    assert sorted(each.inputs["role"] for each in granted) == [
         "roles/artifactregistry.reader",
+        "roles/container.defaultNodeServiceAccount",
+        # Image streaming's.
+        "roles/serviceusage.serviceUsageConsumer",
     ]
     assert {each.inputs["member"] for each in granted} == {"serviceAccount:nodes@example.iam.gserviceaccount.com"}
 
@@ -78,6 +80,7 @@ def test_needed_apis_are_switched_on_and_never_off(dev: Run) -> None:
         "cloudresourcemanager",
         "compute",
         "container",
+        "containerfilesystem",
         "iam",
         "monitoring",
     }
@@ -93,6 +96,25 @@ def test_cluster_waits_for_the_apis_and_the_node_role(dev: Run) -> None:
         todo += [urn for urn in new if urn in dev.resources]
     names = {urn.rpartition("::")[2] for urn in seen}
     assert {"cluster-container-api", "cluster-compute-api", "cluster-node-role"} <= names
+
+
+def test_nodes_wait_for_what_image_streaming_needs(dev: Run) -> None:
+    names = {urn.rpartition("::")[2] for urn in dev.only(CLUSTER).dependencies}
+    assert {"cluster-containerfilesystem-api", "cluster-image-streaming-role"} <= names
+
+
+def test_without_image_streaming_every_pool_says_so_and_nothing_is_asked_for_it() -> None:
+    run = run_program({"imageStreaming": False})
+    configs = [pool.inputs["nodeConfig"] for pool in run.of_type(NODE_POOL)]
+    configs.append(run.only(CLUSTER).inputs["nodePoolDefaults"]["nodeConfigDefaults"])
+    assert [config["gcfsConfig"] for config in configs] == [{"enabled": False}] * 5
+    assert not any("containerfilesystem" in urn or "image-streaming" in urn for urn in run.resources)
+
+
+def test_buckets_can_be_mounted_only_where_pods_do(cluster: dict[str, Any]) -> None:
+    assert "addonsConfig" not in cluster
+    changed = run_program({"weightsCache": True}).only(CLUSTER).inputs
+    assert changed["addonsConfig"] == {"gcsFuseCsiDriverConfig": {"enabled": True}}
 
 
 def test_kubeconfig_runs_google_s_plugin_and_holds_no_credential() -> None:

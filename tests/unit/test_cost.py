@@ -61,8 +61,8 @@ def test_counts_are_for_each_zone() -> None:
         # The best pool first, and no pool below its minimum.
         (1, (1, 0, 1)),
         (3, (2, 1, 1)),
+        (4, (2, 2, 1)),
         (5, (2, 2, 1)),
-        (6, (2, 2, 2)),
     ],
 )
 def test_usual_is_what_the_replicas_need_on_the_best_pools(replicas: int, expected: tuple[int, ...]) -> None:
@@ -97,7 +97,7 @@ def test_summary_is_one_line_with_the_three_amounts_and_the_date_of_the_oldest_p
         f"Cost: about {FIXED:.2f} USD an hour idle, {FIXED + L4_SPOT:.2f} with 1 replica, {FIXED + 2 * L4_SPOT:.2f} at most "
         f"(prices of {prices.BILLING_COPY.date}; `python -m cost` says more)"
     )
-    assert "with 2 replicas" in cost.summary(load([pool("spot", provisioning="spot")], replicas=2))
+    assert "with 2 replicas" in cost.summary(load([pool("spot", provisioning="spot", maxNodeCount=3)], replicas=2))
 
 
 def test_text_has_every_part_the_month_and_what_is_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,3 +160,8 @@ def test_the_program_says_what_it_costs_at_every_run(capsys: pytest.CaptureFixtu
         patch.setattr("pulumi.log.info", lambda message, *rest, **more: said.append(message))
         program.run_program()
     assert said == [cost.summary(stack_files.load("dev", {"gcp:project": "my-project"}))]
+
+
+def test_a_disabled_pool_costs_nothing_once_its_nodes_are_gone() -> None:
+    found = cost.estimate(load([pool("a", minNodeCount=1, enabled=False), pool("b")]))
+    assert counts(found)["a"] == (0, 0, 0)

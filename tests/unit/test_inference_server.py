@@ -99,9 +99,10 @@ def test_gpu_container_is_the_walkthrough_s(pod: dict[str, Any]) -> None:
     ]
     assert container["securityContext"] == {"privileged": True}
     assert container["volumeMounts"] == [{"name": "gpu", "mountPath": "/usr/local/nvidia"}]
-    assert pod["volumes"] == [
-        {"name": "gpu", "hostPath": {"path": "/home/kubernetes/bin/nvidia", "type": "DirectoryOrCreate"}}
-    ]
+    assert pod["volumes"][0] == {
+        "name": "gpu",
+        "hostPath": {"path": "/home/kubernetes/bin/nvidia", "type": "DirectoryOrCreate"},
+    }
     assert container["resources"]["limits"] == {"ephemeral-storage": "43Gi"}
 
 
@@ -110,6 +111,7 @@ def test_tpu_container_is_the_walkthrough_s(pod: dict[str, Any]) -> None:
     assert container["args"] == ["--host=0.0.0.0", "--port=8000", "--max-model-len=8192", "--model=Qwen/Qwen2-1.5B"]
     assert container["securityContext"] == {"privileged": True}
     environment = {each["name"]: each.get("value") for each in container["env"]}
+    assert environment.pop("VLLM_XLA_CACHE_PATH")
     assert environment | {"HUGGING_FACE_HUB_TOKEN": None, "NODE_IP": None} == {
         "HUGGING_FACE_HUB_TOKEN": None,
         "TPU_TOPOLOGY": "1x1",
@@ -264,7 +266,7 @@ def test_ladder_of_tpus_alone_runs_one_container_without_nvidia_s_volume() -> No
     run = run_program({"acceleratorPools": pools, "gpuBaseImage": ""})
     pod = _pod(run)
     assert [each["name"] for each in pod["containers"]] == ["vllm-tpu"]
-    assert "volumes" not in pod
+    assert [each["name"] for each in pod["volumes"]] == ["xla-cache"]
     assert list(run.outputs["images"]) == ["tpu"]
 
 

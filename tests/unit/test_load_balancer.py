@@ -107,21 +107,21 @@ def test_the_backend_that_was_longest_unused_is_next() -> None:
 
 
 def test_a_service_gets_the_next_address_when_another_has_its_port() -> None:
-    taken = [("127.0.0.1", 80), ("127.0.0.2", 443)]
-    assert choose_address([8080], taken) == "127.0.0.1"
-    assert choose_address([80], taken) == "127.0.0.2"
-    assert choose_address([80, 443], taken) == "127.0.0.3"
+    taken = [("127.0.0.2", 80), ("127.0.0.3", 443)]
+    assert choose_address([8080], taken) == "127.0.0.2"
+    assert choose_address([80], taken) == "127.0.0.3"
+    assert choose_address([80, 443], taken) == "127.0.0.4"
 
 
 def test_a_service_gets_the_address_of_its_status_again() -> None:
     assert choose_address([80], [], preferred="127.0.0.7") == "127.0.0.7"
-    assert choose_address([80], [("127.0.0.7", 80)], preferred="127.0.0.7") == "127.0.0.1"
-    assert choose_address([80], [], preferred="34.1.2.3") == "127.0.0.1"
+    assert choose_address([80], [("127.0.0.7", 80)], preferred="127.0.0.7") == "127.0.0.2"
+    assert choose_address([80], [], preferred="34.1.2.3") == "127.0.0.2"
 
 
 def test_the_address_range_can_be_used_up() -> None:
-    with pytest.raises(LoadBalancerError, match="port 80 on all 254"):
-        choose_address([80], [(f"127.0.0.{last}", 80) for last in range(1, 255)])
+    with pytest.raises(LoadBalancerError, match="port 80 on all 253"):
+        choose_address([80], [(f"127.0.0.{last}", 80) for last in range(2, 255)])
 
 
 def test_a_port_without_permission_is_explained_with_its_cure() -> None:
@@ -368,16 +368,16 @@ def test_a_service_has_its_address_only_when_it_is_listened_on(
     _, port = free_address()
     host, target = backend("a").address
     cluster.services.event("ADDED", service(port))
-    assert eventually(lambda: cluster.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.1", "ipMode": "VIP"}]
+    assert eventually(lambda: cluster.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.2", "ipMode": "VIP"}]
     cluster.slices.event("ADDED", endpoint_slice(endpoint(host), port=target, name=f"p{port}"))
-    assert eventually(lambda: who_answers(("127.0.0.1", port))) == "a"
+    assert eventually(lambda: who_answers(("127.0.0.2", port))) == "a"
 
 
 def test_all_ports_of_a_service_are_listened_on_and_two_services_may_have_the_same(cluster: Cluster) -> None:
     (_, one), (_, two) = free_address(), free_address()
     cluster.services.sync([service(one, two), service(two, name="other")])
-    assert eventually(lambda: cluster.api.ingress.get("other")) == [{"ip": "127.0.0.2", "ipMode": "VIP"}]
-    for address in (("127.0.0.1", one), ("127.0.0.1", two), ("127.0.0.2", two)):
+    assert eventually(lambda: cluster.api.ingress.get("other")) == [{"ip": "127.0.0.3", "ipMode": "VIP"}]
+    for address in (("127.0.0.2", one), ("127.0.0.2", two), ("127.0.0.3", two)):
         connect(address).close()
 
 
@@ -393,24 +393,24 @@ def test_the_listener_goes_when_its_service_does(cluster: Cluster, change: str) 
         "another class": ("MODIFIED", service(port, loadBalancerClass="example.com/other")),
     }
     cluster.services.event(*changes[change])
-    assert eventually(lambda: refused(("127.0.0.1", port)))
+    assert eventually(lambda: refused(("127.0.0.2", port)))
     if change == "another port":
-        assert eventually(lambda: not refused(("127.0.0.1", other)))
+        assert eventually(lambda: not refused(("127.0.0.2", other)))
 
 
 def test_a_port_of_another_program_is_told_and_taken_when_it_is_free(cluster: Cluster) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+    with closing(socket.create_server(("127.0.0.2", 0))) as other:
         port = other.getsockname()[1]
         cluster.services.event("ADDED", service(port))
         eventually(lambda: "PortInUse" in cluster.reasons())
         message = cluster.api.events[0]["message"]
-        assert f"port {port} of 127.0.0.1" in message
+        assert f"port {port} of 127.0.0.2" in message
         assert "servicePort" in message
         assert cluster.api.events[0]["type"] == "Warning"
         assert cluster.api.ingress == {}
         time.sleep(0.2)
         assert cluster.reasons() == ["PortInUse"], "told once, however often it is tried"
-    assert eventually(lambda: cluster.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.1", "ipMode": "VIP"}]
+    assert eventually(lambda: cluster.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.2", "ipMode": "VIP"}]
 
 
 def test_udp_is_told_and_gets_no_address(cluster: Cluster) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sandbox.load_balancer import LISTEN_ADDRESSES
+
 PODNET = Path(__file__).resolve().parents[2] / "sandbox" / "podnet"
 
 POD = "127.88.255.2"
@@ -126,3 +128,12 @@ def test_without_a_pod_nothing_changes_and_nothing_is_loaded() -> None:
         run("import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[0])", pod=None)
         == "127.0.0.1"
     )
+
+
+def test_a_load_balancers_address_is_the_machines_own() -> None:
+    script = f"""
+import socket
+with socket.create_server(("{LISTEN_ADDRESSES[0]}", 0)) as s, socket.create_connection(s.getsockname(), timeout=5) as c:
+    print(c.getpeername()[0])
+"""
+    assert run(script) == LISTEN_ADDRESSES[0]

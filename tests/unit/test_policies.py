@@ -168,6 +168,18 @@ CASES = [
     Case("images-by-digest", "by digest", [deployment(container())]),
     Case("images-by-digest", "not a workload", [service(containers=[{"image": "x:latest"}])]),
     Case("images-by-digest", "by tag", [deployment(container(image="r.example/i:v1"))], ['[vllm-gpu].image "r.example/i:v1"']),
+    Case(
+        "images-by-digest",
+        "Google's adapter by tag",
+        [deployment(container("adapter", image="gcr.io/gke-release/custom-metrics-stackdriver-adapter:v0.16.9-gke.0"))],
+    ),
+    Case(
+        "images-by-digest",
+        "a tag that moves, of a repository that may have tags",
+        [deployment(container("a", image="r.example:5000/i:latest"), container("b", image="r.example:5000/i:v1"))],
+        ['[a].image "r.example:5000/i:latest"'],
+        options={"byTag": ["r.example:5000/i"]},
+    ),
     Case("images-by-digest", "no image", [deployment({"name": "vllm-gpu"})], ["[vllm-gpu].image is not an image by digest"]),
     Case(
         "images-by-digest", "init container of a CronJob",
@@ -349,7 +361,7 @@ def test_no_rule_fails_on_a_resource_of_which_nothing_is_known() -> None:
 
 def resources_of(run: Run) -> list[Resource]:
     return [
-        Resource(urn=each.urn, type=each.type, name=each.name, properties=each.inputs)
+        Resource(urn=each.urn, type=each.type, name=each.name, properties=each.inputs, protect=each.protect)
         for each in run.resources.values()
         if each.custom
     ]
@@ -364,15 +376,16 @@ def config_of(stack: str) -> dict[str, dict[str, Any]]:
     return dict(json.loads((ROOT / "policies" / f"{stack}.json").read_text()))
 
 
-def test_dev_stack_violates_nothing_but_what_its_configuration_makes_advisory(dev: list[Resource]) -> None:
-    config = config_of("dev")
-    violated = {
-        rule.name
-        for rule in RULES
-        if any(isinstance(each, Violation) for each in ask(rule.name, dev, config.get(rule.name)))
-    }
-    assert violated == {"no-public-control-plane", "no-open-server"}
-    assert {name for name, each in config.items() if each.get("enforcementLevel") == "advisory"} == violated
+def violated(resources: list[Resource], config: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    found = {rule.name: ask(rule.name, resources, config.get(rule.name)) for rule in RULES}
+    return {name for name, findings in found.items() if any(isinstance(each, Violation) for each in findings)}
+
+
+@pytest.mark.parametrize("stack", sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml")))
+def test_stack_of_the_project_violates_just_what_its_configuration_makes_advisory(stack: str) -> None:
+    config = config_of(stack)
+    advisory = {name for name, each in config.items() if each.get("enforcementLevel") == "advisory"}
+    assert violated(resources_of(run_program(stack=stack)), config) == advisory
 
 
 def test_highest_cost_of_the_dev_stack_is_counted_node_by_node(dev: list[Resource]) -> None:

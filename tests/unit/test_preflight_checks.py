@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ TESTS = "cloudresourcemanager.projects.testIamPermissions"
 
 
 def test_apis_that_up_needs_first_are_failures_and_the_programs_own_are_not(bench: Bench) -> None:
-    set_services(bench.server, "cloudresourcemanager", "compute", "container", "cloudquotas")
+    set_services(bench.server, "cloudresourcemanager", "compute", "container", "cloudbilling")
     found = {each.what: each for each in bench.findings("apis")}
     assert found["cloudresourcemanager.googleapis.com"].status == "failed"
     assert (
@@ -58,7 +59,7 @@ def test_apis_that_up_needs_first_are_failures_and_the_programs_own_are_not(benc
     assert program.status == "ok"
     assert "compute, container" in program.finding
     assert "gcloud services enable compute.googleapis.com container.googleapis.com" in program.finding
-    assert "cloudquotas" in found["APIs that preflight asks"].finding
+    assert "cloudbilling" in found["APIs that preflight asks"].finding
 
 
 def test_on_a_fresh_project_what_cannot_be_asked_yet_is_skipped_and_nothing_fails(bench: Bench) -> None:
@@ -327,7 +328,8 @@ def test_spot_tpus_count_against_their_own_quota(bench: Bench) -> None:
     pools = [{"name": "a", "machineType": "ct6e-standard-4t", "maxNodeCount": 2, "provisioning": "spot"}]
     set_tpu_quota(bench.server, [({}, 1536), ({"region": REGION}, 4)], SPOT_TPU)
     (found,) = bench.findings("quotas", acceleratorPools=pools)
-    assert found.what.startswith("PREEMPTIBLE-TPU-V6E-per-project-region")
+    assert found.what.startswith(SPOT_TPU)
+    assert "--quota-id=PREEMPTIBLE-TPU-V6E-per-project-region" in found.cure
     assert found.finding.startswith("4 free of 4, enough to start with (0)")
 
 
@@ -375,7 +377,7 @@ def test_instances_of_machines_without_accelerator_hold_none() -> None:
         ([], None),
     ],
 )
-def test_the_most_specific_entry_of_cloud_quotas_holds(infos: list[Any], value: int | None) -> None:
+def test_the_most_specific_bucket_holds(infos: list[Any], value: int | None) -> None:
     assert effective_value(infos, {"region": "r", "tpu_family": "CT6E"}) == value
 
 
@@ -485,6 +487,54 @@ def test_a_cluster_in_a_bad_state(bench: Bench) -> None:
     bench.pulumi(_export(CLUSTER, REPOSITORY, ACCOUNT))
     found = bench.findings("names")[0]
     assert (found.status, found.cause) == ("warning", "no addresses left")
+
+
+# Secrets
+
+ACCESS = "secretmanager.projects.secrets.versions.access"
+
+
+def _secret(text: str) -> dict[str, Any]:
+    return {"name": "x", "payload": {"data": base64.b64encode(text.encode()).decode()}}
+
+
+def test_secrets_that_settings_name_are_read_and_not_shown(bench: Bench) -> None:
+    bench.server.set(ACCESS, _secret(HF_TOKEN))
+    context = bench.context(apiKeySecret="key", huggingFaceTokenSecret="projects/other-one/secrets/token/versions/3")
+    report = bench.run("secrets", context=context)
+    assert report.passed(strict=True), report.text()
+    asked = sorted(each.params["name"] for each in bench.server.requests(ACCESS))
+    assert asked == ["projects/my-project/secrets/key/versions/latest", "projects/other-one/secrets/token/versions/3"]
+    assert HF_TOKEN not in report.text()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "cure"),
+    [
+        (
+            api_error(404, "not found"),
+            "does not exist in project my-project",
+            "gcloud secrets create key --project=my-project",
+        ),
+        (api_error(403, "denied"), "may not be read", "--role=roles/secretmanager.secretAccessor"),
+        (_secret(" "), "is empty", "gcloud secrets versions add key"),
+        ({"name": "x"}, "makes no sense", "proxy"),
+    ],
+)
+def test_a_secret_that_cannot_be_had(bench: Bench, answer: Any, words: str, cure: str) -> None:
+    bench.server.set(ACCESS, answer)
+    (found,) = bench.findings("secrets", apiKeySecret="key")
+    assert found.status == "failed"
+    assert words in found.finding
+    assert cure in found.cure
+
+
+def test_a_token_in_secret_manager_opens_a_gated_model(bench: Bench) -> None:
+    _gate(bench.server)
+    bench.server.set(ACCESS, _secret(f"{HF_TOKEN}\n"))
+    context = bench.context(huggingFaceTokenSecret="token")
+    assert bench.run("credentials", "model", context=context).passed(strict=True)
+    assert bench.pulumi_arguments() == ""
 
 
 # Images

@@ -201,7 +201,10 @@ def test_the_text_aligns_and_breaks_no_command() -> None:
 _STACKS = sorted(each.name.split(".")[1] for each in ROOT.glob("Pulumi.*.yaml"))
 
 
-@pytest.mark.parametrize(("stack", "overrides"), [*((each, {}) for each in _STACKS), ("dev", {"maxReplicas": 3})])
+@pytest.mark.parametrize(
+    ("stack", "overrides"),
+    [*((each, {}) for each in _STACKS), ("dev", {"maxReplicas": 3}), ("dev", {"weightsCache": True})],
+)
 def test_every_resource_of_every_stack_has_its_permissions_and_apis(stack: str, overrides: dict[str, Any]) -> None:
     run = program.run_program(overrides, stack=stack)
     settings = stack_files.load(stack, {"gcp:project": PROJECT, **overrides})

@@ -6,6 +6,7 @@ import email.utils
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import google.auth
 import pytest
@@ -15,7 +16,7 @@ from preflight.calls import CallFailed, Patience, Reason, retry_after
 from preflight.context import Check, Context, explain
 from preflight.report import Finding, ok, warning
 from preflight.runner import run_checks
-from tests.unit.preflight_project import PROJECT, REGION
+from tests.unit.preflight_project import FAMILY, PROJECT, REGION, TPU_QUOTA
 from tests.unit.preflight_run import Bench, _bench, _key, _server, _shared_server  # noqa: F401  # fixtures
 from tests.unit.preflight_server import ACCESS_TOKEN, ACCOUNT, REFRESH_TOKEN, Fault, api_error, disabled, old_error
 
@@ -131,20 +132,20 @@ def test_every_fault_of_a_server_has_its_own_words(
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (disabled("cloudquotas"), "gcloud services enable cloudquotas.googleapis.com"),
-        (api_error(403, "denied"), "roles/cloudquotas.viewer"),
+        (api_error(403, "denied"), "roles/serviceusage.serviceUsageViewer"),
         (api_error(503, "unavailable"), "has trouble"),
         (Fault(drop=True), "no connection"),
         (Fault(body=b"{not json"), "makes no sense"),
         (api_error(404, "no such quota"), "no quota of this name"),
+        ({}, "no quota of this name"),
     ],
 )
-def test_cloud_quotas_breaks_in_the_same_words(bench: Bench, fault: Fault, words: str) -> None:
-    bench.server.set("cloudquotas.quotaInfos.get TPUS-PER-TPU-FAMILY-per-project-region", fault)
-    (found,) = [each for each in bench.findings("quotas") if each.what.startswith("TPUS-PER-TPU-FAMILY")]
-    assert words in f"{found.finding} {found.cure}"
-    # The other quotas are told all the same.
-    assert [each.status for each in bench.findings("quotas")].count("ok") == 3
+def test_a_quota_that_is_not_told_hides_no_other(bench: Bench, fault: Any, words: str) -> None:
+    bench.server.set(TPU_QUOTA, fault)
+    found = bench.findings("quotas")
+    (tpu,) = [each for each in found if each.what.startswith(FAMILY)]
+    assert words in f"{tpu.finding} {tpu.cure}"
+    assert [each.status for each in found].count("ok") == 3
 
 
 def test_a_server_that_asks_for_a_pause_gets_it(bench: Bench) -> None:

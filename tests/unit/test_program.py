@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.program import OTHER_IMAGES, ROOT, TOKEN, Run, config, run_program, schema
+from components.problems import SettingsError
+from tests.unit.program import API_KEY, OTHER_IMAGES, ROOT, TOKEN, Run, config, run_program, schema
 
-GOLDEN = Path(__file__).parent / "golden" / "dev.json"
+GOLDEN = Path(__file__).parent / "golden"
 
 CLUSTER = "gcp:container/cluster:Cluster"
 NODE_POOL = "gcp:container/nodePool:NodePool"
@@ -23,6 +24,9 @@ AUTOSCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
 DISRUPTION_BUDGET = "kubernetes:policy/v1:PodDisruptionBudget"
 ALERT_POLICY = "gcp:monitoring/alertPolicy:AlertPolicy"
 DASHBOARD = "gcp:monitoring/dashboard:Dashboard"
+REPOSITORY = "gcp:artifactregistry/repository:Repository"
+NETWORK_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
+REFUSAL = "refusal"
 COMPUTE_CLASS = "kubernetes:cloud.google.com/v1:ComputeClass"
 
 
@@ -38,6 +42,7 @@ def _inventory(run: Run) -> dict[str, Any]:
             "secrets": each.secrets,
             "dependencies": [dependency.split("::")[-1] for dependency in each.dependencies],
             "ignoreChanges": each.ignore_changes,
+            **({"protect": True} if each.protect else {}),
         }
         for urn, each in sorted(run.resources.items())
         if each.custom
@@ -58,13 +63,15 @@ def _transitive(run: Run, urn: str) -> set[str]:
     return found
 
 
-def test_dev_makes_exactly_the_resources_of_the_golden_file() -> None:
-    inventory = json.loads(json.dumps(_inventory(run_program())))
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_stack_makes_exactly_the_resources_of_its_golden_file(stack: str) -> None:
+    inventory = json.loads(json.dumps(_inventory(run_program(stack=stack))))
+    golden = GOLDEN / f"{stack}.json"
     if os.environ.get("UPDATE_GOLDEN"):
-        GOLDEN.parent.mkdir(exist_ok=True)
-        GOLDEN.write_text(json.dumps(inventory, indent=1, sort_keys=True) + "\n")
-    assert inventory == json.loads(GOLDEN.read_text()), (
-        "the program makes other resources than tests/unit/golden/dev.json says; if that is meant:\n"
+        GOLDEN.mkdir(exist_ok=True)
+        golden.write_text(json.dumps(inventory, indent=1, sort_keys=True) + "\n")
+    assert inventory == json.loads(golden.read_text()), (
+        f"the program makes other resources than tests/unit/golden/{stack}.json says; if that is meant:\n"
         "  UPDATE_GOLDEN=1 .venv/bin/pytest tests/unit/test_program.py && git diff tests/unit/golden"
     )
 
@@ -159,7 +166,10 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "activeMigration": (False, COMPUTE_CLASS),
     "consolidationDelayMinutes": (5, COMPUTE_CLASS),
     "acceleratorPools": ([{"name": "a", "machineType": "g2-standard-8", "maxNodeCount": 2}], NODE_POOL),
-    "repositoryName": ("other", "gcp:artifactregistry/repository:Repository"),
+    "repositoryName": ("other", REPOSITORY),
+    "imageStreaming": (False, NODE_POOL),
+    "weightsCache": (True, DEPLOYMENT),
+    "xlaCache": (False, DEPLOYMENT),
     "imageName": ("other", IMAGE),
     "gpuBaseImage": ("docker.io/vllm/vllm-openai:v0.30.0", IMAGE),
     "tpuBaseImage": ("docker.io/vllm/vllm-tpu:v0.30.0", IMAGE),
@@ -192,13 +202,40 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "waitingAlertRequests": (5, ALERT_POLICY),
     "firstTokenAlertSeconds": (3, ALERT_POLICY),
     "preemptionAlertCount": (1, ALERT_POLICY),
+    "huggingFaceTokenSecret": ("hugging-face-token", SECRET),
+    "apiKey": (API_KEY, DEPLOYMENT),
+    "apiKeySecret": ("vllm-api-key", DEPLOYMENT),
+    # Decides what is refused, and nothing else.
+    "requireApiKey": (True, REFUSAL),
+    "internalLoadBalancer": (True, SERVICE),
+    "network": (
+        {"nodeRange": "10.64.0.0/22", "podRange": "10.65.0.0/17", "serviceRange": "10.64.16.0/20"},
+        NODE_POOL,
+    ),
+    "controlPlaneEndpoint": ("dns", CLUSTER),
+    "controlPlaneSourceRanges": (["203.0.113.0/24"], CLUSTER),
+    "networkPolicy": (True, NETWORK_POLICY),
+    "clientNamespaces": (["chat"], NETWORK_POLICY),
+    "deviceAccess": ("privileged", DEPLOYMENT),
+    "maintenanceWindow": (
+        {"startTime": "2026-01-03T15:00:00Z", "endTime": "2026-01-03T19:00:00Z", "recurrence": "FREQ=DAILY"},
+        CLUSTER,
+    ),
+    "secretsEncryptionKey": ("projects/p/locations/asia-northeast1/keyRings/r/cryptoKeys/k", CLUSTER),
+    "binaryAuthorization": (True, CLUSTER),
+    "vulnerabilityScanning": (True, REPOSITORY),
+    "imageRetentionDays": (30, REPOSITORY),
+    "costAllocation": (True, CLUSTER),
+    "labels": ({"team": "inference"}, NODE_POOL),
 }
 
-#: What has to be set as well for a setting to have an effect.
-COMPANIONS: dict[str, dict[str, Any]] = {
+# Settings that mean something only with others, which the test sets.
+TOGETHER: dict[str, dict[str, Any]] = {
     "region": {"zone": "us-central1-b"},
     "targetWaitingRequests": {"maxReplicas": 4},
     "scaleDownStabilizationSeconds": {"maxReplicas": 4},
+    "clientNamespaces": {"networkPolicy": True},
+    "deviceAccess": {"acceleratorPools": CHANGES["acceleratorPools"][0]},
 }
 
 
@@ -214,9 +251,13 @@ def baseline() -> Run:
 @pytest.mark.parametrize("key", CHANGES)
 def test_setting_changes_a_resource(key: str, baseline: Run) -> None:
     value, type_token = CHANGES[key]
-    companions = COMPANIONS.get(key, {})
-    before = run_program(companions) if companions and key != "region" else baseline
-    changed = run_program({key: value, **companions})
+    overrides = {**TOGETHER.get(key, {}), key: value}
+    if type_token == REFUSAL:
+        with pytest.raises(SettingsError, match=key):
+            run_program(overrides)
+        return
+    before = run_program(TOGETHER[key]) if key in TOGETHER and key != "region" else baseline
+    changed = run_program(overrides)
     assert [each.inputs for each in changed.of_type(type_token)] != [each.inputs for each in before.of_type(type_token)]
 
 
@@ -227,11 +268,9 @@ def test_settings_of_the_token_reach_the_secret(baseline: Run) -> None:
 def test_a_reordered_list_changes_the_class_and_the_affinity_and_no_pool(baseline: Run) -> None:
     pools = json.loads(config()["tpu-gpu-fungibility:acceleratorPools"])
     changed = run_program({"acceleratorPools": [pools[1], pools[0], pools[2]]})
-    for urn, resource in changed.resources.items():
-        same = resource.inputs == baseline.resources[urn].inputs
-        # Alerts name the pools that come first in what they tell to do; whether one differs is its own affair.
-        if resource.type != ALERT_POLICY:
-            assert same == (resource.type not in (COMPUTE_CLASS, DEPLOYMENT, DASHBOARD)), urn
+    different = {each.type for urn, each in changed.resources.items() if each.inputs != baseline.resources[urn].inputs}
+    # The last two tell people of the order.
+    assert different == {COMPUTE_CLASS, DEPLOYMENT, DASHBOARD, ALERT_POLICY}
     assert set(changed.resources) == set(baseline.resources)
 
 

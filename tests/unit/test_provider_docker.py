@@ -12,7 +12,9 @@ import pytest
 
 from sandbox.image_builder import ImageBuilder
 from sandbox.image_store import ImageStore
+from sandbox.providers import programs
 from sandbox.providers.docker import IMAGE, DockerProvider
+from sandbox.providers.server import Urn
 from sandbox.providers.wire import UNKNOWN, Secret
 from tests.unit.provider_client import Client, Engine, urn
 
@@ -208,3 +210,19 @@ def test_deleting_leaves_the_pushed_image_and_reading_looks_nothing_up(client: C
     client.delete(URN, id, outputs)
     assert store.resolve(outputs["repoDigest"]) is not None
     assert client.read(URN, id, inputs(), outputs) == (id, inputs(), outputs)
+
+
+def test_relative_paths_count_from_the_folder_of_the_program_that_builds(store: ImageStore, project: Path) -> None:
+    def provider() -> DockerProvider:
+        return DockerProvider(ImageBuilder(store), project / "elsewhere", {"project": project})
+
+    assert Urn(URN).project == "project"
+    with Engine(provider) as engine:
+        assert engine.connect().check(URN, inputs()).failures == []
+
+
+def test_programs_of_this_repository_are_found_by_name() -> None:
+    found = programs(ROOT)
+    assert found["tpu-gpu-fungibility"] == ROOT
+    for file in ROOT.glob("examples/*/Pulumi.yaml"):
+        assert file.parent in found.values()

@@ -13,7 +13,7 @@ import pytest
 
 from sandbox.cloud import CloudError
 from sandbox.providers.gcp import GcpProvider
-from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, kind_of
+from sandbox.providers.gcp_kinds import BUCKET, CLUSTER, NODE_POOL, SERVICE, kind_of
 from sandbox.providers.records import AlreadyExistsError, Records
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown
 from tests.unit.provider_client import Client, Engine, urn
@@ -165,6 +165,8 @@ def test_a_made_up_name_stays_on_the_next_update_and_gives_way_to_a_given_one(cl
         (ACCOUNT, {"accountId": "short"}, '"accountId" ("short") doesn\'t match regexp'),
         (CLUSTER, {"name": "c" * 41}, "cannot be longer than 40 characters"),
         (CLUSTER, {"name": "Upper"}, "must begin with a letter"),
+        (BUCKET, {"name": "Upper", "location": "US"}, "must be 3 to 63 lowercase letters"),
+        (BUCKET, {"location": "US", "publicAccessPrevention": "on"}, 'to be one of ["inherited" "enforced"], got on'),
     ],
 )
 def test_names_that_google_refuses_are_refused_early(
@@ -213,6 +215,28 @@ def test_a_pool_of_a_given_name_goes_before_its_successor_comes_and_one_of_a_mad
     assert given.delete_before_replace
     made_up = pool(name="x-0000000", __defaults=["name"])
     assert not client.diff(urn(NODE_POOL, "x"), made_up, {**made_up, "initialNodeCount": 2}).delete_before_replace
+
+
+@pytest.mark.parametrize(
+    ("change", "details"),
+    [
+        ({"location": "US"}, {"location": "UPDATE_REPLACE"}),
+        ({"hierarchicalNamespace": {"enabled": True}}, {"hierarchicalNamespace": "ADD_REPLACE"}),
+        ({"forceDestroy": True}, {"forceDestroy": "ADD"}),
+        ({"softDeletePolicy": {"retentionDurationSeconds": 0}}, {"softDeletePolicy": "ADD"}),
+    ],
+)
+def test_a_bucket_is_replaced_only_for_what_cannot_change(
+    client: Client, change: dict[str, Any], details: dict[str, str]
+) -> None:
+    old = {"name": "weights-0000000", "location": "ASIA-NORTHEAST1"}
+    assert client.diff(urn(BUCKET, "weights"), old, {**old, **change}).details == details
+
+
+def test_a_bucket_knows_its_address_and_the_number_of_its_project(client: Client) -> None:
+    id, outputs = client.create(urn(BUCKET, "weights"), {"name": "weights-0000000", "location": "US"})
+    assert (id, outputs["url"]) == ("weights-0000000", "gs://weights-0000000")
+    assert re.fullmatch(r"\d{12}", str(int(outputs["projectNumber"])))
 
 
 def test_every_change_of_a_role_is_a_replacement(client: Client) -> None:

@@ -83,7 +83,7 @@ def test_a_dashboard_is_named_by_google_below_the_projects_number(client: Client
         # What goes may be a default of the API's for all that the provider knows.
         (document(tile(chart()), labels={"a": "b"}), document(tile(chart())), {}),
         (document(tile(chart())), document(tile(chart()), labels={"a": "b"}), {"dashboardJson": "UPDATE"}),
-        # The API does not give back what is the default, so the next preview has something to do for ever.
+        # The API does not give back a zero, so every preview has something to do.
         (document(tile(chart(), xPos=0)), document(tile(chart(), xPos=0)), {"dashboardJson": "UPDATE"}),
         (document(tile(chart("a"))), document(tile(chart("b"))), {"dashboardJson": "UPDATE"}),
     ],

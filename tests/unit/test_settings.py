@@ -41,6 +41,10 @@ def _pools(first: dict[str, Any] | None = None, second: dict[str, Any] | None = 
     return [{key: value for key, value in pool.items() if value is not None} for pool in pools]
 
 
+def _with_disk_image(value: Any) -> list[dict[str, Any]]:
+    return _pools({"secondaryBootDiskImage": value})
+
+
 # What is set, the field of the one problem, and what its line says: value, reason and fix.
 BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
     "unknown machine type": (
@@ -82,6 +86,50 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
         {"acceleratorPools": _pools(None, {"provisioning": "on-demnd"})},
         "acceleratorPools[1].provisioning",
         ('"on-demnd"', "is not one of on-demand, spot, preemptible", "did you mean on-demand?"),
+    ),
+    "disk image by its URL": (
+        {"acceleratorPools": _with_disk_image("https://www.googleapis.com/compute/v1/projects/p/global/images/i")},
+        "acceleratorPools[0].secondaryBootDiskImage",
+        ("compute/v1", "is not a disk image's name", "give global/images/IMAGE"),
+    ),
+    "disk image by its bare name": (
+        {"acceleratorPools": _with_disk_image("vllm-images")},
+        "acceleratorPools[0].secondaryBootDiskImage",
+        ('"vllm-images"', "is not a disk image's name", "give global/images/IMAGE"),
+    ),
+    "preloaded images without image streaming": (
+        {"acceleratorPools": _with_disk_image("global/images/vllm"), "imageStreaming": False},
+        "imageStreaming",
+        ("false", "keeps pool v6e-1 from its preloaded images", "set it to true"),
+    ),
+    "image streaming neither on nor off": (
+        {"imageStreaming": "sometimes"},
+        "imageStreaming",
+        ('"sometimes"', "is neither true nor false", "give true or false"),
+    ),
+    "weights cache neither on nor off": (
+        {"weightsCache": "gs://bucket"},
+        "weightsCache",
+        ('"gs://bucket"', "is neither true nor false", "give true or false"),
+    ),
+    "XLA cache neither on nor off": (
+        {"xlaCache": "/data"},
+        "xlaCache",
+        ('"/data"', "is neither true nor false", "give true or false"),
+    ),
+    "weights kept elsewhere than in the cache": (
+        {"weightsCache": True, "tpuServerArguments": ["--download-dir=/data"]},
+        "tpuServerArguments",
+        ('"--download-dir=/data"', "takes the weights past the cache", "set weightsCache to false"),
+    ),
+    "requests that leave the weights cache's sidecar no room": (
+        {"weightsCache": True, "gpuEphemeralStorageLimit": "48Gi"},
+        "gpuEphemeralStorageLimit",
+        (
+            '"48Gi"',
+            "44.0Gi that a node of pool v6e-1 (ct6e-standard-1t) offers to pods beside the sidecar container of weightsCache",
+            "request at most 44Gi",
+        ),
     ),
     "zone outside the region": (
         {"zone": "us-central1-a"},
@@ -622,6 +670,16 @@ def test_image_of_an_accelerator_that_no_pool_has_may_be_empty() -> None:
 )
 def test_images_by_tag_or_digest_of_any_registry_are_allowed(image: str) -> None:
     assert _parse(tpuBaseImage=image).base_images["tpu"] == image
+
+
+@pytest.mark.parametrize("image", ["global/images/vllm-2026-11", "projects/images-project/global/images/vllm"])
+def test_disk_images_of_the_own_and_of_another_project_are_allowed(image: str) -> None:
+    pools = _parse(acceleratorPools=_with_disk_image(image)).accelerator_pools
+    assert [pool.secondary_boot_disk_image for pool in pools] == [image, None, None]
+
+
+def test_storage_that_fits_without_a_sidecar_is_allowed_without_one() -> None:
+    assert _parse(gpuEphemeralStorageLimit="48Gi").gpu_ephemeral_storage_limit == "48Gi"
 
 
 def test_a_larger_boot_disk_makes_room_for_more_storage() -> None:

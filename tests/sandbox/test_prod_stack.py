@@ -1,0 +1,126 @@
+"""The prod stack on a sandbox of its own: everything of it is deployed by the real engine. The tests run in order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from sandbox.secret_manager import SecretStore
+from tests.sandbox.conftest import ROOT, Sandbox
+
+pytestmark = pytest.mark.sandbox
+
+CLUSTER = "gcp:container/cluster:Cluster::cluster"
+DEPLOYMENT = "kubernetes:apps/v1:Deployment::vllm"
+KEY_SECRET = "kubernetes:core/v1:Secret::vllm-vllm-api-key"
+PROJECT = "sandbox-project"
+
+
+@pytest.fixture(scope="module")
+def prod() -> Iterator[Sandbox]:
+    """The prod stack, up; taken down at the end whatever happens."""
+    sandbox = Sandbox(ROOT / ".sandbox" / "test-state-prod")
+    sandbox.command("down", check=False)
+    try:
+        sandbox.command("up", "--environment", "prod")
+        yield sandbox
+    finally:
+        sandbox.command("down", check=False)
+
+
+@pytest.fixture(scope="module")
+def key(prod: Sandbox) -> str:
+    stored = SecretStore(prod.state / "secret-manager").read(PROJECT, "vllm-api-key", "latest")
+    assert stored is not None
+    return stored.value
+
+
+def test_up_ends_with_every_replica_on_a_tpu_of_a_private_node(prod: Sandbox) -> None:
+    status = prod.status()
+    assert [pod["pool"] for pod in status["pods"]] == ["v6e-1", "v6e-1"]
+    assert all(pod["ready"] for pod in status["pods"])
+    labels = [node["labels"] for node in status["nodes"]]
+    assert {each["cloud.google.com/private-node"] for each in labels} == {"true"}
+
+
+def test_second_preview_is_empty(prod: Sandbox) -> None:
+    prod.pulumi("preview", "--expect-no-changes", "--non-interactive")
+
+
+def test_server_answers_those_who_have_the_key_and_nobody_else(prod: Sandbox, key: str) -> None:
+    url = prod.outputs()["service_url"]
+    assert requests.get(f"{url}/models", timeout=10).status_code == 401
+    assert requests.get(f"{url}/models", headers={"Authorization": "Bearer wrong"}, timeout=10).status_code == 401
+    assert requests.get(f"{url}/models", headers={"Authorization": f"Bearer {key}"}, timeout=10).ok
+    # Probes and monitoring have no key.
+    for route in ("health", "metrics"):
+        assert requests.get(f"{url.removesuffix('/v1')}/{route}", timeout=10).ok, route
+    assert "Qwen/Qwen2-1.5B" in prod.command("chat", "Why is the sky blue?").stdout
+
+
+def test_control_plane_is_reached_by_its_name_with_the_machine_s_own_trust(prod: Sandbox) -> None:
+    kubeconfig = prod.pulumi("stack", "output", "kubeconfig", "--show-secrets").stdout
+    (cluster,) = json.loads(kubeconfig)["clusters"]
+    assert list(cluster["cluster"]) == ["server"]
+    assert cluster["cluster"]["server"].startswith("https://localhost:")
+    path = prod.state / "kubeconfig-of-the-stack.json"
+    path.write_text(kubeconfig)
+    assert "gke-tpu-" in prod.kubectl("--kubeconfig", str(path), "get", "nodes")
+
+
+def test_pods_admit_clients_by_address_and_the_monitoring(prod: Sandbox) -> None:
+    (policy,) = json.loads(prod.kubectl("get", "networkpolicies", "-o", "json"))["items"]
+    (rule,) = policy["spec"]["ingress"]
+    assert policy["spec"]["podSelector"] == {"matchLabels": {"app": "vllm"}}
+    assert rule["from"][0] == {"ipBlock": {"cidr": "203.0.113.0/24"}}
+    service = json.loads(prod.kubectl("get", "service", "vllm-service", "-o", "json"))
+    assert service["spec"]["externalTrafficPolicy"] == "Local"
+    assert service["spec"]["loadBalancerSourceRanges"] == ["203.0.113.0/24"]
+
+
+def test_key_is_in_secret_manager_and_in_the_cluster_and_nowhere_else(prod: Sandbox, key: str) -> None:
+    assert key not in prod.pulumi("stack", "export").stdout
+    found = [
+        str(path.relative_to(prod.state))
+        for path in prod.state.rglob("*")
+        # etcd is where a cluster keeps its Secrets.
+        if path.is_file() and not {"etcd", "secret-manager"} & set(path.parts) and key.encode() in path.read_bytes()
+    ]
+    assert found == []
+    for pid in prod.processes():
+        command_line = Path(f"/proc/{pid}/cmdline")
+        assert not command_line.exists() or key.encode() not in command_line.read_bytes()
+
+
+def test_new_version_of_the_key_replaces_its_secret_and_rolls_the_pods(prod: Sandbox) -> None:
+    store = SecretStore(prod.state / "secret-manager")
+    store.add(PROJECT, "vllm-api-key", "another-key-of-32-characters-or-so")
+    changes = prod.preview()
+    assert set(changes) == {KEY_SECRET, DEPLOYMENT}
+    assert changes[DEPLOYMENT] == "update"
+    assert changes[KEY_SECRET] in ("replace", "create-replacement", "delete-replaced")
+    (prod.state / "secret-manager" / PROJECT / "vllm-api-key" / "2").unlink()
+
+
+def test_change_that_would_replace_the_protected_cluster_is_refused(prod: Sandbox) -> None:
+    result = prod.pulumi("preview", "--non-interactive", check=False, overrides={"networkPolicy": False})
+    assert result.returncode != 0
+    assert "marked for protection" in result.stdout + result.stderr
+
+
+def test_destroy_is_refused_until_protection_is_off_and_then_leaves_nothing(prod: Sandbox) -> None:
+    refused = prod.pulumi("destroy", "--yes", "--non-interactive", check=False)
+    assert refused.returncode != 0
+    assert "protected" in refused.stdout + refused.stderr
+    assert len(prod.status()["pods"]) == 2
+
+    prod.pulumi("config", "set", "deletionProtection", "false")
+    prod.pulumi("up", "--yes", "--non-interactive", "--skip-preview")
+    prod.pulumi("destroy", "--yes", "--non-interactive")
+    assert list((prod.state / "clusters").iterdir()) == []
+    # Nothing but the APIs that are switched on: another program of the project may rest on them.
+    assert set(json.loads((prod.state / "cloud.json").read_text())) == {"gcp:projects/service:Service"}

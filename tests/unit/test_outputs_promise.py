@@ -1,0 +1,63 @@
+"""docs/outputs.md, README's table and the program say the same of the outputs: names, types, and what is secret."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.unit.program import ROOT, Run, run_program
+
+DOCS = (ROOT / "docs" / "outputs.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+ROWS = {
+    match[1]: (match[2], match[3])
+    for match in re.finditer(r"^\| `(\w+)` \| ([a-z ]+) \| (yes|no) \| .+ \|$", DOCS, re.MULTILINE)
+}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+_TYPES: dict[str, Any] = {
+    "text": _is_text,
+    "list of text": lambda value: isinstance(value, list) and value != [] and all(map(_is_text, value)),
+    "mapping of text": lambda value: isinstance(value, dict) and value != {} and all(map(_is_text, value.values())),
+}
+
+
+@pytest.fixture(scope="module")
+def dev() -> Run:
+    return run_program()
+
+
+def test_every_output_is_promised_and_nothing_else(dev: Run) -> None:
+    assert set(ROWS) == set(dev.outputs)
+
+
+def test_readme_lists_the_same_outputs_in_the_same_order() -> None:
+    section = README.split("## Outputs")[1].split("## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(ROWS)
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_output_has_the_promised_type_and_is_secret_as_promised(dev: Run, name: str) -> None:
+    kind, secret = ROWS[name]
+    assert _TYPES[kind](dev.outputs[name]), dev.outputs[name]
+    assert (name in dev.secret_outputs) == (secret == "yes")
+
+
+def test_promised_forms_hold(dev: Run) -> None:
+    outputs = dev.outputs
+    assert outputs["service_url"].endswith("/v1")
+    assert re.fullmatch(r"[a-z0-9-]+-docker\.pkg\.dev/[^/]+/[^/]+", outputs["image_repository"])
+    assert set(outputs["images"]) == {"gpu", "tpu"}
+    assert all("@sha256:" in reference for reference in outputs["images"].values())
+
+
+def test_images_has_an_accelerator_exactly_when_a_pool_has_it() -> None:
+    pools = [{"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 2}]
+    assert set(run_program({"acceleratorPools": pools}).outputs["images"]) == {"gpu"}

@@ -1,0 +1,109 @@
+"""The weights cache: a private bucket near the nodes, and pods that may use it without a key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.program import Run, run_program
+
+BUCKET = "gcp:storage/bucket:Bucket"
+MEMBER = "gcp:storage/bucketIAMMember:BucketIAMMember"
+ACCOUNT = "kubernetes:core/v1:ServiceAccount"
+CLUSTER = "gcp:container/cluster:Cluster"
+DEPLOYMENT = "kubernetes:apps/v1:Deployment"
+
+
+@pytest.fixture(scope="module")
+def on() -> Run:
+    return run_program({"weightsCache": True, "namespace": "inference"})
+
+
+@pytest.fixture(scope="module")
+def bucket(on: Run) -> dict[str, Any]:
+    return on.only(BUCKET).inputs
+
+
+def _waits_for(run: Run, urn: str) -> set[str]:
+    """Names of everything that a resource waits for."""
+    seen: set[str] = set()
+    todo = [urn]
+    while todo:
+        new = set(run.resources[todo.pop()].dependencies) - seen
+        seen |= new
+        todo += [each for each in new if each in run.resources]
+    return {each.rpartition("::")[2] for each in seen}
+
+
+def test_without_the_setting_there_is_no_bucket_and_no_account() -> None:
+    run = run_program()
+    assert not any(run.of_type(token) for token in (BUCKET, MEMBER, ACCOUNT))
+    # Said all the same: Kubernetes keeps one that is no longer said.
+    assert run.only(DEPLOYMENT).inputs["spec"]["template"]["spec"]["serviceAccountName"] == "default"
+
+
+def test_bucket_is_private_and_in_the_nodes_region(bucket: dict[str, Any]) -> None:
+    assert bucket["location"] == "ASIA-NORTHEAST1"
+    assert bucket["uniformBucketLevelAccess"] is True
+    assert bucket["publicAccessPrevention"] == "enforced"
+
+
+def test_bucket_of_copies_goes_with_the_stack_and_bills_no_deleted_ones(bucket: dict[str, Any]) -> None:
+    assert bucket["forceDestroy"] is True
+    assert bucket["softDeletePolicy"] == {"retentionDurationSeconds": 0}
+
+
+def test_only_downloads_that_were_cut_off_are_deleted_by_age(bucket: dict[str, Any]) -> None:
+    assert bucket["lifecycleRules"] == [
+        {"action": {"type": "Delete"}, "condition": {"age": 1, "matchesSuffixes": [".incomplete"]}}
+    ]
+
+
+def test_bucket_has_no_name_that_another_stack_could_have_too(bucket: dict[str, Any]) -> None:
+    assert "name" not in bucket
+
+
+def test_pods_of_one_service_account_alone_use_the_bucket_and_may_not_change_it(on: Run) -> None:
+    member = on.only(MEMBER).inputs
+    assert member == {
+        "bucket": "weights-cache-1a2b3c4",
+        "role": "roles/storage.objectUser",
+        "member": (
+            "principal://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/"
+            "my-project.svc.id.goog/subject/ns/inference/sa/vllm"
+        ),
+    }
+    assert on.only(ACCOUNT).inputs["metadata"] == {"name": "vllm", "namespace": "inference"}
+
+
+def test_principal_waits_for_the_cluster_with_which_its_pool_comes_about(on: Run) -> None:
+    assert "cluster" in _waits_for(on, on.only(MEMBER).urn)
+
+
+def test_bucket_waits_for_no_cluster(on: Run) -> None:
+    assert _waits_for(on, on.only(BUCKET).urn) == {"weights-cache-storage-api"}
+
+
+def test_deployment_waits_until_its_account_may_use_the_bucket(on: Run) -> None:
+    assert {"weights-cache", "weights-cache-vllm", "weights-cache-user"} <= _waits_for(on, on.only(DEPLOYMENT).urn)
+
+
+def test_pods_run_as_the_account_and_mount_the_bucket(on: Run) -> None:
+    template = on.only(DEPLOYMENT).inputs["spec"]["template"]
+    assert template["metadata"]["annotations"]["gke-gcsfuse/volumes"] == "true"
+    pod = template["spec"]
+    assert pod["serviceAccountName"] == "vllm"
+    (volume,) = [each for each in pod["volumes"] if "csi" in each]
+    assert volume["csi"]["driver"] == "gcsfuse.csi.storage.gke.io"
+    assert volume["csi"]["volumeAttributes"]["bucketName"] == "weights-cache-1a2b3c4"
+    for container in pod["containers"]:
+        assert {"name": volume["name"], "mountPath": "/var/cache/model-bucket"} in container["volumeMounts"]
+        variables = {each["name"]: each.get("value") for each in container["env"]}
+        assert variables["HF_HUB_CACHE"] == "/var/cache/model-bucket/huggingface"
+
+
+def test_node_holds_as_much_of_the_bucket_as_weights_may_take_on_it() -> None:
+    run = run_program({"weightsCache": True, "gpuEphemeralStorageLimit": "20Gi"})
+    (volume,) = [each for each in run.only(DEPLOYMENT).inputs["spec"]["template"]["spec"]["volumes"] if "csi" in each]
+    assert "file-cache:max-size-mb:20480" in volume["csi"]["volumeAttributes"]["mountOptions"].split(",")
