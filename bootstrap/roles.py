@@ -84,8 +84,9 @@ GRANTABLE_ROLES = (
 
 LIMITED_ROLE = "roles/resourcemanager.projectIamAdmin"
 
-#: What no predefined role gives without the right to write: to read the Secrets in the cluster that a refresh compares.
-PREVIEW_PERMISSIONS = ("container.secrets.get", "container.secrets.list")
+#: What no predefined role gives without the right to write: to read the Secrets in the cluster that a refresh compares, and to
+#: reach a control plane by its DNS endpoint.
+PREVIEW_PERMISSIONS = ("container.clusters.connect", "container.secrets.get", "container.secrets.list")
 
 
 def deploy_roles() -> tuple[str, ...]:

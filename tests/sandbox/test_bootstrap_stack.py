@@ -94,6 +94,7 @@ def test_bootstrap_comes_up_on_a_local_state(team: Team) -> None:
         "name": "prod",
         "project": "team-prod",
         "reviewers": ["Team:123"],
+        "secrets": ["vllm-api-key"],
     }
     outputs = json.loads(team.run(f"{team.shell} pulumi stack output --json"))
     assert outputs["backend_url"] == "gs://team-operations-pulumi-state"
@@ -107,6 +108,16 @@ def test_a_second_preview_is_empty(team: Team) -> None:
     team.run(f"{team.shell} pulumi preview --expect-no-changes --refresh")
 
 
+def test_a_wrong_setting_is_refused_before_anything_is_touched(team: Team) -> None:
+    printed = team.run(
+        team.shell + "pulumi config set repository https://github.com/team/fungibility\n"
+        "if pulumi preview 2>&1; then exit 1; fi\n"
+        "pulumi config set repository team/fungibility"
+    )
+    assert "The settings of stack team have one problem; nothing was created or changed." in printed
+    assert "is not a GitHub repository. Fix: give OWNER/NAME" in printed
+
+
 def test_its_state_moves_into_another_backend_and_nothing_changes(team: Team, tmp_path: Path) -> None:
     (block,) = team.page_s_commands("test_its_state_moves_into_another_backend_and_nothing_changes")
     up, backend, *rest = block.splitlines()
@@ -116,14 +127,3 @@ def test_its_state_moves_into_another_backend_and_nothing_changes(team: Team, tm
     team.run(team.shell + script)
     assert (tmp_path / ".pulumi" / "stacks" / "tpu-gpu-fungibility-bootstrap" / "team.json").exists()
     assert not (team.folder / "bootstrap" / ".pulumi").exists()
-
-
-def test_its_settings_are_refused_by_field_before_anything_is_touched(team: Team, tmp_path: Path) -> None:
-    script = (
-        f'cd bootstrap; export PULUMI_BACKEND_URL="file://{tmp_path}" PULUMI_CONFIG_PASSPHRASE=""\n'
-        "pulumi stack init wrong; pulumi config set gcp:project team-operations; "
-        "if pulumi preview 2>&1; then exit 1; fi"
-    )
-    printed = team.run(script)
-    assert "The settings of stack wrong have" in printed
-    assert "repositoryId: is missing. Fix: `pulumi config set repositoryId VALUE`." in printed

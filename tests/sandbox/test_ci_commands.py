@@ -28,12 +28,17 @@ def run(sandbox: Sandbox, script: str, **environment: str) -> subprocess.Complet
         "STACK": "sandbox",
         # The pack has tests of its own.
         "POLICY_PACK": "",
-        # This virtual environment is the one that `make` would make.
-        "MAKEFLAGS": "--assume-old=.venv/.installed --assume-old=policies/.venv/.installed",
         **environment,
     }
+    # The virtual environments are those that these tests run in.
+    make = 'make() { command make --assume-old=.venv/.installed --assume-old=policies/.venv/.installed "$@"; }\n'
     return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=600
+        ["bash", "-euo", "pipefail", "-c", make + script],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
 
 

@@ -154,7 +154,7 @@ def test_no_role_is_basic_and_a_preview_s_cannot_write() -> None:
     assert not every & {"roles/owner", "roles/editor", "roles/viewer"}
     writing = re.compile(r"admin|editor|writer|user$|creator", re.IGNORECASE)
     assert [role for role in roles.preview_roles() if writing.search(role)] == []
-    assert all(permission.endswith((".get", ".list")) for permission in roles.PREVIEW_PERMISSIONS)
+    assert all(permission.endswith((".get", ".list", ".connect")) for permission in roles.PREVIEW_PERMISSIONS)
 
 
 def test_the_deploying_account_grants_only_what_the_program_grants(team: BootstrapRun) -> None:
