@@ -117,7 +117,7 @@ def test_destroy_of_what_is_protected_is_refused_before_anything_is_touched(prod
     refused = prod.pulumi("destroy", "--yes", "--non-interactive", check=False)
     assert refused.returncode != 0
     assert "protected" in refused.stdout + refused.stderr
-    assert len(prod.status()["pods"]) == 2
+    assert len(prod.status()["pods"]) == 3
 
 
 def test_update_takes_the_new_key_and_the_protection_off(prod: Sandbox, key: str) -> None:
