@@ -74,7 +74,10 @@ cost: .venv/.installed ## what STACK costs an hour
 	$(step) $(BIN)/python -m cost --stack $(STACK) --markdown
 
 smoke: .venv/.installed ## whether STACK's service answers
-	$(step) $(BIN)/python -m smoke --stack $(STACK)
+	@$(if $(API_KEY_SECRET),VLLM_API_KEY="$$(gcloud secrets versions access $(API_KEY_SECRET)/versions/latest)" && export VLLM_API_KEY && )$(step) $(BIN)/python -m smoke --stack $(STACK)
+
+# Where the server asks for a key: Secret Manager's secret that holds it, projects/PROJECT/secrets/NAME, unless VLLM_API_KEY is set.
+API_KEY_SECRET ?=
 
 # Stacks whose records the comment is made of, and the pull request; without one the comment is printed.
 STACKS ?= dev prod

@@ -65,7 +65,8 @@ ROLES: tuple[Roles, ...] = (
     ),
     Roles(
         resources="gcp:secretmanager/",
-        deploy=("roles/secretmanager.admin",),
+        # A look at the version beside its value, for which each secret's own right is given.
+        deploy=("roles/secretmanager.viewer",),
         preview=("roles/secretmanager.viewer", _POLICIES),
     ),
 )

@@ -50,6 +50,8 @@ def alerts(
     preemption_alert_count: int,
 ) -> list[Alert]:
     """The alerts of a stack; that of preemptions only where a pool can be preempted."""
+    # What is out of service already is no advice.
+    pools = [pool for pool in pools if pool.enabled]
     found = [
         Alert(
             name="no-ready-replica",
@@ -91,7 +93,8 @@ def alerts(
                 f"More than {waiting_alert_requests} requests have waited in the servers' queues for {_SLOW_MINUTES} min.",
                 "The dashboard: are as many replicas ready as wanted, and on which pool? Replicas on a lower rung answer fewer "
                 "requests.",
-                "All ready and on the best pool: more `replicas` (and `maxNodeCount` of the first pools).",
+                "All ready and on the best pool: more `replicas`, or `maxReplicas` where an autoscaler has the number (and "
+                "`maxNodeCount` of the first pools).",
                 "Fewer ready than wanted: go on with the alert of pending replicas.",
             ),
         ),

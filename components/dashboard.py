@@ -161,12 +161,17 @@ def _widget(chart: _Chart) -> dict[str, Any]:
     return {"title": chart.title, "xyChart": xy_chart}
 
 
+def _number(pool: AcceleratorPool) -> str:
+    """Of nodes, in all zones."""
+    return f"{pool.min_node_count * len(pool.zones)} to {pool.max_nodes}" if pool.enabled else "out of service"
+
+
 def _ladder(scope: Scope, pools: Sequence[PricedPool]) -> str:
     """The pools in order of priority, and what to do first."""
     rows = [
         f"| {place} | {each.pool.name} | {each.pool.machine_type}, {each.pool.provisioning} "
         f"| {'unknown' if each.price is None else f'{each.price.usd:.2f}'} "
-        f"| {each.pool.min_node_count * len(each.pool.zones)} to {each.pool.max_nodes} |"
+        f"| {_number(each.pool)} |"
         for place, each in enumerate(pools, start=1)
     ]
     dates = sorted({each.price.source.date for each in pools if each.price is not None})

@@ -9,14 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 
-def disruption_budget_spec(*, labels: dict[str, str], least_replicas: int, keep_last: bool) -> Any:
+def disruption_budget_spec(*, labels: dict[str, str], least_replicas: int, autoscaled: bool, keep_last: bool) -> Any:
     """`spec` of the PodDisruptionBudget for a server that never has fewer replicas than `least_replicas`.
 
     From two replicas on, one at a time may go, so that the last stays by itself. For a single replica there is a choice, since an
     eviction takes a pod before its successor is there: `keep_last` refuses the eviction (it moves by `kubectl rollout restart`,
-    which brings the new pod first), otherwise the replica moves and nothing serves for as long as a server starts.
+    which brings the new pod first), otherwise the replica moves and nothing serves for as long as a server starts. Where an
+    autoscaler may make more of that one, half of them may go at a time; Kubernetes rounds the other half up, so that one stays.
     """
-    allowed = {"min_available": 1} if keep_last and least_replicas == 1 else {"max_unavailable": 1}
+    allowed: dict[str, int | str] = {"max_unavailable": 1}
+    if keep_last and least_replicas == 1:
+        allowed = {"min_available": "50%" if autoscaled else 1}
     return {
         **allowed,
         "selector": {"match_labels": labels},

@@ -1,4 +1,5 @@
-"""The inference server in the cluster: the token's Secret, the Deployment of vLLM, and the load balancer in front of it.
+"""The inference server in the cluster: its Secrets, the Deployment of vLLM with its disruption budget, its scraping and its network
+policy, and the load balancer in front of it.
 
 Each pod has one container an accelerator; each container finds out which device its node has, and one serves while the
 other idles (images/fungibility-entrypoint). Left out here: what the number of replicas follows (`replica_autoscaler`).
@@ -70,9 +71,10 @@ class InferenceServerArgs:
     max_model_len: int
     #: Accelerator -> more arguments for its server.
     server_arguments: Mapping[Kind, Sequence[str]]
-    #: At least; what there are is the autoscaler's where `autoscaled`.
+    #: At least; with `max_replicas` the number is an autoscaler's.
     replicas: int
-    autoscaled: bool
+    #: 0 for a fixed number.
+    max_replicas: int
     keep_last_replica: bool
     #: Kubernetes quantities, each container's.
     cpu_request: str
@@ -116,7 +118,7 @@ class InferenceServerArgs:
             max_model_len=settings.max_model_len,
             server_arguments=settings.server_arguments,
             replicas=settings.replicas,
-            autoscaled=settings.autoscaled,
+            max_replicas=settings.max_replicas,
             keep_last_replica=settings.keep_last_replica,
             cpu_request=settings.cpu_request,
             memory_request=settings.memory_request,
@@ -163,6 +165,15 @@ def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
     ]
 
 
+def _ending(kind: Kind, args: InferenceServerArgs) -> Any:
+    return {
+        "grace_seconds": args.termination_grace_period_seconds,
+        # The network policy wants clients' own addresses, and so `externalTrafficPolicy: Local`.
+        "settle_seconds": drain.settle_seconds(local_traffic=args.network_policy is not None),
+        "server_drains": args.server_drains[kind],
+    }
+
+
 def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> list[str]:
     """The command line of vLLM's server in the container of an accelerator."""
     arguments = ["--host=0.0.0.0", f"--port={SERVER_PORT}"]
@@ -170,9 +181,7 @@ def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs
         arguments.append(f"--tensor-parallel-size={machine.count}")
     if kind == "tpu":
         arguments.append(f"--max-model-len={args.max_model_len}")
-    ending = drain.server_arguments(
-        grace_seconds=args.termination_grace_period_seconds, server_drains=args.server_drains[kind]
-    )
+    ending = drain.server_arguments(**_ending(kind, args))
     return [*arguments, f"--model={args.model}", *ending, *args.server_arguments[kind]]
 
 
@@ -197,9 +206,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
         ],
         "resources": {"requests": requests},
         **container_probes(server_port=SERVER_PORT, startup_seconds=args.server_startup_seconds),
-        "lifecycle": drain.lifecycle(
-            grace_seconds=args.termination_grace_period_seconds, server_drains=args.server_drains[kind]
-        ),
+        "lifecycle": drain.lifecycle(**_ending(kind, args)),
     }
     if kind == "gpu":
         storage = {"ephemeral-storage": args.gpu_ephemeral_storage_limit}
@@ -331,7 +338,10 @@ class InferenceServer(pulumi.ComponentResource):
                 "namespace": args.namespace,
                 "labels": APP_LABELS,
                 "annotations": {
-                    "pulumi.com/timeoutSeconds": str(args.rollout_timeout_seconds),
+                    # For all replicas, which come one after the other.
+                    "pulumi.com/timeoutSeconds": str(
+                        args.rollout_timeout_seconds * max(args.replicas, args.max_replicas)
+                    ),
                     # `kubectl scale` makes kubectl the owner of the replicas; the next update would fail on that.
                     "pulumi.com/patchForce": "true",
                 },
@@ -342,14 +352,17 @@ class InferenceServer(pulumi.ComponentResource):
                 parent=self,
                 depends_on=[secret],
                 # Set once; from then on an update would undo what the autoscaler decided.
-                ignore_changes=["spec.replicas"] if args.autoscaled else [],
+                ignore_changes=["spec.replicas"] if args.max_replicas else [],
             ),
         )
         policy.v1.PodDisruptionBudget(
             f"{name}-disruption-budget",
             metadata={"name": DEPLOYMENT_NAME, "namespace": args.namespace},
             spec=disruption_budget_spec(
-                labels=APP_LABELS, least_replicas=args.replicas, keep_last=args.keep_last_replica
+                labels=APP_LABELS,
+                least_replicas=args.replicas,
+                autoscaled=args.max_replicas > 0,
+                keep_last=args.keep_last_replica,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

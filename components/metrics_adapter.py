@@ -17,14 +17,17 @@ import pulumi
 from pulumi_gcp import organizations, projects
 from pulumi_kubernetes import apiregistration, apps, core, rbac
 
+from components.project_services import enable_apis
+
 NAMESPACE = "custom-metrics"
 NAME = "custom-metrics-stackdriver-adapter"
 
 #: Of 2026-08-17; Google's tags of this image are never moved.
 IMAGE = "gcr.io/gke-release/custom-metrics-stackdriver-adapter:v0.16.9-gke.0"
 
-#: Above 1024, so that the process needs no privilege for it.
-PORT = 6443
+#: Above 1024, so that the process needs no privilege for it; and, beside 443, the one port that GKE's firewall opens from the control
+#: plane to private nodes (https://docs.cloud.google.com/kubernetes-engine/docs/concepts/firewall-rules).
+PORT = 10250
 
 LABELS = {"run": NAME, "k8s-app": NAME}
 
@@ -105,7 +108,9 @@ class MetricsAdapter(pulumi.ComponentResource):
             member=pulumi.Output.all(args.cluster_name, number).apply(
                 lambda known: metrics_reader(args.project, known[1])
             ),
-            opts=child,
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=enable_apis(name, ["monitoring"], project=args.project, parent=self)
+            ),
         )
         namespace = core.v1.Namespace(f"{name}-namespace", metadata={"name": NAMESPACE}, opts=child)
         in_namespace = pulumi.ResourceOptions(parent=self, depends_on=[namespace])

@@ -464,7 +464,17 @@ def _check_replicas(settings: Settings, reader: _Reader) -> None:
 
 
 def _check_drains(settings: Settings, reader: _Reader) -> None:
-    """A server of an older vLLM refuses to start with an argument that it does not know."""
+    """Whether there is time for a drain, and a server that knows how: an older vLLM's refuses an argument that it does not know."""
+    grace, least = (
+        settings.termination_grace_period_seconds,
+        drain.least_grace_seconds(local_traffic=settings.network_policy),
+    )
+    if drain.MIN_GRACE_SECONDS <= grace < least:
+        reader.problem(
+            "terminationGracePeriodSeconds", grace,
+            f"is too short with networkPolicy, with which requests come in for {drain.LOCAL_SETTLE_SECONDS} s after a pod's end has begun",
+            f"give at least {least}",
+        )  # fmt: skip
     for kind in dict.fromkeys(pool.kind for pool in settings.accelerator_pools):
         image = settings.images.get(kind) or settings.base_images[kind]
         if settings.server_drains[kind] and drain.knows_shutdown_timeout(image) is False:

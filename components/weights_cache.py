@@ -8,6 +8,7 @@ cluster's add-on (`cluster`). The bucket deletes no model: what is served no lon
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,8 @@ class WeightsCacheArgs:
     namespace: str
     #: `PROJECT.svc.id.goog`, known once the cluster is there: Google makes the pool with a project's first such cluster.
     workload_pool: pulumi.Input[str]
+    #: Of the bucket, for the bill.
+    labels: Mapping[str, str]
 
     @classmethod
     def of(cls, settings: Settings, *, workload_pool: pulumi.Input[str]) -> WeightsCacheArgs:
@@ -42,6 +45,7 @@ class WeightsCacheArgs:
             location=settings.region,
             namespace=settings.namespace,
             workload_pool=workload_pool,
+            labels=settings.labels,
         )
 
 
@@ -95,6 +99,7 @@ class WeightsCache(pulumi.ComponentResource):
             name,
             project=args.project,
             **bucket_options(args.location),
+            **({"labels": dict(args.labels)} if args.labels else {}),
             opts=pulumi.ResourceOptions(
                 parent=self, depends_on=enable_apis(name, ["storage"], project=args.project, parent=self)
             ),

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-
+import cost
 from components.settings import Settings
+from cost import report
 
 
 def cost_text(stack: str, settings: Settings) -> str:
-    """What `python -m cost --stack NAME` prints; empty in a checkout without that package."""
-    try:
-        cost, report = importlib.import_module("cost"), importlib.import_module("cost.report")
-    except ModuleNotFoundError as error:
-        if error.name not in ("cost", "cost.report"):
-            raise
-        return ""
-    return str(report.text(stack, settings.region, cost.estimate(settings)))
+    """What `python -m cost --stack NAME` prints."""
+    return report.text(stack, settings.region, cost.estimate(settings))

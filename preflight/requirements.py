@@ -37,7 +37,7 @@ APIS_OF_PROGRAM = (
     Api(name="artifactregistry"),
     Api(name="containerfilesystem", when=lambda settings: settings.image_streaming),
     Api(name="storage", when=lambda settings: settings.weights_cache),
-    Api(name="monitoring"),
+    Api(name="monitoring", when=lambda settings: settings.monitoring or settings.autoscaled),
     Api(name="containerscanning", when=lambda settings: settings.vulnerability_scanning),
     Api(name="binaryauthorization", when=lambda settings: settings.binary_authorization),
 )
@@ -177,6 +177,7 @@ NEEDS: tuple[Need, ...] = (
         resource="gcp:monitoring/dashboard:Dashboard",
         permissions=("monitoring.dashboards.create", "monitoring.dashboards.get", "monitoring.dashboards.update"),
         role="roles/monitoring.editor",
+        when=lambda settings: settings.monitoring,
     ),
     Need(
         resource="gcp:monitoring/alertPolicy:AlertPolicy",
@@ -186,6 +187,7 @@ NEEDS: tuple[Need, ...] = (
             "monitoring.alertPolicies.update",
         ),
         role="roles/monitoring.editor",
+        when=lambda settings: settings.monitoring,
     ),
     Need(
         resource="gcp:storage/bucket:Bucket",

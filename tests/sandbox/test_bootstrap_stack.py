@@ -94,6 +94,7 @@ def test_bootstrap_comes_up_on_a_local_state(team: Team) -> None:
         "name": "prod",
         "project": "team-prod",
         "reviewers": ["Team:123"],
+        "readsFrom": ["dev"],
         "secrets": ["vllm-api-key"],
     }
     outputs = json.loads(team.run(f"{team.shell} pulumi stack output --json"))

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from components import drain
 
 
-@pytest.mark.parametrize("grace_seconds", [drain.MIN_GRACE_SECONDS, 120, drain.MAX_GRACE_SECONDS])
+@pytest.mark.parametrize("grace_seconds", [None, 120, drain.MAX_GRACE_SECONDS])
 @pytest.mark.parametrize("server_drains", [True, False])
-def test_hook_and_server_together_end_within_the_grace_period(grace_seconds: int, server_drains: bool) -> None:
-    command = drain.lifecycle(grace_seconds=grace_seconds, server_drains=server_drains)["pre_stop"]["exec_"]["command"]
-    arguments = drain.server_arguments(grace_seconds=grace_seconds, server_drains=server_drains)
+@pytest.mark.parametrize("local_traffic", [True, False])
+def test_hook_and_server_together_end_within_the_grace_period(
+    grace_seconds: int | None, server_drains: bool, local_traffic: bool
+) -> None:
+    grace_seconds = grace_seconds or drain.least_grace_seconds(local_traffic=local_traffic)
+    wait = drain.settle_seconds(local_traffic=local_traffic)
+    ending: Any = {"grace_seconds": grace_seconds, "settle_seconds": wait, "server_drains": server_drains}
+    command = drain.lifecycle(**ending)["pre_stop"]["exec_"]["command"]
+    arguments = drain.server_arguments(**ending)
     settle, *limit = (int(each) for each in command[1:])
     if server_drains:
         (argument,) = arguments

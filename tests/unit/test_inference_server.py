@@ -206,6 +206,19 @@ def test_pod_leaves_the_load_balancer_before_its_server_is_told_to_stop(pod: dic
     assert not any("shutdown-timeout" in each for each in tpu["args"])
 
 
+def test_pod_serves_until_a_load_balancer_with_clients_own_addresses_has_noticed() -> None:
+    pod = _pod(run_program({"networkPolicy": True}))
+    drain = "/usr/local/bin/fungibility-drain"
+    commands = [each["lifecycle"]["preStop"]["exec"]["command"] for each in pod["containers"]]
+    assert commands == [[drain, "30"], [drain, "30", "115"]]
+    assert "--shutdown-timeout=85" in _container(pod, "vllm-gpu")["args"]
+
+
+def test_update_waits_as_long_as_all_replicas_may_take_one_after_the_other() -> None:
+    annotations = run_program({"replicas": 3}).only(DEPLOYMENT).inputs["metadata"]["annotations"]
+    assert annotations["pulumi.com/timeoutSeconds"] == str(3 * 1800)
+
+
 def test_a_dead_server_is_not_waited_for(pod: dict[str, Any]) -> None:
     for container in pod["containers"]:
         assert container["livenessProbe"]["terminationGracePeriodSeconds"] == 10
@@ -217,7 +230,7 @@ def test_a_dead_server_is_not_waited_for(pod: dict[str, Any]) -> None:
         ({"replicas": 2}, {"maxUnavailable": 1}),
         ({"replicas": 3, "keepLastReplica": True}, {"maxUnavailable": 1}),
         ({"replicas": 1, "keepLastReplica": True}, {"minAvailable": 1}),
-        ({"replicas": 1, "maxReplicas": 3, "keepLastReplica": True}, {"minAvailable": 1}),
+        ({"replicas": 1, "maxReplicas": 3, "keepLastReplica": True}, {"minAvailable": "50%"}),
         ({"replicas": 2, "maxReplicas": 4, "keepLastReplica": True}, {"maxUnavailable": 1}),
         ({"replicas": 1, "keepLastReplica": False}, {"maxUnavailable": 1}),
     ],

@@ -432,6 +432,11 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
         "terminationGracePeriodSeconds",
         ("3600", "is not a whole number from 15 to 600", "give one from 15 to 600"),
     ),
+    "a grace period that a network policy takes whole": (
+        {"terminationGracePeriodSeconds": 20, "networkPolicy": True},
+        "terminationGracePeriodSeconds",
+        ("20", "requests come in for 30 s after a pod's end has begun", "give at least 40"),
+    ),
     "a pool that is neither on nor off": (
         {"acceleratorPools": [{**_pools()[0], "enabled": "no"}]},
         "acceleratorPools[0].enabled",
