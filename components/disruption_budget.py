@@ -27,3 +27,11 @@ def disruption_budget_spec(*, labels: dict[str, str], least_replicas: int, autos
         # https://kubernetes.io/docs/tasks/run-application/configure-pdb/#unhealthy-pod-eviction-policy
         "unhealthy_pod_eviction_policy": "AlwaysAllow",
     }
+
+
+def disruption_budget_name(deployment: str, spec: dict[str, Any]) -> str:
+    """Another name for the other of the two fields, of which a budget may have one: a change between them makes a new budget.
+
+    A server-side dry run of the change, which a preview is, would see both fields at once and refuse it.
+    """
+    return deployment if "max_unavailable" in spec else f"{deployment}-keep-last"

@@ -19,7 +19,7 @@ from components.accelerator_pool import AcceleratorPool
 from components.accelerator_pools import COMPUTE_CLASS_KEY
 from components.compute_class import preference_weights
 from components.device_access import DeviceAccess, device_resources, security_context
-from components.disruption_budget import disruption_budget_spec
+from components.disruption_budget import disruption_budget_name, disruption_budget_spec
 from components.load_balancer import service_annotations
 from components.machines import KINDS, Kind, MachineType
 from components.model_caches import (
@@ -355,15 +355,16 @@ class InferenceServer(pulumi.ComponentResource):
                 ignore_changes=["spec.replicas"] if args.max_replicas else [],
             ),
         )
+        budget = disruption_budget_spec(
+            labels=APP_LABELS,
+            least_replicas=args.replicas,
+            autoscaled=args.max_replicas > 0,
+            keep_last=args.keep_last_replica,
+        )
         policy.v1.PodDisruptionBudget(
             f"{name}-disruption-budget",
-            metadata={"name": DEPLOYMENT_NAME, "namespace": args.namespace},
-            spec=disruption_budget_spec(
-                labels=APP_LABELS,
-                least_replicas=args.replicas,
-                autoscaled=args.max_replicas > 0,
-                keep_last=args.keep_last_replica,
-            ),
+            metadata={"name": disruption_budget_name(DEPLOYMENT_NAME, budget), "namespace": args.namespace},
+            spec=budget,
             opts=pulumi.ResourceOptions(parent=self),
         )
         apiextensions.CustomResource(

@@ -46,8 +46,10 @@ def real() -> Iterator[Sandbox]:
 
 
 def _running(sandbox: Sandbox) -> dict[str, str]:
-    """Image ID of each container of the service's one pod, as its node reports it."""
-    (pod,) = json.loads(sandbox.kubectl("get", "pods", "--selector=app=vllm", "--output=json"))["items"]
+    """Image ID of each container of the service's one pod that stays, as its node reports it."""
+    pods = json.loads(sandbox.kubectl("get", "pods", "--selector=app=vllm", "--output=json"))["items"]
+    # One that ends lets its requests finish first.
+    (pod,) = [each for each in pods if "deletionTimestamp" not in each["metadata"]]
     return {each["name"].removeprefix("vllm-"): each["imageID"] for each in pod["status"]["containerStatuses"]}
 
 

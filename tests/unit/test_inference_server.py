@@ -244,6 +244,14 @@ def test_budget_lets_replicas_move_one_at_a_time_and_keeps_the_last(
     assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
+def test_a_budget_of_the_other_kind_has_another_name_since_no_preview_sees_the_change_otherwise() -> None:
+    names = {
+        keep: run_program({"keepLastReplica": keep}).only(DISRUPTION_BUDGET).inputs["metadata"]["name"]
+        for keep in (True, False)
+    }
+    assert names == {True: "vllm-keep-last", False: "vllm"}
+
+
 def test_metrics_of_every_pod_are_scraped_once(dev: Run) -> None:
     spec = dev.only("kubernetes:monitoring.googleapis.com/v1:PodMonitoring").inputs["spec"]
     assert spec["selector"] == {"matchLabels": {"app": "vllm"}}
