@@ -115,6 +115,13 @@ NEEDS: tuple[Need, ...] = (
         role="roles/container.admin",
     ),
     Need(
+        # To reach the control plane by its DNS endpoint, in front of which IAM stands.
+        resource="gcp:container/cluster:Cluster",
+        permissions=("container.clusters.connect",),
+        role="roles/container.admin",
+        when=lambda settings: settings.control_plane_endpoint == "dns",
+    ),
+    Need(
         resource="gcp:container/nodePool:NodePool",
         permissions=("iam.serviceAccounts.actAs",),
         role="roles/iam.serviceAccountUser",
@@ -215,6 +222,13 @@ NEEDS: tuple[Need, ...] = (
     _kubernetes("kubernetes:rbac.authorization.k8s.io/v1:ClusterRole", "clusterRoles", _is_autoscaled),
     _kubernetes("kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding", "clusterRoleBindings", _is_autoscaled),
     _kubernetes("kubernetes:rbac.authorization.k8s.io/v1:RoleBinding", "roleBindings", _is_autoscaled),
+    Need(
+        # Kubernetes lets nobody bind a role that holds more than his own, but for who may `bind`.
+        resource="kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
+        permissions=("container.clusterRoles.bind", "container.roles.bind"),
+        role="roles/container.admin",
+        when=_is_autoscaled,
+    ),
 )
 
 
