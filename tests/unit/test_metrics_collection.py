@@ -144,8 +144,10 @@ class Cluster:
 
     @property
     def connection(self) -> dict[str, str] | None:
-        file = self.folder / "metrics" / "adapter.json"
-        return dict(json.loads(file.read_text())) if file.exists() else None
+        try:
+            return dict(json.loads((self.folder / "metrics" / "adapter.json").read_text()))
+        except FileNotFoundError:
+            return None
 
     def config(self) -> str:
         """What Prometheus goes by; empty while there is none."""
