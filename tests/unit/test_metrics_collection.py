@@ -151,10 +151,11 @@ class Cluster:
 
     def config(self) -> str:
         """What Prometheus goes by; empty while there is none."""
-        if self.connection is None:
+        connection = self.connection
+        if connection is None:
             return ""
         try:
-            return requests.get(f"{self.connection['prometheus']}/config", timeout=2).text
+            return requests.get(f"{connection['prometheus']}/config", timeout=2).text
         except requests.RequestException:
             return ""
 
