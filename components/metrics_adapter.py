@@ -18,6 +18,7 @@ from pulumi_gcp import organizations, projects
 from pulumi_kubernetes import apiregistration, apps, core, rbac
 
 from components.project_services import enable_apis
+from components.workload_identity import pod_principal
 
 NAMESPACE = "custom-metrics"
 NAME = "custom-metrics-stackdriver-adapter"
@@ -40,17 +41,6 @@ class MetricsAdapterArgs:
     project: str
     #: Known when the cluster is there, with which the project's workload identity pool comes.
     cluster_name: pulumi.Input[str]
-
-
-def metrics_reader(project: str, project_number: str) -> str:
-    """The IAM member that the adapter's Kubernetes service account is.
-
-    https://docs.cloud.google.com/iam/docs/workload-identity-federation-with-other-providers, principal of one Kubernetes account.
-    """
-    return (
-        f"principal://iam.googleapis.com/projects/{project_number}/locations/global/workloadIdentityPools/"
-        f"{project}.svc.id.goog/subject/ns/{NAMESPACE}/sa/{NAME}"
-    )
 
 
 def deployment_spec() -> Any:
@@ -106,7 +96,12 @@ class MetricsAdapter(pulumi.ComponentResource):
             role="roles/monitoring.viewer",
             # Through the cluster's name, since there is no such pool before the project's first cluster.
             member=pulumi.Output.all(args.cluster_name, number).apply(
-                lambda known: metrics_reader(args.project, known[1])
+                lambda known: pod_principal(
+                    project_number=int(known[1]),
+                    workload_pool=f"{args.project}.svc.id.goog",
+                    namespace=NAMESPACE,
+                    service_account=NAME,
+                )
             ),
             opts=pulumi.ResourceOptions(
                 parent=self, depends_on=enable_apis(name, ["monitoring"], project=args.project, parent=self)

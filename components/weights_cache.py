@@ -18,6 +18,7 @@ from pulumi_kubernetes import core
 from components.model_caches import BucketMount, ModelCaches
 from components.project_services import enable_apis
 from components.settings import Settings, parse_quantity
+from components.workload_identity import pod_principal
 
 #: Kubernetes service account of the pods that mount the bucket.
 SERVICE_ACCOUNT = "vllm"
@@ -47,17 +48,6 @@ class WeightsCacheArgs:
             workload_pool=workload_pool,
             labels=settings.labels,
         )
-
-
-def pod_principal(*, project_number: int, workload_pool: str, namespace: str, service_account: str) -> str:
-    """How IAM calls the pods of a Kubernetes service account; no Google service account is between.
-
-    https://docs.cloud.google.com/kubernetes-engine/docs/how-to/workload-identity#authenticating_to
-    """
-    return (
-        f"principal://iam.googleapis.com/projects/{project_number}/locations/global/workloadIdentityPools/{workload_pool}"
-        f"/subject/ns/{namespace}/sa/{service_account}"
-    )
 
 
 def bucket_options(location: str) -> dict[str, Any]:
