@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,8 +61,16 @@ def _kubectl(sandbox: Sandbox, stack: Stack, *arguments: str) -> Any:
 
 def _running(sandbox: Sandbox, stack: Stack) -> dict[str, str]:
     """Image ID of each container of the stack's one pod, as its node reports it."""
-    (pod,) = _kubectl(sandbox, stack, "get", "pods", "--selector=app=vllm")["items"]
-    return {each["name"].removeprefix("vllm-"): each["imageID"] for each in pod["status"]["containerStatuses"]}
+    deadline = time.monotonic() + 60
+    while True:
+        pods = _kubectl(sandbox, stack, "get", "pods", "--selector=app=vllm")["items"]
+        # After `up` the replica may be on its way to a better pool: its predecessor ends while it starts.
+        staying = [each for each in pods if "deletionTimestamp" not in each["metadata"]]
+        statuses = [each for pod in staying for each in pod.get("status", {}).get("containerStatuses", [])]
+        if len(staying) == 1 and statuses and all(each["ready"] for each in statuses):
+            return {each["name"].removeprefix("vllm-"): each["imageID"] for each in statuses}
+        assert time.monotonic() < deadline, f"{len(pods)} pods, none of them at rest"
+        time.sleep(0.5)
 
 
 def test_second_stack_runs_by_devs_digests_in_a_cluster_of_its_own(sandbox: Sandbox, promoted: Stack) -> None:
