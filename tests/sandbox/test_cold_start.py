@@ -51,6 +51,8 @@ def test_stack_with_everything_on_serves_and_previews_empty(sandbox: Sandbox) ->
     try:
         sandbox.pulumi("up", "--yes", "--skip-preview", "--non-interactive", overrides=settings)
         assert sandbox.preview(**settings) == {}
+        # Waits for a replica that is on its way to a better pool.
+        sandbox.command("scale", "1")
         pod = _pod(sandbox)
         assert pod["spec"]["serviceAccountName"] == "vllm"
         assert all(each["ready"] for each in pod["status"]["containerStatuses"])
