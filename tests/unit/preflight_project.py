@@ -101,7 +101,7 @@ def set_tpu_quota(server: PreflightServer, buckets: list[tuple[dict[str, str], i
     name = f"projects/{PROJECT}/services/compute.googleapis.com/consumerQuotaMetrics/{metric}"
     listed = [{"dimensions": dimensions, "effectiveLimit": str(value)} for dimensions, value in buckets]
     limits = [
-        {"metric": metric, "unit": "1/{project}/{zone}", "quotaBuckets": [{"effectiveLimit": "-1"}]},
+        {"metric": metric, "unit": "1/{project}/{zone}", "quotaBuckets": [{"effectiveLimit": "9999"}]},
         {"metric": metric, "unit": "1/{project}/{region}", "quotaBuckets": listed},
     ]
     answer = {"name": name, "metric": metric, "consumerQuotaLimits": limits}
