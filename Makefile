@@ -46,7 +46,7 @@ lint: .venv/.installed ## every linter and the type checker
 	$(BIN)/mypy
 	cd examples/consumer && ../../$(BIN)/mypy --config-file ../../pyproject.toml .
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
-	$(BIN)/hadolint images/*.Dockerfile
+	$(BIN)/hadolint images/*.Dockerfile examples/consumer/gateway/Dockerfile
 
 format: .venv/.installed ## rewrite what the formatter would
 	$(BIN)/ruff check --fix .
