@@ -98,7 +98,7 @@ lint: .venv/.installed ## every linter and the type checker
 	$(BIN)/mypy
 	cd examples/consumer && ../../$(BIN)/mypy --config-file ../../pyproject.toml .
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
-	$(BIN)/hadolint images/*.Dockerfile
+	$(BIN)/hadolint images/*.Dockerfile examples/consumer/gateway/Dockerfile
 	actionlint=$$($(BIN)/python -m sandbox.tools actionlint) && "$$actionlint" -shellcheck $(BIN)/shellcheck -pyflakes=
 	$(BIN)/zizmor --quiet --offline --persona pedantic .github
 
