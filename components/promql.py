@@ -18,8 +18,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-#: The Deployment of `components.inference_server`, and what its ReplicaSets make of the name for their pods.
-DEPLOYMENT_NAME = "vllm"
+# As part of this module, too: what the queries say of the Deployment is read off it.
+from components.inference_server import DEPLOYMENT_NAME as DEPLOYMENT_NAME
+
+#: What the Deployment's ReplicaSets make of its name for their pods.
 _PODS = f'pod=~"{DEPLOYMENT_NAME}-[a-z0-9]+-[a-z0-9]{{5}}"'
 
 #: The Kubernetes label `cloud.google.com/gke-nodepool` of a node, as a metadata label's name in PromQL: every special character

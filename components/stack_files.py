@@ -31,13 +31,18 @@ def schema(project_dir: Path = PROJECT_DIR) -> dict[str, Any]:
     return dict(yaml.safe_load((project_dir / "Pulumi.yaml").read_text())["config"])
 
 
+def known_stacks(project_dir: Path = PROJECT_DIR) -> list[str]:
+    """Names of the stacks that have a file, in order."""
+    return sorted(each.name.split(".")[1] for each in project_dir.glob("Pulumi.*.yaml"))
+
+
 def stack_file(stack: str, project_dir: Path = PROJECT_DIR) -> Path:
     """`Pulumi.STACK.yaml`; of a full name (ORGANISATION/PROJECT/STACK) the last part counts. Raises `StackFileError`."""
     name = stack.rpartition("/")[2]
     path = project_dir / f"Pulumi.{name}.yaml"
     if not path.exists():
-        known = sorted(each.name.split(".")[1] for each in project_dir.glob("Pulumi.*.yaml"))
-        raise StackFileError(f"stack {stack}: there is no {path.name} in {project_dir}; known: {', '.join(known)}")
+        known = ", ".join(known_stacks(project_dir))
+        raise StackFileError(f"stack {stack}: there is no {path.name} in {project_dir}; known: {known}")
     return path
 
 
@@ -53,7 +58,7 @@ def values(
     found: dict[str, Any] = {
         f"{PROJECT_NAME}:{key}": each["default"] for key, each in schema(project_dir).items() if "default" in each
     }
-    found |= {key: value for key, value in config.items() if not _is_secret(value)}
+    found |= {key: value for key, value in config.items() if not is_secret(value)}
     for key, value in (overrides or {}).items():
         found[key if ":" in key else f"{PROJECT_NAME}:{key}"] = value
     return {
@@ -70,7 +75,7 @@ def load(
     """
     known = values(stack, overrides, project_dir=project_dir, file=file)
     key = f"{PROJECT_NAME}:apiKey"
-    encrypted = _is_secret(_config(file or stack_file(stack, project_dir)).get(key))
+    encrypted = is_secret(_config(file or stack_file(stack, project_dir)).get(key))
     return settings.parse(
         known,
         namespace=PROJECT_NAME,
@@ -91,5 +96,6 @@ def _config(source: Path) -> dict[str, Any]:
     return dict(document.get("config") or {})
 
 
-def _is_secret(value: Any) -> bool:
+def is_secret(value: Any) -> bool:
+    """Whether a setting of a stack file is an encrypted one."""
     return isinstance(value, dict) and set(value) == {"secure"}

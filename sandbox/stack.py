@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from components.secret_reference import parse_reference
+from components.stack_files import PROJECT_NAME, is_secret, known_stacks
 from sandbox import trust
 from sandbox.control_plane import free_ports
 from sandbox.daemon import DaemonRecord, sandbox_environment
@@ -27,7 +28,6 @@ from sandbox.secret_manager import SecretStore
 
 STACK = "sandbox"
 GCP_PROJECT = "sandbox-project"
-PROJECT_NAME = "tpu-gpu-fungibility"
 
 
 class StackError(Exception):
@@ -84,7 +84,7 @@ class SandboxStack:
         port_key = f"{PROJECT_NAME}:servicePort"
         values = _settings(source)
         # A secret that somebody set on this stack (`pulumi config set --secret`) is in no other file.
-        values |= {key: value for key, value in existing_values.items() if _is_secret(value)}
+        values |= {key: value for key, value in existing_values.items() if is_secret(value)}
         values["gcp:project"] = GCP_PROJECT
         known_port = existing_values.get(port_key)
         if port and port != known_port:
@@ -169,17 +169,13 @@ def _check_port(port: int) -> None:
 def _settings_file(environment_name: str) -> Path:
     source = PROJECT_DIR / f"Pulumi.{environment_name}.yaml"
     if not source.exists():
-        known = sorted(path.name.split(".")[1] for path in PROJECT_DIR.glob("Pulumi.*.yaml"))
-        raise StackError(f"--environment {environment_name}: there is no {source.name}. Known: {', '.join(known)}")
+        known = ", ".join(known_stacks(PROJECT_DIR))
+        raise StackError(f"--environment {environment_name}: there is no {source.name}. Known: {known}")
     return source
 
 
 def _settings(source: Path) -> dict[str, Any]:
     return dict((yaml.safe_load(source.read_text()) or {}).get("config") or {})
-
-
-def _is_secret(value: Any) -> bool:
-    return isinstance(value, dict) and "secure" in value
 
 
 def _restore(path: Path, text: str | None) -> None:

@@ -304,7 +304,7 @@ class FakeWatcher:
 
     made: dict[str, FakeWatcher]
 
-    def __init__(self, api: FakeApi, path: str, *, on_sync: Any, on_event: Any, query: Any = None) -> None:
+    def __init__(self, api: Any, path: str, *, on_sync: Any, on_event: Any, query: Any = None) -> None:
         self.api, self.sync, self.event = api, on_sync, on_event
         self.made[path.rsplit("/", 1)[-1]] = self
 

@@ -24,6 +24,7 @@ from sandbox.metrics import adapter, collection
 from sandbox.metrics.collection import MetricsCollection
 from sandbox.processes import Spawner
 from sandbox.tools import ToolError
+from tests.unit.test_load_balancer import FakeWatcher
 
 Object = dict[str, Any]
 
@@ -85,22 +86,6 @@ class FakeApi:
             self.refusals -= 1
             raise ApiError(404, 'serviceaccounts "csa" not found')
         return {"status": {"token": f"token-{len(self.asked)}"}}
-
-
-class FakeWatcher:
-    """Lets a test say what the API server would."""
-
-    made: dict[str, FakeWatcher]
-
-    def __init__(self, api: FakeApi, path: str, *, on_sync: Any, on_event: Any, query: Any = None) -> None:
-        self.api, self.sync, self.event = api, on_sync, on_event
-        self.made[path.rsplit("/", 1)[-1]] = self
-
-    def start(self) -> None:
-        self.sync([])
-
-    def stop(self) -> None:
-        pass
 
 
 class Cluster:
