@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/bin/gke-gcloud-auth-plugin sandbox/metrics/image/adapter .ci/run .ci/install-docker
 
 .PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-vllm lint format
-.PHONY: preview deploy drift cost smoke comment drift-issue deployed-commit
+.PHONY: preview deploy drift cost smoke comment drift-issue deployed-commit bench drills
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -91,6 +91,16 @@ drift-issue: .venv/.installed ## open, update or close the issue about STACK's d
 
 deployed-commit: .venv/.installed ## the commit that STACK was last deployed from
 	@$(BIN)/python -m ci deployed-commit $(or $(STACK),$(error STACK is not set: make $@ STACK=dev))
+
+# Arguments of `make bench` and `make drills`: docs/figures.md.
+BENCH_ARGUMENTS ?=
+DRILLS_ARGUMENTS ?=
+
+bench: .venv/.installed ## how long it takes and what it costs as it grows, on the sandbox, against the last saved run
+	@$(BIN)/python -m bench $(BENCH_ARGUMENTS)
+
+drills: .venv/.installed ## what breaks it: stock-outs, kills, faulty answers, events under load, random settings
+	@$(BIN)/python -m drills $(DRILLS_ARGUMENTS)
 
 lint: .venv/.installed ## every linter and the type checker
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tests.sandbox.conftest import Sandbox, run_command
+from sandbox.client import Sandbox, run_command
 
 
 class Stack:

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import requests
 
+from sandbox.client import Sandbox
 from sandbox.paths import Paths
 from sandbox.tools import METRICS_TOOLS, Toolbox
-from tests.sandbox.conftest import Sandbox
 
 pytestmark = pytest.mark.sandbox
 

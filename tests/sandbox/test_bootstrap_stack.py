@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sandbox.client import Sandbox
 from tests.pages import named_by
-from tests.sandbox.conftest import ROOT, Sandbox
+from tests.sandbox.conftest import ROOT
 
 pytestmark = pytest.mark.sandbox
 

@@ -13,8 +13,9 @@ import pytest
 
 from ci import report
 from ci.step_record import read_folder
+from sandbox.client import Sandbox
 from tests.pages import named_by
-from tests.sandbox.conftest import ROOT, Sandbox
+from tests.sandbox.conftest import ROOT
 
 pytestmark = pytest.mark.sandbox
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.conftest import Sandbox
+from sandbox.client import Sandbox
 
 pytestmark = pytest.mark.sandbox
 

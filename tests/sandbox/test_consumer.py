@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import requests
 
+from sandbox.client import Sandbox
 from sandbox.control_plane import free_ports
-from tests.sandbox.conftest import ROOT, TOKEN, Sandbox
+from tests.sandbox.conftest import ROOT, TOKEN
 from tests.sandbox.stacks import Stack, stack_of
 
 pytestmark = pytest.mark.sandbox

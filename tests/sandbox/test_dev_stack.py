@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.sandbox.conftest import TOKEN, Sandbox
+from sandbox.client import Sandbox
+from tests.sandbox.conftest import TOKEN
 
 pytestmark = pytest.mark.sandbox
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.conftest import ROOT, Sandbox
+from sandbox.client import Sandbox
+from tests.sandbox.conftest import ROOT
 
 pytestmark = pytest.mark.sandbox
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.sandbox.conftest import ROOT, TOKEN, Sandbox
+from sandbox.client import Sandbox
+from tests.sandbox.conftest import ROOT, TOKEN
 
 pytestmark = pytest.mark.sandbox
 

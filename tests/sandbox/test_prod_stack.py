@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from sandbox.client import Sandbox
 from sandbox.secret_manager import SecretStore
-from tests.sandbox.conftest import ROOT, Sandbox
+from tests.sandbox.conftest import ROOT
 
 pytestmark = pytest.mark.sandbox
 

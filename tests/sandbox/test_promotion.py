@@ -11,8 +11,9 @@ import pytest
 import requests
 import yaml
 
+from sandbox.client import Sandbox, run_command
 from sandbox.control_plane import free_ports
-from tests.sandbox.conftest import ROOT, Sandbox, run_command
+from tests.sandbox.conftest import ROOT
 from tests.sandbox.stacks import Stack, stack_of
 
 pytestmark = pytest.mark.sandbox

@@ -13,9 +13,10 @@ import pytest
 import requests
 import yaml
 
+from sandbox.client import Sandbox
 from tests.images.conftest import REQUIRED
 from tests.images.image_docker import NoDocker, some_docker
-from tests.sandbox.conftest import ROOT, Sandbox
+from tests.sandbox.conftest import ROOT
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.docker]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from sandbox.client import Sandbox
 from sandbox.traffic import Report, Traffic
-from tests.sandbox.conftest import Sandbox
 
 pytestmark = pytest.mark.sandbox
 

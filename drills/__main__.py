@@ -1,0 +1,82 @@
+"""`python -m drills`: every drill on a sandbox of its own; exit status 1 when anything was lost."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from drills.results import Drill, Options, Result, Section
+from sandbox.client import CommandFailed
+
+#: Drill (a module of this package with a function `run`) -> what it counts.
+DRILLS = {
+    "settings": "Random settings files: refused before a resource is touched, or deployed and unchanged at the second look",
+    "stock": "Pools out of stock, at creation and while serving: runs after which the service was up on what is left",
+    "kills": "The engine killed at random moments: runs that the next one brought to its end, nothing twice, nothing left behind",
+    "answers": "Faulty answers of the cloud's and the cluster's API: updates that came to their end",
+    "load": "Events under load: requests",
+    "machine": "The sandbox's own machine: faults that ended with a clear word and no orphan process",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0 all survived, 1 something was lost, 2 wrong arguments."""
+    parser = argparse.ArgumentParser(prog="python -m drills", description=__doc__)
+    parser.add_argument("drills", nargs="*", metavar="DRILL", help=f"of {', '.join(DRILLS)}; all without one")
+    parser.add_argument("--share", type=_share, default=1.0, help="how much of each drill, above 0 up to 1 (default 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
+    arguments = parser.parse_args(argv)
+    for name in arguments.drills:
+        if name not in DRILLS:
+            parser.error(f"DRILL: {name!r} is none; known are {', '.join(DRILLS)}")
+    options = Options(share=arguments.share, seed=arguments.seed)
+    console = Console()
+    sections = [_run(name, options, console) for name in arguments.drills or DRILLS]
+    for section in sections:
+        console.print()
+        console.print(section.table())
+    if arguments.json:
+        document = {
+            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            "share": options.share,
+            "seed": options.seed,
+            "sections": [section.as_document() for section in sections],
+        }
+        arguments.json.write_text(json.dumps(document, indent=2) + "\n")
+    return int(any(result.lost for section in sections for result in section.results))
+
+
+def _run(name: str, options: Options, console: Console) -> Section:
+    drill: Drill = importlib.import_module(f"drills.{name}").run
+    console.print(f"[bold]{name}[/]: {DRILLS[name]}")
+    results: list[Result] = []
+    started = time.monotonic()
+    try:
+        for result in drill(options):
+            results.append(result)
+            console.print(f"  {result.event}: {result.survived} of {result.tried}; {result.recovery}", highlight=False)
+    except CommandFailed as error:
+        # The rest of the drill is lost with it, and the other drills go on.
+        console.print(str(error), markup=False, highlight=False)
+        results.append(Result(event="the drill itself", tried=1, survived=0, recovery="a command failed, see above"))
+    console.print(f"  {time.monotonic() - started:.0f} s", style="dim", highlight=False)
+    return Section(name=name, title=DRILLS[name], results=results)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: above 0 and up to 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
