@@ -79,8 +79,14 @@ class Cloud:
         with self._lock:
             if cluster_id in self._clusters:
                 raise CloudError(f"googleapi: Error 409: Already exists: {cluster_id}., alreadyExists")
-        self._clock.sleep("cluster_create")
-        return self._facts(cluster_id, self._bring_up(cluster_id, inputs))
+        operations = ["cluster_create"]
+        if inputs.get("removeDefaultNodePool"):
+            # The real provider has the pool deleted before it says that the cluster is there:
+            # https://github.com/hashicorp/terraform-provider-google, resource_container_cluster.go, "removing default node pool".
+            operations.append("node_pool_delete")
+        with self._clock.during(*operations):
+            cluster = self._bring_up(cluster_id, inputs)
+        return self._facts(cluster_id, cluster)
 
     def update_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
         cluster = self._cluster(cluster_id)

@@ -101,10 +101,11 @@ def main() -> int:
     server = ModelServer.of(environment)
     images = ImageStore(paths.state / "images", published_images())
     spawner = Spawner()
-    cloud = Cloud(paths=paths, spawner=spawner, images=images, environment=environment, clock=Clock(speed))
+    clock = Clock(speed)
+    cloud = Cloud(paths=paths, spawner=spawner, images=images, environment=environment, clock=clock)
     cloud.recover()
     builder = ImageBuilder.of_machine(images, state_dir=paths.state, spawner=spawner, environment=environment)
-    providers = serve(cloud, builder, paths.state, environment)
+    providers = serve(cloud, builder, paths.state, environment, clock)
     record = DaemonRecord(
         pid=os.getpid(),
         started=process_start(os.getpid()) or "",

@@ -124,6 +124,10 @@ class ImageStore:
         config = ImageConfig.of(json.loads((folder / "config.json").read_text()))
         return StoredImage(found, folder / "rootfs", config)
 
+    def is_published(self, reference: str) -> bool:
+        """Whether others publish it, and the sandbox only has a program for it."""
+        return split_reference(reference)[0] in self._published
+
     def _folder(self, digest: str) -> Path:
         return self._root / "by-digest" / digest.removeprefix("sha256:")
 

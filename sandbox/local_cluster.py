@@ -106,6 +106,7 @@ class LocalCluster:
             pod_addresses=self._pod_addresses,
             environment=self._environment,
             speed=self.clock.speed,
+            pull_seconds=self._pull_seconds,
             spawner=self._spawner,
             cert_file=certificates.server,
             key_file=certificates.server_key,
@@ -297,6 +298,14 @@ class LocalCluster:
                         if error.status != 404:
                             raise
             time.sleep(0.2)
+
+    def _pull_seconds(self, node: str, image: str) -> float:
+        """How long the node takes to pull one of the stack's images; what others publish is small here."""
+        if self._images.is_published(image):
+            return 0.0
+        with self.lock:
+            streams = any(node in pool.nodes and pool.streams_images for pool in self.pools.values())
+        return self.clock.seconds("image_pull_streamed" if streams else "image_pull")
 
     def _zone_of(self, pool: NodePool, node: str) -> str:
         if node in pool.joining:

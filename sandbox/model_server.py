@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sandbox.latencies import LATENCIES
 from sandbox.paths import Paths
 
 #: Set for the daemon by `python -m sandbox up --server NAME`.
@@ -56,6 +57,10 @@ def stand_in() -> ModelServer:
         name=STAND_IN,
         python_folder=Path(sys.executable).parent,
         python_paths=(_PODNET, _SANDBOX_DIR / "standin"),
+        variables={
+            f"STANDIN_{kind}_STARTUP_SECONDS": f"{LATENCIES[f'{kind.lower()}_server_start']:g}"
+            for kind in ("TPU", "GPU")
+        },
     )
 
 

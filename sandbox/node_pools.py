@@ -77,6 +77,11 @@ class NodePool:
         return self._limit("max")
 
     @property
+    def streams_images(self) -> bool:
+        """Whether containers start while their image still comes (GKE image streaming)."""
+        return bool((self.config.get("gcfsConfig") or {}).get("enabled"))
+
+    @property
     def tpu_chips(self) -> int:
         """Chips of one machine; 0 for a machine without TPU."""
         if self.machine_family not in _TPUS:

@@ -35,7 +35,8 @@ class NodeAgent:
     """All pods of all nodes of one cluster.
 
     `environment` is the daemon's, of which containers get the sandbox's mark and the server that it names; `speed` divides restart
-    back-offs here and start-up times in the stand-in servers; `machine_ends` takes a preempted node's machine away.
+    back-offs here and start-up times in the stand-in servers; `pull_seconds` says how long a node takes to pull an image;
+    `machine_ends` takes a preempted node's machine away.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class NodeAgent:
         pod_addresses: PodAddresses,
         environment: Mapping[str, str],
         speed: float,
+        pull_seconds: Callable[[str, str], float],
         spawner: Spawner,
         cert_file: Path,
         key_file: Path,
@@ -65,6 +67,7 @@ class NodeAgent:
             state_dir=state_dir,
             environment={MARK: environment.get(MARK) or str(state_dir), CLUSTER_DIR_VARIABLE: str(state_dir)},
             speed=speed,
+            pull_seconds=pull_seconds,
             server=ModelServer.of(environment),
         )
         self._lock = threading.RLock()

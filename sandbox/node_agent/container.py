@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from sandbox.image_store import ImageStore, StoredImage
-from sandbox.model_server import ModelServer
+from sandbox.model_server import STAND_IN, ModelServer
 from sandbox.node_agent.backoff import BackOff
 from sandbox.node_agent.environment import ContainerConfigError, command_line
 from sandbox.node_agent.images import in_image, search_path, working_directory
@@ -71,8 +71,12 @@ class Pod(Protocol):
         self, container: ContainerView, kind: Literal["Normal", "Warning"], reason: str, message: str
     ) -> None: ...
 
-    def image_pulled(self, image: str) -> bool:
-        """Whether the node has the image from before; it has it from now on."""
+    def has_image(self, image: str) -> bool:
+        """Whether the node has the image."""
+        ...
+
+    def pull(self, image: str) -> float:
+        """Has the node pull the image, unless it does already; when (monotonic) it has it."""
         ...
 
 
@@ -112,12 +116,14 @@ class Container:
         self._images = images
         self._spawner = spawner
         self._server = server
+        self._speed = speed
         self._image: StoredImage | None = None
         self._process: ContainerProcess | None = None
         self._probers: list[Prober] = []
         self._restart_back_off = BackOff(speed)
         self._pull_back_off = BackOff(speed)
         self._pull_failed_at: float | None = None
+        self._pull_began: float | None = None
         self._ended_at: float | None = None
         self._started_at = 0.0
         self._deadline = Deadline(0.0)
@@ -210,6 +216,8 @@ class Container:
             self._pull_failed(now)
             return
         self._pull_failed_at = None
+        if not self._pulled(now):
+            return
         try:
             variables = self._pod.variables(self._spec)
         except ContainerConfigError as error:
@@ -243,7 +251,6 @@ class Container:
         if self._ended_at is not None:
             self._restart_back_off.tried(now)
             view.restart_count += 1
-        self._announce_image()
         environment, own = self._environment(image, variables)
         self._log(run - 2).unlink(missing_ok=True)
         self._image = image
@@ -278,14 +285,27 @@ class Container:
         else:
             self._begin_probing(process)
 
-    def _announce_image(self) -> None:
+    def _pulled(self, now: float) -> bool:
+        """Whether the node has the image; if not, it is asked for, and `wake_at` says when it will be there."""
         image = self.view.image
-        if self._pod.image_pulled(image):
-            message = f'Container image "{image}" already present on machine'
-        else:
+        if self._pull_began is None:
+            if self._pod.has_image(image):
+                self._pod.event(self.view, "Normal", "Pulled", f'Container image "{image}" already present on machine')
+                return True
+            self._pull_began = now
             self._pod.event(self.view, "Normal", "Pulling", f'Pulling image "{image}"')
-            message = f'Successfully pulled image "{image}" in 0s: the sandbox has it on this machine'
+            self._set_waiting("ContainerCreating", "")
+        there_at = self._pod.pull(image)
+        if now < there_at:
+            self.wake_at = there_at
+            return False
+        seconds = (now - self._pull_began) * self._speed
+        self._pull_began = None
+        message = (
+            f'Successfully pulled image "{image}" in {seconds:.0f}s on the sandbox\'s clock: it is on this machine'
+        )
         self._pod.event(self.view, "Normal", "Pulled", message)
+        return True
 
     def _environment(self, image: StoredImage, variables: Mapping[str, str]) -> tuple[dict[str, str], Path]:
         """The variables of a new run, and its own folder: a new container has a new writable layer."""
@@ -383,6 +403,8 @@ class Container:
                     execute=lambda words, timeout: self._execute(process, words, timeout),
                 ),
                 elapsed=time.monotonic() - self._started_at,
+                # Real vLLM starts in its own time.
+                speed=self._speed if self._server.name == STAND_IN else 1.0,
                 on_result=lambda kind, healthy: self._pod.post(lambda: self._probed(process, kind, healthy)),
                 on_failure=lambda message: self._pod.post(lambda: self._probe_failed(process, message)),
             )

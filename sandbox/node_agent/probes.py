@@ -1,6 +1,8 @@
 """Startup, readiness and liveness probes: one attempt (`ProbeTarget`), and the thread that repeats it (`Prober`).
 
-The thresholds and times are the kubelet's, and real seconds. Left out: gRPC probes (they fail, with a message that says
+The thresholds and times are the kubelet's, and real seconds: what they guard against (a server that hangs, a drain) is real, too. Only
+the wait for a container's first readiness is on the sandbox's clock, with at most one attempt a second, since a real
+second there would count as minutes of the server's start. Left out: gRPC probes (they fail, with a message that says
 so), and the kubelet's random delay before the first attempt.
 """
 
@@ -21,6 +23,9 @@ Object = dict[str, Any]
 Kind = Literal["Startup", "Readiness", "Liveness"]
 
 _REDIRECTS = 10
+
+#: An attempt starts a process; more often than this they would take the machine from what they wait for.
+_LEAST_PERIOD_SECONDS = 1.0
 
 
 class ProbeFailure(Exception):
@@ -150,10 +155,12 @@ class Prober:
         target: ProbeTarget,
         *,
         elapsed: float,
+        speed: float = 1.0,
         on_result: Callable[[Kind, bool], None],
         on_failure: Callable[[str], None],
     ) -> None:
         self._kind = kind
+        self._speed = speed
         self._probe = probe
         self._target = target
         self._on_result = on_result
@@ -173,10 +180,12 @@ class Prober:
             failure_threshold=int(self._probe.get("failureThreshold") or 3),
         )
         period = float(self._probe.get("periodSeconds") or 10)
+        first_period = max(period / self._speed, min(period, _LEAST_PERIOD_SECONDS))
+        was_ready = self._kind == "Liveness"
         told: bool | None = None
         wait = self._delay
         while not self._stopping.wait(wait):
-            wait = period
+            wait = period if was_ready else first_period
             message = ""
             try:
                 self._target.attempt(self._probe)
@@ -193,6 +202,7 @@ class Prober:
             if decision is None or (decision is told and self._kind == "Readiness"):
                 continue
             told = decision
+            was_ready = was_ready or decision
             self._on_result(self._kind, decision)
             if self._kind == "Startup" or (self._kind == "Liveness" and not decision):
                 # What has started is not asked again; what failed is restarted, and gets probes of its own.

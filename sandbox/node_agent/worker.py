@@ -53,6 +53,8 @@ class AgentServices:
     #: For every container, over whatever the pod says.
     environment: Mapping[str, str]
     speed: float
+    #: (node, image) -> how long the node takes to pull the image, in seconds of this machine's clock.
+    pull_seconds: Callable[[str, str], float] = field(default=lambda node, image: 0.0)
     #: What every container's `python3 -m vllm...` is.
     server: ModelServer = field(default_factory=stand_in)
 
@@ -63,7 +65,9 @@ class Node:
     def __init__(self, obj: Object, devices: NodeDevices) -> None:
         self.name: str = obj["metadata"]["name"]
         self.devices = devices
-        self._images: set[str] = set()
+        #: Image -> when (monotonic) the node has it.
+        self._images: dict[str, float] = {}
+        self._pulls_end = 0.0
         self._lock = threading.Lock()
         self.update(obj)
 
@@ -75,11 +79,21 @@ class Node:
         self.address: str = addresses.get("InternalIP", "")
         self.devices.make(self.name, self.labels)
 
-    def image_pulled(self, image: str) -> bool:
+    def has_image(self, image: str) -> bool:
         with self._lock:
-            had = image in self._images
-            self._images.add(image)
-            return had
+            return self._images.get(image, float("inf")) <= time.monotonic()
+
+    def pull(self, image: str, seconds: float) -> float:
+        """When (monotonic) the node has the image, which it begins to pull if nobody has asked for it yet.
+
+        One at a time, as the kubelet does unless it is told otherwise:
+        https://kubernetes.io/docs/concepts/containers/images/#serial-and-parallel-image-pulls
+        """
+        with self._lock:
+            if image not in self._images:
+                self._pulls_end = max(self._pulls_end, time.monotonic()) + seconds
+                self._images[image] = self._pulls_end
+            return self._images[image]
 
 
 def pod_folder(state_dir: Path, pod: Object) -> Path:
@@ -198,8 +212,11 @@ class PodWorker:
     def post(self, action: Callable[[], None]) -> None:
         self._queue.put(action)
 
-    def image_pulled(self, image: str) -> bool:
-        return self.node.image_pulled(image)
+    def has_image(self, image: str) -> bool:
+        return self.node.has_image(image)
+
+    def pull(self, image: str) -> float:
+        return self.node.pull(image, self._services.pull_seconds(self.node.name, image))
 
     def event(self, container: ContainerView, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         if not self._silent:

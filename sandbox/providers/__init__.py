@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     # The modules behind these take a second to load, and whoever imports one provider needs no other.
     from sandbox.cloud import Cloud
     from sandbox.image_builder import ImageBuilder
+    from sandbox.latencies import Clock
     from sandbox.providers.server import ProviderServer
 
 
@@ -39,7 +40,9 @@ class Providers:
             server.stop()
 
 
-def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Mapping[str, str]) -> Providers:
+def serve(
+    cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Mapping[str, str], clock: Clock
+) -> Providers:
     """Starts every provider that is needed. `environment`: of the programs that providers start, exec plugins for one."""
     from sandbox.providers.docker import DockerProvider
     from sandbox.providers.gcp import GcpProvider
@@ -55,7 +58,7 @@ def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Map
     if real_plugin_on_path("kubernetes", environment) is None:
         clusters = Clusters(environment)
         servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters))
-    servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, programs(PROJECT_DIR)))
+    servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, programs(PROJECT_DIR), clock=clock))
     return Providers(servers)
 
 

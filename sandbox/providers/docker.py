@@ -21,6 +21,7 @@ from sandbox.docker_engine import DockerError
 from sandbox.dockerfile import DockerfileError
 from sandbox.image_builder import BuildRequest, ImageBuilder
 from sandbox.image_store import split_reference
+from sandbox.latencies import Clock
 from sandbox.local_registry import RegistryError
 from sandbox.oci_image import OciImageError
 from sandbox.providers.differences import Difference, PropertyChange, compare
@@ -44,9 +45,12 @@ class DockerProvider(Provider):
     package = "docker"
     version = version("pulumi-docker")
 
-    def __init__(self, builder: ImageBuilder, project_dir: Path, others: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self, builder: ImageBuilder, project_dir: Path, others: Mapping[str, Path] | None = None, *, clock: Clock
+    ) -> None:
         super().__init__()
         self._builder = builder
+        self._clock = clock
         self._project_dir = project_dir
         self._others = dict(others or {})
 
@@ -117,6 +121,12 @@ class DockerProvider(Provider):
     def delete(self, urn: Urn, id: str, inputs: Properties, outputs: Properties, timeout: float | None) -> None:
         """Leaves the image where it was pushed to, as the real one does."""
 
+    def _operations(self, request: BuildRequest, *, push: bool) -> list[str]:
+        """What takes time on the sandbox's clock: a base that comes for the first time, and goes to the registry."""
+        if self._builder.has_bases(request):
+            return []
+        return ["image_build", *(["image_push"] if push else [])]
+
     def _folder(self, urn: Urn) -> Path:
         return self._others.get(urn.project, self._project_dir)
 
@@ -124,17 +134,17 @@ class DockerProvider(Provider):
         known = plain(inputs)
         options = known["build"]
         name = known["imageName"]
+        request = BuildRequest(
+            name=name,
+            context=_context(self._folder(urn), options),
+            platform=options["platform"],
+            args=options.get("args") or {},
+            target=options.get("target") or None,
+        )
         try:
             repository, _, _ = split_reference(name)
-            built = self._builder.build(
-                BuildRequest(
-                    name=name,
-                    context=_context(self._folder(urn), options),
-                    platform=options["platform"],
-                    args=options.get("args") or {},
-                    target=options.get("target") or None,
-                )
-            )
+            with self._clock.during(*self._operations(request, push=not known.get("skipPush"))):
+                built = self._builder.build(request)
         except (
             BuildContextError, DockerError, DockerfileError, OciImageError, RegistryError, ValueError
         ) as error:  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.latencies import LATENCIES
 from sandbox.model_server import ModelServer, make_scratch, real_vllm, remove_scratch
 from sandbox.paths import Paths
 
@@ -42,7 +43,11 @@ def test_the_stand_in_is_what_containers_get_unless_told_otherwise(paths: Paths)
     server = ModelServer.of({})
     assert server.name == "stand-in"
     assert [path.name for path in server.python_paths] == ["podnet", "standin"]
-    assert server.variables == {}
+    # The table's, so that there is one.
+    assert server.variables == {
+        "STANDIN_TPU_STARTUP_SECONDS": f"{LATENCIES['tpu_server_start']:g}",
+        "STANDIN_GPU_STARTUP_SECONDS": f"{LATENCIES['gpu_server_start']:g}",
+    }
 
 
 def test_real_vllm_is_the_virtual_environment_s_and_nothing_of_it_is_replaced(tmp_path: Path) -> None:

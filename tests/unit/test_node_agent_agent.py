@@ -79,6 +79,7 @@ class Cluster:
             pod_addresses=PodAddresses(),
             environment={"FUNGIBILITY_SANDBOX": str(folder), "ONLY_OF_THE_DAEMON": "1"},
             speed=100.0,
+            pull_seconds=lambda node, image: 0.0,
             spawner=self.spawner,
             cert_file=certificates.server,
             key_file=certificates.server_key,

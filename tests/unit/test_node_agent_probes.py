@@ -159,7 +159,9 @@ def test_a_decision_needs_as_many_results_in_a_row_as_its_threshold() -> None:
 class Watched:
     """A prober of a command whose results are given (None: it cannot be run), and what it reports."""
 
-    def __init__(self, kind: Any, results: list[bool | None], elapsed: float = 1000.0, **probe: Any) -> None:
+    def __init__(
+        self, kind: Any, results: list[bool | None], elapsed: float = 1000.0, speed: float = 1.0, **probe: Any
+    ) -> None:
         self.attempts: list[float] = []
         self.decisions: list[bool] = []
         self.failures: list[str] = []
@@ -170,6 +172,7 @@ class Watched:
             {"exec": {"command": ["x"]}, "periodSeconds": 0.005, **probe},
             target(self._execute),
             elapsed=elapsed,
+            speed=speed,
             on_result=lambda _kind, healthy: self.decisions.append(healthy),
             on_failure=self.failures.append,
         )
@@ -196,6 +199,19 @@ def test_readiness_is_told_when_it_changes_and_every_failure_is_told() -> None:
     watched.finish()
     assert watched.decisions == [False, True, False, True]
     assert watched.failures == ["Readiness probe failed: attempt 0", "Readiness probe failed: attempt 3"]
+
+
+def test_the_way_to_the_first_readiness_is_on_the_sandboxs_clock_and_what_follows_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sandbox.node_agent.probes._LEAST_PERIOD_SECONDS", 0.001)
+    watched = Watched("Readiness", [False, False, True, True], periodSeconds=0.4, speed=40)
+    watched.finish()
+    # Two short waits after failures and one after the success; the next attempt is a whole period away.
+    assert len(watched.attempts) == 4
+    watched = Watched("Liveness", [True, True], periodSeconds=0.4, speed=40)
+    watched.finish()
+    assert len(watched.attempts) == 1
 
 
 def test_a_startup_probe_ends_with_its_first_success() -> None:

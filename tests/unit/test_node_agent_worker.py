@@ -7,6 +7,7 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -319,6 +320,28 @@ def test_an_image_that_is_not_there_is_asked_for_again(bench: Bench) -> None:
         rootfs=bench.folder / "rootfs",
     )
     bench.api.wait(ready)
+
+
+def test_images_are_pulled_one_after_the_other_and_kept(bench: Bench) -> None:
+    bench.images.add(
+        repository="other",
+        tag="1",
+        config=ImageConfig(base_image="b", platform="linux/amd64", entrypoint=("/bin/sh", "-c")),
+        rootfs=bench.folder / "rootfs",
+    )
+    bench.services = replace(bench.services, pull_seconds=lambda node, image: 0.15)
+    began = time.monotonic()
+    worker = bench.run(bench.pod({"args": [STEADY]}, {"name": "second", "image": "other:1", "args": [STEADY]}))
+    waiting = bench.api.wait(lambda status: "waiting" in status["containerStatuses"][0]["state"])
+    assert waiting["containerStatuses"][0]["state"]["waiting"] == {"reason": "ContainerCreating"}
+    bench.api.wait(ready)
+    assert time.monotonic() - began >= 0.3
+    assert (
+        sorted(reason for reason, _ in bench.events.reasons if reason.startswith("Pull"))
+        == ["Pulled"] * 2 + ["Pulling"] * 2
+    )
+    assert worker.node.has_image("shell:1")
+    assert worker.node.pull("shell:1", 100.0) <= time.monotonic()
 
 
 def test_a_program_that_is_not_there_is_a_start_error(bench: Bench) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from sandbox.image_builder import ImageBuilder
 from sandbox.image_store import ImageStore
+from sandbox.latencies import Clock
 from sandbox.providers import programs
 from sandbox.providers.docker import IMAGE, DockerProvider
 from sandbox.providers.server import Urn
@@ -20,6 +23,8 @@ from tests.unit.provider_client import Client, Engine, urn
 
 ROOT = Path(__file__).resolve().parents[2]
 URN = urn(IMAGE, "images-gpu")
+#: Nothing takes time.
+AT_ONCE = Clock(math.inf)
 REPOSITORY = "asia-northeast1-docker.pkg.dev/p/docker-repo/vllm"
 
 
@@ -36,7 +41,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(store: ImageStore, project: Path) -> Iterator[Client]:
-    with Engine(lambda: DockerProvider(ImageBuilder(store), project)) as engine:
+    with Engine(lambda: DockerProvider(ImageBuilder(store), project, clock=AT_ONCE)) as engine:
         yield engine.connect()
 
 
@@ -214,11 +219,40 @@ def test_deleting_leaves_the_pushed_image_and_reading_looks_nothing_up(client: C
 
 def test_relative_paths_count_from_the_folder_of_the_program_that_builds(store: ImageStore, project: Path) -> None:
     def provider() -> DockerProvider:
-        return DockerProvider(ImageBuilder(store), project / "elsewhere", {"project": project})
+        return DockerProvider(ImageBuilder(store), project / "elsewhere", {"project": project}, clock=AT_ONCE)
 
     assert Urn(URN).project == "project"
     with Engine(provider) as engine:
         assert engine.connect().check(URN, inputs()).failures == []
+
+
+class RecordingClock(Clock):
+    """Notes what takes time, and takes none."""
+
+    noted: list[tuple[str, ...]]
+
+    def __init__(self) -> None:
+        super().__init__(math.inf)
+        object.__setattr__(self, "noted", [])
+
+    @contextmanager
+    def during(self, *operations: str) -> Iterator[None]:
+        self.noted.append(operations)
+        yield
+
+
+def test_a_base_takes_the_time_of_its_build_and_push_once(store: ImageStore, project: Path) -> None:
+    clock, builder = RecordingClock(), ImageBuilder(store)
+    with Engine(lambda: DockerProvider(builder, project, clock=clock)) as engine:
+        client = engine.connect()
+        client.create(URN, checked(client, inputs()))
+        (project / "images" / "fungibility-drain").write_text("#!/bin/sh\n# edited\n")
+        client.create(URN, checked(client, inputs()))
+        other = inputs()
+        other["build"]["args"] = {"BASE_IMAGE": "docker.io/base:2"}
+        client.create(URN, checked(client, other))
+        client.create(URN, checked(client, inputs(skipPush=True)))
+    assert clock.noted == [("image_build", "image_push"), (), ("image_build", "image_push"), ()]
 
 
 def test_programs_of_this_repository_are_found_by_name() -> None:

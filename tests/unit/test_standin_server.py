@@ -44,6 +44,8 @@ def environment(**variables: str) -> dict[str, str]:
         "PYTHONPATH": str(STANDIN),
         "ACCELERATOR": "tpu",
         "SANDBOX_SPEED": "100000",
+        "STANDIN_TPU_STARTUP_SECONDS": "337",
+        "STANDIN_GPU_STARTUP_SECONDS": "90",
         "SANDBOX_POD_NAME": "vllm-5d8f-x2x",
         "SANDBOX_NODE_NAME": "gke-v6e-1-abcd",
         "SANDBOX_NODE_POOL": "v6e-1",
@@ -225,9 +227,11 @@ def test_a_bad_variable_is_named(settings: Callable[..., Any], text: str) -> Non
 
 
 def test_the_start_up_takes_a_real_servers_time_at_the_sandboxs_speed(settings: Callable[..., Any]) -> None:
-    assert settings(ACCELERATOR="tpu").startup_seconds == 337
-    assert settings(ACCELERATOR="gpu").startup_seconds == 90
-    assert settings(ACCELERATOR="gpu", SANDBOX_SPEED="30").startup_seconds == 3
+    times = {"STANDIN_TPU_STARTUP_SECONDS": "337", "STANDIN_GPU_STARTUP_SECONDS": "90"}
+    assert settings(ACCELERATOR="tpu", **times).startup_seconds == 337
+    assert settings(ACCELERATOR="gpu", **times).startup_seconds == 90
+    assert settings(ACCELERATOR="gpu", SANDBOX_SPEED="30", **times).startup_seconds == 3
+    assert settings(ACCELERATOR="gpu").startup_seconds == 0
 
 
 def test_the_batch_is_the_flags_unless_a_variable_says_otherwise(settings: Callable[..., Any]) -> None:

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 
 from . import VERSION
 from .app import App
@@ -58,13 +59,19 @@ def _bind(settings: Settings) -> socket.socket:
 
 
 def _start_up(settings: Settings) -> None:
-    """Takes the time that a real start takes; SIGTERM has its default effect meanwhile."""
+    """Takes the time that a real start takes, of which this process has had some; SIGTERM has its default effect meanwhile."""
     _log.info(_LOADING, settings.startup_seconds)
-    begun = time.monotonic()
+    begun = time.monotonic() - _age()
     steps = ("Loading weights took", "Compilation took", "init engine (profile, create kv cache, warmup model) took")
     for number, step in enumerate(steps, start=1):
         time.sleep(max(0.0, begun + settings.startup_seconds * number / len(steps) - time.monotonic()))
         _log.info("%s %.2f seconds (simulated)", step, settings.startup_seconds / len(steps))
+
+
+def _age() -> float:
+    """Seconds since this process was started, by Linux's own account."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 async def _serve(settings: Settings, sock: socket.socket) -> None:

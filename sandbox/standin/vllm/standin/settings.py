@@ -1,8 +1,8 @@
 """What the command line and the environment say, read once.
 
-Environment: ACCELERATOR (`tpu` or `gpu`, set by the image), SANDBOX_SPEED (how many seconds of the real start-up pass
-in one), SANDBOX_POD_NAME, SANDBOX_NODE_NAME, SANDBOX_NODE_POOL and SANDBOX_MACHINE_TYPE (where it runs),
-STANDIN_TOKEN_SECONDS (time of one token), STANDIN_MAX_NUM_SEQS (in place of --max-num-seqs), VLLM_API_KEY.
+Environment: ACCELERATOR (`tpu` or `gpu`, set by the image), STANDIN_TPU_STARTUP_SECONDS and STANDIN_GPU_STARTUP_SECONDS (how long a
+real server takes to start; none unless set), SANDBOX_SPEED (how many of these pass in one second),
+SANDBOX_POD_NAME, SANDBOX_NODE_NAME, SANDBOX_NODE_POOL and SANDBOX_MACHINE_TYPE (where it runs), STANDIN_TOKEN_SECONDS (time of one token), STANDIN_MAX_NUM_SEQS (in place of --max-num-seqs), VLLM_API_KEY.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-#: Seconds from the start of the process until the server answers: 5 min 37 s was seen on a v6e chip, 1-2 min on an L4.
-STARTUP_SECONDS = {"tpu": 337.0, "gpu": 90.0}
 
 #: vLLM's own default depends on the device's memory; 256 is that of the smaller ones.
 _MAX_NUM_SEQS = 256
@@ -59,6 +56,7 @@ class Settings:
     shutdown_timeout: float
     access_log: bool
     accelerator: str
+    #: From the start of the process until the server answers.
     startup_seconds: float
     token_seconds: float
     place: Place
@@ -68,6 +66,8 @@ class Settings:
         """Raises `ValueError` on a variable that is not the number it should be."""
         accelerator = environ.get("ACCELERATOR", "gpu")
         speed = _positive(environ, "SANDBOX_SPEED", 1.0)
+        startup_variable = f"STANDIN_{accelerator.upper()}_STARTUP_SECONDS"
+        startup = _positive(environ, startup_variable, 0.0) if startup_variable in environ else 0.0
         model = args.model_tag or args.model or "Qwen/Qwen3-0.6B"
         length = args.max_model_len
         keys = args.api_key or [environ.get("VLLM_API_KEY", "")]
@@ -82,7 +82,7 @@ class Settings:
             shutdown_timeout=args.shutdown_timeout or 0,
             access_log=not args.disable_uvicorn_access_log,
             accelerator=accelerator,
-            startup_seconds=STARTUP_SECONDS.get(accelerator, STARTUP_SECONDS["gpu"]) / speed,
+            startup_seconds=startup / speed,
             token_seconds=_positive(environ, "STANDIN_TOKEN_SECONDS", _TOKEN_SECONDS),
             place=Place(
                 pod=environ.get("SANDBOX_POD_NAME", "unknown-pod"),
