@@ -21,7 +21,7 @@ from sandbox.daemon import DaemonRecord
 from sandbox.lifecycle import SandboxError
 from sandbox.node_agent.preemption import NOTICE_SECONDS, POD_SECONDS
 from sandbox.paths import Paths
-from sandbox.stack import STACK, SandboxStack, StackError, model_of, scales_on_metrics
+from sandbox.stack import PARALLEL, STACK, SandboxStack, StackError, model_of, scales_on_metrics
 from sandbox.status import ClusterView, ServiceError, chat, status_document, wait_for_chat
 from sandbox.tools import METRICS_TOOLS, Toolbox, ToolError
 from sandbox.traffic import Traffic
@@ -92,7 +92,14 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
             record = lifecycle.start(paths, server)
     stack = SandboxStack(paths, record)
     stack.prepare(arguments.environment, arguments.port)
-    result = stack.pulumi("up", "--stack", STACK, "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs")
+    if arguments.only_start:
+        console.print(
+            "the stand-in cloud is there and the stack is empty: `pulumi up` in a shell with `python -m sandbox env`"
+        )
+        return 0
+    result = stack.pulumi(
+        "up", "--stack", STACK, PARALLEL, "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs"
+    )
     if result.returncode != 0:
         raise StackError(f"`pulumi up --stack {STACK}` failed (exit status {result.returncode}); its output is above")
     outputs = stack.outputs()
@@ -253,6 +260,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=model_server.NAMES,
         help="what the pods run: the quick stand-in (the default), or real vLLM on this machine's CPU with a tiny model of "
         "random weights (first installs 6 GB)",
+    )
+    up.add_argument(
+        "--only-start", action="store_true", help="leave `pulumi up` to you, in a shell with what `env` prints"
     )
     up.add_argument("--port", type=_port, help="port of the service; a free one by default")
     add("down", _down, "end everything and remove all state; the cache of tools stays")

@@ -29,6 +29,10 @@ from sandbox.secret_manager import SecretStore
 STACK = "sandbox"
 GCP_PROJECT = "sandbox-project"
 
+#: Of every `pulumi up` here. Pulumi's own default is four resources a processor: with as many pools that wait for their nodes,
+#: or for stock, the ComputeClass and the Deployment would wait behind them. Nothing of a stack computes on this machine.
+PARALLEL = "--parallel=64"
+
 
 class StackError(Exception):
     """A `pulumi` command failed, or the settings asked for are not there."""

@@ -2,7 +2,8 @@
 
 Environment: ACCELERATOR (`tpu` or `gpu`, set by the image), STANDIN_TPU_STARTUP_SECONDS and STANDIN_GPU_STARTUP_SECONDS (how long a
 real server takes to start; none unless set), SANDBOX_SPEED (how many of these pass in one second),
-SANDBOX_POD_NAME, SANDBOX_NODE_NAME, SANDBOX_NODE_POOL and SANDBOX_MACHINE_TYPE (where it runs), STANDIN_TOKEN_SECONDS (time of one token), STANDIN_MAX_NUM_SEQS (in place of --max-num-seqs), VLLM_API_KEY.
+SANDBOX_POD_NAME, SANDBOX_NODE_NAME, SANDBOX_NODE_POOL and SANDBOX_MACHINE_TYPE (where it runs),
+STANDIN_TOKEN_SECONDS (time of one token), STANDIN_MAX_NUM_SEQS (in place of --max-num-seqs), VLLM_API_KEY.
 """
 
 from __future__ import annotations
