@@ -75,8 +75,8 @@ class Pod(Protocol):
         """Whether the node has the image."""
         ...
 
-    def pull(self, image: str) -> float:
-        """Has the node pull the image, unless it does already; when (monotonic) it has it."""
+    def pull(self, image: str, base: str) -> float:
+        """Has the node pull the image, which is built on `base`, unless it does already; when (monotonic) it has it."""
         ...
 
 
@@ -216,7 +216,7 @@ class Container:
             self._pull_failed(now)
             return
         self._pull_failed_at = None
-        if not self._pulled(now):
+        if not self._pulled(image.config.base_image, now):
             return
         try:
             variables = self._pod.variables(self._spec)
@@ -285,7 +285,7 @@ class Container:
         else:
             self._begin_probing(process)
 
-    def _pulled(self, now: float) -> bool:
+    def _pulled(self, base: str, now: float) -> bool:
         """Whether the node has the image; if not, it is asked for, and `wake_at` says when it will be there."""
         image = self.view.image
         if self._pull_began is None:
@@ -295,7 +295,7 @@ class Container:
             self._pull_began = now
             self._pod.event(self.view, "Normal", "Pulling", f'Pulling image "{image}"')
             self._set_waiting("ContainerCreating", "")
-        there_at = self._pod.pull(image)
+        there_at = self._pod.pull(image, base)
         if now < there_at:
             self.wake_at = there_at
             return False

@@ -67,6 +67,7 @@ class Node:
         self.devices = devices
         #: Image -> when (monotonic) the node has it.
         self._images: dict[str, float] = {}
+        self._bases: dict[str, float] = {}
         self._pulls_end = 0.0
         self._lock = threading.Lock()
         self.update(obj)
@@ -83,17 +84,18 @@ class Node:
         with self._lock:
             return self._images.get(image, float("inf")) <= time.monotonic()
 
-    def pull(self, image: str, seconds: float) -> float:
+    def pull(self, image: str, base: str, seconds: float) -> float:
         """When (monotonic) the node has the image, which it begins to pull if nobody has asked for it yet.
 
         One at a time, as the kubelet does unless it is told otherwise:
         https://kubernetes.io/docs/concepts/containers/images/#serial-and-parallel-image-pulls
+        `seconds` is for the base's layers, which are nearly all of an image and come once.
         """
         with self._lock:
-            if image not in self._images:
+            if base not in self._bases:
                 self._pulls_end = max(self._pulls_end, time.monotonic()) + seconds
-                self._images[image] = self._pulls_end
-            return self._images[image]
+                self._bases[base] = self._pulls_end
+            return self._images.setdefault(image, max(self._bases[base], time.monotonic()))
 
 
 def pod_folder(state_dir: Path, pod: Object) -> Path:
@@ -215,8 +217,8 @@ class PodWorker:
     def has_image(self, image: str) -> bool:
         return self.node.has_image(image)
 
-    def pull(self, image: str) -> float:
-        return self.node.pull(image, self._services.pull_seconds(self.node.name, image))
+    def pull(self, image: str, base: str) -> float:
+        return self.node.pull(image, base, self._services.pull_seconds(self.node.name, image))
 
     def event(self, container: ContainerView, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         if not self._silent:
