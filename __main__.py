@@ -3,7 +3,7 @@
 import pulumi
 
 import cost
-from components import providers, secret_manager, settings
+from components import interpreter, providers, secret_manager, settings
 from components.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
 from components.cluster import Cluster, ClusterArgs
 from components.compute_class import ComputeClass, ComputeClassArgs
@@ -14,6 +14,7 @@ from components.observability import Observability, ObservabilityArgs
 from components.replica_autoscaler import ReplicaAutoscaler, ReplicaAutoscalerArgs
 from components.weights_cache import WeightsCache, WeightsCacheArgs, make_model_caches
 
+interpreter.spare_collections()
 config = settings.load()
 # Seen in every preview, before it is spent.
 pulumi.log.info(cost.summary(config))
