@@ -84,7 +84,7 @@ def run(options: Options) -> Iterator[Findings]:
     """Brings the dev stack up on a sandbox of its own, which takes about a minute, and takes it down."""
     with fresh_sandbox("bench-preview") as sandbox:
         sandbox.command("up")
-        dev = Program(name="dev", folder=PROJECT_DIR, environment=sandbox.shell_environment())
+        dev = Program(name="dev", folder=PROJECT_DIR, environment=_environment(sandbox))
         yield from compare(dev, empty_program(sandbox), 2 if options.quick else options.repeats)
 
 
@@ -112,7 +112,7 @@ def empty_program(sandbox: Sandbox) -> Program:
     (folder / "Pulumi.yaml").write_text(yaml.safe_dump({"name": "empty", "runtime": runtime}))
     (folder / "__main__.py").write_text('"""Nothing."""\n')
     (folder / ".venv").symlink_to(sys.prefix)
-    environment = {**sandbox.shell_environment(), "PULUMI_STACK": "empty"}
+    environment = {**_environment(sandbox), "PULUMI_STACK": "empty"}
     # The stack's settings lie beside this program.
     environment.pop("PULUMI_OPTION_CONFIG_FILE")
     for command in (
@@ -121,6 +121,14 @@ def empty_program(sandbox: Sandbox) -> Program:
     ):
         run_command(["pulumi", *command], environment, check=True, timeout=_TIMEOUT, cwd=folder)
     return Program(name="an empty program", folder=folder, environment=environment)
+
+
+def _environment(sandbox: Sandbox) -> dict[str, str]:
+    """A shell's on the sandbox."""
+    environment = sandbox.shell_environment()
+    # Where it is set, as in many containers, Python translates this program's source anew on every run, and the packages' never.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
 
 
 def parts(log: Iterable[str]) -> dict[str, float]:

@@ -10,11 +10,11 @@ import gc
 
 
 def spare_collections() -> None:
-    """Ends the cyclic garbage collector's work, which finds nothing: what the program loads, it needs to the end.
+    """Ends the cyclic garbage collector's work, which finds next to nothing: what the program loads, it needs to the end.
 
     The provider SDKs' thousands of classes make the collector run again and again while they load, and the interpreter
-    traverses them all several times more as it ends: together a quarter of a preview (`make bench`). Memory is no
-    worse: nearly everything is freed by its reference count, and a run is over in minutes.
+    traverses them all several times more as it ends, which took longer than everything that this program does itself.
+    Memory is no worse for it: reference counts free what the collector would not have to look for, and a run is short.
     """
     gc.disable()
     # Frozen objects are left out of the collections of the interpreter's end, which no switch turns off.
