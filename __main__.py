@@ -23,9 +23,7 @@ gcp = providers.gcp_provider(config.project, config.region)
 docker = providers.docker_provider()
 in_project = pulumi.ResourceOptions(providers=[gcp])
 
-network = None
-if config.network is not None:
-    network = Network("network", NetworkArgs.of(config), in_project)
+network = None if config.network is None else Network("network", NetworkArgs.of(config), in_project)
 cluster = Cluster("cluster", ClusterArgs.of(config, network=network), in_project)
 registry = ImageRegistry(
     "images",
