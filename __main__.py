@@ -3,7 +3,7 @@
 import pulumi
 
 import cost
-from components import providers, secret_manager, settings
+from components import interpreter, providers, secret_manager, settings
 from components.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
 from components.cluster import Cluster, ClusterArgs
 from components.compute_class import ComputeClass, ComputeClassArgs
@@ -14,6 +14,7 @@ from components.observability import Observability, ObservabilityArgs
 from components.replica_autoscaler import ReplicaAutoscaler, ReplicaAutoscalerArgs
 from components.weights_cache import WeightsCache, WeightsCacheArgs, make_model_caches
 
+interpreter.spare_collections()
 config = settings.load()
 # Seen in every preview, before it is spent.
 pulumi.log.info(cost.summary(config))
@@ -22,9 +23,7 @@ gcp = providers.gcp_provider(config.project, config.region)
 docker = providers.docker_provider()
 in_project = pulumi.ResourceOptions(providers=[gcp])
 
-network = None
-if config.network is not None:
-    network = Network("network", NetworkArgs.of(config), in_project)
+network = None if config.network is None else Network("network", NetworkArgs.of(config), in_project)
 cluster = Cluster("cluster", ClusterArgs.of(config, network=network), in_project)
 registry = ImageRegistry(
     "images",

@@ -12,8 +12,7 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes import core
 
-SECRET_NAME = "vllm-api-key"  # noqa: S105 - the name of a Secret
-SECRET_KEY = "api_key"  # noqa: S105 - the key in it
+from components.api_key_names import SECRET_KEY, SECRET_NAME
 
 #: vLLM's own name for it: https://docs.vllm.ai/en/stable/configuration/env_vars/
 VARIABLE = "VLLM_API_KEY"

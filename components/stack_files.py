@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from components import settings
+if TYPE_CHECKING:
+    from components import settings
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 PROJECT_NAME = "tpu-gpu-fungibility"
@@ -73,6 +74,9 @@ def load(
 
     Of an API key only is known whether there is one, since that decides whether the settings are good: `UNREAD`, or empty.
     """
+    # With it comes Pulumi's SDK, which whoever only looks into a file has no use for.
+    from components import settings
+
     known = values(stack, overrides, project_dir=project_dir, file=file)
     key = f"{PROJECT_NAME}:apiKey"
     encrypted = is_secret(_config(file or stack_file(stack, project_dir)).get(key))

@@ -13,31 +13,24 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from kubernetes.client import ApiException
-from rich.markup import escape
-
-from sandbox import lifecycle, model_server, screens, trust
+from sandbox import lifecycle, model_server, trust
 from sandbox.daemon import DaemonRecord
+from sandbox.latencies import NOTICE_SECONDS, POD_SECONDS
 from sandbox.lifecycle import SandboxError
-from sandbox.node_agent.preemption import NOTICE_SECONDS, POD_SECONDS
 from sandbox.paths import Paths
 from sandbox.stack import PARALLEL, STACK, SandboxStack, StackError, model_of, scales_on_metrics
-from sandbox.status import ClusterView, ServiceError, chat, status_document, wait_for_chat
 from sandbox.tools import METRICS_TOOLS, Toolbox, ToolError
-from sandbox.traffic import Traffic
 from sandbox.vllm.install import RealVllm
-from smoke import checks as smoke_checks
-from smoke import screen as smoke_screen
-from smoke.service import KEY_VARIABLE
-from smoke.target import of_outputs
+
+# Every test and every shell pays for what is loaded here: what a command alone needs (clients, tables), it loads itself.
 
 _ANSWER_SECONDS = {model_server.STAND_IN: 120.0, model_server.VLLM: 600.0}
 _SETTLE_SECONDS = 180.0
 
-#: Real vLLM on shared cores of this machine has nothing to prove about speed.
+#: Of the smoke test. Real vLLM on shared cores of this machine has nothing to prove about speed.
 _SMOKE_LIMITS = {
-    model_server.STAND_IN: smoke_checks.Limits(healthy=60.0),
-    model_server.VLLM: smoke_checks.Limits(healthy=120.0, request=300.0, first_token=120.0, total=240.0),
+    model_server.STAND_IN: {"healthy": 60.0},
+    model_server.VLLM: {"healthy": 120.0, "request": 300.0, "first_token": 120.0, "total": 240.0},
 }
 
 QUESTION = "Why is the sky blue?"
@@ -57,15 +50,28 @@ def main(argv: list[str] | None = None) -> int:
                 f"the sandbox runs on Linux; this is {sys.platform} (127.88.0.0/16 is not loopback there)"
             )
         return command(paths, arguments)
-    except (SandboxError, StackError, ToolError, ServiceError) as error:
+    except (SandboxError, StackError, ToolError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
-    except ApiException as error:
+    except Exception as error:
+        from kubernetes.client import ApiException
+
+        if not isinstance(error, ApiException):
+            raise
         print(f"sandbox: the API server answers {error.status} {error.reason}: {error.body}", file=sys.stderr)
         return 1
 
 
 def _up(paths: Paths, arguments: argparse.Namespace) -> int:
+    from rich.markup import escape
+
+    from sandbox import screens
+    from sandbox.status import ClusterView, status_document, wait_for_chat
+    from smoke import checks as smoke_checks
+    from smoke import screen as smoke_screen
+    from smoke.service import KEY_VARIABLE
+    from smoke.target import of_outputs
+
     console = screens.console
     console.print("[bold]tpu-gpu-fungibility[/] sandbox (simulated hardware, no cloud account)")
     with screens.progress() as report:
@@ -115,7 +121,7 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
         report("smoke test", None)
         smoke = smoke_checks.run(
             of_outputs(STACK, outputs),
-            limits=_SMOKE_LIMITS[record.server],
+            limits=smoke_checks.Limits(**_SMOKE_LIMITS[record.server]),
             # Of another stack's server, if the shell has one; the sandbox's own comes first.
             key=key or os.environ.get(KEY_VARIABLE, ""),
             kubeconfig=str(paths.kubeconfig),
@@ -137,6 +143,9 @@ def _down(paths: Paths, arguments: argparse.Namespace) -> int:
 
 
 def _status(paths: Paths, arguments: argparse.Namespace) -> int:
+    from sandbox import screens
+    from sandbox.status import status_document
+
     record = _running(paths)
     stack = SandboxStack(paths, record)
     outputs = stack.outputs()
@@ -157,6 +166,8 @@ def _env(paths: Paths, arguments: argparse.Namespace) -> int:
 
 
 def _chat(paths: Paths, arguments: argparse.Namespace) -> int:
+    from sandbox.status import ClusterView, chat
+
     outputs = _outputs(paths)
     key = ClusterView(paths).api_key(outputs["namespace"])
     answer = chat(outputs["service_url"], outputs["model"], arguments.question, key)
@@ -169,6 +180,9 @@ def _chat(paths: Paths, arguments: argparse.Namespace) -> int:
 
 
 def _scale(paths: Paths, arguments: argparse.Namespace) -> int:
+    from sandbox import screens
+    from sandbox.status import ClusterView, status_document
+
     outputs = _outputs(paths)
     view = ClusterView(paths)
     started = time.monotonic()
@@ -188,6 +202,8 @@ def _scale(paths: Paths, arguments: argparse.Namespace) -> int:
 
 
 def _preempt(paths: Paths, arguments: argparse.Namespace) -> int:
+    from sandbox.status import ClusterView
+
     _running(paths)
     view = ClusterView(paths)
     node = view.preemptible_node(arguments.target)
@@ -198,6 +214,9 @@ def _preempt(paths: Paths, arguments: argparse.Namespace) -> int:
 
 
 def _traffic(paths: Paths, arguments: argparse.Namespace) -> int:
+    from sandbox import screens
+    from sandbox.traffic import Traffic
+
     outputs = _outputs(paths)
     traffic = Traffic(
         outputs["service_url"], outputs["model"], rate=arguments.rate, keep_alive=arguments.keep_alive,

@@ -15,16 +15,12 @@ import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sandbox.cloud import Cloud
-from sandbox.image_builder import ImageBuilder
-from sandbox.image_store import ImageStore
 from sandbox.latencies import Clock
 from sandbox.model_server import STAND_IN, ModelServer
 from sandbox.paths import PROJECT_DIR, Paths
 from sandbox.processes import Spawner
 from sandbox.providers import serve
 from sandbox.providers.real_plugins import real_plugin_on_path
-from sandbox.published_images import published_images
 
 #: How much faster than Google's the sandbox's clock runs unless SANDBOX_SPEED says otherwise.
 DEFAULT_SPEED = 100.0
@@ -86,6 +82,12 @@ def sandbox_environment(paths: Paths) -> dict[str, str]:
 
 
 def main() -> int:
+    # The cloud's modules take longer to load than most commands, which need the record alone, take to run.
+    from sandbox.cloud import Cloud
+    from sandbox.image_builder import ImageBuilder
+    from sandbox.image_store import ImageStore
+    from sandbox.published_images import published_images
+
     paths = Paths.from_environment()
     paths.state.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)

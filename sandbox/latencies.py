@@ -53,6 +53,11 @@ LATENCIES = MappingProxyType(
     }
 )
 
+# Of a Spot or preemptible machine's end, on everybody's clock: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/spot-vms.
+NOTICE_SECONDS = 30.0
+#: What is left of it for pods that are not critical; older versions of GKE gave 25.
+POD_SECONDS = 15.0
+
 
 @dataclass(frozen=True)
 class Clock:

@@ -20,9 +20,7 @@ import yaml
 from components.secret_reference import parse_reference
 from components.stack_files import PROJECT_NAME, is_secret, known_stacks
 from sandbox import trust
-from sandbox.control_plane import free_ports
 from sandbox.daemon import DaemonRecord, sandbox_environment
-from sandbox.load_balancer import LISTEN_ADDRESSES
 from sandbox.paths import PROJECT_DIR, Paths
 from sandbox.secret_manager import SecretStore
 
@@ -78,10 +76,16 @@ class SandboxStack:
             "PULUMI_OPTION_CONFIG_FILE": str(self._paths.stack_config),
             "PULUMI_STACK": STACK,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
+            # Else every command looks on the internet for the plugins that the stand-ins stand in for: seconds without a network,
+            # and with one hundreds of megabytes that nothing uses.
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         }
 
     def prepare(self, environment_name: str, port: int | None) -> None:
         """Writes the stack's settings from Pulumi.<environment_name>.yaml and makes the stack; keeps a port once chosen."""
+        # These take longer to load than most commands, which need none of them, take to run; as below.
+        from sandbox.control_plane import free_ports
+
         source = _settings_file(environment_name)
         existing = self._existing_config()
         existing_values = existing.get("config", {})
@@ -159,6 +163,8 @@ class SandboxStack:
 
 def _check_port(port: int) -> None:
     """The load balancer would wait for the port, and `pulumi up` for the load balancer, long after anybody looks."""
+    from sandbox.load_balancer import LISTEN_ADDRESSES
+
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -11,9 +11,9 @@ from typing import Any
 import requests
 from kubernetes import client, config
 
-from components import api_key
+from components.api_key_names import SECRET_KEY, SECRET_NAME
 from sandbox.image_builder import read_notes
-from sandbox.node_agent.preemption import PREEMPTION_ANNOTATION
+from sandbox.lifecycle import SandboxError
 from sandbox.node_pools import NODE_POOL_LABEL
 from sandbox.paths import Paths
 from sandbox.stack import STACK
@@ -24,7 +24,7 @@ _PREEMPTIBLE_LABELS = {"cloud.google.com/gke-spot", "cloud.google.com/gke-preemp
 _CHAT_SECONDS = 60.0
 
 
-class ServiceError(Exception):
+class ServiceError(SandboxError):
     """The service does not answer as it should; the message says what it said and what to look at."""
 
 
@@ -104,17 +104,20 @@ class ClusterView:
 
     def preempt(self, node: str, notice: float) -> None:
         """Google's notice; the node agent does the rest."""
+        # The agent's modules take longer to load than the other methods, which need none of them, take to answer.
+        from sandbox.node_agent.preemption import PREEMPTION_ANNOTATION
+
         self._core.patch_node(node, {"metadata": {"annotations": {PREEMPTION_ANNOTATION: f"{notice:g}"}}})
 
     def api_key(self, namespace: str) -> str | None:
         """The server's API key from its Kubernetes Secret; None where the server asks for none."""
         try:
-            secret = self._core.read_namespaced_secret(api_key.SECRET_NAME, namespace)
+            secret = self._core.read_namespaced_secret(SECRET_NAME, namespace)
         except client.ApiException as error:
             if error.status == 404:
                 return None
             raise
-        return base64.b64decode(secret.data[api_key.SECRET_KEY]).decode()
+        return base64.b64decode(secret.data[SECRET_KEY]).decode()
 
     def is_settled(self) -> bool:
         """Nothing is pending, starting, ending or moving, and the Deployments have what they ask for."""

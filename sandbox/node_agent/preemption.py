@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 import urllib3
 
 from sandbox.kube_api import STRATEGIC_MERGE, ApiError, KubeApi
+from sandbox.latencies import POD_SECONDS
 from sandbox.node_agent.quantities import timestamp
 from sandbox.node_agent.worker import PodWorker
 
@@ -23,11 +24,6 @@ logger = logging.getLogger(__name__)
 
 #: On a Node: seconds of notice that its machine is given; 0 for none.
 PREEMPTION_ANNOTATION = "sandbox.fungibility/preemption"
-
-NOTICE_SECONDS = 30.0
-
-#: What is left for pods that are not critical; older versions of GKE gave 25.
-POD_SECONDS = 15.0
 
 _TAINT = {"key": "cloud.google.com/impending-node-termination", "effect": "NoSchedule"}
 

@@ -54,11 +54,13 @@ def serve(
 
     records = Records(state_dir / "cloud.json")
     secret_store = SecretStore(state_dir / "secret-manager")
-    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, [_cluster_version()], secret_store))}
+    # Read once: a provider is made for each connection, while an engine waits for it.
+    versions, folders = [_cluster_version()], programs(PROJECT_DIR)
+    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, versions, secret_store))}
     if real_plugin_on_path("kubernetes", environment) is None:
         clusters = Clusters(environment)
         servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters))
-    servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, programs(PROJECT_DIR), clock=clock))
+    servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, folders, clock=clock))
     return Providers(servers)
 
 

@@ -137,7 +137,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _parse(text: str, what: str) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(text)
+        document = _loaded(text)
     except yaml.YAMLError as error:
         # Its own message quotes the text, and with it tokens.
         mark = getattr(error, "problem_mark", None)
@@ -146,6 +146,15 @@ def _parse(text: str, what: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ClusterUnreachableError(f"{what}: neither a file nor a YAML mapping with clusters, users and contexts")
     return document
+
+
+def _loaded(text: str) -> Any:
+    """Raises `yaml.YAMLError`."""
+    try:
+        # What programs write is JSON mostly, which YAML's loader takes fifty times as long to read.
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
 
 
 def _default_paths(environment: Mapping[str, str]) -> list[Path]:

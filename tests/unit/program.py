@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from pulumi.runtime import mocks
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
-from components import stack_files
+from components import interpreter, stack_files
 from sandbox import sdk_types
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,6 +181,11 @@ def run_program(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev
         run.outputs, secret = known
         run.secret_outputs = [name for name, is_secret in secret.items() if is_secret]
 
-    with mock.patch.dict("os.environ", {"PULUMI_CONFIG": "{}"}), mock.patch.object(pulumi, "export", export):
+    with (
+        mock.patch.dict("os.environ", {"PULUMI_CONFIG": "{}"}),
+        mock.patch.object(pulumi, "export", export),
+        # This process outlives the program.
+        mock.patch.object(interpreter, "spare_collections"),
+    ):
         program()
     return run
