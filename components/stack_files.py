@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,13 @@ class StackFileError(Exception):
 
 def schema(project_dir: Path = PROJECT_DIR) -> dict[str, Any]:
     """Pulumi.yaml's `config`, by key: `type`, `description`, and `default` where there is one."""
-    return dict(yaml.safe_load((project_dir / "Pulumi.yaml").read_text())["config"])
+    return dict(_schema((project_dir / "Pulumi.yaml").read_text()))
+
+
+@cache
+def _schema(text: str) -> dict[str, Any]:
+    """Parsed once a process: it is most of what loading a stack's settings takes, and the same for every stack."""
+    return dict(yaml.safe_load(text)["config"])
 
 
 def known_stacks(project_dir: Path = PROJECT_DIR) -> list[str]:
@@ -54,7 +61,10 @@ def values(
     `NAMESPACE:key` -> text, structures as JSON; encrypted values are left out. An override of None removes the key; a key
     without a namespace is the program's own. `file` is read instead of `Pulumi.STACK.yaml`. Raises `StackFileError`.
     """
-    config = _config(file or stack_file(stack, project_dir))
+    return _values(_config(file or stack_file(stack, project_dir)), overrides, project_dir)
+
+
+def _values(config: Mapping[str, Any], overrides: Mapping[str, Any] | None, project_dir: Path) -> dict[str, str]:
     found: dict[str, Any] = {
         f"{PROJECT_NAME}:{key}": each["default"] for key, each in schema(project_dir).items() if "default" in each
     }
@@ -73,9 +83,10 @@ def load(
 
     Of an API key only is known whether there is one, since that decides whether the settings are good: `UNREAD`, or empty.
     """
-    known = values(stack, overrides, project_dir=project_dir, file=file)
+    config = _config(file or stack_file(stack, project_dir))
+    known = _values(config, overrides, project_dir)
     key = f"{PROJECT_NAME}:apiKey"
-    encrypted = is_secret(_config(file or stack_file(stack, project_dir)).get(key))
+    encrypted = is_secret(config.get(key))
     return settings.parse(
         known,
         namespace=PROJECT_NAME,
