@@ -45,9 +45,16 @@ class Figure:
             "samples": list(self.samples),
             "unit": self.unit,
             "goal": self.goal,
+            "reached": self.reached,
             "higher_is_better": self.higher_is_better,
             "note": self.note,
         }
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Figure:
+        """The reverse. Raises `KeyError`."""
+        names = ("name", "samples", "unit", "goal", "higher_is_better", "note")
+        return cls(**{name: document[name] for name in names})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +65,18 @@ class Curve:
     x_label: str
     y_label: str
     series: Mapping[str, Sequence[tuple[float, float, float]]]
+
+    def as_document(self) -> dict[str, Any]:
+        series = {label: [list(point) for point in points] for label, points in self.series.items()}
+        return {"name": self.name, "x_label": self.x_label, "y_label": self.y_label, "series": series}
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Curve:
+        """The reverse. Raises `KeyError`."""
+        series = {
+            label: [(point[0], point[1], point[2]) for point in points] for label, points in document["series"].items()
+        }
+        return cls(name=document["name"], x_label=document["x_label"], y_label=document["y_label"], series=series)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +96,8 @@ class Options:
     repeats: int = 5
     #: Fewer and smaller measurements, to see whether the bench works.
     quick: bool = False
+    #: With what takes a quarter of an hour and more: an `up` that builds every tool.
+    cold: bool = False
 
 
 #: Yields as it goes, so that a long bench can be watched.

@@ -285,12 +285,21 @@ def _is_int(value: Any) -> bool:
 
 
 def _duplicates(values: Sequence[Any]) -> list[Problem]:
-    names = [value.get("name") for value in values if isinstance(value, Mapping)]
-    return [
-        Problem(f"acceleratorPools[{index}].name", name, "is the name of an earlier pool", "give each pool its own")
-        for index, name in enumerate(names)
-        if name is not None and name in names[:index]
-    ]
+    earlier: set[str] = set()
+    problems = []
+    for index, value in enumerate(values):
+        name = value.get("name") if isinstance(value, Mapping) else None
+        if not isinstance(name, str):
+            # A problem of its own already.
+            continue
+        if name in earlier:
+            problems.append(
+                Problem(
+                    f"acceleratorPools[{index}].name", name, "is the name of an earlier pool", "give each pool its own"
+                )
+            )
+        earlier.add(name)
+    return problems
 
 
 def _mixed(pools: Sequence[AcceleratorPool]) -> list[Problem]:

@@ -71,9 +71,10 @@ class ComputeClass(pulumi.ComponentResource):
 
 
 def preference_weights(pool_names: Sequence[str]) -> dict[str, int]:
-    """Weight of a preferred node affinity by pool, 1 to 100, strictly falling with priority.
+    """Weight of a preferred node affinity by pool, 1 to 100, falling with priority; strictly for up to 100 pools.
 
-    The ComputeClass orders new nodes only; the scheduler chooses among nodes that are there by these.
+    The ComputeClass orders new nodes only; the scheduler chooses among nodes that are there by these. Kubernetes knows no weights
+    but 1 to 100, so beyond 100 pools neighbours share one, and among nodes of theirs the scheduler has no preference.
     """
     count = len(pool_names)
     return {name: max(round(100 * (count - index) / count), 1) for index, name in enumerate(pool_names)}

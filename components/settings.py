@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,10 @@ from components.problems import Problem, SettingsError, nearest
 from components.secret_reference import SecretReference, parse_reference
 
 RELEASE_CHANNELS = ("RAPID", "REGULAR", "STABLE", "EXTENDED")
+
+#: Lifts the limit on accelerator pools, for the bench alone, which measures what 300 of them cost. A variable and no setting: no
+#: stack's file can have it, nobody's shell has it by accident, and every preview under it says so.
+MAX_POOLS_VARIABLE = "FUNGIBILITY_BENCH_MAX_POOLS"
 
 #: Secret settings never appear in a message.
 SECRET_FIELDS = ("huggingFaceToken", "apiKey")
@@ -179,7 +184,23 @@ def load() -> Settings:
         # Secret even where the stack's file has it in the clear, or not at all.
         hugging_face_token=config.require_secret("huggingFaceToken"),
         api_key=config.require_secret("apiKey") if config.get("apiKey") else "",
+        max_pools=_max_pools(os.environ),
     )
+
+
+def _max_pools(environment: Mapping[str, str]) -> int:
+    """The limit on pools. Raises `SettingsError` for a lifted one that is no number."""
+    lifted = environment.get(MAX_POOLS_VARIABLE)
+    if not lifted:
+        return MAX_POOLS
+    if not re.fullmatch(r"[1-9]\d{0,3}", lifted):
+        fix = f"unset it (the limit is {MAX_POOLS} then), or give a whole number from 1 to 9999"
+        raise SettingsError(pulumi.get_stack(), [Problem(MAX_POOLS_VARIABLE, lifted, "is not a number of pools", fix)])
+    pulumi.log.warn(
+        f"{MAX_POOLS_VARIABLE} is set: up to {lifted} accelerator pools are taken instead of {MAX_POOLS}. It is for `make bench` "
+        "alone; unset it for a stack that is to serve."
+    )
+    return int(lifted)
 
 
 def parse(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,13 @@ class StackFileError(Exception):
 
 def schema(project_dir: Path = PROJECT_DIR) -> dict[str, Any]:
     """Pulumi.yaml's `config`, by key: `type`, `description`, and `default` where there is one."""
-    return dict(yaml.safe_load((project_dir / "Pulumi.yaml").read_text())["config"])
+    return dict(_schema((project_dir / "Pulumi.yaml").read_text()))
+
+
+@cache
+def _schema(text: str) -> dict[str, Any]:
+    """Parsed once a process: it is most of what loading a stack's settings takes, and the same for every stack."""
+    return dict(yaml.safe_load(text)["config"])
 
 
 def known_stacks(project_dir: Path = PROJECT_DIR) -> list[str]:
@@ -55,7 +62,10 @@ def values(
     `NAMESPACE:key` -> text, structures as JSON; encrypted values are left out. An override of None removes the key; a key
     without a namespace is the program's own. `file` is read instead of `Pulumi.STACK.yaml`. Raises `StackFileError`.
     """
-    config = _config(file or stack_file(stack, project_dir))
+    return _values(_config(file or stack_file(stack, project_dir)), overrides, project_dir)
+
+
+def _values(config: Mapping[str, Any], overrides: Mapping[str, Any] | None, project_dir: Path) -> dict[str, str]:
     found: dict[str, Any] = {
         f"{PROJECT_NAME}:{key}": each["default"] for key, each in schema(project_dir).items() if "default" in each
     }
@@ -77,9 +87,10 @@ def load(
     # With it comes Pulumi's SDK, which whoever only looks into a file has no use for.
     from components import settings
 
-    known = values(stack, overrides, project_dir=project_dir, file=file)
+    config = _config(file or stack_file(stack, project_dir))
+    known = _values(config, overrides, project_dir)
     key = f"{PROJECT_NAME}:apiKey"
-    encrypted = is_secret(_config(file or stack_file(stack, project_dir)).get(key))
+    encrypted = is_secret(config.get(key))
     return settings.parse(
         known,
         namespace=PROJECT_NAME,

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,13 @@ class ComputeClassRules:
 
     def rank(self, pool: str) -> int | None:
         """The index of the pool's rule, 0 the best; None for a pool that no rule names."""
-        return next((index for index, pools in enumerate(self.rules) if pool in pools), None)
+        return self._ranks.get(pool)
+
+    @cached_property
+    def _ranks(self) -> dict[str, int]:
+        """Looked up for every pool in every round."""
+        # Backwards, so that the best of several rules stays.
+        return {pool: index for index, pools in reversed(list(enumerate(self.rules))) for pool in pools}
 
 
 def fits(pod: dict[str, Any], labels: dict[str, str], taints: Iterable[dict[str, str]]) -> bool:

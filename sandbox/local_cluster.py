@@ -132,7 +132,7 @@ class LocalCluster:
         pool = NodePool(name=pool_name, inputs=inputs, zones=list(inputs.get("nodeLocations") or self.zones))
         with self.lock:
             self.pools[pool_name] = pool
-            self._save_pools()
+            self._save_pool(pool)
         self.clock.sleep("node_pool_create")
         self._grow_in_parallel(pool, pool.initial_size)
 
@@ -143,7 +143,7 @@ class LocalCluster:
             machine_type = pool.machine_type
             pool.inputs = inputs
             pool.zones = list(inputs.get("nodeLocations") or self.zones)
-            self._save_pools()
+            self._save_pool(pool)
             nodes = list(pool.nodes)
         if pool.machine_type != machine_type:
             for node in nodes:
@@ -173,7 +173,7 @@ class LocalCluster:
         _run_all(threads)
         with self.lock:
             del self.pools[pool_name]
-            self._save_pools()
+            self._pool_record(pool_name).unlink(missing_ok=True)
 
     # --- nodes
 
@@ -187,7 +187,6 @@ class LocalCluster:
             node = pool.new_node_name(self.name)
             pool.nodes.append(node)
             pool.joining[node] = zone
-            self._save_pools()
         try:
             self.clock.sleep("tpu_node_join" if pool.tpu_chips else "node_join")
             self._register(pool, node, zone)
@@ -200,7 +199,6 @@ class LocalCluster:
         finally:
             with self.lock:
                 pool.joining.pop(node, None)
-                self._save_pools()
         return node
 
     def remove_node(self, pool_name: str, node: str) -> None:
@@ -215,7 +213,6 @@ class LocalCluster:
             pool = self.pools.get(pool_name)
             if pool and node in pool.nodes:
                 pool.nodes.remove(node)
-                self._save_pools()
 
     def lose_node(self, node: str) -> None:
         """The machine is gone with all that runs on it, as after a preemption; nobody drains it."""
@@ -223,7 +220,6 @@ class LocalCluster:
             for pool in self.pools.values():
                 if node in pool.nodes:
                     pool.nodes.remove(node)
-                    self._save_pools()
         try:
             self._core.delete_node(node)
         except ApiException as error:
@@ -321,24 +317,29 @@ class LocalCluster:
 
     # --- what survives the daemon
 
-    def _save_pools(self) -> None:
-        record = {name: {"inputs": pool.inputs, "zones": pool.zones} for name, pool in self.pools.items()}
-        temporary = self._dir / "pools.json.new"
-        temporary.write_text(json.dumps(record))
-        temporary.replace(self._dir / "pools.json")
+    def _pool_record(self, pool_name: str) -> Path:
+        """A file a pool: one of all pools, written for each of them, would make many pools cost their square."""
+        return self._dir / "pools" / f"{pool_name}.json"
+
+    def _save_pool(self, pool: NodePool) -> None:
+        record = self._pool_record(pool.name)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        temporary = record.with_suffix(".new")
+        temporary.write_text(json.dumps({"inputs": pool.inputs, "zones": pool.zones}))
+        temporary.replace(record)
 
     def _load_pools(self) -> None:
         """Takes up the pools of an earlier daemon; which nodes there are, the API server knows."""
-        record = self._dir / "pools.json"
-        if not record.exists():
+        records = sorted(self._dir.glob("pools/*.json"))
+        if not records:
             return
-        nodes = self._core.list_node().items
-        for name, pool in json.loads(record.read_text()).items():
+        nodes: dict[str, list[str]] = {}
+        for node in self._core.list_node().items:
+            nodes.setdefault(node.metadata.labels.get(NODE_POOL_LABEL, ""), []).append(node.metadata.name)
+        for record in records:
+            name, known = record.stem, json.loads(record.read_text())
             self.pools[name] = NodePool(
-                name=name,
-                inputs=pool["inputs"],
-                zones=pool["zones"],
-                nodes=[node.metadata.name for node in nodes if node.metadata.labels.get(NODE_POOL_LABEL) == name],
+                name=name, inputs=known["inputs"], zones=known["zones"], nodes=nodes.get(name, [])
             )
 
 

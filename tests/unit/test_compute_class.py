@@ -45,6 +45,14 @@ def test_weights_fall_strictly_from_100_within_kubernetes_s_range(count: int) ->
     assert weights[-1] >= 1
 
 
+def test_weights_of_more_pools_than_there_are_weights_never_rise_and_stay_in_range() -> None:
+    weights = list(preference_weights([f"pool-{index}" for index in range(300)]).values())
+    assert weights == sorted(weights, reverse=True)
+    assert (weights[0], weights[-1]) == (100, 1)
+    # Neighbours share a weight, three pools or four one.
+    assert max(weights.count(each) for each in weights) <= 4
+
+
 def test_disabled_pool_is_in_no_rule() -> None:
     pools = json.loads(config()[f"{NAMESPACE}:acceleratorPools"])
     pools[0]["enabled"] = False

@@ -11,7 +11,7 @@ import pytest
 from pulumi.runtime.mocks import MockMonitor
 
 from components.problems import SettingsError
-from components.settings import Settings, parse, parse_quantity
+from components.settings import MAX_POOLS_VARIABLE, Settings, parse, parse_quantity
 from tests.unit.program import NAMESPACE, config, run_program
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -39,6 +39,11 @@ def _pools(first: dict[str, Any] | None = None, second: dict[str, Any] | None = 
     for pool, changes in zip(pools, (first or {}, second or {}), strict=False):
         pool.update(changes)
     return [{key: value for key, value in pool.items() if value is not None} for pool in pools]
+
+
+def _numbered_pools(count: int) -> str:
+    first = _pools()[0]
+    return json.dumps([{**first, "name": f"pool-{index}"} for index in range(count)])
 
 
 def _with_disk_image(value: Any) -> list[dict[str, Any]]:
@@ -651,6 +656,38 @@ def test_initial_count_is_the_minimum_unless_given() -> None:
 def test_ten_pools_and_names_of_forty_characters_are_allowed() -> None:
     pools = [{**_pools()[1], "name": f"l{index}".ljust(40, "x")} for index in range(10)]
     assert len(_parse(acceleratorPools=pools, clusterName="c" * 40).accelerator_pools) == 10
+
+
+@pytest.mark.parametrize("lifted", ["", "10"])
+def test_limit_on_pools_holds_unless_the_bench_lifts_it_far_enough(
+    monkeypatch: pytest.MonkeyPatch, lifted: str
+) -> None:
+    monkeypatch.setenv(MAX_POOLS_VARIABLE, lifted)
+    with pytest.raises(SettingsError, match="has 11 pools, more than 10"):
+        run_program({"acceleratorPools": _numbered_pools(11)})
+
+
+def test_bench_lifts_the_limit_on_pools_and_every_preview_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", said.append)
+    monkeypatch.setenv(MAX_POOLS_VARIABLE, "11")
+    run = run_program({"acceleratorPools": _numbered_pools(11)})
+    # The system's own pool is one more.
+    assert len(run.of_type("gcp:container/nodePool:NodePool")) == 12
+    assert any(MAX_POOLS_VARIABLE in each and "unset it" in each for each in said)
+
+
+@pytest.mark.parametrize("lifted", ["many", "0", "-1", "1.5", "10000"])
+def test_limit_that_is_lifted_to_no_number_is_refused_with_cause_and_cure(
+    monkeypatch: pytest.MonkeyPatch, lifted: str
+) -> None:
+    monkeypatch.setenv(MAX_POOLS_VARIABLE, lifted)
+    with pytest.raises(SettingsError) as refused:
+        run_program()
+    line = _line(str(refused.value), MAX_POOLS_VARIABLE)
+    assert f'"{lifted}"' in line
+    assert "is not a number of pools" in line
+    assert "unset it (the limit is 10 then)" in line
 
 
 @pytest.mark.parametrize("prebuilt", [{"images": {"tpu": f"docker.io/a/b:TPU@{DIGEST}"}}, {"imagesFrom": "o/p/dev"}])
