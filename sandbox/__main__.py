@@ -93,6 +93,9 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
             record = lifecycle.start(paths, server)
     stack = SandboxStack(paths, record)
     stack.prepare(arguments.environment, arguments.port)
+    if arguments.prepare:
+        print('the stack is prepared; after eval "$(python -m sandbox env)", `pulumi up` makes it')
+        return 0
     # A pool that is out of stock fails early on this fast clock; what does not depend on it is made all the same.
     result = stack.pulumi(
         "up", "--stack", STACK, "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs", "--continue-on-error"
@@ -282,6 +285,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what the pods run: the quick stand-in (the default), or real vLLM on this machine's CPU with a tiny model of "
         "random weights (first installs 6 GB)",
     )
+    up.add_argument("--prepare", action="store_true", help="stop before `pulumi up`, for whoever runs that themselves")
     up.add_argument("--port", type=_port, help="port of the service; a free one by default")
     add("down", _down, "end everything and remove all state; the cache of tools stays")
     status = add("status", _status, "nodes by pool, and the pods on them")
