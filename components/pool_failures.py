@@ -46,7 +46,7 @@ def explanation(
     return (
         f"Accelerator pool {pool.name} is there and has not the nodes that it should have: {reason}. {effect} Fix: {fix} or take "
         f"the pool out of service with `enabled: false` on its entry in acceleratorPools, which deletes nothing. Then, or when it "
-        f"is over, run the same update again, which completes it. More in docs/operate.md, under Out of stock."
+        f"is over, run the same update again, which completes it. More in docs/operate.md (The TPU is out of stock)."
     )
 
 
