@@ -176,7 +176,8 @@ class LocalCluster:
             pool.inputs = inputs
             pool.zones = list(inputs.get("nodeLocations") or self.zones)
             self._save_pools()
-            nodes = list(pool.nodes)
+            # One that is on its way registers with what is true by then.
+            nodes = [node for node in pool.nodes if node not in pool.joining]
         try:
             self._roll_out(pool, nodes, replace=pool.machine_type != machine_type)
         finally:
@@ -266,15 +267,16 @@ class LocalCluster:
                 if supply == "out":
                     self._ending.wait(self.clock.scaled(LATENCIES["instance_refusal"]))
                     raise OutOfStockError(words, seconds=LATENCIES["instance_refusal"])
-                if waited >= min(longest, longest if patience is None else patience) or self._is_over(pool):
+                if waited >= min(longest, longest if patience is None else patience) or self._is_over(pool, node):
                     raise OutOfStockError(words, seconds=waited * self.clock.speed)
                 pool.held.add(node)
                 self._ending.wait(_STOCK_POLL_SECONDS)
         finally:
             pool.held.discard(node)
 
-    def _is_over(self, pool: NodePool) -> bool:
-        return self._ending.is_set() or self.pools.get(pool.name) is not pool
+    def _is_over(self, pool: NodePool, node: str) -> bool:
+        """Nobody wants the node any more."""
+        return self._ending.is_set() or self.pools.get(pool.name) is not pool or node not in pool.nodes
 
     def remove_node(self, pool_name: str, node: str) -> None:
         """Cordons and drains a node, then takes the machine away."""

@@ -145,6 +145,20 @@ def test_a_held_request_is_refused_when_the_cluster_ends(stock: Stock, tmp_path:
         cluster.add_node("v6e-1")
 
 
+def test_a_held_request_is_no_node_to_relabel_when_its_pool_changes(stock: Stock, tmp_path: Path) -> None:
+    stock.set("v6e-1", "hold")
+    cluster = _Machines(stock, tmp_path, speed=100.0)
+    pool = cluster.pools["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
+    request = threading.Thread(target=cluster.add_node, args=("v6e-1",))
+    request.start()
+    while not pool.held:
+        threading.Event().wait(0.01)
+    cluster.update_node_pool("v6e-1", {**INPUTS, "autoscaling": {"minNodeCount": 0, "maxNodeCount": 2}})
+    stock.set("v6e-1", "in")
+    request.join(10)
+    assert (len(pool.nodes), pool.joining, pool.held) == (1, {}, set())
+
+
 def test_new_limits_of_a_pool_without_stock_are_no_failure(stock: Stock, tmp_path: Path) -> None:
     stock.set("v6e-1", "out")
     cluster = _Machines(stock, tmp_path, speed=10_000.0)
