@@ -113,7 +113,9 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
         try:
             wait_for_chat(outputs["service_url"], outputs["model"], "ping", patience, key)
         except ServiceError as error:
-            raise StackError(f"{failed}. Nothing serves: {error}") if incomplete else error from error
+            if not incomplete:
+                raise
+            raise StackError(f"{failed}. Nothing serves: {error}") from error
         if not view.wait_until_settled(_SETTLE_SECONDS):
             console.print(f"[yellow]still moving after {_SETTLE_SECONDS:.0f} s; `python -m sandbox status` shows it[/]")
         answer = wait_for_chat(outputs["service_url"], outputs["model"], QUESTION, patience, key)
