@@ -73,7 +73,7 @@ def run(options: Options) -> Iterator[Findings]:
 
 def measure(speed: float) -> Run:
     with fresh_sandbox("bench-up", {"SANDBOX_SPEED": f"{speed:g}"}) as sandbox:
-        sandbox.command("up", "--only-start")
+        sandbox.command("up", "--prepare")
         environment = sandbox.shell_environment()
         asking = _Asking(_service_url(sandbox))
         began = time.monotonic()

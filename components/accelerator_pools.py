@@ -15,6 +15,7 @@ from pulumi_gcp import container
 from components.accelerator_pool import AcceleratorPool
 from components.cluster import node_defaults
 from components.cluster_hardening import node_labels, node_pool_arguments
+from components.pool_failures import error_hook
 from components.settings import Settings
 
 #: Marks a hand-made pool as one of a class: the same key as label and as taint.
@@ -99,6 +100,7 @@ class AcceleratorPools(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: AcceleratorPoolsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:AcceleratorPools", name, None, opts)
+        hooks = pulumi.ResourceHookBinding(on_error=[error_hook({pool.name: pool for pool in args.pools})])
         self.pools = {
             pool.name: container.NodePool(
                 pool.name,
@@ -129,6 +131,8 @@ class AcceleratorPools(pulumi.ComponentResource):
                     ignore_changes=["initialNodeCount", "nodeCount"],
                     # Out of stock, GKE tries for 36 minutes before it says so; the provider would give up before it.
                     custom_timeouts=pulumi.CustomTimeouts(create="45m"),
+                    # What it says then is not what is wrong.
+                    hooks=hooks,
                 ),
             )
             for pool in args.pools

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from sandbox import lifecycle, model_server, trust
 from sandbox.daemon import DaemonRecord
@@ -19,6 +19,7 @@ from sandbox.latencies import NOTICE_SECONDS, POD_SECONDS
 from sandbox.lifecycle import SandboxError
 from sandbox.paths import Paths
 from sandbox.stack import PARALLEL, STACK, SandboxStack, StackError, model_of, scales_on_metrics
+from sandbox.stock import Stock, StockError, Supply, require_pool
 from sandbox.tools import METRICS_TOOLS, Toolbox, ToolError
 from sandbox.vllm.install import RealVllm
 
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"the sandbox runs on Linux; this is {sys.platform} (127.88.0.0/16 is not loopback there)"
             )
         return command(paths, arguments)
-    except (SandboxError, StackError, ToolError) as error:
+    except (SandboxError, StackError, ToolError, StockError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
     except Exception as error:
@@ -66,7 +67,7 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
     from rich.markup import escape
 
     from sandbox import screens
-    from sandbox.status import ClusterView, status_document, wait_for_chat
+    from sandbox.status import ClusterView, ServiceError, status_document, wait_for_chat
     from smoke import checks as smoke_checks
     from smoke import screen as smoke_screen
     from smoke.service import KEY_VARIABLE
@@ -98,23 +99,30 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
             record = lifecycle.start(paths, server)
     stack = SandboxStack(paths, record)
     stack.prepare(arguments.environment, arguments.port)
-    if arguments.only_start:
-        console.print(
-            "the stand-in cloud is there and the stack is empty: `pulumi up` in a shell with `python -m sandbox env`"
-        )
+    if arguments.prepare:
+        print('the stack is prepared; after eval "$(python -m sandbox env)", `pulumi up` makes it')
         return 0
+    # A pool that is out of stock fails early on this fast clock; what does not depend on it is made all the same.
     result = stack.pulumi(
-        "up", "--stack", STACK, PARALLEL, "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs"
-    )
-    if result.returncode != 0:
-        raise StackError(f"`pulumi up --stack {STACK}` failed (exit status {result.returncode}); its output is above")
+        "up", "--stack", STACK, PARALLEL, "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs",
+        "--continue-on-error",
+    )  # fmt: skip
     outputs = stack.outputs()
+    failed = f"`pulumi up --stack {STACK}` failed (exit status {result.returncode}); its output is above"
+    incomplete = stack.incomplete() if result.returncode != 0 else []
+    if result.returncode != 0 and not (incomplete and "service_url" in outputs):
+        raise StackError(failed)
     with screens.progress() as report:
         report("waiting until the service answers and every replica is where it belongs", None)
         patience = _ANSWER_SECONDS[record.server]
         view = ClusterView(paths)
         key = view.api_key(outputs["namespace"])
-        wait_for_chat(outputs["service_url"], outputs["model"], "ping", patience, key)
+        try:
+            wait_for_chat(outputs["service_url"], outputs["model"], "ping", patience, key)
+        except ServiceError as error:
+            if not incomplete:
+                raise
+            raise StackError(f"{failed}. Nothing serves: {error}") from error
         if not view.wait_until_settled(_SETTLE_SECONDS):
             console.print(f"[yellow]still moving after {_SETTLE_SECONDS:.0f} s; `python -m sandbox status` shows it[/]")
         answer = wait_for_chat(outputs["service_url"], outputs["model"], QUESTION, patience, key)
@@ -130,6 +138,11 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
     console.print()
     smoke_screen.show(smoke, console)
     screens.summary(document, outputs["accelerator_pools"], answer, record.server)
+    if incomplete:
+        raise StackError(
+            f"{failed}. The service is up{f' on pool {answer.pool}' if answer.pool else ''}; incomplete: {', '.join(incomplete)}. "
+            "When what was missing is there again, `python -m sandbox up` completes it"
+        )
     return 0 if smoke.ok else 1
 
 
@@ -155,6 +168,8 @@ def _status(paths: Paths, arguments: argparse.Namespace) -> int:
         return 0
     screens.console.print(f"service {document['service_url'] or '(none yet)'}")
     screens.console.print(screens.cluster_table(document, outputs.get("accelerator_pools", [])))
+    if short := screens.stock_line(document):
+        screens.console.print(f"stock: {short}")
     screens.console.print(screens.notice(record.server), style="dim")
     return 0
 
@@ -210,6 +225,18 @@ def _preempt(paths: Paths, arguments: argparse.Namespace) -> int:
     view.preempt(node, arguments.notice)
     after = f"its pods end within {min(POD_SECONDS, arguments.notice):g} s" if arguments.notice else "at once"
     print(f"node {node} is preempted with {arguments.notice:g} s of notice: {after}")
+    return 0
+
+
+def _stock(paths: Paths, arguments: argparse.Namespace) -> int:
+    require_pool(paths, arguments.pool)
+    Stock(paths.stock).set(arguments.pool, arguments.supply)
+    words = {
+        "in": "is in stock",
+        "out": "is out of stock: machines that are there stay, and new ones are refused",
+        "hold": "is neither given nor refused: requests wait until stock is back, and what waits for them, too",
+    }
+    print(f"{arguments.pool} {words[arguments.supply]}")
     return 0
 
 
@@ -280,9 +307,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what the pods run: the quick stand-in (the default), or real vLLM on this machine's CPU with a tiny model of "
         "random weights (first installs 6 GB)",
     )
-    up.add_argument(
-        "--only-start", action="store_true", help="leave `pulumi up` to you, in a shell with what `env` prints"
-    )
+    up.add_argument("--prepare", action="store_true", help="stop before `pulumi up`, for whoever runs that themselves")
     up.add_argument("--port", type=_port, help="port of the service; a free one by default")
     add("down", _down, "end everything and remove all state; the cache of tools stays")
     status = add("status", _status, "nodes by pool, and the pods on them")
@@ -297,6 +322,13 @@ def _parser() -> argparse.ArgumentParser:
     preempt.add_argument("target", help="name of the node, or of the accelerator pool of which one is taken")
     preempt.add_argument(
         "--notice", type=_seconds, default=NOTICE_SECONDS, help="seconds of notice, 0 for none (default %(default)g)"
+    )
+    stock = add("stock", _stock, "say which pools' machines Google has; works before the first `up`, too")
+    stock.add_argument("pool", help="name of the accelerator pool")
+    stock.add_argument(
+        "supply",
+        choices=get_args(Supply),
+        help="out: new machines are refused; hold: neither given nor refused; in: given",
     )
     load = add("traffic", _traffic, "ask the service at a steady rate and count what is answered, fails and is cut")
     load.add_argument("--seconds", type=_seconds, default=30.0, help="for how long (default %(default)g)")

@@ -1,8 +1,9 @@
 """A small stand-in for GKE's cluster autoscaler: it follows ComputeClasses over the node pools of one cluster.
 
-Three duties: a pending pod of a class gets a node of the first rule with room; an idle node above its pool's minimum
-goes away; with active migration a replica moves up when a better rule has room, through the eviction API. The real
-scheduler places every pod. Left out, and why: the real cluster autoscaler is not published as a module; pods of no
+Four duties: a pending pod of a class gets a node of the first rule with room; a pool below its minimum gets nodes; an idle node
+above it goes away; with active migration a replica moves up when a better rule has room, through the eviction API. The real
+scheduler places every pod. A pool that got no machine is left alone for a while, and events and the class's status say so
+(`scaling_messages`). Left out, and why: the real cluster autoscaler is not published as a module; pods of no
 compute class, bin packing of several pods on one new node (a replica here takes a node), and price-based choices.
 """
 
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from urllib3.exceptions import HTTPError
 
 from sandbox.latencies import LATENCIES
 from sandbox.node_pools import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL, NodePool, node_labels, node_taints
+from sandbox.scaling_messages import Backoff, Growth, Trigger, failed_scale_up, not_triggered, priority_statuses
+from sandbox.stock import OutOfStockError
 
 if TYPE_CHECKING:
     from sandbox.local_cluster import LocalCluster
@@ -48,6 +51,8 @@ class ComputeClassRules:
     rules: tuple[tuple[str, ...], ...]
     active_migration: bool
     consolidation_delay_seconds: float
+    #: The object's own, since another class may come by the same name.
+    uid: str = ""
 
     @classmethod
     def from_object(cls, body: dict[str, Any]) -> ComputeClassRules:
@@ -58,6 +63,7 @@ class ComputeClassRules:
             rules=tuple(tuple(rule.get("nodepools") or ()) for rule in spec.get("priorities") or ()),
             active_migration=bool((spec.get("activeMigration") or {}).get("optimizeRulePriority")),
             consolidation_delay_seconds=minutes * 60.0,
+            uid=body["metadata"].get("uid", ""),
         )
 
     def rank(self, pool: str) -> int | None:
@@ -159,7 +165,10 @@ class Autoscaler:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="autoscaler", daemon=True)
         self._idle_since: dict[str, float] = {}
-        self._cool_down_until: dict[str, float] = {}
+        self._backoffs: dict[str, Backoff] = {}
+        self._growths: dict[str, Growth] = {}
+        #: Class uid -> what its status says of the priorities.
+        self._statuses: dict[str, list[dict[str, Any]]] = {}
         self._growing = 0
         self._settled: bool | None = None
 
@@ -173,7 +182,11 @@ class Autoscaler:
     def _run(self) -> None:
         while not self._stop.wait(_PERIOD_SECONDS):
             try:
-                self._report(self._step(self._look()))
+                snapshot = self._look()
+                settled = self._step(snapshot)
+                for compute_class in snapshot.classes:
+                    self._write_status(compute_class)
+                self._report(settled)
             except (ApiException, HTTPError, OSError) as error:
                 # The API server restarts, or a stack is just being destroyed; the next look tells.
                 logger.info("autoscaler: skipped a round: %s", str(error).splitlines()[0])
@@ -196,12 +209,15 @@ class Autoscaler:
         acted = False
         for compute_class in snapshot.classes:
             acted = self._scale_up(snapshot, compute_class) or acted
-        if not acted and self._growing == 0:
+        acted = self._fill_to_minimum() or acted
+        if not acted and self._growing <= self._held:
             for compute_class in snapshot.classes:
                 acted = (compute_class.active_migration and self._migrate(snapshot, compute_class)) or acted
         if not acted:
             acted = self._scale_down(snapshot)
-        busy = self._growing > 0 or any(pool.joining for pool in self._cluster.pools.values())
+        # A request that Google holds may be for hours, and nothing moves meanwhile.
+        joining = any(pool.joining.keys() - pool.held for pool in self._cluster.pools.values())
+        busy = joining or self._growing > self._held
         moving = any(not _is_settled(pod) for pod in snapshot.pods)
         return not (acted or busy or moving)
 
@@ -221,11 +237,8 @@ class Autoscaler:
         for pod in pending[upcoming + free :]:
             pool = self._first_with_room(compute_class, pod)
             if pool is None:
-                self._event(
-                    pod,
-                    "NotTriggerScaleUp",
-                    "pod didn't trigger scale-up: every rule of the class is full or out of stock",
-                )
+                reasons = [self._why_not(each, pod) or "" for each in self._pools_of(compute_class)]
+                self._event(pod, "NotTriggerScaleUp", not_triggered(reasons))
                 continue
             size = len(pool.nodes)
             self._event(
@@ -233,8 +246,18 @@ class Autoscaler:
                 "TriggeredScaleUp",
                 f"pod triggered scale-up: [{{{pool.name} {size}->{size + 1} (max: {pool.maximum})}}]",
             )
-            self._grow(pool)
+            self._grow(pool, "PodPending", pod)
         return bool(pending)
+
+    def _fill_to_minimum(self) -> bool:
+        """As GKE's autoscaler does with `--enforce-node-group-min-size`: after a stock-out, or a machine's end."""
+        acted = False
+        for pool in list(self._cluster.pools.values()):
+            short = pool.autoscaled and len(pool.nodes) < pool.minimum
+            if short and not pool.in_operation and not self._backed_off(pool):
+                self._grow(pool, "NodePoolMinSize")
+                acted = True
+        return acted
 
     def _first_with_room(
         self, compute_class: ComputeClassRules, pod: dict[str, Any], *, better_than: int | None = None
@@ -243,26 +266,64 @@ class Autoscaler:
             rank = compute_class.rank(pool.name)
             if better_than is not None and (rank is None or rank >= better_than):
                 return None
-            if not pool.autoscaled or len(pool.nodes) >= pool.maximum:
+            if better_than is not None and pool.joining:
+                # Its room is on its way.
                 continue
-            if time.monotonic() < self._cool_down_until.get(pool.name, 0.0):
-                continue
-            if fits(pod, node_labels(pool, node="", zone=pool.zones[0]), node_taints(pool)):
+            if self._why_not(pool, pod) is None:
                 return pool
         return None
 
-    def _grow(self, pool: NodePool) -> None:
+    def _why_not(self, pool: NodePool, pod: dict[str, Any]) -> str | None:
+        """Why the pool gets no node for the pod, in the autoscaler's words; None when it does."""
+        if pool.in_operation:
+            return "not ready for scale-up"
+        if self._backed_off(pool):
+            return "in backoff after failed scale-up"
+        if not pool.autoscaled or len(pool.nodes) >= pool.maximum:
+            return "max node group size reached"
+        if not fits(pod, node_labels(pool, node="", zone=pool.zones[0]), node_taints(pool)):
+            return "node(s) didn't match Pod's node affinity/selector or had untolerated taint"
+        return None
+
+    def _backed_off(self, pool: NodePool) -> bool:
+        backoff = self._backoffs.get(pool.name)
+        if backoff is not None and time.monotonic() >= backoff.until:
+            del self._backoffs[pool.name]
+            return False
+        return backoff is not None
+
+    def _back_off(self, pool: NodePool, *, out_of_stock: bool) -> None:
+        seconds = self._cluster.clock.scaled(LATENCIES["stock_out_cool_down"])
+        now = datetime.now(UTC)
+        self._backoffs[pool.name] = Backoff(
+            until=time.monotonic() + seconds,
+            since=now,
+            ends=now + timedelta(seconds=seconds),
+            out_of_stock=out_of_stock,
+        )
+
+    @property
+    def _held(self) -> int:
+        """Machines that Google neither gives nor refuses."""
+        return sum(len(pool.held) for pool in self._cluster.pools.values())
+
+    def _grow(self, pool: NodePool, trigger: Trigger, pod: dict[str, Any] | None = None) -> None:
+        """Adds a node in a thread of its own; `pod` is the one that waits for it."""
         logger.info("autoscaler: adds a node to pool %s", pool.name)
         self._growing += 1
+        self._growths[pool.name] = Growth(trigger=trigger, since=datetime.now(UTC))
 
         def add() -> None:
             try:
                 self._cluster.add_node(pool.name)
             except Exception as error:  # noqa: BLE001 - whatever the reason, the rule is left alone for a while
                 logger.warning("autoscaler: pool %s got no node: %s", pool.name, error)
-                cool_down = self._cluster.clock.scaled(LATENCIES["stock_out_cool_down"])
-                self._cool_down_until[pool.name] = time.monotonic() + cool_down
+                out_of_stock = isinstance(error, OutOfStockError)
+                self._back_off(pool, out_of_stock=out_of_stock)
+                if pod is not None:
+                    self._event(pod, "FailedScaleUp", failed_scale_up(pool, out_of_stock=out_of_stock), kind="Warning")
             finally:
+                self._growths.pop(pool.name, None)
                 self._growing -= 1
 
         threading.Thread(target=add, name=f"grow-{pool.name}", daemon=True).start()
@@ -293,7 +354,7 @@ class Autoscaler:
                     return self._evict(pod, pool)
             target = self._first_with_room(compute_class, pod, better_than=rank)
             if target is not None:
-                self._grow(target)
+                self._grow(target, "ActiveMigration")
                 return True
         return False
 
@@ -354,7 +415,25 @@ class Autoscaler:
             temporary.write_text(json.dumps({"settled": settled, "since": time.time()}))
             temporary.replace(self._record)
 
-    def _event(self, pod: dict[str, Any], reason: str, message: str) -> None:
+    def _write_status(self, compute_class: ComputeClassRules) -> None:
+        """The conditions of the class's priorities, when they have changed."""
+        with self._cluster.lock:
+            pools = dict(self._cluster.pools)
+        for pool in pools.values():
+            self._backed_off(pool)
+        statuses = priority_statuses(compute_class.rules, pools, dict(self._backoffs), dict(self._growths))
+        if self._statuses.get(compute_class.uid) == statuses:
+            return
+        self._custom.patch_cluster_custom_object_status(
+            "cloud.google.com",
+            "v1",
+            "computeclasses",
+            compute_class.name,
+            {"status": {"priorityStatuses": statuses}},
+        )
+        self._statuses[compute_class.uid] = statuses
+
+    def _event(self, pod: dict[str, Any], reason: str, message: str, *, kind: str = "Normal") -> None:
         """One event for each (pod, reason, message), as the real component aggregates them."""
         metadata = pod["metadata"]
         now = datetime.now(UTC)
@@ -370,7 +449,7 @@ class Autoscaler:
             ),
             reason=reason,
             message=message,
-            type="Normal",
+            type=kind,
             first_timestamp=now,
             last_timestamp=now,
             count=1,

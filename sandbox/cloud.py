@@ -25,6 +25,7 @@ from sandbox.local_cluster import LocalCluster
 from sandbox.machine_types import UnknownMachineTypeError, size_of
 from sandbox.paths import Paths
 from sandbox.processes import Spawner
+from sandbox.stock import OutOfStockError, Stock
 from sandbox.tools import METRICS_TOOLS, Toolbox
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,14 @@ _ZONE_LETTERS = {"us-east1": "bcd", "europe-west1": "bcd"}
 
 class CloudError(Exception):
     """What Google's API would refuse, in its words."""
+
+
+class PoolInErrorStateError(CloudError):
+    """A node pool is there, RUNNING_WITH_ERROR, since Google had no machines for it; `facts` are the pool's."""
+
+    def __init__(self, status_message: str, facts: dict[str, Any]) -> None:
+        super().__init__(status_message)
+        self.facts = facts
 
 
 class Cloud:
@@ -123,12 +132,18 @@ class Cloud:
                 f"googleapi: Error 400: machine type {machine_type!r} is not one that the sandbox knows the size of; "
                 "sandbox/machine_types.py lists them., badRequest"
             ) from None
-        cluster.create_node_pool(name, inputs)
+        try:
+            cluster.create_node_pool(name, inputs)
+        except OutOfStockError as error:
+            raise PoolInErrorStateError(str(error), self._pool_facts(cluster, cluster_id, name)) from error
         return self._pool_facts(cluster, cluster_id, name)
 
     def update_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
         cluster = self._cluster_with_pool(cluster_id, name)
-        cluster.update_node_pool(name, inputs)
+        try:
+            cluster.update_node_pool(name, inputs)
+        except OutOfStockError as error:
+            raise CloudError(f"Error waiting for updating GKE node pool: {error}") from error
         return self._pool_facts(cluster, cluster_id, name)
 
     def read_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None:
@@ -158,6 +173,7 @@ class Cloud:
             images=self._images,
             pod_addresses=self._pod_addresses,
             clock=self._clock,
+            stock=Stock(self._paths.stock),
             ensure_metrics_tools=self._ensure_metrics_tools,
         )
         self._write_record(cluster_id, inputs)

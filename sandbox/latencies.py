@@ -50,6 +50,13 @@ LATENCIES = MappingProxyType(
         "tpu_server_start": 337.0,
         # "1-2 min" on an L4.
         "gpu_server_start": 90.0,
+        # A refused instance: 46 s (terraform-provider-google#3304), 66 s (#10121), 71 s (k8s-config-connector#228).
+        "instance_refusal": 60.0,
+        # A pool's creation without stock: "retried about every 4 min and given up after 36 min".
+        "node_pool_retry": 240.0,
+        "node_pool_give_up": 2160.0,
+        # Unverified: a TPU request that is neither filled nor refused can hold the fallback up "for as long as ten hours".
+        "held_request": 36000.0,
     }
 )
 

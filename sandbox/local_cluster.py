@@ -21,17 +21,19 @@ from sandbox.addresses import PodAddresses
 from sandbox.autoscaler import Autoscaler
 from sandbox.control_plane import ControlPlane
 from sandbox.image_store import ImageStore
-from sandbox.latencies import Clock
+from sandbox.latencies import LATENCIES, Clock
 from sandbox.load_balancer import LoadBalancer
 from sandbox.metrics.collection import MetricsCollection
 from sandbox.node_agent import NodeAgent
 from sandbox.node_pools import NODE_POOL_LABEL, NodePool, node_labels, node_object, node_taints
 from sandbox.processes import Spawner
+from sandbox.stock import OutOfStockError, Stock, refusal, status_message
 
 logger = logging.getLogger(__name__)
 
 _NODE_READY_SECONDS = 60.0
 _DRAIN_SECONDS = 60.0
+_STOCK_POLL_SECONDS = 0.2
 
 
 class LocalCluster:
@@ -52,6 +54,7 @@ class LocalCluster:
         images: ImageStore,
         pod_addresses: PodAddresses,
         clock: Clock,
+        stock: Stock,
         ensure_metrics_tools: Callable[[], None],
     ) -> None:
         """`ensure_metrics_tools` makes `tools` hold what scaling on metrics needs; called when it first does."""
@@ -61,6 +64,8 @@ class LocalCluster:
         self.clock = clock
         self.pools: dict[str, NodePool] = {}
         self.lock = threading.RLock()
+        self._stock = stock
+        self._ending = threading.Event()
         self._dir = state_dir
         self._images = images
         self._pod_addresses = pod_addresses
@@ -120,6 +125,7 @@ class LocalCluster:
 
     def stop(self) -> None:
         """Ends everything that runs; what is on disk stays."""
+        self._ending.set()
         for part in (self._autoscaler, self._load_balancer, self._node_agent, self._metrics):
             if part is not None:
                 part.stop()
@@ -128,27 +134,62 @@ class LocalCluster:
     # --- node pools
 
     def create_node_pool(self, pool_name: str, inputs: dict[str, Any]) -> None:
-        """Makes the pool and its first nodes, and returns when they are Ready."""
-        pool = NodePool(name=pool_name, inputs=inputs, zones=list(inputs.get("nodeLocations") or self.zones))
+        """Makes the pool and its first nodes, and returns when they are Ready.
+
+        Raises `OutOfStockError` with GKE's `statusMessage` when it has tried for long enough; the pool is there all the same.
+        """
+        pool = NodePool(
+            name=pool_name, inputs=inputs, zones=list(inputs.get("nodeLocations") or self.zones), in_operation=True
+        )
         with self.lock:
             self.pools[pool_name] = pool
             self._save_pool(pool)
-        self.clock.sleep("node_pool_create")
-        self._grow_in_parallel(pool, pool.initial_size)
+        give_up = time.monotonic() + self.clock.scaled(LATENCIES["node_pool_give_up"])
+        try:
+            self.clock.sleep("node_pool_create")
+            self._make_first_nodes(pool, give_up)
+        finally:
+            pool.in_operation = False
+
+    def _make_first_nodes(self, pool: NodePool, give_up: float) -> None:
+        """Tries again and again until the pool has them, or until `give_up` of the monotonic clock."""
+        while missing := max(0, pool.initial_size - len(pool.nodes)):
+            try:
+                self._grow_in_parallel(pool, missing, patience=max(0.0, give_up - time.monotonic()))
+            except OutOfStockError as refused:
+                retry = time.monotonic() + self.clock.scaled(LATENCIES["node_pool_retry"])
+                self._ending.wait(max(0.0, min(retry, give_up) - time.monotonic()))
+                if retry < give_up and not self._ending.is_set():
+                    continue
+                final = OutOfStockError(str(refused), seconds=LATENCIES["node_pool_give_up"])
+                pool.error = status_message(final, expected=pool.initial_size, running=len(pool.nodes))
+                with self.lock:
+                    self._save_pool(pool)
+                logger.warning("node pool %s is RUNNING_WITH_ERROR: %s", pool.name, pool.error)
+                raise OutOfStockError(pool.error, seconds=final.seconds) from refused
 
     def update_node_pool(self, pool_name: str, inputs: dict[str, Any]) -> None:
         """Takes new inputs over: labels and taints reach the nodes, another machine replaces them, new limits resize."""
         with self.lock:
             pool = self.pools[pool_name]
             machine_type = pool.machine_type
+            pool.in_operation = True
             pool.inputs = inputs
             pool.zones = list(inputs.get("nodeLocations") or self.zones)
             self._save_pool(pool)
-            nodes = list(pool.nodes)
-        if pool.machine_type != machine_type:
+            # One that is on its way registers with what is true by then.
+            nodes = [node for node in pool.nodes if node not in pool.joining]
+        try:
+            self._roll_out(pool, nodes, replace=pool.machine_type != machine_type)
+        finally:
+            pool.in_operation = False
+
+    def _roll_out(self, pool: NodePool, nodes: list[str], *, replace: bool) -> None:
+        """Brings the pool's new inputs to its nodes, and their number within its limits."""
+        if replace:
             for node in nodes:
-                self.add_node(pool_name)
-                self.remove_node(pool_name, node)
+                self.add_node(pool.name)
+                self.remove_node(pool.name, node)
         else:
             for node in nodes:
                 self._relabel(pool, node)
@@ -157,17 +198,25 @@ class LocalCluster:
             if pool.autoscaled:
                 wanted = min(max(size, pool.minimum), pool.maximum)
             else:
-                fixed = inputs.get("nodeCount")
+                fixed = pool.inputs.get("nodeCount")
                 wanted = int(fixed) * len(pool.zones) if fixed is not None else size
             surplus = pool.nodes[wanted:]
         for node in surplus:
-            self.remove_node(pool_name, node)
-        self._grow_in_parallel(pool, wanted - size)
+            self.remove_node(pool.name, node)
+        try:
+            self._grow_in_parallel(pool, wanted - size)
+        except OutOfStockError as refused:
+            if not pool.autoscaled:
+                raise
+            # Limits of autoscaling are numbers to Google; the autoscaler goes on trying to reach them.
+            logger.info("node pool %s has its new limits and not yet its nodes: %s", pool.name, refused)
 
     def delete_node_pool(self, pool_name: str) -> None:
         """Drains the pool's nodes, all at once, and takes them away."""
         with self.lock:
-            nodes = list(self.pools[pool_name].nodes)
+            pool = self.pools[pool_name]
+            pool.in_operation = True
+            nodes = list(pool.nodes)
         self.clock.sleep("node_pool_delete")
         threads = [threading.Thread(target=self.remove_node, args=(pool_name, node)) for node in nodes]
         _run_all(threads)
@@ -177,8 +226,11 @@ class LocalCluster:
 
     # --- nodes
 
-    def add_node(self, pool_name: str) -> str:
-        """One more machine for the pool; returns its name when the node is Ready."""
+    def add_node(self, pool_name: str, *, patience: float | None = None) -> str:
+        """One more machine for the pool; returns its name when the node is Ready. Raises `OutOfStockError`.
+
+        `patience`: seconds that a request may be held for, neither filled nor refused; as long as Google does without.
+        """
         with self.lock:
             pool = self.pools[pool_name]
             # The zone with the fewest machines, as GKE's balanced policy does.
@@ -188,9 +240,11 @@ class LocalCluster:
             pool.nodes.append(node)
             pool.joining[node] = zone
         try:
+            self._obtain_machine(pool, node, zone, patience)
             self.clock.sleep("tpu_node_join" if pool.tpu_chips else "node_join")
             self._register(pool, node, zone)
             self._wait_until_ready(node)
+            pool.error = None
         except BaseException:
             with self.lock:
                 if node in pool.nodes:
@@ -200,6 +254,28 @@ class LocalCluster:
             with self.lock:
                 pool.joining.pop(node, None)
         return node
+
+    def _obtain_machine(self, pool: NodePool, node: str, zone: str, patience: float | None) -> None:
+        """Returns once Google has a machine for the node. Raises `OutOfStockError`."""
+        words = refusal(node, project=self.project, zone=zone)
+        longest = self.clock.scaled(LATENCIES["held_request"])
+        started = time.monotonic()
+        try:
+            while (supply := self._stock.of(pool.name)) != "in":
+                waited = time.monotonic() - started
+                if supply == "out":
+                    self._ending.wait(self.clock.scaled(LATENCIES["instance_refusal"]))
+                    raise OutOfStockError(words, seconds=LATENCIES["instance_refusal"])
+                if waited >= min(longest, longest if patience is None else patience) or self._is_over(pool, node):
+                    raise OutOfStockError(words, seconds=waited * self.clock.speed)
+                pool.held.add(node)
+                self._ending.wait(_STOCK_POLL_SECONDS)
+        finally:
+            pool.held.discard(node)
+
+    def _is_over(self, pool: NodePool, node: str) -> bool:
+        """Nobody wants the node any more."""
+        return self._ending.is_set() or self.pools.get(pool.name) is not pool or node not in pool.nodes
 
     def remove_node(self, pool_name: str, node: str) -> None:
         """Cordons and drains a node, then takes the machine away."""
@@ -226,12 +302,12 @@ class LocalCluster:
             if error.status != 404:
                 raise
 
-    def _grow_in_parallel(self, pool: NodePool, count: int) -> None:
+    def _grow_in_parallel(self, pool: NodePool, count: int, *, patience: float | None = None) -> None:
         errors: list[BaseException] = []
 
         def add() -> None:
             try:
-                self.add_node(pool.name)
+                self.add_node(pool.name, patience=patience)
             except BaseException as error:  # noqa: BLE001 - handed to the caller below
                 errors.append(error)
 
@@ -325,7 +401,7 @@ class LocalCluster:
         record = self._pool_record(pool.name)
         record.parent.mkdir(parents=True, exist_ok=True)
         temporary = record.with_suffix(".new")
-        temporary.write_text(json.dumps({"inputs": pool.inputs, "zones": pool.zones}))
+        temporary.write_text(json.dumps({"inputs": pool.inputs, "zones": pool.zones, "error": pool.error}))
         temporary.replace(record)
 
     def _load_pools(self) -> None:
@@ -339,7 +415,11 @@ class LocalCluster:
         for record in records:
             name, known = record.stem, json.loads(record.read_text())
             self.pools[name] = NodePool(
-                name=name, inputs=known["inputs"], zones=known["zones"], nodes=nodes.get(name, [])
+                name=name,
+                inputs=known["inputs"],
+                zones=known["zones"],
+                error=known.get("error"),
+                nodes=nodes.get(name, []),
             )
 
 

@@ -45,6 +45,12 @@ class NodePool:
     nodes: list[str] = field(default_factory=list)
     #: Nodes still on their way: name -> zone.
     joining: dict[str, str] = field(default_factory=dict)
+    #: Those of them whose machine Google neither gives nor refuses.
+    held: set[str] = field(default_factory=set)
+    #: While Google creates, changes or deletes the pool, the autoscaler leaves it alone.
+    in_operation: bool = False
+    #: GKE's `statusMessage` of a pool that is RUNNING_WITH_ERROR; None of one that is RUNNING.
+    error: str | None = None
 
     @property
     def config(self) -> Mapping[str, Any]:

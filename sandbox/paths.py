@@ -79,6 +79,11 @@ class Paths:
         return self.state / "secret-manager"
 
     @property
+    def stock(self) -> Path:
+        """Node pools that are out of stock (`sandbox.stock`)."""
+        return self.state / "stock.json"
+
+    @property
     def trust(self) -> Path:
         """Certificates that the sandbox's processes trust; there once a stack reaches its cluster by the DNS endpoint."""
         return self.state / "trust.pem"

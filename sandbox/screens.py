@@ -98,6 +98,12 @@ def cluster_table(document: dict[str, Any], pool_order: list[str]) -> Table:
     return table
 
 
+def stock_line(document: dict[str, Any]) -> str:
+    """Which pools' machines Google has none of; empty when it has all."""
+    words = {"out": "out of stock", "hold": "requests are held"}
+    return ", ".join(f"{pool}: {words[supply]}" for pool, supply in document["out_of_stock"].items())
+
+
 def traffic_table(report: dict[str, Any]) -> Table:
     """What became of the requests of `python -m sandbox traffic`."""
     table = Table("sent", "answered", "failed", "cut", "longest gap", "p50", "p99", "problems", "answers by pod")
@@ -118,6 +124,8 @@ def summary(document: dict[str, Any], pool_order: list[str], answer: Answer | No
     lines.add_column(style="bold", no_wrap=True)
     lines.add_column(overflow="fold")
     lines.add_row("Service", str(document["service_url"]))
+    if short := stock_line(document):
+        lines.add_row("Stock", short)
     for label, how in _images(document):
         lines.add_row(label, how)
     if answer is not None:

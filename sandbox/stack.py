@@ -132,6 +132,14 @@ class SandboxStack:
             return {}
         return dict(json.loads(result.stdout))
 
+    def incomplete(self) -> list[str]:
+        """Names of the resources that are there and failed to become what they should; the next update goes on with them."""
+        result = self.pulumi("stack", "export", "--stack", STACK, capture=True)
+        if result.returncode != 0:
+            return []
+        resources = json.loads(result.stdout)["deployment"].get("resources") or []
+        return [each["urn"].rpartition("::")[2] for each in resources if each.get("initErrors")]
+
     def _make_secrets(self, values: Mapping[str, Any]) -> None:
         """What a person does once with gcloud: the secrets that the settings name."""
         store = SecretStore(self._paths.secret_manager)

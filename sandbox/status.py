@@ -17,6 +17,7 @@ from sandbox.lifecycle import SandboxError
 from sandbox.node_pools import NODE_POOL_LABEL
 from sandbox.paths import Paths
 from sandbox.stack import STACK
+from sandbox.stock import Stock
 
 _PREEMPTIBLE_LABELS = {"cloud.google.com/gke-spot", "cloud.google.com/gke-preemptible"}
 
@@ -196,6 +197,7 @@ def status_document(paths: Paths, service_url: str | None) -> dict[str, Any]:
         "stack": STACK,
         "nodes": view.nodes() if view else [],
         "pods": view.pods() if view else [],
+        "out_of_stock": Stock(paths.stock).short(),
         "images": {name: asdict(note) for name, note in read_notes(paths.state).items()},
     }
 

@@ -20,11 +20,21 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from sandbox.cloud import CloudError
+from sandbox.cloud import CloudError, PoolInErrorStateError
 from sandbox.providers.differences import Difference, Path, PropertyChange, compare, property_path
 from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, URN_NAME, Kind, kind_of, new_names, project_number
 from sandbox.providers.records import AlreadyExistsError, Records
-from sandbox.providers.server import Checked, CheckFailure, Created, Properties, Provider, ProviderError, ReadState, Urn
+from sandbox.providers.server import (
+    Checked,
+    CheckFailure,
+    Created,
+    PartialFailureError,
+    Properties,
+    Provider,
+    ProviderError,
+    ReadState,
+    Urn,
+)
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
 from sandbox.sdk_types import Problem, find_problems, property_names
 from sandbox.secret_manager import SecretStore
@@ -133,7 +143,15 @@ class GcpProvider(Provider):
         if urn.type_token == CLUSTER:
             facts = self._asked(lambda: self._cloud.create_cluster(id, given))
         elif urn.type_token == NODE_POOL:
-            facts = self._asked(lambda: self._cloud.create_node_pool(*_pool_address(id), given))
+            try:
+                facts = self._asked(lambda: self._cloud.create_node_pool(*_pool_address(id), given))
+            except PoolInErrorStateError as error:
+                # The pool goes into the state, and Google's own words are lost on the way: the real provider says the same
+                # (resourceContainerNodePoolCreate drops the operation's error when the pool is there).
+                name = properties["name"]
+                reason = f'creating {urn}: NodePool {name} was created in the error state "RUNNING_WITH_ERROR"'
+                outputs = _outputs(kind, id, inputs, properties, error.facts)
+                raise PartialFailureError(reason, id=id, outputs=outputs, inputs=inputs, reasons=[reason]) from error
         else:
             facts = {}
             try:
@@ -179,6 +197,9 @@ class GcpProvider(Provider):
         kept = {key: value for key, value in old_outputs.items() if key not in old_inputs or key in new_inputs}
         if preview:
             return {**kept, **_shown(new_inputs)}
+        if _comparable(old_inputs) == _comparable(new_inputs):
+            # The engine updates what failed to initialize; without a difference the real bridge asks Google nothing.
+            return dict(old_outputs)
         kind = kind_of(urn.type_token)
         properties = self._resolved(urn, new_inputs)
         _raise_refusals(urn, kind, properties, "updating")
@@ -361,6 +382,8 @@ class GcpProvider(Provider):
     def _asked(self, call: Any) -> dict[str, Any]:
         try:
             facts: dict[str, Any] = call()
+        except PoolInErrorStateError:
+            raise
         except CloudError as error:
             raise ProviderError(str(error)) from error
         return facts

@@ -61,6 +61,8 @@ class Resource:
     ignore_changes: list[str]
     custom: bool
     protect: bool
+    #: Names of the hooks that hear of its failures.
+    error_hooks: list[str]
 
 
 @dataclass
@@ -70,6 +72,7 @@ class Run:
     resources: dict[str, Resource] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
     secret_outputs: list[str] = field(default_factory=list)
+    error_hooks: dict[str, pulumi.ErrorHook] = field(default_factory=dict)
 
     def only(self, type_token: str) -> Resource:
         (found,) = self.of_type(type_token)
@@ -127,8 +130,19 @@ class _RecordingMonitor(mocks.MockMonitor):
                 ignore_changes=list(request.ignoreChanges),
                 custom=request.custom,
                 protect=request.protect,
+                error_hooks=list(request.hooks.on_error),
             )
         return response
+
+
+class _Callbacks:
+    """In place of the server that an engine calls hooks on, which the SDK's mocks have not."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def register_error_hook(self, hook: pulumi.ErrorHook) -> None:
+        self._run.error_hooks[hook.name] = hook
 
 
 def _unwrap(struct: Any) -> tuple[dict[str, Any], list[str]]:
@@ -181,11 +195,15 @@ def run_program(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev
         run.outputs, secret = known
         run.secret_outputs = [name for name, is_secret in secret.items() if is_secret]
 
+    async def callbacks() -> _Callbacks:
+        return _Callbacks(run)
+
     with (
         mock.patch.dict("os.environ", {"PULUMI_CONFIG": "{}"}),
         mock.patch.object(pulumi, "export", export),
         # This process outlives the program.
         mock.patch.object(interpreter, "spare_collections"),
+        mock.patch("pulumi.runtime.resource._get_callbacks", callbacks),
     ):
         program()
     return run

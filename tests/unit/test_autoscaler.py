@@ -11,6 +11,7 @@ import pytest
 from sandbox.autoscaler import Autoscaler, ComputeClassRules, _Snapshot, fits
 from sandbox.latencies import Clock
 from sandbox.node_pools import COMPUTE_CLASS_LABEL, NodePool, node_allocatable, node_labels, node_taints
+from sandbox.stock import OutOfStockError
 
 CLASS = "vllm-fallback"
 ZONE = "asia-northeast1-b"
@@ -94,13 +95,14 @@ class _Scaler(Autoscaler):
     def __init__(self, cluster: _Cluster, state_dir: Path) -> None:
         super().__init__(cluster, None, state_dir=state_dir)  # type: ignore[arg-type]
         self.evicted: list[str] = []
+        self.events: list[str] = []
 
     def _evict(self, pod: dict[str, Any], target: NodePool) -> bool:
         self.evicted.append(f"{pod['metadata']['name']} -> {target.name}")
         return True
 
-    def _event(self, pod: dict[str, Any], reason: str, message: str) -> None:
-        pass
+    def _event(self, pod: dict[str, Any], reason: str, message: str, *, kind: str = "Normal") -> None:
+        self.events.append(f"{reason}: {message}")
 
     def round(self, *pods: dict[str, Any], rules: ComputeClassRules = RULES) -> bool:
         pools = self._cluster.pools.values()
@@ -130,14 +132,14 @@ def scaler_of(tmp_path: Path) -> Any:
 
 
 def test_a_pending_pod_gets_a_node_of_the_first_pool_with_room(scaler_of: Any) -> None:
-    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=0)
-    scaler.round(pod("a", "v6e-1-0"), pod("b"))
+    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
+    scaler.round(pod("a", "v6e-1-0"), pod("z", "l4-0"), pod("b"))
     assert cluster.added == ["v6e-1"]
 
 
 def test_a_full_pool_is_passed_over(scaler_of: Any) -> None:
-    scaler, cluster = scaler_of(tpu=2, spot=0, on_demand=0)
-    scaler.round(pod("a", "v6e-1-0"), pod("b", "v6e-1-1"), pod("c"))
+    scaler, cluster = scaler_of(tpu=2, spot=0, on_demand=1)
+    scaler.round(pod("a", "v6e-1-0"), pod("b", "v6e-1-1"), pod("z", "l4-0"), pod("c"))
     assert cluster.added == ["l4-spot"]
 
 
@@ -148,18 +150,22 @@ def test_a_free_node_is_left_to_the_scheduler(scaler_of: Any) -> None:
 
 
 def test_a_pool_that_got_no_machine_is_left_alone_for_a_while(scaler_of: Any) -> None:
-    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=0)
+    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
     real = cluster.add_node
 
     def out_of_stock(name: str) -> str:
         if name == "v6e-1":
-            raise RuntimeError("GCE_STOCKOUT")
+            raise OutOfStockError("[GCE_STOCKOUT]", seconds=60.0)
         return str(real(name))
 
     cluster.add_node = out_of_stock
-    scaler.round(pod("a", "v6e-1-0"), pod("b"))
-    scaler.round(pod("a", "v6e-1-0"), pod("b"))
+    scaler.round(pod("a", "v6e-1-0"), pod("z", "l4-0"), pod("b"))
+    scaler.round(pod("a", "v6e-1-0"), pod("z", "l4-0"), pod("b"))
     assert cluster.added == ["l4-spot"]
+    assert (
+        "FailedScaleUp: Node scale up in zones asia-northeast1-b associated with this pod failed: GCE out of resources. "
+        "Pod is at risk of not being scheduled."
+    ) in scaler.events
 
 
 def test_the_worst_placed_replica_moves_up_first(scaler_of: Any) -> None:

@@ -16,6 +16,7 @@ from components import settings, stack_files
 from sandbox import providers
 from sandbox.image_builder import ImageBuilder
 from sandbox.image_store import ImageStore
+from sandbox.latencies import Clock
 from tests.unit.program import ROOT, run_program
 from tests.unit.provider_client import Client
 
@@ -121,7 +122,9 @@ def test_looking_at_the_sandbox_does_not_load(module: str) -> None:
 
 def test_an_engine_that_connects_makes_the_stand_ins_read_no_file_of_a_project_again(tmp_path: Path) -> None:
     environment = {"PATH": "", "HOME": str(tmp_path)}
-    running = providers.serve(cast(Any, None), ImageBuilder(ImageStore(tmp_path / "images")), tmp_path, environment)
+    running = providers.serve(
+        cast(Any, None), ImageBuilder(ImageStore(tmp_path / "images")), tmp_path, environment, Clock(100)
+    )
     try:
         with mock.patch.object(providers, "programs", side_effect=AssertionError("read again")):
             client = Client(running.servers["docker"])

@@ -1,0 +1,67 @@
+"""A pool that is out of stock when it is made, on the stack of the tier: by the commands that a person runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import yaml
+
+from components.stack_files import PROJECT_NAME
+from sandbox.client import Sandbox
+
+pytestmark = pytest.mark.sandbox
+
+POOL = "l4-b"
+_UP = ("up", "--yes", "--skip-preview", "--non-interactive", "--continue-on-error")
+
+
+@pytest.fixture
+def fourth_pool(sandbox: Sandbox) -> Iterator[str]:
+    """A pool that the settings name and nobody has made yet; gone again afterwards."""
+    document = yaml.safe_load(sandbox.stack_config.read_text())
+    pools = document["config"][f"{PROJECT_NAME}:acceleratorPools"]
+    pools.append({**pools[-1], "name": POOL})
+    sandbox.stack_config.write_text(yaml.safe_dump(document))
+    sandbox.command("stock", POOL, "out")
+    yield POOL
+    sandbox.command("stock", POOL, "in")
+    sandbox.command("up")
+
+
+def _nodes(sandbox: Sandbox) -> int:
+    return sum(node["pool"] == POOL for node in sandbox.status()["nodes"])
+
+
+def _status_of_class(sandbox: Sandbox) -> str:
+    return sandbox.kubectl("get", "computeclass", "vllm-fallback", "-o", "jsonpath={.status.priorityStatuses}")
+
+
+def _wait(comes_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not comes_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def test_a_pool_out_of_stock_is_named_with_the_cure_serves_nobody_ill_and_is_completed_by_the_next_update(
+    sandbox: Sandbox, fourth_pool: str
+) -> None:
+    first = sandbox.pulumi(*_UP, check=False)
+    assert first.returncode != 0
+    (said, *_) = [line for line in first.stdout.splitlines() if f"warning: Accelerator pool {fourth_pool} " in line]
+    for part in ("none is free there now", "`enabled: false`", "run the same update again"):
+        assert part in said
+    sandbox.command("chat", "Who serves?")
+    status = sandbox.status()
+    assert (status["out_of_stock"], _nodes(sandbox)) == ({fourth_pool: "out"}, 0)
+    # It is the last of the priorities, of which none is ever suspended.
+    _wait(lambda: "ProvisioningConstrained" in _status_of_class(sandbox))
+    # The runbook's; whether a pod waited for the pool is not said here.
+    sandbox.kubectl("get", "events", "--field-selector", "reason=FailedScaleUp")
+    sandbox.command("stock", fourth_pool, "in")
+    # By itself: the pool is below its minimum.
+    _wait(lambda: _nodes(sandbox) == 1)
+    sandbox.pulumi(*_UP)
+    sandbox.pulumi("preview", "--expect-no-changes", "--non-interactive")
