@@ -71,6 +71,8 @@ class SandboxStack:
             "PULUMI_BACKEND_URL": f"file://{self._paths.pulumi_backend}",
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._paths.passphrase),
             "PULUMI_DEBUG_PROVIDERS": self._record.debug_providers,
+            # Where `python -m recovery` looks for what Google has numbered itself; the real provider reads it, too.
+            "GOOGLE_MONITORING_CUSTOM_ENDPOINT": self._record.monitoring_endpoint,
             "PULUMI_OPTION_CONFIG_FILE": str(self._paths.stack_config),
             "PULUMI_STACK": STACK,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
