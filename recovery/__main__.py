@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def text_of(outcome: Outcome, stack: str) -> str:
     """What was done, and what to do next."""
     lines = [f"took away the lock of {each}" for each in outcome.locks]
+    if outcome.mended:
+        lines.append("made the backend readable again, which the kill had left half written")
     lines += [f"ended {each}" for each in outcome.orphans]
     lines += [f"is there, and in the state now: {name}, {id}" for name, id in outcome.imported.items()]
     lines += [f"is not in the state: {name} {why}" for name, why in outcome.dropped.items()]

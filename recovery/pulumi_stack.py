@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recovery.backend_folder import folder_of, mend, remove_leftovers
 from recovery.locks import Lock, locks_in
 
 #: For one command: an importer waits for a cluster that is being made, which takes up to 40 minutes.
@@ -34,6 +35,24 @@ class PulumiStack:
         self.name = name
         self._environment = dict(environment)
         self._directory = directory
+        self._url = ""
+
+    def mend_backend(self) -> int:
+        """Where the backend is a folder: makes it readable again; how many files were half written."""
+        folder = folder_of(self._backend_url())
+        return len(mend(folder)) if folder else 0
+
+    def remove_leftovers(self) -> None:
+        """Once no update of the stack runs any more."""
+        if folder := folder_of(self._backend_url()):
+            remove_leftovers(folder, self.name)
+
+    def _backend_url(self) -> str:
+        if not self._url:
+            self._url = self._environment.get("PULUMI_BACKEND_URL") or str(
+                json.loads(self._run("whoami", "--json", of_stack=False))["url"]
+            )
+        return self._url
 
     def export(self) -> dict[str, Any]:
         """The state, secrets encrypted."""
@@ -61,16 +80,16 @@ class PulumiStack:
         """Takes every lock of the stack away."""
         self._run("cancel", "--yes")
 
-    def _run(self, *arguments: str, stdin: str = "") -> str:
-        result = self._try(*arguments, stdin=stdin)
+    def _run(self, *arguments: str, stdin: str = "", of_stack: bool = True) -> str:
+        result = self._try(*arguments, stdin=stdin, of_stack=of_stack)
         if result.returncode != 0:
             raise PulumiError(f"`pulumi {' '.join(arguments)}` failed:\n{result.stderr.strip()}")
         return result.stdout
 
-    def _try(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def _try(self, *arguments: str, stdin: str = "", of_stack: bool = True) -> subprocess.CompletedProcess[str]:
         try:
             result = subprocess.run(
-                ["pulumi", *arguments, "--stack", self.name, "--non-interactive"],
+                ["pulumi", *arguments, *(["--stack", self.name] if of_stack else []), "--non-interactive"],
                 cwd=self._directory,
                 env=self._environment,
                 input=stdin,

@@ -29,6 +29,8 @@ class Outcome:
 
     #: Locks that were taken away.
     locks: list[str] = field(default_factory=list)
+    #: Files of the backend that were half written.
+    mended: int = 0
     #: Plugins that were ended.
     orphans: list[str] = field(default_factory=list)
     #: Made by the killed update: name -> id. The state has them now.
@@ -42,7 +44,7 @@ class Outcome:
 
     @property
     def anything(self) -> bool:
-        return any((self.locks, self.orphans, self.imported, self.dropped, self.gone, self.undecided))
+        return any((self.mended, self.locks, self.orphans, self.imported, self.dropped, self.gone, self.undecided))
 
 
 def recover(
@@ -60,12 +62,14 @@ def recover(
     `take_lock`: no update runs, says the person, whatever can be known from here. `given`: ids by URN that nobody but a
     person knows. Raises `Refused` and `PulumiError`; the state is then what it was.
     """
+    mended = stack.mend_backend()
     # Read again below, once nothing else can change it; this one knows which deletions were under way.
     begun = state.operations(stack.export())
     say("reading what is there (pulumi refresh)")
     locks, ended, failed = _refresh(stack, say=say, take_lock=take_lock, left_over=left_over)
     if failed:
         raise PulumiError(_list("`pulumi refresh` could not read", failed))
+    stack.remove_leftovers()
     document = stack.export()
     known = {each["urn"]: each for each in state.resources(document)}
     plan = state.plan(document, listing, given or {})
@@ -85,6 +89,7 @@ def recover(
     now = {each["urn"]: each for each in state.resources(stack.export()) if not each.get("delete")}
     name = {each.urn: each.name for each in [*begun, *pending.values()]}
     return Outcome(
+        mended=mended,
         locks=[str(each) for each in locks],
         orphans=ended,
         imported={name[urn]: now[urn]["id"] for urn in plan.look_for if urn in now},
