@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from components.stack_files import PROJECT_DIR
 from recovery.monitoring import Monitoring
 from recovery.pulumi_stack import PulumiError, PulumiStack
-from recovery.recover import Outcome, Refused, recover
+from recovery.recover import Refused, recover
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,31 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (PulumiError, Refused) as error:
         print(f"recovery: {error}", file=sys.stderr)
         return 1
-    print(text_of(outcome, arguments.stack))
+    print(outcome.text(arguments.stack))
     return 1 if outcome.undecided else 0
-
-
-def text_of(outcome: Outcome, stack: str) -> str:
-    """What was done, and what to do next."""
-    lines = [f"took away the lock of {each}" for each in outcome.locks]
-    if outcome.mended:
-        lines.append("made the backend readable again, which the kill had left half written")
-    lines += [f"ended {each}" for each in outcome.orphans]
-    lines += [f"is there, and in the state now: {name}, {id}" for name, id in outcome.imported.items()]
-    lines += [f"is not in the state: {name} {why}" for name, why in outcome.dropped.items()]
-    lines += [f"is deleted: {name}" for name in outcome.gone]
-    for urn, why in outcome.undecided.items():
-        lines.append(
-            f"cannot be decided here: {urn}: {why}. Look whether it is there, then: "
-            f"python -m recovery --stack {stack} --id '{urn}=ID' (its import id; nothing behind = if it was not made)"
-        )
-    if not outcome.anything:
-        return f"stack {stack}: no update was killed; its state is refreshed"
-    if outcome.undecided:
-        return "\n".join(lines)
-    return "\n".join(
-        [*lines, f"stack {stack}: recovered; go on with what was killed (`pulumi up` or `pulumi destroy`)"]
-    )
 
 
 def _parser() -> argparse.ArgumentParser:

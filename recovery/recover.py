@@ -46,6 +46,26 @@ class Outcome:
     def anything(self) -> bool:
         return any((self.mended, self.locks, self.orphans, self.imported, self.dropped, self.gone, self.undecided))
 
+    def text(self, stack: str) -> str:
+        """What was done, and what to do next."""
+        if not self.anything:
+            return f"stack {stack}: no update was killed; its state is refreshed"
+        lines = [f"took away the lock of {each}" for each in self.locks]
+        if self.mended:
+            lines.append("made the backend readable again, which the kill had left half written")
+        lines += [f"ended {each}" for each in self.orphans]
+        lines += [f"is there, and in the state now: {name}, {id}" for name, id in self.imported.items()]
+        lines += [f"is not in the state: {name} {why}" for name, why in self.dropped.items()]
+        lines += [f"is deleted: {name}" for name in self.gone]
+        for urn, why in self.undecided.items():
+            lines.append(
+                f"cannot be decided here: {urn}: {why}. Look whether it is there, then: python -m recovery --stack {stack} "
+                f"--id '{urn}=ID' (its import id; nothing behind = if it was not made)"
+            )
+        if not self.undecided:
+            lines.append(f"stack {stack}: recovered; go on with what was killed (`pulumi up` or `pulumi destroy`)")
+        return "\n".join(lines)
+
 
 def recover(
     stack: PulumiStack,

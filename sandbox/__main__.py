@@ -16,6 +16,8 @@ from typing import Any
 from kubernetes.client import ApiException
 from rich.markup import escape
 
+from recovery.pulumi_stack import PulumiError
+from recovery.recover import Refused
 from sandbox import lifecycle, model_server, screens, trust
 from sandbox.daemon import DaemonRecord
 from sandbox.lifecycle import SandboxError
@@ -57,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"the sandbox runs on Linux; this is {sys.platform} (127.88.0.0/16 is not loopback there)"
             )
         return command(paths, arguments)
-    except (SandboxError, StackError, ToolError, ServiceError) as error:
+    except (SandboxError, StackError, ToolError, ServiceError, Refused, PulumiError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
     except ApiException as error:
@@ -92,6 +94,9 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
             record = lifecycle.start(paths, server)
     stack = SandboxStack(paths, record)
     stack.prepare(arguments.environment, arguments.port)
+    if recovered := stack.recover_if_killed(lambda text: console.print(f"  {escape(text)}", style="dim")):
+        console.print("[yellow]An update of the stack was killed:[/]")
+        console.print(escape(recovered))
     result = stack.pulumi("up", "--stack", STACK, "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs")
     if result.returncode != 0:
         raise StackError(f"`pulumi up --stack {STACK}` failed (exit status {result.returncode}); its output is above")
