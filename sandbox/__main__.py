@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any, get_args
 
+from recovery.pulumi_stack import PulumiError
+from recovery.recover import Refused
 from sandbox import lifecycle, model_server, trust
 from sandbox.daemon import DaemonRecord
 from sandbox.latencies import NOTICE_SECONDS, POD_SECONDS
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"the sandbox runs on Linux; this is {sys.platform} (127.88.0.0/16 is not loopback there)"
             )
         return command(paths, arguments)
-    except (SandboxError, StackError, ToolError, StockError) as error:
+    except (SandboxError, StackError, ToolError, StockError, Refused, PulumiError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
     except Exception as error:
@@ -99,6 +101,9 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
             record = lifecycle.start(paths, server)
     stack = SandboxStack(paths, record)
     stack.prepare(arguments.environment, arguments.port)
+    if recovered := stack.recover_if_killed(lambda text: console.print(f"  {escape(text)}", style="dim")):
+        console.print("[yellow]An update of the stack was killed:[/]")
+        console.print(escape(recovered))
     if arguments.prepare:
         print('the stack is prepared; after eval "$(python -m sandbox env)", `pulumi up` makes it')
         return 0

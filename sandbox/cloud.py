@@ -14,6 +14,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from sandbox.image_store import ImageStore
 from sandbox.latencies import Clock
 from sandbox.local_cluster import LocalCluster
 from sandbox.machine_types import UnknownMachineTypeError, size_of
+from sandbox.operations import Operations
 from sandbox.paths import Paths
 from sandbox.processes import Spawner
 from sandbox.stock import OutOfStockError, Stock
@@ -60,6 +62,7 @@ class Cloud:
         self._pod_addresses = PodAddresses()
         self._clusters: dict[str, LocalCluster] = {}
         self._lock = threading.RLock()
+        self._operations = Operations()
 
     # --- life
 
@@ -85,23 +88,27 @@ class Cloud:
     # --- clusters
 
     def create_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        with self._lock:
-            if cluster_id in self._clusters:
-                raise CloudError(f"googleapi: Error 409: Already exists: {cluster_id}., alreadyExists")
-        operations = ["cluster_create"]
-        if inputs.get("removeDefaultNodePool"):
-            # The real provider has the pool deleted before it says that the cluster is there:
-            # https://github.com/hashicorp/terraform-provider-google, resource_container_cluster.go, "removing default node pool".
-            operations.append("node_pool_delete")
-        with self._clock.during(*operations):
-            cluster = self._bring_up(cluster_id, inputs)
-        return self._facts(cluster_id, cluster)
+        with ExitStack() as operation:
+            with self._lock:
+                # One on its way exists as well, with the status PROVISIONING.
+                if cluster_id in self._clusters or self._operations.runs(cluster_id):
+                    raise CloudError(f"googleapi: Error 409: Already exists: {cluster_id}., alreadyExists")
+                operation.enter_context(self._operations.running(cluster_id))
+            steps = ["cluster_create"]
+            if inputs.get("removeDefaultNodePool"):
+                # The real provider has the pool deleted before it says that the cluster is there:
+                # https://github.com/hashicorp/terraform-provider-google, resource_container_cluster.go, "removing default node pool".
+                steps.append("node_pool_delete")
+            with self._clock.during(*steps):
+                cluster = self._bring_up(cluster_id, inputs)
+            return self._facts(cluster_id, cluster)
 
     def update_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        cluster = self._cluster(cluster_id)
-        self._write_record(cluster_id, inputs)
-        self._trust(cluster, inputs)
-        return self._facts(cluster_id, cluster)
+        with self._operations.running(cluster_id):
+            cluster = self._cluster(cluster_id)
+            self._write_record(cluster_id, inputs)
+            self._trust(cluster, inputs)
+            return self._facts(cluster_id, cluster)
 
     def read_cluster(self, cluster_id: str) -> dict[str, Any] | None:
         with self._lock:
@@ -110,20 +117,30 @@ class Cloud:
 
     def delete_cluster(self, cluster_id: str) -> None:
         """Takes the cluster away with its pools, its pods and all its objects."""
-        cluster = self._cluster(cluster_id)
-        self._clock.sleep("cluster_delete")
-        cluster.stop()
+        with self._operations.running(cluster_id, below=True):
+            cluster = self._cluster(cluster_id)
+            self._clock.sleep("cluster_delete")
+            cluster.stop()
+            with self._lock:
+                del self._clusters[cluster_id]
+                shutil.rmtree(self._cluster_dir(cluster_id))
+                self._link_kubeconfig()
+
+    def settle_cluster(self, cluster_id: str) -> dict[str, Any] | None:
+        """Waits until no operation runs on it; what it was made of, None when there is none."""
+        self._operations.wait(cluster_id)
         with self._lock:
-            del self._clusters[cluster_id]
-            shutil.rmtree(self._cluster_dir(cluster_id))
-            self._link_kubeconfig()
+            if cluster_id not in self._clusters:
+                return None
+            record = json.loads((self._cluster_dir(cluster_id) / "cluster.json").read_text())
+        return dict(record["inputs"])
 
     # --- node pools
 
     def create_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        # A pool that is asked for meanwhile waits.
+        self._operations.wait(cluster_id)
         cluster = self._cluster(cluster_id)
-        if name in cluster.pools:
-            raise CloudError(f"googleapi: Error 409: Already exists: {cluster_id}/nodePools/{name}., alreadyExists")
         machine_type = (inputs.get("nodeConfig") or {}).get("machineType") or "e2-medium"
         try:
             size_of(machine_type)
@@ -132,19 +149,26 @@ class Cloud:
                 f"googleapi: Error 400: machine type {machine_type!r} is not one that the sandbox knows the size of; "
                 "sandbox/machine_types.py lists them., badRequest"
             ) from None
-        try:
-            cluster.create_node_pool(name, inputs)
-        except OutOfStockError as error:
-            raise PoolInErrorStateError(str(error), self._pool_facts(cluster, cluster_id, name)) from error
-        return self._pool_facts(cluster, cluster_id, name)
+        with ExitStack() as operation:
+            with self._lock:
+                pool_id = _pool_id(cluster_id, name)
+                if name in cluster.pools or self._operations.runs(pool_id):
+                    raise CloudError(f"googleapi: Error 409: Already exists: {pool_id}., alreadyExists")
+                operation.enter_context(self._operations.running(pool_id))
+            try:
+                cluster.create_node_pool(name, inputs)
+            except OutOfStockError as error:
+                raise PoolInErrorStateError(str(error), self._pool_facts(cluster, cluster_id, name)) from error
+            return self._pool_facts(cluster, cluster_id, name)
 
     def update_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        cluster = self._cluster_with_pool(cluster_id, name)
-        try:
-            cluster.update_node_pool(name, inputs)
-        except OutOfStockError as error:
-            raise CloudError(f"Error waiting for updating GKE node pool: {error}") from error
-        return self._pool_facts(cluster, cluster_id, name)
+        with self._operations.running(_pool_id(cluster_id, name)):
+            cluster = self._cluster_with_pool(cluster_id, name)
+            try:
+                cluster.update_node_pool(name, inputs)
+            except OutOfStockError as error:
+                raise CloudError(f"Error waiting for updating GKE node pool: {error}") from error
+            return self._pool_facts(cluster, cluster_id, name)
 
     def read_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None:
         with self._lock:
@@ -154,7 +178,17 @@ class Cloud:
         return self._pool_facts(cluster, cluster_id, name)
 
     def delete_node_pool(self, cluster_id: str, name: str) -> None:
-        self._cluster_with_pool(cluster_id, name).delete_node_pool(name)
+        with self._operations.running(_pool_id(cluster_id, name)):
+            self._cluster_with_pool(cluster_id, name).delete_node_pool(name)
+
+    def settle_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None:
+        """As `settle_cluster`, of a node pool."""
+        self._operations.wait(cluster_id)
+        self._operations.wait(_pool_id(cluster_id, name))
+        with self._lock:
+            cluster = self._clusters.get(cluster_id)
+        pool = cluster.pools.get(name) if cluster else None
+        return dict(pool.inputs) if pool else None
 
     # --- small parts
 
@@ -268,6 +302,10 @@ def _log_progress(text: str, fraction: float | None) -> None:
     # A line when something begins, and none for each of the thousand packages of a build.
     if not fraction:
         logger.info("%s", text)
+
+
+def _pool_id(cluster_id: str, name: str) -> str:
+    return f"{cluster_id}/nodePools/{name}"
 
 
 def _zones_of(location: str) -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sandbox.latencies import Clock
 from sandbox.model_server import STAND_IN, ModelServer
+from sandbox.monitoring_api import MonitoringApi
 from sandbox.paths import PROJECT_DIR, Paths
 from sandbox.processes import Spawner
 from sandbox.providers import serve
@@ -41,6 +42,8 @@ class DaemonRecord:
     speed: float
     #: Which of `model_server.NAMES` the pods run.
     server: str = STAND_IN
+    #: Where the stand-in for Cloud Monitoring's API answers.
+    monitoring_endpoint: str = ""
 
     @classmethod
     def read(cls, path: Path) -> DaemonRecord | None:
@@ -86,6 +89,7 @@ def main() -> int:
     from sandbox.cloud import Cloud
     from sandbox.image_builder import ImageBuilder
     from sandbox.image_store import ImageStore
+    from sandbox.providers.records import Records
     from sandbox.published_images import published_images
 
     paths = Paths.from_environment()
@@ -108,12 +112,14 @@ def main() -> int:
     cloud.recover()
     builder = ImageBuilder.of_machine(images, state_dir=paths.state, spawner=spawner, environment=environment)
     providers = serve(cloud, builder, paths.state, environment, clock)
+    monitoring = MonitoringApi(Records(paths.state / "cloud.json"))
     record = DaemonRecord(
         pid=os.getpid(),
         started=process_start(os.getpid()) or "",
         debug_providers=providers.debug_providers,
         speed=speed,
         server=server.name,
+        monitoring_endpoint=monitoring.endpoint,
     )
     record.write(paths.daemon_record)
     logger.info("ready (pid %d, clock %g times as fast, server %s)", record.pid, speed, record.server)
@@ -125,6 +131,7 @@ def main() -> int:
                 status = 1
                 break
     finally:
+        monitoring.stop()
         providers.stop()
         cloud.stop()
         spawner.stop()

@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,8 @@ class SandboxStack:
             "PULUMI_BACKEND_URL": f"file://{self._paths.pulumi_backend}",
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._paths.passphrase),
             "PULUMI_DEBUG_PROVIDERS": self._record.debug_providers,
+            # Where `python -m recovery` looks for what Google has numbered itself; the real provider reads it, too.
+            "GOOGLE_MONITORING_CUSTOM_ENDPOINT": self._record.monitoring_endpoint,
             "PULUMI_OPTION_CONFIG_FILE": str(self._paths.stack_config),
             "PULUMI_STACK": STACK,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
@@ -124,6 +126,33 @@ class SandboxStack:
             stdin=subprocess.DEVNULL,
             capture_output=capture,
         )
+
+    def recover_if_killed(self, say: Callable[[str], None]) -> str:
+        """After an engine that was killed: brings the stack back, and says what was done; empty where there was none.
+
+        Raises `recovery.recover.Refused` while an update runs, and `PulumiError`.
+        """
+        if not self._was_killed():
+            return ""
+        # Google's clients take a while to load, which no other command needs.
+        from recovery.monitoring import Monitoring
+        from recovery.pulumi_stack import PulumiStack
+        from recovery.recover import recover
+
+        environment = {**os.environ, **self.variables()}
+        outcome = recover(PulumiStack(STACK, environment, PROJECT_DIR), listing=Monitoring(environment).ids, say=say)
+        return outcome.text(STACK)
+
+    def _was_killed(self) -> bool:
+        """By what is left of it in the backend's folder, since asking pulumi takes a second."""
+        bookkeeping = self._paths.pulumi_backend / ".pulumi"
+        if any((bookkeeping / "locks").rglob("*.json")):
+            return True
+        checkpoint = bookkeeping / "stacks" / PROJECT_NAME / f"{STACK}.json"
+        if not checkpoint.exists():
+            return False
+        latest = json.loads(checkpoint.read_text())["checkpoint"].get("latest") or {}
+        return bool(latest.get("pending_operations"))
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs without the secret ones; empty before the first `up`."""

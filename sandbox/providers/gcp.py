@@ -5,7 +5,7 @@ Pulumi's making where the program gives none, replacements where Google cannot c
 (`gcp_kinds`), unknowns for them in previews, conflicts (409) and refusals in the words of Google's API.
 
 Left out: rules of Google's API beyond names and conflicts (quotas, permissions, values), labels and defaults that the real provider adds
-to inputs, and import of clusters and node pools that Pulumi has not made.
+to inputs, and default node pools, which here no cluster has.
 """
 
 from __future__ import annotations
@@ -55,10 +55,12 @@ class ContainerApi(Protocol):
 
     def create_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
     def read_cluster(self, cluster_id: str) -> dict[str, Any] | None: ...
+    def settle_cluster(self, cluster_id: str) -> dict[str, Any] | None: ...
     def update_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
     def delete_cluster(self, cluster_id: str) -> None: ...
     def create_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
     def read_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None: ...
+    def settle_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None: ...
     def update_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
     def delete_node_pool(self, cluster_id: str, name: str) -> None: ...
 
@@ -164,23 +166,48 @@ class GcpProvider(Provider):
         return Created(id, _outputs(kind, id, inputs, properties, facts))
 
     def read(self, urn: Urn, id: str, inputs: Properties, outputs: Properties) -> ReadState | None:
+        if not outputs:
+            return self._imported(urn, id, inputs)
         if urn.type_token == CLUSTER:
             facts = self._cloud.read_cluster(id)
         elif urn.type_token == NODE_POOL:
             facts = self._cloud.read_node_pool(*_pool_address(id))
         else:
-            recorded = self._records.get(urn.type_token, id)
-            if recorded is None:
-                return None
-            if not outputs:
-                # An import: all that is known is what was recorded.
-                kind = kind_of(urn.type_token)
-                properties = self._resolved(urn, recorded)
-                return ReadState(id, recorded, _outputs(kind, id, recorded, properties, {}))
-            facts = {}
+            facts = None if self._records.get(urn.type_token, id) is None else {}
         if facts is None:
             return None
         return ReadState(id, inputs, _merged(outputs, _with_secret_key(facts)))
+
+    def _imported(self, urn: Urn, id: str, inputs: Properties) -> ReadState | None:
+        """What a resource is that Pulumi has no state of: the real provider's importers, `inputs` given or not.
+
+        Those of clusters and node pools wait until no operation runs on them, and make an error of one that is not there
+        (`resourceContainerClusterStateImporter`, `resourceContainerNodePoolStateImporter`).
+        """
+        # An IAM binding is imported by its parts with spaces between them.
+        id = "/".join(id.split())
+        facts: dict[str, Any] | None = {}
+        if urn.type_token == CLUSTER:
+            recorded, facts = self._cloud.settle_cluster(id), self._cloud.read_cluster(id)
+        elif urn.type_token == NODE_POOL:
+            recorded, facts = (
+                self._cloud.settle_node_pool(*_pool_address(id)),
+                self._cloud.read_node_pool(*_pool_address(id)),
+            )
+        else:
+            recorded = self._records.get(urn.type_token, id)
+            if recorded is None:
+                return None
+        if recorded is None or facts is None:
+            raise ProviderError(f"googleapi: Error 404: Not found: {id}., notFound")
+        # Secret values are in what the program gave alone.
+        found = dict(inputs or recorded)
+        if urn.type_token == CLUSTER:
+            # The provider's own properties, of which Google knows nothing.
+            found["deletionProtection"] = True
+            found.pop("removeDefaultNodePool", None)
+        properties = self._resolved(urn, found)
+        return ReadState(id, found, _outputs(kind_of(urn.type_token), id, found, properties, facts))
 
     def update(
         self,

@@ -46,6 +46,11 @@ class Records:
             record = self._read().get(kind, {}).get(id)
         return record["inputs"] if record else None
 
+    def of_kind(self, kind: str) -> dict[str, dict[str, Any]]:
+        """By id, the inputs without secret ones."""
+        with self._lock:
+            return {id: record["inputs"] for id, record in self._read().get(kind, {}).items()}
+
     def update(self, kind: str, id: str, inputs: Mapping[str, Any]) -> None:
         """Raises `KeyError` when there is none."""
         with self._lock:
