@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sandbox.cloud import Cloud
+from sandbox.control_plane import ControlPlaneError
 from sandbox.image_builder import ImageBuilder
 from sandbox.image_store import ImageStore
 from sandbox.latencies import Clock
@@ -85,6 +86,19 @@ def sandbox_environment(paths: Paths) -> dict[str, str]:
     }
 
 
+def _restart(cloud: Cloud, paths: Paths) -> None:
+    """What `python -m sandbox restart-api-server` asks for."""
+    seconds = float(paths.restart_request.read_text())
+    logger.info("restarts the API servers, away for %g s", seconds)
+    try:
+        cloud.restart_api_servers(seconds)
+    except ControlPlaneError:
+        # `ended` finds it, too, and ends the sandbox with its word.
+        logger.exception("an API server did not come back")
+    finally:
+        paths.restart_request.unlink(missing_ok=True)
+
+
 def main() -> int:
     paths = Paths.from_environment()
     paths.state.mkdir(parents=True, exist_ok=True)
@@ -104,7 +118,7 @@ def main() -> int:
     cloud = Cloud(paths=paths, spawner=spawner, images=images, environment=environment, clock=Clock(speed))
     cloud.recover()
     builder = ImageBuilder.of_machine(images, state_dir=paths.state, spawner=spawner, environment=environment)
-    providers = serve(cloud, builder, paths.state, environment)
+    providers = serve(cloud, builder, paths.state, environment, Clock(speed))
     record = DaemonRecord(
         pid=os.getpid(),
         started=process_start(os.getpid()) or "",
@@ -117,6 +131,8 @@ def main() -> int:
     status = 0
     try:
         while not ending.wait(_WATCH_SECONDS):
+            if paths.restart_request.exists():
+                _restart(cloud, paths)
             if ended := cloud.ended():
                 logger.error("stops, since %s", ended)
                 status = 1

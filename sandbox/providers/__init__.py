@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     # The modules behind these take a second to load, and whoever imports one provider needs no other.
     from sandbox.cloud import Cloud
     from sandbox.image_builder import ImageBuilder
+    from sandbox.latencies import Clock
     from sandbox.providers.server import ProviderServer
 
 
@@ -39,10 +40,18 @@ class Providers:
             server.stop()
 
 
-def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Mapping[str, str]) -> Providers:
-    """Starts every provider that is needed. `environment`: of the programs that providers start, exec plugins for one."""
+def serve(
+    cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Mapping[str, str], clock: Clock
+) -> Providers:
+    """Starts every provider that is needed. `environment`: of the programs that providers start, exec plugins for one.
+
+    `clock`: on which requests to Google wait before they are tried again.
+    """
+    from sandbox.access_tokens import AccessTokens
+    from sandbox.faults import FaultStore
     from sandbox.providers.docker import DockerProvider
     from sandbox.providers.gcp import GcpProvider
+    from sandbox.providers.google_requests import GoogleRequests
     from sandbox.providers.kubernetes import Clusters, KubernetesProvider
     from sandbox.providers.real_plugins import real_plugin_on_path
     from sandbox.providers.records import Records
@@ -51,11 +60,12 @@ def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Map
 
     records = Records(state_dir / "cloud.json")
     secret_store = SecretStore(state_dir / "secret-manager")
-    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, [_cluster_version()], secret_store))}
+    requests = GoogleRequests(faults=FaultStore(state_dir), tokens=AccessTokens(state_dir), clock=clock)
+    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, [_cluster_version()], secret_store, requests))}
     if real_plugin_on_path("kubernetes", environment) is None:
         clusters = Clusters(environment)
         servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters))
-    servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, programs(PROJECT_DIR)))
+    servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, programs(PROJECT_DIR), requests))
     return Providers(servers)
 
 

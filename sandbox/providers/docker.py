@@ -24,6 +24,7 @@ from sandbox.image_store import split_reference
 from sandbox.local_registry import RegistryError
 from sandbox.oci_image import OciImageError
 from sandbox.providers.differences import Difference, PropertyChange, compare
+from sandbox.providers.google_requests import GoogleRequests, RequestError
 from sandbox.providers.server import Checked, CheckFailure, Created, Properties, Provider, ProviderError, ReadState, Urn
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
 from sandbox.sdk_types import find_problems
@@ -44,8 +45,16 @@ class DockerProvider(Provider):
     package = "docker"
     version = version("pulumi-docker")
 
-    def __init__(self, builder: ImageBuilder, project_dir: Path, others: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self,
+        builder: ImageBuilder,
+        project_dir: Path,
+        others: Mapping[str, Path] | None = None,
+        requests: GoogleRequests | None = None,
+    ) -> None:
+        """Without `requests` no push fails."""
         super().__init__()
+        self._requests = requests or GoogleRequests()
         self._builder = builder
         self._project_dir = project_dir
         self._others = dict(others or {})
@@ -126,15 +135,21 @@ class DockerProvider(Provider):
         name = known["imageName"]
         try:
             repository, _, _ = split_reference(name)
-            built = self._builder.build(
-                BuildRequest(
-                    name=name,
-                    context=_context(self._folder(urn), options),
-                    platform=options["platform"],
-                    args=options.get("args") or {},
-                    target=options.get("target") or None,
-                )
+            request = BuildRequest(
+                name=name,
+                context=_context(self._folder(urn), options),
+                platform=options["platform"],
+                args=options.get("args") or {},
+                target=options.get("target") or None,
             )
+            built = self._requests.push(
+                name,
+                (known.get("registry") or {}).get("password"),
+                lambda: self._builder.build(request),
+                cancelled=self.cancelled,
+            )
+        except RequestError as error:
+            raise ProviderError(f"error pushing image: {error}") from error
         except (
             BuildContextError, DockerError, DockerfileError, OciImageError, RegistryError, ValueError
         ) as error:  # fmt: skip

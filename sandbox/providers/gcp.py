@@ -15,19 +15,32 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sandbox.cloud import CloudError
 from sandbox.providers.differences import Difference, Path, PropertyChange, compare, property_path
 from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, URN_NAME, Kind, kind_of, new_names, project_number
+from sandbox.providers.google_requests import GoogleRequests, RequestError, UnreadError
 from sandbox.providers.records import AlreadyExistsError, Records
-from sandbox.providers.server import Checked, CheckFailure, Created, Properties, Provider, ProviderError, ReadState, Urn
+from sandbox.providers.server import (
+    Checked,
+    CheckFailure,
+    Created,
+    PartialFailureError,
+    Properties,
+    Provider,
+    ProviderError,
+    ReadState,
+    Urn,
+)
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
 from sandbox.sdk_types import Problem, find_problems, property_names
 from sandbox.secret_manager import SecretStore
+
+_T = TypeVar("_T")
 
 #: Where the real provider, too, notes which inputs it has made up itself.
 _DEFAULTS = "__defaults"
@@ -63,9 +76,13 @@ class GcpProvider(Provider):
         records: Records,
         cluster_versions: Sequence[str],
         secret_store: SecretStore | None = None,
+        requests: GoogleRequests | None = None,
     ) -> None:
-        """`cluster_versions`: what a cluster may run, the newest first. Without `secret_store` there is no secret."""
+        """`cluster_versions`: what a cluster may run, the newest first. Without `secret_store` there is no secret, without
+        `requests` no request that fails.
+        """
         super().__init__()
+        self._requests = requests or GoogleRequests()
         self._secret_store = secret_store
         self._cloud = cloud
         self._records = records
@@ -130,12 +147,12 @@ class GcpProvider(Provider):
         _raise_refusals(urn, kind, properties, "creating")
         id = self._id(urn, kind, properties)
         given = _given(properties)
-        if urn.type_token == CLUSTER:
-            facts = self._asked(lambda: self._cloud.create_cluster(id, given))
-        elif urn.type_token == NODE_POOL:
-            facts = self._asked(lambda: self._cloud.create_node_pool(*_pool_address(id), given))
-        else:
-            facts = {}
+
+        def made() -> dict[str, Any]:
+            if urn.type_token == CLUSTER:
+                return self._asked(lambda: self._cloud.create_cluster(id, given))
+            if urn.type_token == NODE_POOL:
+                return self._asked(lambda: self._cloud.create_node_pool(*_pool_address(id), given))
             try:
                 self._records.create(
                     urn.type_token, id, _given(inputs, secret=True), owner=urn, replace=kind.idempotent
@@ -143,9 +160,21 @@ class GcpProvider(Provider):
             except AlreadyExistsError as error:
                 reason = f"googleapi: Error 409: Requested entity already exists: {id}, alreadyExists"
                 raise ProviderError(f"Error creating {_noun(urn)}: {reason} (it was made by {error.owner})") from None
+            return {}
+
+        try:
+            facts = self._written(urn, "creating", made)
+        except UnreadError as error:
+            facts = error.result
+            message = f"Error reading {_noun(urn)} after it was created: {error}"
+            outputs = _outputs(kind, id, inputs, properties, facts)
+            raise PartialFailureError(message, id=id, outputs=outputs, inputs=inputs, reasons=[message]) from error
         return Created(id, _outputs(kind, id, inputs, properties, facts))
 
     def read(self, urn: Urn, id: str, inputs: Properties, outputs: Properties) -> ReadState | None:
+        self._requested(
+            f"Error reading {_noun(urn)}", lambda: self._requests.read(id, _nothing, cancelled=self.cancelled)
+        )
         if urn.type_token == CLUSTER:
             facts = self._cloud.read_cluster(id)
         elif urn.type_token == NODE_POOL:
@@ -183,18 +212,24 @@ class GcpProvider(Provider):
         properties = self._resolved(urn, new_inputs)
         _raise_refusals(urn, kind, properties, "updating")
         given = _given(properties)
-        if urn.type_token == CLUSTER:
-            facts = self._asked(lambda: self._cloud.update_cluster(id, given))
-        elif urn.type_token == NODE_POOL:
-            facts = self._asked(lambda: self._cloud.update_node_pool(*_pool_address(id), given))
-        else:
-            facts = {}
+
+        def changed() -> dict[str, Any]:
+            if urn.type_token == CLUSTER:
+                return self._asked(lambda: self._cloud.update_cluster(id, given))
+            if urn.type_token == NODE_POOL:
+                return self._asked(lambda: self._cloud.update_node_pool(*_pool_address(id), given))
             try:
                 self._records.update(urn.type_token, id, _given(new_inputs, secret=True))
             except KeyError:
                 raise ProviderError(
                     f"Error updating {_noun(urn)}: googleapi: Error 404: {id} was not found, notFound"
                 ) from None
+            return {}
+
+        try:
+            facts = self._written(urn, "updating", changed)
+        except UnreadError as error:
+            raise ProviderError(f"Error reading {_noun(urn)} after it was updated: {error}") from error
         outputs = _outputs(kind, id, new_inputs, properties, facts)
         # A date of creation is not made anew.
         constant: Properties = {
@@ -218,17 +253,22 @@ class GcpProvider(Provider):
         if policy == "ABANDON" or (urn.type_token == SERVICE and not plain(outputs.get("disableOnDestroy"))):
             # It stays in the cloud, and Pulumi knows it no longer.
             return
-        try:
-            if urn.type_token == CLUSTER:
-                self._cloud.delete_cluster(id)
-            elif urn.type_token == NODE_POOL:
-                self._cloud.delete_node_pool(*_pool_address(id))
-            else:
-                self._records.delete(urn.type_token, id)
-        except CloudError as error:
-            # What is gone already has reached what deleting wants.
-            if "Error 404" not in str(error):
-                raise ProviderError(str(error)) from error
+
+        def gone() -> dict[str, Any]:
+            try:
+                if urn.type_token == CLUSTER:
+                    self._cloud.delete_cluster(id)
+                elif urn.type_token == NODE_POOL:
+                    self._cloud.delete_node_pool(*_pool_address(id))
+                else:
+                    self._records.delete(urn.type_token, id)
+            except CloudError as error:
+                # What is gone already has reached what deleting wants.
+                if "Error 404" not in str(error):
+                    raise ProviderError(str(error)) from error
+            return {}
+
+        self._written(urn, "deleting", gone)
 
     # --- functions
 
@@ -243,9 +283,10 @@ class GcpProvider(Provider):
         return function(plain(args)) if function is not None else super().invoke(token, args, preview)
 
     def _client_config(self, args: Mapping[str, Any]) -> Properties:
+        token = self._requested("Error setting access_token", lambda: self._requests.access_token(self.cancelled))
         return {
             "id": f'projects/"{self._project or ""}"/regions/"{self._region or ""}"/zones/"{self._zone or ""}"',
-            "accessToken": Secret(f"ya29.sandbox-{secrets.token_urlsafe(24)}"),
+            "accessToken": Secret(token),
             "defaultLabels": {},
             "project": self._project or "",
             "region": self._region or "",
@@ -358,12 +399,39 @@ class GcpProvider(Provider):
                 outputs[key] = value
         return outputs
 
+    def _written(self, urn: Urn, doing: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Sends a change, as often as the real provider does. Raises `ProviderError`, and `UnreadError`."""
+        noun = _noun(urn)
+        return self._requested(
+            f"Error {doing} {noun}",
+            lambda: self._requests.write(
+                f"{doing} {noun} {urn.name}",
+                run,
+                cancelled=self.cancelled,
+                iam="Iam" in noun or "IAM" in noun,
+                long=urn.type_token in (CLUSTER, NODE_POOL),
+                read_back=doing != "deleting",
+            ),
+        )
+
+    def _requested(self, failed: str, call: Callable[[], _T]) -> _T:
+        try:
+            return call()
+        except UnreadError:
+            raise
+        except RequestError as error:
+            raise ProviderError(f"{failed}: {error}") from error
+
     def _asked(self, call: Any) -> dict[str, Any]:
         try:
             facts: dict[str, Any] = call()
         except CloudError as error:
             raise ProviderError(str(error)) from error
         return facts
+
+
+def _nothing() -> None:
+    """What a read that is answered elsewhere asks of the cloud."""
 
 
 def _failure(urn: Urn, problem: Problem) -> CheckFailure:
