@@ -187,11 +187,11 @@ class _Connection:
         request = await _head(self._reader)
         if request is None:
             return False
+        body = await _body(self._reader, request)
         rule = self._front.fault(request)
         if rule is not None and rule.answer == "dropped":
             self._reset()
             return False
-        body = await _body(self._reader, request)
         if rule is not None and rule.answer == "slow":
             await asyncio.sleep(rule.seconds)
         elif rule is not None and rule.answer.isdigit():

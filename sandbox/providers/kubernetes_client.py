@@ -249,7 +249,8 @@ def _pause_before_retry(method: str, error: Exception) -> float | None:
         after = (error.headers or {}).get("Retry-After", "")
         told = error.status == 429 or (error.status or 0) >= 500
         return float(after) if told and str(after).isdigit() else None
-    broken = isinstance(error, urllib3.exceptions.ProtocolError)
+    # TLS calls an end without its own goodbye an error of its own; Go does not tell the two apart.
+    broken = isinstance(error, urllib3.exceptions.ProtocolError) or "EOF occurred" in str(error)
     return _BROKEN_SECONDS if broken and method.upper() == "GET" else None
 
 
