@@ -102,20 +102,22 @@ class _Drill:
         self._count = 0
         self._environment = sandbox.shell_environment()
         self._there = self._inventory()
+        self._up = True
 
     def events(self) -> list[tuple[str, Callable[[_Outcome], _Outcome]]]:
         events: list[tuple[str, Callable[[_Outcome], _Outcome]]] = []
-        for api in APIS:
-            for answer in _ANSWERS:
-                rate = ("--api", api, "--answer", answer, "--rate", str(_RATE))
-                events.append((f"{api}: {answer}, 5 %", self._from_nothing(rate)))
-                # In the middle: an update of this size asks either API some dozens of times.
-                after = str(self._dice.randrange(12))
-                burst = ("--api", api, "--answer", answer, "--burst", str(_BURST), "--after", after)
-                events.append((f"{api}: {answer}, burst of {_BURST}", self._changing(burst)))
+        faults = [(api, answer) for api in APIS for answer in _ANSWERS]
+        for api, answer in faults:
+            rate = ("--api", api, "--answer", answer, "--rate", str(_RATE))
+            events.append((f"{api}: {answer}, 5 %, from nothing and destroyed", self._from_nothing(rate)))
+        for api, answer in faults:
+            # In the middle: an update of this size asks either API some dozens of times, but changes a few things only.
+            after = "0" if answer == "409" else str(self._dice.randrange(12))
+            burst = ("--api", api, "--answer", answer, "--burst", str(_BURST), "--after", after)
+            events.append((f"{api}: {answer}, burst of {_BURST}, a changing update", self._changing(burst)))
         outage = ("--api", CLOUD, "--answer", "503", "--burst", str(_OUTAGE))
         events += [
-            ("cloud: 503, longer than the provider's patience", self._changing(outage)),
+            ("cloud: 503 for longer than the provider tries again, a changing update", self._changing(outage)),
             ("kubernetes: API server restarted, changing updates", self._restarts),
             ("kubernetes: API server restarted, an update from nothing", self._restart_from_nothing),
             ("credentials: access tokens that live 2 s", self._short_tokens),
@@ -128,17 +130,16 @@ class _Drill:
 
     def _from_nothing(self, fault: Sequence[str]) -> Callable[[_Outcome], _Outcome]:
         def event(outcome: _Outcome) -> _Outcome:
-            self._pulumi(*_DESTROY, check=True)
-            with_faults = (*fault, "--seed", str(self._dice.randrange(1000)))
-            self._tried(outcome, _UP, with_faults)
-            self._tried(outcome, _DESTROY, with_faults)
-            self._pulumi(*_UP, check=True)
+            self._need(there=False)
+            self._tried(outcome, _UP, (*fault, "--seed", str(self._dice.randrange(1000))))
+            self._tried(outcome, _DESTROY, (*fault, "--seed", str(self._dice.randrange(1000))))
             return outcome
 
         return event
 
     def _changing(self, fault: Sequence[str]) -> Callable[[_Outcome], _Outcome]:
         def event(outcome: _Outcome) -> _Outcome:
+            self._need(there=True)
             self._change()
             self._tried(outcome, _UP, fault)
             return outcome
@@ -146,6 +147,7 @@ class _Drill:
         return event
 
     def _restarts(self, outcome: _Outcome) -> _Outcome:
+        self._need(there=True)
         for _ in range(3):
             self._change()
             seconds = self._dice.uniform(1.0, 8.0)
@@ -153,23 +155,23 @@ class _Drill:
         return outcome
 
     def _restart_from_nothing(self, outcome: _Outcome) -> _Outcome:
-        self._pulumi(*_DESTROY, check=True)
+        self._need(there=False)
         self._tried(outcome, _UP, meanwhile=lambda: self._restart_when_there(self._dice.uniform(0.5, 4.0)))
         return outcome
 
     def _short_tokens(self, outcome: _Outcome) -> _Outcome:
+        self._need(there=False)
         self._sandbox.command("login", "--lifetime", "2")
         try:
-            self._change()
             self._tried(outcome, _UP)
-            self._pulumi(*_DESTROY, check=True)
+            self._change()
             self._tried(outcome, _UP)
         finally:
             self._sandbox.command("login")
         return outcome
 
     def _expired_push(self, outcome: _Outcome) -> _Outcome:
-        self._pulumi(*_DESTROY, check=True)
+        self._need(there=False)
         self._sandbox.command("login", "--lifetime", "0.01")
         self._tried(outcome, _UP, between=lambda: self._sandbox.command("login"))
         return outcome
@@ -180,7 +182,7 @@ class _Drill:
             self._sandbox.command("login", "--revoked")
 
         for seconds in (1.0, 6.0):
-            self._pulumi(*_DESTROY, check=True)
+            self._need(there=False)
             self._tried(
                 outcome,
                 _UP,
@@ -192,6 +194,12 @@ class _Drill:
         return outcome
 
     # --- parts
+
+    def _need(self, *, there: bool) -> None:
+        """A stack that is up, or none, before an event."""
+        if there != self._up:
+            self._pulumi(*(_UP if there else _DESTROY), check=True)
+            self._up = there
 
     def _tried(
         self,
@@ -217,6 +225,7 @@ class _Drill:
             if fault:
                 self._sandbox.command("faults", "clear")
         outcome.tried += 1
+        self._up = command == _UP
         outcome.given += len(self._faults.given()) - before
         words = _error(first)
         if first.returncode != 0 and between is not None:
@@ -311,6 +320,6 @@ def _error(result: subprocess.CompletedProcess[str]) -> str:
     telling = (
         [line for line in lines if _CLEAR.search(line)] or [line for line in lines if "error:" in line] or lines[-1:]
     )
-    text = re.sub(r"^(\* |error: |\d+ errors? occurred:)+", "", telling[0])
+    text = re.sub(r"^(.*\berror: |\* |\d+ errors? occurred:)+", "", telling[0])
     # The deepest word is the last.
     return text if len(text) <= 160 else f"... {text[-160:]}"

@@ -21,10 +21,7 @@ PREFIX = "ya29.sandbox"
 LIFETIME_SECONDS = 3600.0
 
 #: What Google's token endpoint says when the login behind a token is gone, in the words of golang.org/x/oauth2.
-REVOKED = (
-    'oauth2: "invalid_grant" "Token has been expired or revoked." Log in again: `gcloud auth application-default login` '
-    "(in a pipeline: run its job again, which logs in by Workload Identity Federation), then run the same command"
-)
+REVOKED = 'oauth2: "invalid_grant" "Token has been expired or revoked."'
 
 
 class LoginRevoked(Exception):
