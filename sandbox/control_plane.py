@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import urllib3
 import yaml
 from kubernetes import client, config, utils
 
@@ -39,6 +40,9 @@ MANIFESTS_DIR = Path(__file__).resolve().parent / "manifests"
 KUBELET_ADDRESS = "localhost"
 
 _READY_SECONDS = 60.0
+
+#: Half a second apart at most: somewhat longer than an API server takes to come back.
+_CONNECT_TRIES = 60
 
 #: kube-controller-manager's defaults, which run on the sandbox's clock: how often a HorizontalPodAutoscaler is looked at,
 #: and for how long one that says nothing of it keeps what was wanted before. Those that an object names are real seconds.
@@ -143,6 +147,10 @@ class ControlPlane:
         configuration = client.Configuration()
         # The node agent's pods all use one client at a time; beyond its pool, connections are made and thrown away.
         configuration.connection_pool_maxsize = 64
+        # An API server that restarts is away for a moment, which no part of the cluster may end by.
+        configuration.retries = urllib3.Retry(
+            total=None, connect=_CONNECT_TRIES, read=3, status=10, other=0, backoff_factor=0.05, backoff_max=0.5
+        )
         return config.new_client_from_config(str(self.kubeconfig), client_configuration=configuration)
 
     def start(self) -> None:
