@@ -8,6 +8,8 @@ import pulumi_gcp
 import pulumi_kubernetes
 from pulumi_gcp import organizations
 
+_CLIENT_CONFIG = "gcp:organizations/getClientConfig:getClientConfig"
+
 
 def gcp_provider(project: str, region: str) -> pulumi_gcp.Provider:
     return pulumi_gcp.Provider("gcp", project=project, region=region)
@@ -24,5 +26,20 @@ def kubernetes_provider(kubeconfig: pulumi.Input[str]) -> pulumi_kubernetes.Prov
 
 def access_token(gcp: pulumi_gcp.Provider) -> pulumi.Output[str]:
     """A short-lived token of whoever runs the program, for pushing images."""
-    client = organizations.get_client_config_output(opts=pulumi.InvokeOutputOptions(provider=gcp))
-    return pulumi.Output.secret(client.access_token)
+    return pulumi.Output.secret(pulumi.Output.from_input(_access_token(gcp)))
+
+
+async def _access_token(gcp: pulumi_gcp.Provider) -> str:
+    """Raises `pulumi.RunError` where there is none: the SDK's own function ends the program with its traceback."""
+    try:
+        client = await pulumi.runtime.invoke_async(
+            _CLIENT_CONFIG, {}, pulumi.InvokeOptions(provider=gcp), organizations.GetClientConfigResult
+        )
+    except Exception as error:  # noqa: BLE001 - the SDK raises no narrower one
+        reason = str(error).rpartition("returned an error: ")[2]
+        raise pulumi.RunError(
+            f"no access token of Google Cloud for pushing images: {reason}. Log in again: `gcloud auth application-default "
+            "login`; in a pipeline run the job again, which logs in by Workload Identity Federation. What was made so far stays, "
+            "and the next `pulumi up` goes on from there"
+        ) from None
+    return str(client.access_token)

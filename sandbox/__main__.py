@@ -11,12 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, get_args
 
 from recovery.pulumi_stack import PulumiError
 from recovery.recover import Refused
 from sandbox import lifecycle, model_server, trust
+from sandbox.access_tokens import LIFETIME_SECONDS, AccessTokens, Login
 from sandbox.daemon import DaemonRecord
+from sandbox.faults import ANSWERS, APIS, SLOW_SECONDS, FaultStore, Rule
 from sandbox.latencies import NOTICE_SECONDS, POD_SECONDS
 from sandbox.lifecycle import SandboxError
 from sandbox.paths import Paths
@@ -29,6 +32,7 @@ from sandbox.vllm.install import RealVllm
 
 _ANSWER_SECONDS = {model_server.STAND_IN: 120.0, model_server.VLLM: 600.0}
 _SETTLE_SECONDS = 180.0
+_RESTART_SECONDS = 90.0
 
 #: Of the smoke test. Real vLLM on shared cores of this machine has nothing to prove about speed.
 _SMOKE_LIMITS = {
@@ -284,6 +288,73 @@ def _logs(paths: Paths, arguments: argparse.Namespace) -> int:
     ).returncode  # fmt: skip
 
 
+def _faults_set(paths: Paths, arguments: argparse.Namespace) -> int:
+    rule = Rule(
+        api=arguments.api,
+        answer=arguments.answer,
+        rate=arguments.rate or 0.0,
+        burst=arguments.burst or 0,
+        after=arguments.after,
+        seed=arguments.seed,
+        seconds=arguments.seconds if arguments.seconds is not None else SLOW_SECONDS[arguments.api],
+    )
+    FaultStore(paths.state).set(rule)
+    print(f"from now on {_described(rule)}; `python -m sandbox faults clear` ends it")
+    return 0
+
+
+def _faults_clear(paths: Paths, arguments: argparse.Namespace) -> int:
+    FaultStore(paths.state).clear(arguments.api)
+    return 0
+
+
+def _faults_show(paths: Paths, arguments: argparse.Namespace) -> int:
+    store = FaultStore(paths.state)
+    rules, given = store.rules(), store.given()
+    if arguments.json:
+        print(json.dumps({"rules": [asdict(rule) for rule in rules], "given": given}, indent=2))
+        return 0
+    for rule in rules:
+        count = sum(each["rule"] == rule.id for each in given)
+        print(f"{_described(rule)}; given {count} times so far")
+    if not rules:
+        print("no faulty answers are set")
+    return 0
+
+
+def _described(rule: Rule) -> str:
+    if rule.burst:
+        which = f"{rule.burst} requests" + (f" after the next {rule.after}" if rule.after else "")
+    else:
+        which = f"{rule.rate:.0%} of the requests"
+    return f"{which} to the {rule.api} API are answered: {rule.answer}"
+
+
+def _login(paths: Paths, arguments: argparse.Namespace) -> int:
+    AccessTokens(paths.state).set_login(Login(lifetime=arguments.lifetime, revoked=arguments.revoked))
+    if arguments.revoked:
+        print("the login is revoked: no access token is good any more; `python -m sandbox login` logs in again")
+    else:
+        print(f"logged in; access tokens from now on live {arguments.lifetime:g} s")
+    return 0
+
+
+def _restart_api_server(paths: Paths, arguments: argparse.Namespace) -> int:
+    _running(paths)
+    request = paths.restart_request
+    coming = request.with_suffix(".new")
+    coming.write_text(f"{arguments.away:g}")
+    coming.replace(request)
+    deadline = time.monotonic() + arguments.away + _RESTART_SECONDS
+    while request.exists():
+        _running(paths)
+        if time.monotonic() > deadline:
+            raise SandboxError("the API server is not back yet; `python -m sandbox logs --daemon` says why")
+        time.sleep(0.1)
+    print(f"the API server was away for {arguments.away:g} s and answers again")
+    return 0
+
+
 def _running(paths: Paths) -> DaemonRecord:
     return lifecycle.require_running(paths)
 
@@ -343,11 +414,73 @@ def _parser() -> argparse.ArgumentParser:
         "--keep-alive", action="store_true", help="keep connections open, where each request else has its own"
     )
     load.add_argument("--json", action="store_true", help="as one JSON document")
+    _add_faults(commands)
+    login = add(
+        "login", _login, "log the sandbox's one Google account in, with access tokens of a life of choice, or revoke it"
+    )
+    how = login.add_mutually_exclusive_group()
+    how.add_argument(
+        "--lifetime",
+        type=_seconds,
+        default=LIFETIME_SECONDS,
+        help="seconds that an access token lives (default %(default)g)",
+    )
+    how.add_argument("--revoked", action="store_true", help="the login is gone: no token is good, and none is given")
+    restart = add("restart-api-server", _restart_api_server, "kill the cluster's API server and start it again")
+    restart.add_argument("--away", type=_seconds, default=1.0, help="seconds in between (default %(default)g)")
     logs = add("logs", _logs, "the containers' logs, or the daemon's")
     logs.add_argument("pod", nargs="?", help="one pod; all of the service by default")
     logs.add_argument("--daemon", action="store_true", help="the daemon's own log")
     logs.add_argument("--tail", type=int, default=20, help="lines of each container (default %(default)s)")
     return parser
+
+
+def _add_faults(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "faulty answers of the stand-in cloud's and the cluster's API, to practise and to drill; also before the first `up`"
+    faults = commands.add_parser("faults", help=text, description=text).add_subparsers(required=True, metavar="ACTION")
+    add = faults.add_parser("set", help="give them from now on, in place of what was set for the API")
+    add.set_defaults(run=_faults_set)
+    add.add_argument(
+        "--api", choices=APIS, required=True, help="whose; kubernetes is for clients from outside of the cluster"
+    )
+    add.add_argument(
+        "--answer",
+        choices=ANSWERS,
+        required=True,
+        help="a status, slow, dropped (the connection breaks before anything is done) or lost (it breaks after)",
+    )
+    how = add.add_mutually_exclusive_group(required=True)
+    how.add_argument("--rate", type=_share, help="each request with this chance, such as 0.05")
+    how.add_argument("--burst", type=_count, help="so many requests, one after the other")
+    add.add_argument(
+        "--after", type=int, default=0, help="how many requests before a burst are answered truly (default 0)"
+    )
+    add.add_argument("--seed", type=int, default=0, help="of the chance (default 0)")
+    add.add_argument(
+        "--seconds",
+        type=_seconds,
+        help="of a slow answer: of the cloud's clock (default 60), or for kubernetes real ones (3)",
+    )
+    clear = faults.add_parser("clear", help="only true answers from now on")
+    clear.set_defaults(run=_faults_clear)
+    clear.add_argument("--api", choices=APIS, help="of this API alone")
+    show = faults.add_parser("show", help="what is set, and how often it was given")
+    show.set_defaults(run=_faults_show)
+    show.add_argument("--json", action="store_true", help="as one JSON document, with every request that got one")
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share: give one above 0 and up to 1, such as 0.05")
+    return share
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of requests: give 1 or more")
+    return count
 
 
 def _port(text: str) -> int:

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import trust
+from sandbox.access_tokens import AccessTokens
 from sandbox.addresses import PodAddresses
+from sandbox.faults import FaultStore
 from sandbox.image_store import ImageStore
 from sandbox.latencies import Clock
 from sandbox.local_cluster import LocalCluster
@@ -60,6 +62,7 @@ class Cloud:
         self._environment = dict(environment)
         self._clock = clock
         self._pod_addresses = PodAddresses()
+        self._access_tokens = AccessTokens(paths.state)
         self._clusters: dict[str, LocalCluster] = {}
         self._lock = threading.RLock()
         self._operations = Operations()
@@ -68,6 +71,7 @@ class Cloud:
 
     def recover(self) -> None:
         """Takes up the clusters that an earlier daemon left on disk."""
+        self._access_tokens.prepare()
         for record in sorted(self._paths.state.glob("clusters/*/cluster.json")):
             known = json.loads(record.read_text())
             logger.info("recovers cluster %s", known["id"])
@@ -84,6 +88,13 @@ class Cloud:
         with self._lock:
             clusters = list(self._clusters.values())
         return next((ended for cluster in clusters if (ended := cluster.control_plane.ended())), None)
+
+    def restart_api_servers(self, away_seconds: float) -> None:
+        """As `ControlPlane.restart_api_server`, one after the other."""
+        with self._lock:
+            clusters = list(self._clusters.values())
+        for cluster in clusters:
+            cluster.control_plane.restart_api_server(away_seconds)
 
     # --- clusters
 
@@ -209,6 +220,8 @@ class Cloud:
             clock=self._clock,
             stock=Stock(self._paths.stock),
             ensure_metrics_tools=self._ensure_metrics_tools,
+            access_tokens=self._access_tokens,
+            faults=FaultStore(self._paths.state),
         )
         self._write_record(cluster_id, inputs)
         try:
@@ -251,10 +264,10 @@ class Cloud:
     def _facts(self, cluster_id: str, cluster: LocalCluster) -> dict[str, Any]:
         certificate = base64.b64encode(cluster.control_plane.certificates.ca.read_bytes()).decode()
         return {
-            "endpoint": cluster.control_plane.endpoint,
+            "endpoint": cluster.control_plane.public_endpoint,
             # GKE's is gke-ID.LOCATION.gke.goog, which here would lead to Google.
             "controlPlaneEndpointsConfig": {
-                "dnsEndpointConfig": {"endpoint": f"localhost:{cluster.control_plane.ports.api_server}"}
+                "dnsEndpointConfig": {"endpoint": f"localhost:{cluster.control_plane.ports.front}"}
             },
             "masterVersion": cluster.version,
             "masterAuth": {"clusterCaCertificate": certificate, "clientCertificate": "", "clientKey": ""},
@@ -284,10 +297,13 @@ class Cloud:
         (folder / "cluster.json").write_text(json.dumps({"id": cluster_id, "inputs": inputs}))
 
     def _link_kubeconfig(self) -> None:
-        """`state/kubeconfig` is the newest cluster's."""
-        self._paths.kubeconfig.unlink(missing_ok=True)
+        """`state/kubeconfig` and `state/own-kubeconfig` are the newest cluster's."""
+        for link in (self._paths.kubeconfig, self._paths.own_kubeconfig):
+            link.unlink(missing_ok=True)
         if self._clusters:
-            self._paths.kubeconfig.symlink_to(list(self._clusters.values())[-1].control_plane.kubeconfig)
+            newest = list(self._clusters.values())[-1].control_plane
+            self._paths.own_kubeconfig.symlink_to(newest.kubeconfig)
+            self._paths.kubeconfig.symlink_to(newest.public_kubeconfig)
 
     def _token(self) -> str:
         """The administrator's bearer token: one for the whole sandbox, as one Google account is for all clusters."""

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import urllib3
 import yaml
 from kubernetes import client, config, utils
 
+from sandbox.access_tokens import AccessTokens
 from sandbox.certificates import (
     FRONT_PROXY_NAME,
     Certificates,
@@ -27,6 +29,8 @@ from sandbox.certificates import (
     make_front_proxy_certificates,
 )
 from sandbox.egress import EgressProxy
+from sandbox.faults import FaultStore
+from sandbox.kubernetes_front import KubernetesFront
 from sandbox.latencies import Clock
 from sandbox.processes import Spawner
 
@@ -36,6 +40,9 @@ MANIFESTS_DIR = Path(__file__).resolve().parent / "manifests"
 KUBELET_ADDRESS = "localhost"
 
 _READY_SECONDS = 60.0
+
+#: Half a second apart at most: somewhat longer than an API server takes to come back.
+_CONNECT_TRIES = 60
 
 #: kube-controller-manager's defaults, which run on the sandbox's clock: how often a HorizontalPodAutoscaler is looked at,
 #: and for how long one that says nothing of it keeps what was wanted before. Those that an object names are real seconds.
@@ -56,6 +63,8 @@ class Ports:
     api_server: int
     etcd: int
     etcd_peer: int
+    #: Where clients from outside reach the API server.
+    front: int
 
 
 def free_ports(count: int) -> list[int]:
@@ -82,6 +91,8 @@ class ControlPlane:
         environment: Mapping[str, str],
         spawner: Spawner,
         clock: Clock,
+        access_tokens: AccessTokens,
+        faults: FaultStore,
     ):
         self._dir = state_dir
         self._tools = tools
@@ -98,22 +109,48 @@ class ControlPlane:
             addresses=("127.0.0.1", "10.96.0.1"),
         )
         self._front_proxy = make_front_proxy_certificates(state_dir / "certificates")
+        self._front = KubernetesFront(
+            port=self.ports.front,
+            api_server=self.ports.api_server,
+            certificate=self.certificates.server,
+            key=self.certificates.server_key,
+            authority=self.certificates.ca,
+            administrator=token,
+            tokens=access_tokens,
+            faults=faults,
+        )
+        #: Programs that are away because somebody asked for it.
+        self._away: set[str] = set()
 
     @property
     def endpoint(self) -> str:
-        """`127.0.0.1:PORT`: what GKE gives as a cluster's endpoint, with the port that a shared address needs."""
+        """`127.0.0.1:PORT`: of the API server itself, for the cluster's own programs."""
         return f"127.0.0.1:{self.ports.api_server}"
 
     @property
+    def public_endpoint(self) -> str:
+        """`127.0.0.1:PORT`: what GKE gives as a cluster's endpoint, with the port that a shared address needs."""
+        return f"127.0.0.1:{self.ports.front}"
+
+    @property
     def kubeconfig(self) -> Path:
-        """The administrator's."""
+        """The administrator's, of the sandbox itself."""
         return self._dir / "kubeconfigs" / "admin"
+
+    @property
+    def public_kubeconfig(self) -> Path:
+        """The administrator's, for a person: by the way that everybody takes from outside."""
+        return self._dir / "kubeconfigs" / "public"
 
     def api_client(self) -> client.ApiClient:
         """A client of its own connection pool, as administrator."""
         configuration = client.Configuration()
         # The node agent's pods all use one client at a time; beyond its pool, connections are made and thrown away.
         configuration.connection_pool_maxsize = 64
+        # An API server that restarts is away for a moment, which no part of the cluster may end by.
+        configuration.retries = urllib3.Retry(
+            total=None, connect=_CONNECT_TRIES, read=3, status=10, other=0, backoff_factor=0.05, backoff_max=0.5
+        )
         return config.new_client_from_config(str(self.kubeconfig), client_configuration=configuration)
 
     def start(self) -> None:
@@ -125,29 +162,49 @@ class ControlPlane:
             "kwok": "system:masters",
         }
         tokens = {user: self._token if user == "admin" else secrets.token_hex(16) for user in users}
-        token_file = self._dir / "tokens.csv"
         write_private(
-            token_file,
+            self._token_file,
             "".join(f'{tokens[user]},{user},{user},"{group}"\n' for user, group in users.items()),
         )
         for user in users:
             self._write_kubeconfig(user, tokens[user])
+        write_private(
+            self.public_kubeconfig,
+            yaml.safe_dump(
+                kubeconfig_document(endpoint=self.public_endpoint, ca=self.certificates.ca, token=self._token)
+            ),
+        )
         self._start_etcd()
         self._egress.start()
-        self._start_api_server(token_file)
+        self._start_api_server()
         self._wait_until_ready()
+        self._front.start()
         self._start_clients()
         self._apply_manifests()
 
     def ended(self) -> str | None:
         """The name of a program that has ended though nobody asked for it, with its exit status and its log."""
-        for name, process in self._processes.items():
-            if (code := process.poll()) is not None:
+        for name, process in list(self._processes.items()):
+            if name not in self._away and (code := process.poll()) is not None:
                 return f"{name} ended with status {code}; its log: {self._log(name)}"
         return None
 
+    def restart_api_server(self, away_seconds: float) -> None:
+        """Kills the API server, and starts it again so much later; returns when it is ready. Raises `ControlPlaneError`."""
+        name = "kube-apiserver"
+        self._away.add(name)
+        try:
+            self._processes[name].kill()
+            self._processes[name].wait()
+            time.sleep(away_seconds)
+            self._start_api_server()
+        finally:
+            self._away.discard(name)
+        self._wait_until_ready()
+
     def stop(self) -> None:
         """Ends the programs, clients first."""
+        self._front.stop()
         for name in reversed(list(self._processes)):
             process = self._processes.pop(name)
             if name == "kube-apiserver":
@@ -177,7 +234,7 @@ class ControlPlane:
             "--unsafe-no-fsync",
         )
 
-    def _start_api_server(self, token_file: Path) -> None:
+    def _start_api_server(self) -> None:
         certificates, front_proxy = self.certificates, self._front_proxy
         egress_file = self._dir / "egress.yaml"
         egress_file.write_text(yaml.safe_dump(self._egress.configuration()))
@@ -191,7 +248,7 @@ class ControlPlane:
             f"--cert-dir={self._dir / 'apiserver'}",
             f"--tls-cert-file={certificates.server}",
             f"--tls-private-key-file={certificates.server_key}",
-            f"--token-auth-file={token_file}",
+            f"--token-auth-file={self._token_file}",
             # Nobody has a client certificate, but API servers behind this one want to know whose would count.
             f"--client-ca-file={certificates.ca}",
             "--authorization-mode=RBAC,Node",
@@ -306,12 +363,16 @@ class ControlPlane:
 
     # --- files
 
+    @property
+    def _token_file(self) -> Path:
+        return self._dir / "tokens.csv"
+
     def _load_ports(self) -> Ports:
         record = self._dir / "ports.json"
         if record.exists():
             return Ports(**json.loads(record.read_text()))
-        api_server, etcd, etcd_peer = free_ports(3)
-        ports = Ports(api_server=api_server, etcd=etcd, etcd_peer=etcd_peer)
+        api_server, etcd, etcd_peer, front = free_ports(4)
+        ports = Ports(api_server=api_server, etcd=etcd, etcd_peer=etcd_peer, front=front)
         self._dir.mkdir(parents=True, exist_ok=True)
         record.write_text(json.dumps(ports.__dict__))
         return ports

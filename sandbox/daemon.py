@@ -14,6 +14,7 @@ import sys
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sandbox.latencies import Clock
 from sandbox.model_server import STAND_IN, ModelServer
@@ -22,6 +23,9 @@ from sandbox.paths import PROJECT_DIR, Paths
 from sandbox.processes import Spawner
 from sandbox.providers import serve
 from sandbox.providers.real_plugins import real_plugin_on_path
+
+if TYPE_CHECKING:
+    from sandbox.cloud import Cloud
 
 #: How much faster than Google's the sandbox's clock runs unless SANDBOX_SPEED says otherwise.
 DEFAULT_SPEED = 100.0
@@ -84,6 +88,21 @@ def sandbox_environment(paths: Paths) -> dict[str, str]:
     }
 
 
+def _restart(cloud: Cloud, paths: Paths) -> None:
+    """What `python -m sandbox restart-api-server` asks for."""
+    from sandbox.control_plane import ControlPlaneError
+
+    seconds = float(paths.restart_request.read_text())
+    logger.info("restarts the API servers, away for %g s", seconds)
+    try:
+        cloud.restart_api_servers(seconds)
+    except ControlPlaneError:
+        # `ended` finds it, too, and ends the sandbox with its word.
+        logger.exception("an API server did not come back")
+    finally:
+        paths.restart_request.unlink(missing_ok=True)
+
+
 def main() -> int:
     # The cloud's modules take longer to load than most commands, which need the record alone, take to run.
     from sandbox.cloud import Cloud
@@ -126,6 +145,8 @@ def main() -> int:
     status = 0
     try:
         while not ending.wait(_WATCH_SECONDS):
+            if paths.restart_request.exists():
+                _restart(cloud, paths)
             if ended := cloud.ended():
                 logger.error("stops, since %s", ended)
                 status = 1

@@ -17,9 +17,11 @@ from typing import Any
 from kubernetes import client
 from kubernetes.client import ApiException
 
+from sandbox.access_tokens import AccessTokens
 from sandbox.addresses import PodAddresses
 from sandbox.autoscaler import Autoscaler
 from sandbox.control_plane import ControlPlane
+from sandbox.faults import FaultStore
 from sandbox.image_store import ImageStore
 from sandbox.latencies import LATENCIES, Clock
 from sandbox.load_balancer import LoadBalancer
@@ -56,6 +58,8 @@ class LocalCluster:
         clock: Clock,
         stock: Stock,
         ensure_metrics_tools: Callable[[], None],
+        access_tokens: AccessTokens,
+        faults: FaultStore,
     ) -> None:
         """`ensure_metrics_tools` makes `tools` hold what scaling on metrics needs; called when it first does."""
         self.name = name
@@ -71,7 +75,14 @@ class LocalCluster:
         self._pod_addresses = pod_addresses
         self._environment = dict(environment)
         self.control_plane = ControlPlane(
-            state_dir=state_dir, tools=tools, token=token, environment=environment, spawner=spawner, clock=clock
+            state_dir=state_dir,
+            tools=tools,
+            token=token,
+            environment=environment,
+            spawner=spawner,
+            clock=clock,
+            access_tokens=access_tokens,
+            faults=faults,
         )
         self._spawner = spawner
         self._location = location

@@ -51,9 +51,19 @@ class Paths:
         return self.state / "kubeconfig"
 
     @property
+    def own_kubeconfig(self) -> Path:
+        """The same past `kubernetes_front`, for the sandbox's own commands, which no faulty answer is meant for."""
+        return self.state / "own-kubeconfig"
+
+    @property
     def token(self) -> Path:
-        """The bearer token that the stand-in `gke-gcloud-auth-plugin` hands out; mode 0600."""
+        """The bearer token that the API servers know; mode 0600."""
         return self.state / "token"
+
+    @property
+    def restart_request(self) -> Path:
+        """There while the daemon is asked to restart the API servers; its text is the seconds that they stay away."""
+        return self.state / "restart-api-server"
 
     @property
     def pulumi_home(self) -> Path:

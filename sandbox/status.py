@@ -46,7 +46,7 @@ class ClusterView:
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
-        api = config.new_client_from_config(str(paths.kubeconfig))
+        api = config.new_client_from_config(str(paths.own_kubeconfig))
         self._api = api
         self._core = client.CoreV1Api(api)
         self._apps = client.AppsV1Api(api)

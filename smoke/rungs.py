@@ -6,8 +6,8 @@ a kubeconfig, and is believed only if a Service of it has the stack's very addre
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +17,9 @@ from smoke.target import Target
 NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
 
 _SECONDS = (5.0, 20.0)
+
+#: Seconds before each new try.
+_PAUSES = (0.5, 2.0)
 
 
 class UnknownRung(Exception):
@@ -37,15 +40,11 @@ def serving_pods(target: Target, kubeconfig: str | None) -> list[ServingPod]:
     if not target.service_ip or not target.namespace:
         raise UnknownRung("without --stack there is no cluster to ask")
     core = _core_api(kubeconfig)
-    with _explained():
-        services = core.list_namespaced_service(target.namespace, _request_timeout=_SECONDS).items
-        selector = _selector(services, target)
-        pods = core.list_namespaced_pod(
-            target.namespace,
-            label_selector=",".join(f"{key}={value}" for key, value in sorted(selector.items())),
-            _request_timeout=_SECONDS,
-        ).items
-        nodes = core.list_node(_request_timeout=_SECONDS).items
+    services = _asked(core.list_namespaced_service, target.namespace)
+    selector = _selector(services, target)
+    labels = ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
+    pods = _asked(core.list_namespaced_pod, target.namespace, label_selector=labels)
+    nodes = _asked(core.list_node)
     pools = {node.metadata.name: (node.metadata.labels or {}).get(NODE_POOL_LABEL, "") for node in nodes}
     return [
         ServingPod(name=pod.metadata.name, node=pod.spec.node_name, pool=pools.get(pod.spec.node_name, ""))
@@ -67,17 +66,25 @@ def _core_api(kubeconfig: str | None) -> Any:
         raise UnknownRung(f"no cluster access: {str(error).splitlines()[0]}") from error
 
 
-@contextmanager
-def _explained() -> Iterator[None]:
+def _asked(list_items: Callable[..., Any], *arguments: str, **options: str) -> list[Any]:
+    """The items of a list; what may pass by itself (429, 5xx, a broken connection) is asked again. Raises `UnknownRung`."""
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
-    try:
-        yield
-    except ApiException as error:
-        raise UnknownRung(f"the cluster of the kubeconfig answers {error.status} {error.reason}") from error
-    except (HTTPError, OSError) as error:
-        raise UnknownRung(f"the cluster of the kubeconfig does not answer ({type(error).__name__})") from error
+    for pause in (*_PAUSES, None):
+        try:
+            return list(list_items(*arguments, **options, _request_timeout=_SECONDS).items)
+        except ApiException as error:
+            if pause is None or not (error.status == 429 or error.status >= 500):
+                cure = ": log in again (`gcloud auth login`)" if error.status == 401 else ""
+                raise UnknownRung(
+                    f"the cluster of the kubeconfig answers {error.status} {error.reason}{cure}"
+                ) from error
+        except (HTTPError, OSError) as error:
+            if pause is None:
+                raise UnknownRung(f"the cluster of the kubeconfig does not answer ({type(error).__name__})") from error
+        time.sleep(pause)
+    raise AssertionError("the last round returns or raises")
 
 
 def _selector(services: list[Any], target: Target) -> dict[str, str]:

@@ -43,9 +43,15 @@ class Providers:
 def serve(
     cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Mapping[str, str], clock: Clock
 ) -> Providers:
-    """Starts every provider that is needed. `environment`: of the programs that providers start, exec plugins for one."""
+    """Starts every provider that is needed. `environment`: of the programs that providers start, exec plugins for one.
+
+    `clock`: on which images are built and requests to Google wait before they are tried again.
+    """
+    from sandbox.access_tokens import AccessTokens
+    from sandbox.faults import FaultStore
     from sandbox.providers.docker import DockerProvider
     from sandbox.providers.gcp import GcpProvider
+    from sandbox.providers.google_requests import GoogleRequests
     from sandbox.providers.kubernetes import Clusters, KubernetesProvider
     from sandbox.providers.real_plugins import real_plugin_on_path
     from sandbox.providers.records import Records
@@ -54,13 +60,14 @@ def serve(
 
     records = Records(state_dir / "cloud.json")
     secret_store = SecretStore(state_dir / "secret-manager")
+    requests = GoogleRequests(faults=FaultStore(state_dir), tokens=AccessTokens(state_dir), clock=clock)
     # Read once: a provider is made for each connection, while an engine waits for it.
     versions, folders = [_cluster_version()], programs(PROJECT_DIR)
-    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, versions, secret_store))}
+    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, versions, secret_store, requests))}
     if real_plugin_on_path("kubernetes", environment) is None:
         clusters = Clusters(environment)
         servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters))
-    servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, folders, clock=clock))
+    servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, folders, requests, clock=clock))
     return Providers(servers)
 
 

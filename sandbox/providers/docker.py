@@ -25,6 +25,7 @@ from sandbox.latencies import Clock
 from sandbox.local_registry import RegistryError
 from sandbox.oci_image import OciImageError
 from sandbox.providers.differences import Difference, PropertyChange, compare
+from sandbox.providers.google_requests import GoogleRequests, RequestError
 from sandbox.providers.server import Checked, CheckFailure, Created, Properties, Provider, ProviderError, ReadState, Urn
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
 from sandbox.sdk_types import find_problems
@@ -46,9 +47,17 @@ class DockerProvider(Provider):
     version = version("pulumi-docker")
 
     def __init__(
-        self, builder: ImageBuilder, project_dir: Path, others: Mapping[str, Path] | None = None, *, clock: Clock
+        self,
+        builder: ImageBuilder,
+        project_dir: Path,
+        others: Mapping[str, Path] | None = None,
+        requests: GoogleRequests | None = None,
+        *,
+        clock: Clock,
     ) -> None:
+        """Without `requests` no push fails."""
         super().__init__()
+        self._requests = requests or GoogleRequests()
         self._builder = builder
         self._clock = clock
         self._project_dir = project_dir
@@ -144,7 +153,14 @@ class DockerProvider(Provider):
         try:
             repository, _, _ = split_reference(name)
             with self._clock.during(*self._operations(request, push=not known.get("skipPush"))):
-                built = self._builder.build(request)
+                built = self._requests.push(
+                    name,
+                    (known.get("registry") or {}).get("password"),
+                    lambda: self._builder.build(request),
+                    cancelled=self.cancelled,
+                )
+        except RequestError as error:
+            raise ProviderError(f"error pushing image: {error}") from error
         except (
             BuildContextError, DockerError, DockerfileError, OciImageError, RegistryError, ValueError
         ) as error:  # fmt: skip

@@ -15,14 +15,15 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sandbox.cloud import CloudError, PoolInErrorStateError
 from sandbox.providers.differences import Difference, Path, PropertyChange, compare, property_path
 from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, URN_NAME, Kind, kind_of, new_names, project_number
+from sandbox.providers.google_requests import GoogleRequests, RequestError, UnreadError
 from sandbox.providers.records import AlreadyExistsError, Records
 from sandbox.providers.server import (
     Checked,
@@ -38,6 +39,8 @@ from sandbox.providers.server import (
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
 from sandbox.sdk_types import Problem, find_problems, property_names
 from sandbox.secret_manager import SecretStore
+
+_T = TypeVar("_T")
 
 #: Where the real provider, too, notes which inputs it has made up itself.
 _DEFAULTS = "__defaults"
@@ -75,9 +78,13 @@ class GcpProvider(Provider):
         records: Records,
         cluster_versions: Sequence[str],
         secret_store: SecretStore | None = None,
+        requests: GoogleRequests | None = None,
     ) -> None:
-        """`cluster_versions`: what a cluster may run, the newest first. Without `secret_store` there is no secret."""
+        """`cluster_versions`: what a cluster may run, the newest first. Without `secret_store` there is no secret, without
+        `requests` no request that fails.
+        """
         super().__init__()
+        self._requests = requests or GoogleRequests()
         self._secret_store = secret_store
         self._cloud = cloud
         self._records = records
@@ -142,20 +149,12 @@ class GcpProvider(Provider):
         _raise_refusals(urn, kind, properties, "creating")
         id = self._id(urn, kind, properties)
         given = _given(properties)
-        if urn.type_token == CLUSTER:
-            facts = self._asked(lambda: self._cloud.create_cluster(id, given))
-        elif urn.type_token == NODE_POOL:
-            try:
-                facts = self._asked(lambda: self._cloud.create_node_pool(*_pool_address(id), given))
-            except PoolInErrorStateError as error:
-                # The pool goes into the state, and Google's own words are lost on the way: the real provider says the same
-                # (resourceContainerNodePoolCreate drops the operation's error when the pool is there).
-                name = properties["name"]
-                reason = f'creating {urn}: NodePool {name} was created in the error state "RUNNING_WITH_ERROR"'
-                outputs = _outputs(kind, id, inputs, properties, error.facts)
-                raise PartialFailureError(reason, id=id, outputs=outputs, inputs=inputs, reasons=[reason]) from error
-        else:
-            facts = {}
+
+        def made() -> dict[str, Any]:
+            if urn.type_token == CLUSTER:
+                return self._asked(lambda: self._cloud.create_cluster(id, given))
+            if urn.type_token == NODE_POOL:
+                return self._asked(lambda: self._cloud.create_node_pool(*_pool_address(id), given))
             try:
                 self._records.create(
                     urn.type_token, id, _given(inputs, secret=True), owner=urn, replace=kind.idempotent
@@ -163,9 +162,29 @@ class GcpProvider(Provider):
             except AlreadyExistsError as error:
                 reason = f"googleapi: Error 409: Requested entity already exists: {id}, alreadyExists"
                 raise ProviderError(f"Error creating {_noun(urn)}: {reason} (it was made by {error.owner})") from None
+            return {}
+
+        try:
+            facts = self._written(urn, "creating", made)
+        except PoolInErrorStateError as error:
+            # The pool goes into the state, and Google's own words are lost on the way: the real provider says the same
+            # (resourceContainerNodePoolCreate drops the operation's error when the pool is there).
+            reason = (
+                f'creating {urn}: NodePool {properties["name"]} was created in the error state "RUNNING_WITH_ERROR"'
+            )
+            outputs = _outputs(kind, id, inputs, properties, error.facts)
+            raise PartialFailureError(reason, id=id, outputs=outputs, inputs=inputs, reasons=[reason]) from error
+        except UnreadError as error:
+            facts = error.result
+            message = f"Error reading {_noun(urn)} after it was created: {error}"
+            outputs = _outputs(kind, id, inputs, properties, facts)
+            raise PartialFailureError(message, id=id, outputs=outputs, inputs=inputs, reasons=[message]) from error
         return Created(id, _outputs(kind, id, inputs, properties, facts))
 
     def read(self, urn: Urn, id: str, inputs: Properties, outputs: Properties) -> ReadState | None:
+        self._requested(
+            f"Error reading {_noun(urn)}", lambda: self._requests.read(id, _nothing, cancelled=self.cancelled)
+        )
         if not outputs:
             return self._imported(urn, id, inputs)
         if urn.type_token == CLUSTER:
@@ -231,18 +250,24 @@ class GcpProvider(Provider):
         properties = self._resolved(urn, new_inputs)
         _raise_refusals(urn, kind, properties, "updating")
         given = _given(properties)
-        if urn.type_token == CLUSTER:
-            facts = self._asked(lambda: self._cloud.update_cluster(id, given))
-        elif urn.type_token == NODE_POOL:
-            facts = self._asked(lambda: self._cloud.update_node_pool(*_pool_address(id), given))
-        else:
-            facts = {}
+
+        def changed() -> dict[str, Any]:
+            if urn.type_token == CLUSTER:
+                return self._asked(lambda: self._cloud.update_cluster(id, given))
+            if urn.type_token == NODE_POOL:
+                return self._asked(lambda: self._cloud.update_node_pool(*_pool_address(id), given))
             try:
                 self._records.update(urn.type_token, id, _given(new_inputs, secret=True))
             except KeyError:
                 raise ProviderError(
                     f"Error updating {_noun(urn)}: googleapi: Error 404: {id} was not found, notFound"
                 ) from None
+            return {}
+
+        try:
+            facts = self._written(urn, "updating", changed)
+        except UnreadError as error:
+            raise ProviderError(f"Error reading {_noun(urn)} after it was updated: {error}") from error
         outputs = _outputs(kind, id, new_inputs, properties, facts)
         # A date of creation is not made anew.
         constant: Properties = {
@@ -266,17 +291,22 @@ class GcpProvider(Provider):
         if policy == "ABANDON" or (urn.type_token == SERVICE and not plain(outputs.get("disableOnDestroy"))):
             # It stays in the cloud, and Pulumi knows it no longer.
             return
-        try:
-            if urn.type_token == CLUSTER:
-                self._cloud.delete_cluster(id)
-            elif urn.type_token == NODE_POOL:
-                self._cloud.delete_node_pool(*_pool_address(id))
-            else:
-                self._records.delete(urn.type_token, id)
-        except CloudError as error:
-            # What is gone already has reached what deleting wants.
-            if "Error 404" not in str(error):
-                raise ProviderError(str(error)) from error
+
+        def gone() -> dict[str, Any]:
+            try:
+                if urn.type_token == CLUSTER:
+                    self._cloud.delete_cluster(id)
+                elif urn.type_token == NODE_POOL:
+                    self._cloud.delete_node_pool(*_pool_address(id))
+                else:
+                    self._records.delete(urn.type_token, id)
+            except CloudError as error:
+                # What is gone already has reached what deleting wants.
+                if "Error 404" not in str(error):
+                    raise ProviderError(str(error)) from error
+            return {}
+
+        self._written(urn, "deleting", gone)
 
     # --- functions
 
@@ -291,9 +321,10 @@ class GcpProvider(Provider):
         return function(plain(args)) if function is not None else super().invoke(token, args, preview)
 
     def _client_config(self, args: Mapping[str, Any]) -> Properties:
+        token = self._requested("Error setting access_token", lambda: self._requests.access_token(self.cancelled))
         return {
             "id": f'projects/"{self._project or ""}"/regions/"{self._region or ""}"/zones/"{self._zone or ""}"',
-            "accessToken": Secret(f"ya29.sandbox-{secrets.token_urlsafe(24)}"),
+            "accessToken": Secret(token),
             "defaultLabels": {},
             "project": self._project or "",
             "region": self._region or "",
@@ -406,6 +437,29 @@ class GcpProvider(Provider):
                 outputs[key] = value
         return outputs
 
+    def _written(self, urn: Urn, doing: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Sends a change, as often as the real provider does. Raises `ProviderError`, and `UnreadError`."""
+        noun = _noun(urn)
+        return self._requested(
+            f"Error {doing} {noun}",
+            lambda: self._requests.write(
+                f"{doing} {noun} {urn.name}",
+                run,
+                cancelled=self.cancelled,
+                iam="Iam" in noun or "IAM" in noun,
+                long=urn.type_token in (CLUSTER, NODE_POOL),
+                read_back=doing != "deleting",
+            ),
+        )
+
+    def _requested(self, failed: str, call: Callable[[], _T]) -> _T:
+        try:
+            return call()
+        except UnreadError:
+            raise
+        except RequestError as error:
+            raise ProviderError(f"{failed}: {error}") from error
+
     def _asked(self, call: Any) -> dict[str, Any]:
         try:
             facts: dict[str, Any] = call()
@@ -414,6 +468,10 @@ class GcpProvider(Provider):
         except CloudError as error:
             raise ProviderError(str(error)) from error
         return facts
+
+
+def _nothing() -> None:
+    """What a read that is answered elsewhere asks of the cloud."""
 
 
 def _failure(urn: Urn, problem: Problem) -> CheckFailure:

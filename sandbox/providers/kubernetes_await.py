@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from sandbox.providers.kubernetes_client import ClusterUnreachableError, CredentialsError, KubernetesApiError
+
 Object = dict[str, Any]
 
 DEFAULT_TIMEOUT_SECONDS: Final = 600.0
@@ -26,6 +28,12 @@ REVISION: Final = "deployment.kubernetes.io/revision"
 _POLL_SECONDS: Final = 0.3
 #: A deletion that takes no longer than this is not worth a line.
 _QUIET_SECONDS: Final = 1.0
+
+#: Before the next look after one that failed: client-go's reflector begins with 0.8 s (tools/cache/reflector.go).
+_PATIENT_SECONDS: Final = 0.8
+
+#: What may be about the moment rather than the object.
+PASSING: Final = (ClusterUnreachableError, KubernetesApiError)
 #: The real provider gives a Service's endpoints 10 s after their last change; a sandbox's clock is fast.
 SETTLE_SECONDS: Final = 1.0
 
@@ -332,7 +340,20 @@ class Wait:
         said = ""
         name = live["metadata"]["name"]
         while True:
-            seen = look(self.cluster, live, created=created)
+            try:
+                seen = look(self.cluster, live, created=created)
+            except PASSING as error:
+                _raise_unless_passing(error)
+                # As an informer, which watches again and again: an API server that is away says nothing of the object.
+                unseen = str(error)
+                if time.monotonic() >= deadline:
+                    raise WaitError(f"'{name}' timed out waiting to be Ready", live, (unseen,)) from error
+                if unseen != said:
+                    said = unseen
+                    self.report(f"the API server does not answer as it should, looks again: {unseen}")
+                if self.cancelled.wait(_PATIENT_SECONDS):
+                    raise WaitError(f'Resource operation was cancelled for "{name}"', live, (unseen,)) from error
+                continue
             live = seen.object
             verdict = self.rule(seen)
             if verdict.ready and self._is_settled(seen):
@@ -369,7 +390,13 @@ def until_gone(
     pause = 0.05
     reported = False
     while True:
-        now = cluster.get(live["apiVersion"], live["kind"], metadata.get("namespace"), metadata["name"])
+        try:
+            now = cluster.get(live["apiVersion"], live["kind"], metadata.get("namespace"), metadata["name"])
+        except PASSING as error:
+            _raise_unless_passing(error)
+            if time.monotonic() >= deadline or cancelled.wait(_PATIENT_SECONDS):
+                raise WaitError(f"'{metadata['name']}' timed out waiting to be deleted", live, (str(error),)) from error
+            continue
         if now is None or (metadata.get("uid") and now["metadata"].get("uid") != metadata["uid"]):
             return
         finalizers = now["metadata"].get("finalizers") or []
@@ -388,6 +415,11 @@ def until_gone(
 
 
 # --- parts
+
+
+def _raise_unless_passing(error: Exception) -> None:
+    if isinstance(error, CredentialsError) or (isinstance(error, KubernetesApiError) and not error.passing):
+        raise error
 
 
 def _annotation(value: Mapping[str, Any], name: str) -> str | None:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,14 +20,20 @@ from typing import Any, Final
 
 import urllib3
 import yaml
-from kubernetes import config
+from kubernetes import client, config
 from kubernetes.client.rest import ApiException
 from kubernetes.config.config_exception import ConfigException
+from kubernetes.config.exec_provider import ExecProvider
+from kubernetes.config.kube_config import ConfigNode
 from kubernetes.dynamic import DynamicClient, LazyDiscoverer, Resource
 from kubernetes.dynamic.exceptions import ResourceNotFoundError, ResourceNotUniqueError
 
 #: Seconds to connect, and to wait for an answer; admission webhooks may take 30 s.
 _REQUEST_TIMEOUT: Final = (5.0, 60.0)
+
+#: How often client-go tries a request again, and how long it waits after a broken connection.
+_RETRIES: Final = 10
+_BROKEN_SECONDS: Final = 1.0
 
 #: Settings of a kubeconfig that are paths, relative to the file that they stand in.
 _PATHS: Final = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
@@ -36,6 +43,10 @@ Object = dict[str, Any]
 
 class ClusterUnreachableError(Exception):
     """No answer from the API server, or no way to ask it; the message says why."""
+
+
+class CredentialsError(ClusterUnreachableError):
+    """The exec plugin gives no credential; the message is its own. It will say the same next time."""
 
 
 class UnknownKindError(Exception):
@@ -54,6 +65,11 @@ class KubernetesApiError(Exception):
         self.reason = str(status.get("reason") or error.reason or "")
         self.details: Mapping[str, Any] = status.get("details") or {}
         super().__init__(str(status.get("message") or self.reason or f"status {self.code}"))
+
+    @property
+    def passing(self) -> bool:
+        """Whether it says something of the moment, and nothing of the request."""
+        return self.code in (401, 429) or self.code >= 500
 
     @property
     def immutable_field(self) -> bool:
@@ -217,11 +233,34 @@ class _MemoryDiscoverer(LazyDiscoverer):  # type: ignore[misc]
 
 
 class _PatientClient(DynamicClient):  # type: ignore[misc]
-    """Discovery has the same time limits as everything else."""
+    """Discovery has the same time limits as everything else, and every request is tried again as client-go does it."""
 
     def request(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
         params.setdefault("_request_timeout", _REQUEST_TIMEOUT)
+        for _ in range(_RETRIES):
+            try:
+                return super().request(method, path, body, **dict(params))
+            except (ApiException, urllib3.exceptions.HTTPError) as error:
+                seconds = _pause_before_retry(method, error)
+                if seconds is None:
+                    raise
+            time.sleep(seconds)
         return super().request(method, path, body, **params)
+
+
+def _pause_before_retry(method: str, error: Exception) -> float | None:
+    """Seconds after which client-go would try again; None when it gives up.
+
+    It does what the server says with 429 or any 5xx (Retry-After), and repeats a GET whose connection was reset or ended; anything
+    else is the caller's: https://github.com/kubernetes/client-go, rest/request.go (`request`) and rest/with_retry.go.
+    """
+    if isinstance(error, ApiException):
+        after = (error.headers or {}).get("Retry-After", "")
+        told = error.status == 429 or (error.status or 0) >= 500
+        return float(after) if told and str(after).isdigit() else None
+    # TLS calls an end without its own goodbye an error of its own; Go does not tell the two apart.
+    broken = isinstance(error, urllib3.exceptions.ProtocolError) or "EOF occurred" in str(error)
+    return _BROKEN_SECONDS if broken and method.upper() == "GET" else None
 
 
 class ClusterClient:
@@ -258,9 +297,19 @@ class ClusterClient:
             if self._dynamic_client is None:
                 document = self.kubeconfig.document
                 _require_exec_plugin(document)
-                with _translated():
-                    api_client = config.new_client_from_config_dict(document, persist_config=False)
-                    self._dynamic_client = _PatientClient(api_client, discoverer=_MemoryDiscoverer)
+                configuration = client.Configuration()
+                # urllib3's own retries are not client-go's.
+                configuration.retries = False
+                try:
+                    with _translated():
+                        api_client = config.new_client_from_config_dict(
+                            document, persist_config=False, client_configuration=configuration
+                        )
+                        self._dynamic_client = _PatientClient(api_client, discoverer=_MemoryDiscoverer)
+                except KubernetesApiError as error:
+                    # As the real provider, which is configured without a cluster when it cannot ask for its version.
+                    _require_credentials(document)
+                    raise ClusterUnreachableError(str(error)) from error
             return self._dynamic_client
 
     # --- objects
@@ -334,12 +383,12 @@ class ClusterClient:
         try:
             return self._request_once(verb, api_version, kind, namespace, options)
         except KubernetesApiError as error:
-            if error.code != 401:
-                raise
-        # A credential that the exec plugin gave has run out, or the cluster behind the address is a new one.
-        with self._lock:
-            self._dynamic_client = None
-        return self._request_once(verb, api_version, kind, namespace, options)
+            if error.code == 401:
+                # As client-go: the next request asks the exec plugin for a new credential, and this one has failed.
+                with self._lock:
+                    self._dynamic_client = None
+                _require_credentials(self.kubeconfig.document)
+            raise
 
     def _request_once(
         self, verb: str, api_version: str, kind: str, namespace: str | None, options: Mapping[str, Any]
@@ -396,3 +445,16 @@ def _require_exec_plugin(document: Mapping[str, Any]) -> None:
         raise ClusterUnreachableError(
             f"kubeconfig: the exec plugin {plugin.get('command')!r} is not on PATH" + (f". {hint}" if hint else "")
         )
+
+
+def _require_credentials(document: Mapping[str, Any]) -> None:
+    """Raises with the exec plugin's own words when it gives no credential, which the client library only logs."""
+    context = _named(document, "contexts", document["current-context"])
+    user = _named(document, "users", str(context["user"])) if context.get("user") else {}
+    if not isinstance(user.get("exec"), dict):
+        return
+    cluster = ConfigNode("cluster", dict(_active_cluster(document)))
+    try:
+        ExecProvider(ConfigNode("exec", user["exec"]), None, cluster).run()
+    except ConfigException as error:
+        raise CredentialsError(f"getting credentials: {error}") from None

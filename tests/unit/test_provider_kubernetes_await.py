@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from kubernetes.client.rest import ApiException
 
 from sandbox.providers import kubernetes_await as ka
 from sandbox.providers.kubernetes_await import REVISION, Sighting, Verdict, Wait, WaitError
+from sandbox.providers.kubernetes_client import ClusterUnreachableError, CredentialsError, KubernetesApiError
 
 UNSCHEDULABLE = "0/3 nodes are available: 3 Insufficient google.com/tpu."
 
@@ -300,6 +302,7 @@ def waiting(
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ka, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(ka, "_PATIENT_SECONDS", 0.001)
 
 
 def test_waiting_ends_with_the_live_object_and_tells_progress_once() -> None:
@@ -332,6 +335,53 @@ def test_cancel_ends_a_wait() -> None:
     wait, _ = waiting(ScriptedCluster(a_service(address=False)), ka.service, timeout=600, cancelled=True)
     with pytest.raises(WaitError, match="cancelled"):
         wait.until_live(a_service(), created=True)
+
+
+class MomentarilyFailing(ScriptedCluster):
+    """As `ScriptedCluster`, but the first looks fail."""
+
+    def __init__(self, errors: list[Exception], *objects: dict[str, Any] | None) -> None:
+        super().__init__(*objects)
+        self.errors = errors
+
+    def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
+        if self.errors:
+            raise self.errors.pop(0)
+        return super().get(api_version, kind, namespace, name)
+
+
+def a_pod_that_runs() -> dict[str, Any]:
+    conditions = [{"type": kind, "status": "True"} for kind in ("PodScheduled", "Initialized", "Ready")]
+    return {"apiVersion": "v1", "kind": "Pod", **a_pod(*conditions)}
+
+
+def answered(status: int) -> KubernetesApiError:
+    return KubernetesApiError(ApiException(status=status, reason="x"))
+
+
+def test_a_wait_outlasts_an_api_server_that_is_away_for_a_while() -> None:
+    cluster = MomentarilyFailing([ClusterUnreachableError("refused"), answered(503), answered(401)], a_pod_that_runs())
+    wait, lines = waiting(cluster, ka.pod)
+    wait.until_live(a_pod_that_runs(), created=True)
+    assert "looks again: refused" in lines[0]
+    cluster = MomentarilyFailing([answered(500), ClusterUnreachableError("refused")], None)
+    ka.until_gone(cluster, a_job(), timeout=5, cancelled=threading.Event(), report=lambda _: None)
+    assert cluster.errors == []
+
+
+@pytest.mark.parametrize("error", [answered(403), CredentialsError("getting credentials: no login")])
+def test_a_wait_ends_with_an_error_that_stays(error: Exception) -> None:
+    wait, _ = waiting(MomentarilyFailing([error], a_pod_that_runs()), ka.pod)
+    with pytest.raises(type(error)):
+        wait.until_live(a_pod_that_runs(), created=True)
+
+
+def test_a_wait_for_an_api_server_that_stays_away_ends_with_its_word() -> None:
+    cluster = MomentarilyFailing([ClusterUnreachableError("refused")] * 1000, a_pod_that_runs())
+    wait, _ = waiting(cluster, ka.pod, timeout=0.01)
+    with pytest.raises(WaitError, match="timed out waiting to be Ready") as caught:
+        wait.until_live(a_pod_that_runs(), created=True)
+    assert caught.value.reasons == ("refused",)
 
 
 def test_an_object_that_vanishes_is_an_error() -> None:

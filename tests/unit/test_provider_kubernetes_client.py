@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 import yaml
 from kubernetes.client.rest import ApiException
+from urllib3.exceptions import NewConnectionError, ProtocolError, SSLError
 
 from sandbox.providers.kubernetes_client import (
     ClusterClient,
     ClusterUnreachableError,
+    CredentialsError,
     Kubeconfig,
     KubernetesApiError,
+    _pause_before_retry,
+    _require_credentials,
 )
 
 
@@ -112,3 +116,47 @@ def test_a_refusal_has_kubernetes_words_and_no_headers() -> None:
 
 def test_a_refusal_without_a_status_object_still_says_something() -> None:
     assert str(KubernetesApiError(ApiException(status=500, reason="Internal Server Error"))) == "Internal Server Error"
+
+
+def refusal(status: int, **headers: str) -> ApiException:
+    error = ApiException(status=status, reason="x")
+    error.headers = headers
+    return error
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "seconds"),
+    [
+        # What the server says is done, by any method.
+        ("post", refusal(429, **{"Retry-After": "1"}), 1.0),
+        ("patch", refusal(503, **{"Retry-After": "5"}), 5.0),
+        ("get", refusal(500), None),
+        ("get", refusal(503), None),
+        ("get", refusal(409, **{"Retry-After": "1"}), None),
+        # A broken connection may have changed something already.
+        ("get", ProtocolError("Connection aborted."), 1.0),
+        ("get", SSLError("EOF occurred in violation of protocol"), 1.0),
+        ("get", SSLError("certificate verify failed"), None),
+        ("post", ProtocolError("Connection aborted."), None),
+        ("get", NewConnectionError(None, "refused"), None),  # type: ignore[arg-type]
+    ],
+)
+def test_a_request_is_tried_again_where_client_go_does(method: str, error: Exception, seconds: float | None) -> None:
+    assert _pause_before_retry(method, error) == seconds
+
+
+@pytest.mark.parametrize(
+    ("code", "passing"), [(401, True), (429, True), (500, True), (503, True), (403, False), (409, False)]
+)
+def test_what_says_something_of_the_moment_alone_is_known(code: int, passing: bool) -> None:
+    assert KubernetesApiError(ApiException(status=code)).passing is passing
+
+
+def test_a_plugin_that_gives_no_credential_is_quoted(tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin"
+    plugin.write_text("#!/bin/sh\necho 'your login has expired: gcloud auth login' >&2\nexit 1\n")
+    plugin.chmod(0o755)
+    user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": str(plugin)}}
+    with pytest.raises(CredentialsError, match=r"getting credentials: .*your login has expired: gcloud auth login"):
+        _require_credentials(document(**user))
+    _require_credentials(document())

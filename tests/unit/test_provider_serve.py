@@ -20,7 +20,7 @@ from tests.unit.provider_client import Client
 def start(tmp_path: Path, path: Path) -> Providers:
     environment = {"PATH": str(path), "HOME": str(tmp_path), "PULUMI_HOME": str(tmp_path / "pulumi")}
     # Nothing is asked of the cloud before a cluster is.
-    return serve(cast(Any, None), ImageBuilder(ImageStore(tmp_path / "images")), tmp_path, environment, Clock(1.0))
+    return serve(cast(Any, None), ImageBuilder(ImageStore(tmp_path / "images")), tmp_path, environment, Clock(1000.0))
 
 
 @pytest.fixture

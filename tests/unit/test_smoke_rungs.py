@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from smoke import checks
+from smoke import checks, rungs
 from smoke.checks import CheckResult, Limits
 from smoke.rungs import ServingPod, UnknownRung, serving_pods
 from smoke.target import Target
@@ -132,6 +132,33 @@ def test_every_way_not_to_reach_the_cluster_is_told(tmp_path: Path) -> None:
         assert "answers 403" in told(kubeconfig)
     # The server is gone.
     assert "does not answer" in told(kubeconfig)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rungs, "_PAUSES", (0.0, 0.0))
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_an_api_server_that_is_busy_for_a_moment_is_asked_again(tmp_path: Path, status: int) -> None:
+    answers = [says({"message": "busy"}, status), says({"message": "busy"}, status), says({"items": [service()]})]
+    with api_server(tmp_path, services=lambda handler: answers.pop(0)(handler)) as (_, kubeconfig):
+        assert [each.pool for each in serving_pods(of_stack(), kubeconfig)] == ["v6e-1"]
+    with (
+        api_server(tmp_path, services=says({"message": "busy"}, status)) as (server, kubeconfig),
+        pytest.raises(UnknownRung, match=f"answers {status}"),
+    ):
+        serving_pods(of_stack(), kubeconfig)
+    assert len(server.seen) == 3
+
+
+def test_a_login_that_has_ended_is_told_with_its_cure_and_asked_about_once(tmp_path: Path) -> None:
+    with (
+        api_server(tmp_path, services=says({"message": "Unauthorized"}, 401)) as (server, kubeconfig),
+        pytest.raises(UnknownRung, match="401 .*log in again .*gcloud auth login"),
+    ):
+        serving_pods(of_stack(), kubeconfig)
+    assert len(server.seen) == 1
 
 
 @contextmanager
