@@ -115,7 +115,7 @@ class Cloud:
         except UnknownMachineTypeError:
             raise CloudError(
                 f"googleapi: Error 400: machine type {machine_type!r} is not one that the sandbox knows the size of; "
-                "sandbox/machine_types.py lists them., badRequest"
+                "components/machines.py lists them., badRequest"
             ) from None
         cluster.create_node_pool(name, inputs)
         return self._pool_facts(cluster, cluster_id, name)
