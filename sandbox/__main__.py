@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -14,14 +15,19 @@ from collections.abc import Callable
 from typing import Any
 
 from kubernetes.client import ApiException
+from kubernetes.config import ConfigException
+from requests import RequestException
 from rich.markup import escape
+from urllib3.exceptions import HTTPError
 
-from sandbox import lifecycle, model_server, screens, trust
+from sandbox import lifecycle, model_server, room, screens, trust
 from sandbox.daemon import DaemonRecord
 from sandbox.lifecycle import SandboxError
 from sandbox.node_agent.preemption import NOTICE_SECONDS, POD_SECONDS
 from sandbox.paths import Paths
+from sandbox.room import NoRoom
 from sandbox.stack import STACK, SandboxStack, StackError, model_of, scales_on_metrics
+from sandbox.state_files import StateError
 from sandbox.status import ClusterView, ServiceError, chat, status_document, wait_for_chat
 from sandbox.tools import METRICS_TOOLS, Toolbox, ToolError
 from sandbox.traffic import Traffic
@@ -40,6 +46,11 @@ _SMOKE_LIMITS = {
     model_server.VLLM: smoke_checks.Limits(healthy=120.0, request=300.0, first_token=120.0, total=240.0),
 }
 
+_WHAT_STAYS = (
+    " What is made so far stays, and the stand-in cloud goes on: `python -m sandbox up` goes on from there, `python -m sandbox down` "
+    "ends everything."
+)
+
 QUESTION = "Why is the sky blue?"
 
 
@@ -57,17 +68,48 @@ def main(argv: list[str] | None = None) -> int:
                 f"the sandbox runs on Linux; this is {sys.platform} (127.88.0.0/16 is not loopback there)"
             )
         return command(paths, arguments)
-    except (SandboxError, StackError, ToolError, ServiceError) as error:
-        print(f"sandbox: {error}", file=sys.stderr)
-        return 1
+    except (SandboxError, StackError, ToolError, ServiceError, StateError, NoRoom) as error:
+        return _failed(str(error), paths)
+    except KeyboardInterrupt:
+        print(f"sandbox: interrupted.{_WHAT_STAYS if command is _up else ''}", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except _Terminated:
+        print(f"sandbox: `up` was told to end (SIGTERM).{_WHAT_STAYS}", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except ApiException as error:
-        print(f"sandbox: the API server answers {error.status} {error.reason}: {error.body}", file=sys.stderr)
-        return 1
+        return _failed(f"the API server answers {error.status} {error.reason}: {error.body}", paths)
+    except (HTTPError, RequestException, ConfigException) as error:
+        return _failed(f"the API server does not answer ({error})", paths)
+    except OSError as error:
+        return _failed(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", paths)
+
+
+def _failed(message: str, paths: Paths) -> int:
+    print(f"sandbox: {message}", file=sys.stderr)
+    if (why := lifecycle.explain_failure(paths)) and why not in message:
+        print(f"sandbox: {why}", file=sys.stderr)
+    return 1
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as `down` sends it to an `up` that is under way."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
 
 
 def _up(paths: Paths, arguments: argparse.Namespace) -> int:
+    with lifecycle.exclusive(paths):
+        signal.signal(signal.SIGTERM, _terminate)
+        return _up_alone(paths, arguments)
+
+
+def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
     console = screens.console
     console.print("[bold]tpu-gpu-fungibility[/] sandbox (simulated hardware, no cloud account)")
+    if not paths.daemon_record.exists():
+        room.require(paths.state, room.STATE_MB, "the sandbox's state")
     with screens.progress() as report:
         toolbox = Toolbox(paths, report)
         toolbox.ensure()
@@ -76,7 +118,7 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
             toolbox.ensure(METRICS_TOOLS)
         try:
             record = lifecycle.running(paths)
-        except lifecycle.Crashed as crash:
+        except (lifecycle.Crashed, StateError) as crash:
             console.print(f"[yellow]{escape(str(crash))}[/]")
             record = None
         server = arguments.server or (record.server if record else model_server.STAND_IN)
@@ -92,9 +134,7 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
             record = lifecycle.start(paths, server)
     stack = SandboxStack(paths, record)
     stack.prepare(arguments.environment, arguments.port)
-    result = stack.pulumi("up", "--stack", STACK, "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs")
-    if result.returncode != 0:
-        raise StackError(f"`pulumi up --stack {STACK}` failed (exit status {result.returncode}); its output is above")
+    stack.up(lambda text: print(f"sandbox: {text}", file=sys.stderr, flush=True))
     outputs = stack.outputs()
     with screens.progress() as report:
         report("waiting until the service answers and every replica is where it belongs", None)

@@ -7,7 +7,6 @@ Google Cloud (service accounts, IAM, repositories) has no effect here and is a r
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import os
 import secrets
@@ -25,12 +24,16 @@ from sandbox.local_cluster import LocalCluster
 from sandbox.machine_types import UnknownMachineTypeError, size_of
 from sandbox.paths import Paths
 from sandbox.processes import Spawner
+from sandbox.state_files import read_object, unusable, write_object
 from sandbox.tools import METRICS_TOOLS, Toolbox
 
 logger = logging.getLogger(__name__)
 
 #: Zones of a region; asia-northeast1's are a, b and c, and most regions name theirs so. Unverified for the others.
 _ZONE_LETTERS = {"us-east1": "bcd", "europe-west1": "bcd"}
+
+
+_CLUSTER_FILE = "cluster.json"
 
 
 class CloudError(Exception):
@@ -56,8 +59,16 @@ class Cloud:
 
     def recover(self) -> None:
         """Takes up the clusters that an earlier daemon left on disk."""
-        for record in sorted(self._paths.state.glob("clusters/*/cluster.json")):
-            known = json.loads(record.read_text())
+        for folder in sorted(self._paths.state.glob("clusters/*")):
+            record = folder / _CLUSTER_FILE
+            if not record.exists():
+                # It was being made or deleted, and nobody was told that it is there.
+                logger.info("clears away what is left of a cluster in %s", folder)
+                shutil.rmtree(folder)
+                continue
+            known = read_object(record)
+            if not isinstance(known.get("id"), str) or not isinstance(known.get("inputs"), dict):
+                raise unusable(record, "it names no cluster")
             logger.info("recovers cluster %s", known["id"])
             self._bring_up(known["id"], known["inputs"])
 
@@ -80,7 +91,10 @@ class Cloud:
             if cluster_id in self._clusters:
                 raise CloudError(f"googleapi: Error 409: Already exists: {cluster_id}., alreadyExists")
         self._clock.sleep("cluster_create")
-        return self._facts(cluster_id, self._bring_up(cluster_id, inputs))
+        cluster = self._bring_up(cluster_id, inputs)
+        # Last: one that a crash cut short has never been there.
+        self._write_record(cluster_id, inputs)
+        return self._facts(cluster_id, cluster)
 
     def update_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
         cluster = self._cluster(cluster_id)
@@ -100,6 +114,7 @@ class Cloud:
         cluster.stop()
         with self._lock:
             del self._clusters[cluster_id]
+            (self._cluster_dir(cluster_id) / _CLUSTER_FILE).unlink()
             shutil.rmtree(self._cluster_dir(cluster_id))
             self._link_kubeconfig()
 
@@ -154,7 +169,6 @@ class Cloud:
             clock=self._clock,
             ensure_metrics_tools=self._ensure_metrics_tools,
         )
-        self._write_record(cluster_id, inputs)
         try:
             cluster.start()
         except BaseException:
@@ -225,7 +239,7 @@ class Cloud:
     def _write_record(self, cluster_id: str, inputs: dict[str, Any]) -> None:
         folder = self._cluster_dir(cluster_id)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "cluster.json").write_text(json.dumps({"id": cluster_id, "inputs": inputs}))
+        write_object(folder / _CLUSTER_FILE, {"id": cluster_id, "inputs": inputs})
 
     def _link_kubeconfig(self) -> None:
         """`state/kubeconfig` is the newest cluster's."""

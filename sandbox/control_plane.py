@@ -6,9 +6,7 @@ has and the sandbox does not need. The flags are what is proven to run without r
 
 from __future__ import annotations
 
-import json
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -28,7 +26,9 @@ from sandbox.certificates import (
 )
 from sandbox.egress import EgressProxy
 from sandbox.latencies import Clock
+from sandbox.ports import free_ports, is_free, taken_by
 from sandbox.processes import Spawner
+from sandbox.state_files import read_object, unusable, write_object
 
 MANIFESTS_DIR = Path(__file__).resolve().parent / "manifests"
 
@@ -36,6 +36,11 @@ MANIFESTS_DIR = Path(__file__).resolve().parent / "manifests"
 KUBELET_ADDRESS = "localhost"
 
 _READY_SECONDS = 60.0
+
+_PORTS_FILE = "ports.json"
+
+#: How often other ports are tried for a new cluster whose ports somebody has taken since they were chosen.
+_PORT_TRIES = 3
 
 #: kube-controller-manager's defaults, which run on the sandbox's clock: how often a HorizontalPodAutoscaler is looked at,
 #: and for how long one that says nothing of it keeps what was wanted before. Those that an object names are real seconds.
@@ -56,18 +61,6 @@ class Ports:
     api_server: int
     etcd: int
     etcd_peer: int
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago: held together while asked for, so that no two are the same."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 class ControlPlane:
@@ -118,6 +111,39 @@ class ControlPlane:
 
     def start(self) -> None:
         """Brings everything up and applies the manifests. Raises `ControlPlaneError`."""
+        for tries_left in reversed(range(_PORT_TRIES)):
+            try:
+                self._check_ports()
+                token_file = self._write_users()
+                self._start_etcd()
+                self._egress.start()
+                self._start_api_server(token_file)
+                self._wait_until_ready()
+                break
+            except ControlPlaneError:
+                if not self._new or not tries_left or all(map(is_free, self._numbers())):
+                    raise
+                # Nobody knows the ports of a cluster that has never been up, so it can have others.
+                self.stop()
+                self._egress = EgressProxy()
+                (self._dir / _PORTS_FILE).unlink()
+                self.ports = self._load_ports()
+        self._start_clients()
+        self._apply_manifests()
+
+    def _check_ports(self) -> None:
+        for name, port in self.ports.__dict__.items():
+            if not is_free(port):
+                raise ControlPlaneError(
+                    f"port {port} ({name.replace('_', ' ')}) is taken {taken_by(port)}, and the cluster keeps it, since kubeconfig and "
+                    "the stack's state name it: end that program and run `python -m sandbox up` again, or begin anew with "
+                    "`python -m sandbox down`"
+                )
+
+    def _numbers(self) -> list[int]:
+        return list(self.ports.__dict__.values())
+
+    def _write_users(self) -> Path:
         users = {
             "admin": "system:masters",
             "system:kube-scheduler": "",
@@ -132,12 +158,7 @@ class ControlPlane:
         )
         for user in users:
             self._write_kubeconfig(user, tokens[user])
-        self._start_etcd()
-        self._egress.start()
-        self._start_api_server(token_file)
-        self._wait_until_ready()
-        self._start_clients()
-        self._apply_manifests()
+        return token_file
 
     def ended(self) -> str | None:
         """The name of a program that has ended though nobody asked for it, with its exit status and its log."""
@@ -307,13 +328,17 @@ class ControlPlane:
     # --- files
 
     def _load_ports(self) -> Ports:
-        record = self._dir / "ports.json"
-        if record.exists():
-            return Ports(**json.loads(record.read_text()))
+        record = self._dir / _PORTS_FILE
+        self._new = not record.exists()
+        if not self._new:
+            try:
+                return Ports(**read_object(record))
+            except TypeError as error:
+                raise unusable(record, error) from error
         api_server, etcd, etcd_peer = free_ports(3)
         ports = Ports(api_server=api_server, etcd=etcd, etcd_peer=etcd_peer)
         self._dir.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(ports.__dict__))
+        write_object(record, ports.__dict__)
         return ports
 
     def _kubeconfig_of(self, user: str) -> Path:

@@ -6,7 +6,6 @@ resize is the autoscaler's, what a node runs is the node agent's.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -27,8 +26,11 @@ from sandbox.metrics.collection import MetricsCollection
 from sandbox.node_agent import NodeAgent
 from sandbox.node_pools import NODE_POOL_LABEL, NodePool, node_labels, node_object, node_taints
 from sandbox.processes import Spawner
+from sandbox.state_files import read_object, unusable, write_object
 
 logger = logging.getLogger(__name__)
+
+_POOLS_FILE = "pools.json"
 
 _NODE_READY_SECONDS = 60.0
 _DRAIN_SECONDS = 60.0
@@ -61,6 +63,8 @@ class LocalCluster:
         self.clock = clock
         self.pools: dict[str, NodePool] = {}
         self.lock = threading.RLock()
+        #: Pools whose creation is not over.
+        self._coming: set[str] = set()
         self._dir = state_dir
         self._images = images
         self._pod_addresses = pod_addresses
@@ -131,9 +135,13 @@ class LocalCluster:
         pool = NodePool(name=pool_name, inputs=inputs, zones=list(inputs.get("nodeLocations") or self.zones))
         with self.lock:
             self.pools[pool_name] = pool
+            self._coming.add(pool_name)
             self._save_pools()
         self.clock.sleep("node_pool_create")
         self._grow_in_parallel(pool, pool.initial_size)
+        with self.lock:
+            self._coming.discard(pool_name)
+            self._save_pools()
 
     def update_node_pool(self, pool_name: str, inputs: dict[str, Any]) -> None:
         """Takes new inputs over: labels and taints reach the nodes, another machine replaces them, new limits resize."""
@@ -313,24 +321,35 @@ class LocalCluster:
     # --- what survives the daemon
 
     def _save_pools(self) -> None:
-        record = {name: {"inputs": pool.inputs, "zones": pool.zones} for name, pool in self.pools.items()}
-        temporary = self._dir / "pools.json.new"
-        temporary.write_text(json.dumps(record))
-        temporary.replace(self._dir / "pools.json")
+        # One that a crash cuts short has never been there: nobody was told that it is.
+        made = {name: pool for name, pool in self.pools.items() if name not in self._coming}
+        write_object(
+            self._dir / _POOLS_FILE, {name: {"inputs": pool.inputs, "zones": pool.zones} for name, pool in made.items()}
+        )
 
     def _load_pools(self) -> None:
         """Takes up the pools of an earlier daemon; which nodes there are, the API server knows."""
-        record = self._dir / "pools.json"
+        record = self._dir / _POOLS_FILE
         if not record.exists():
             return
-        nodes = self._core.list_node().items
-        for name, pool in json.loads(record.read_text()).items():
+        nodes = {node.metadata.name: node.metadata.labels.get(NODE_POOL_LABEL) for node in self._core.list_node().items}
+        for name, pool in read_object(record).items():
+            if (
+                not isinstance(pool, dict)
+                or not isinstance(pool.get("inputs"), dict)
+                or not isinstance(pool.get("zones"), list)
+            ):
+                raise unusable(record, f"it has no inputs and zones of pool {name}")
             self.pools[name] = NodePool(
                 name=name,
                 inputs=pool["inputs"],
                 zones=pool["zones"],
-                nodes=[node.metadata.name for node in nodes if node.metadata.labels.get(NODE_POOL_LABEL) == name],
+                nodes=[node for node, pool_of_node in nodes.items() if pool_of_node == name],
             )
+        for node, name in nodes.items():
+            if name not in self.pools:
+                # Of a pool that was being made.
+                self._core.delete_node(node)
 
 
 def _run_all(threads: list[threading.Thread]) -> None:

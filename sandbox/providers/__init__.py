@@ -40,21 +40,29 @@ class Providers:
 
 
 def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Mapping[str, str]) -> Providers:
-    """Starts every provider that is needed. `environment`: of the programs that providers start, exec plugins for one."""
+    """Starts every provider that is needed. `environment`: of the programs that providers start, exec plugins for one.
+
+    Raises `StateError`.
+    """
     from sandbox.providers.docker import DockerProvider
     from sandbox.providers.gcp import GcpProvider
     from sandbox.providers.kubernetes import Clusters, KubernetesProvider
     from sandbox.providers.real_plugins import real_plugin_on_path
     from sandbox.providers.records import Records
     from sandbox.providers.server import ProviderServer
+    from sandbox.providers.unfinished import Unfinished
     from sandbox.secret_manager import SecretStore
 
     records = Records(state_dir / "cloud.json")
+    unfinished = Unfinished(state_dir / "unfinished.json")
+    unfinished.take_back(records, state_dir / "kubeconfig")
     secret_store = SecretStore(state_dir / "secret-manager")
-    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, [_cluster_version()], secret_store))}
+    servers = {
+        "gcp": ProviderServer(lambda: GcpProvider(cloud, records, [_cluster_version()], secret_store), unfinished)
+    }
     if real_plugin_on_path("kubernetes", environment) is None:
         clusters = Clusters(environment)
-        servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters))
+        servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters), unfinished)
     servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, programs(PROJECT_DIR)))
     return Providers(servers)
 
