@@ -186,7 +186,7 @@ class _PoolReader:
 
     def _machine_type(self) -> str:
         machine_type = self._value.get("machineType")
-        if machine_type not in MACHINE_TYPES:
+        if not isinstance(machine_type, str) or machine_type not in MACHINE_TYPES:
             self._problem(
                 "machineType", machine_type, "is not a machine type with an accelerator that this program knows",
                 nearest(str(machine_type), MACHINE_TYPES) + " (a new one is a line in components/machines.py)",
@@ -264,9 +264,13 @@ class _PoolReader:
         if not isinstance(zones, list) or not zones:
             self._problem("zones", zones, "is not a list of zones", f"give a list such as [{zone}], or remove it")
             return ()
-        for each in zones if "zones" in self._value else []:
+        for index, each in enumerate(zones) if "zones" in self._value else ():
             if not is_zone_of(each, region):
                 self._problem("zones", each, f"is not a zone of region {region}", f"use one such as {region}-b")
+            elif each in zones[:index]:
+                self._problem(
+                    "zones", each, "is there twice, and its nodes would be counted twice", "remove one of the two"
+                )
         return tuple(map(str, zones))
 
     def _problem(self, key: str, value: Any, reason: str, fix: str) -> None:

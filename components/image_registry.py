@@ -132,7 +132,10 @@ class ImageRegistry(pulumi.ComponentResource):
             member=pulumi.Output.from_input(args.reader).apply(lambda email: f"serviceAccount:{email}"),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.repository = repository.repository_id.apply(lambda known: f"{server}/{args.project}/{known}")
+        self.repository = repository.repository_id.apply(
+            # Of a project of an organisation's own domain the colon is a slash here, as in every image reference.
+            lambda known: f"{server}/{args.project.replace(':', '/')}/{known}"
+        )
         self.images = {}
         for kind in args.kinds:
             if kind in args.prebuilt:

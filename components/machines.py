@@ -1,4 +1,4 @@
-"""Machine types with accelerators: what each carries, and what it is made of.
+"""Machine types: those with accelerators, what each carries and what it is made of; and those that a system pool can have.
 
 One table, which the validation of settings, the pod template and the sandbox read. Machines of Google's that are not
 here are refused, since neither their accelerator nor their topology is known; adding one is one line.
@@ -62,5 +62,34 @@ MACHINE_TYPES = MappingProxyType(
         "g2-standard-24": _l4(24, 2),  # unverified
         "g2-standard-48": _l4(48, 4),  # unverified
         "g2-standard-96": _l4(96, 8),  # unverified
+    }
+)
+
+
+#: Of machines without accelerator: the families whose types differ in vCPUs alone, with GB for each vCPU and how many there are.
+#: https://docs.cloud.google.com/compute/docs/general-purpose-machines; the rows of c3, n4 and t2d are unverified.
+_FAMILIES: dict[str, tuple[float, tuple[int, ...]]] = {
+    "e2-standard": (4, (2, 4, 8, 16, 32)),
+    "e2-highmem": (8, (2, 4, 8, 16)),
+    "e2-highcpu": (1, (2, 4, 8, 16, 32)),
+    "n1-standard": (3.75, (1, 2, 4, 8, 16, 32, 64, 96)),
+    "n2-standard": (4, (2, 4, 8, 16, 32, 48, 64, 80, 96, 128)),
+    "n2d-standard": (4, (2, 4, 8, 16, 32, 48, 64, 80, 96, 128, 224)),
+    "n4-standard": (4, (2, 4, 8, 16, 32, 48, 64, 80)),
+    "c3-standard": (4, (4, 8, 22, 44, 88, 176)),
+    "t2d-standard": (4, (1, 2, 4, 8, 16, 32, 48, 60)),
+}
+
+#: Machine type without accelerator -> vCPUs and GB of memory. What is not here is refused for the system pool, as GKE would only
+#: do it once the cluster is there; adding one is one line.
+PLAIN_MACHINE_TYPES = MappingProxyType(
+    {
+        "e2-small": (2, 2.0),
+        "e2-medium": (2, 4.0),
+        **{
+            f"{family}-{vcpus}": (vcpus, vcpus * gb_per_vcpu)
+            for family, (gb_per_vcpu, sizes) in _FAMILIES.items()
+            for vcpus in sizes
+        },
     }
 )

@@ -33,6 +33,14 @@ class MaintenanceWindow:
     recurrence: str
 
 
+def _time(text: str) -> datetime:
+    """Raises `ValueError`, also for what only Python takes for such a time (days of one digit)."""
+    time = datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+    if time.strftime(_TIME) != text:
+        raise ValueError(text)
+    return time
+
+
 def parse_maintenance_window(
     value: Any, field: str = "maintenanceWindow"
 ) -> tuple[MaintenanceWindow | None, list[Problem]]:
@@ -49,7 +57,7 @@ def parse_maintenance_window(
     times = {}
     for key in _KEYS[:2]:
         try:
-            times[key] = datetime.strptime(str(value.get(key)), _TIME).replace(tzinfo=UTC)
+            times[key] = _time(str(value.get(key)))
         except ValueError:
             reason = "is missing" if value.get(key) is None else "is not a time in UTC"
             problems.append(

@@ -16,6 +16,19 @@ from components.problems import Problem, nearest
 #: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/alias-ips#cluster_sizing
 NODE_POD_PREFIX = 24
 
+#: The ranges in which private addresses are Google's to route, without public ones that somebody may use privately.
+#: https://docs.cloud.google.com/vpc/docs/subnets#valid-ranges
+_PRIVATE = tuple(
+    map(
+        ipaddress.IPv4Network,
+        ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15", "240.0.0.0/4"),
+    )
+)
+
+#: GKE's limits on the length of the Services' range:
+#: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/alias-ips#cluster_sizing_secondary_range_svcs
+_SERVICE_PREFIXES = (16, 27)
+
 #: Addresses of a subnetwork's primary range that Google keeps for itself.
 #: https://docs.cloud.google.com/vpc/docs/subnets#unusable-ip-addresses-in-every-subnet
 RESERVED_ADDRESSES = 4
@@ -40,6 +53,16 @@ class NetworkRanges:
         return min(1 << max(NODE_POD_PREFIX - pods.prefixlen, 0), nodes.num_addresses - RESERVED_ADDRESSES)
 
 
+def as_range(text: Any) -> ipaddress.IPv4Network:
+    """CIDR as Kubernetes and Google read it, which is stricter than Python: a text with a prefix length. Raises `ValueError`."""
+    if not isinstance(text, str):
+        raise ValueError("not a text")
+    network = ipaddress.IPv4Network(text)
+    if str(network) != text:
+        raise ValueError(f"written {network} in CIDR notation")
+    return network
+
+
 def parse_network(value: Any, field: str = "network") -> tuple[NetworkRanges | None, list[Problem]]:
     """The ranges, or None for an empty mapping (the project's default network) and after a problem."""
     if not isinstance(value, Mapping):
@@ -58,18 +81,26 @@ def parse_network(value: Any, field: str = "network") -> tuple[NetworkRanges | N
     for key in _KEYS:
         text = value.get(key)
         try:
-            found[key] = ipaddress.IPv4Network(text)
+            found[key] = as_range(text)
         except ValueError as error:
             reason = "is missing" if text is None else f"is not an IPv4 range ({error})"
             problems.append(Problem(f"{field}.{key}", text, reason, "give CIDR notation such as 10.64.0.0/17"))
             continue
-        if not found[key].is_private:
+        if not any(found[key].subnet_of(each) for each in _PRIVATE):
             problems.append(
                 Problem(
                     f"{field}.{key}", text, "is not a private range",
                     "take one of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16",
                 )
             )  # fmt: skip
+    shortest, longest = _SERVICE_PREFIXES
+    if (services := found.get("serviceRange")) is not None and not shortest <= services.prefixlen <= longest:
+        problems.append(
+            Problem(
+                f"{field}.serviceRange", str(services), f"is a /{services.prefixlen}, and GKE takes /{shortest} to /{longest}",
+                f"give one such as {services.network_address}/20",
+            )
+        )  # fmt: skip
     problems += _overlaps(field, found)
     if problems:
         return None, problems

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 _REFERENCE = re.compile(
-    r"(?:projects/(?P<project>[a-z0-9.:-]+)/secrets/)?(?P<secret>[A-Za-z0-9_-]{1,255})(?:/versions/(?P<version>latest|[1-9]\d*))?"
+    r"(?:projects/(?P<project>[a-z0-9.:-]+)/secrets/)?(?P<secret>[A-Za-z0-9_-]{1,255})(?:/versions/(?P<version>latest|[1-9][0-9]*))?"
 )
 
 

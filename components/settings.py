@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pulumi
@@ -28,10 +28,10 @@ from components.accelerator_pool import (
 )
 from components.device_access import CHOICES as DEVICE_ACCESS_CHOICES
 from components.device_access import DeviceAccess, device_access
-from components.machines import KINDS, Kind
+from components.machines import KINDS, PLAIN_MACHINE_TYPES, Kind
 from components.maintenance_window import MaintenanceWindow, parse_maintenance_window
 from components.model_caches import SIDECAR_REQUESTS
-from components.network_ranges import NetworkRanges, parse_network
+from components.network_ranges import NetworkRanges, as_range, parse_network
 from components.node_capacity import (
     DEFAULT_DISK_GB,
     allocatable_ephemeral_storage,
@@ -53,14 +53,14 @@ SECRET_FIELDS = ("huggingFaceToken", "apiKey")
 #: How the control plane is reached: by its address, or by its DNS name with IAM in front.
 CONTROL_PLANE_ENDPOINTS = ("ip", "dns")
 
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
+_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
 _FACTORS = {
     "m": 1e-3, "": 1.0, "k": 1e3, "Ki": 2.0**10, "M": 1e6, "Mi": 2.0**20, "G": 1e9, "Gi": 2.0**30, "T": 1e12, "Ti": 2.0**40,
 }  # fmt: skip
 
 #: A reference that names its registry, with a tag or a digest: https://github.com/distribution/reference
 _IMAGE = re.compile(
-    r"(?P<name>[a-z0-9][a-z0-9.-]*(?::\d+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+)"
+    r"(?P<name>[a-z0-9][a-z0-9.-]*(?::[0-9]+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
@@ -68,7 +68,10 @@ _IMAGE = re.compile(
 _STACK = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
 #: https://docs.cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.notificationChannels
-_NOTIFICATION_CHANNEL = re.compile(r"projects/[^/\s]+/notificationChannels/\d+")
+_NOTIFICATION_CHANNEL = re.compile(r"projects/[^/\s]+/notificationChannels/[0-9]+")
+
+#: Of one alert policy: https://docs.cloud.google.com/monitoring/quotas (unverified).
+_MAX_NOTIFICATION_CHANNELS = 16
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -83,6 +86,39 @@ _CRYPTO_KEY = re.compile(
 
 #: A key goes into an HTTP header, so no spaces; shorter ones can be guessed.
 _API_KEY = re.compile(r"[\x21-\x7e]{16,}")
+
+#: So does a token.
+_TOKEN = re.compile(r"[\x21-\x7e]*")
+
+#: What huggingface_hub's `validate_repo_id` takes, with an organisation:
+#: https://huggingface.co/docs/huggingface_hub/package_reference/utilities#huggingface_hub.utils.validate_repo_id
+_MODEL = re.compile(
+    r"(?!.*(?:--|\.\.))(?=.{1,96}$)[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?(?<!\.git)"
+)
+
+#: Arguments of vLLM's server that the program gives itself, or whose meaning it rests on -> what decides it instead.
+_OWN_ARGUMENTS = {
+    "--host": "the program listens where its probes look",
+    "--port": "`servicePort` is the clients' port",
+    "--uds": "the program listens where its probes look",
+    "--model": "`model` decides it",
+    "--tensor-parallel-size": "`acceleratorPools` decide it",
+    "-tp": "`acceleratorPools` decide it",
+    "--shutdown-timeout": "`terminationGracePeriodSeconds`, `gpuServerDrains` and `tpuServerDrains` decide it",
+    "--served-model-name": "clients ask for the output `model`, which is the setting's",
+    # Where everybody who may look at a pod reads it, and in the stack's file in the clear.
+    "--api-key": "`apiKey` or `apiKeySecret` gives it without showing it",
+    "--hf-token": "`huggingFaceToken` or `huggingFaceTokenSecret` gives it without showing it",
+    # The probes and the load balancer speak HTTP.
+    "--ssl-keyfile": "the probes and the load balancer speak plain HTTP",
+    "--ssl-certfile": "the probes and the load balancer speak plain HTTP",
+}
+
+#: The same, of one accelerator's server.
+_OWN_ARGUMENTS_OF: Mapping[Kind, Mapping[str, str]] = {
+    "gpu": {},
+    "tpu": {"--max-model-len": "`maxModelLen` decides it"},
+}
 
 #: A public range with more addresses than this is the internet.
 _WIDE_PREFIX = 8
@@ -177,14 +213,19 @@ class Settings:
 def load() -> Settings:
     """The settings of the stack that the engine runs. Raises `SettingsError` with every problem at once."""
     config = pulumi.Config()
-    return parse(
+    # In the clear while they are checked, and secret from then on, even where the stack's file has them in the clear.
+    settings = parse(
         {**get_config_env(), **CONFIG.get()},
         namespace=config.name,
         stack=pulumi.get_stack(),
-        # Secret even where the stack's file has it in the clear, or not at all.
-        hugging_face_token=config.require_secret("huggingFaceToken"),
-        api_key=config.require_secret("apiKey") if config.get("apiKey") else "",
+        hugging_face_token=config.get("huggingFaceToken") or "",
+        api_key=config.get("apiKey") or "",
         max_pools=_max_pools(os.environ),
+    )
+    return replace(
+        settings,
+        hugging_face_token=pulumi.Output.secret(settings.hugging_face_token),
+        api_key=pulumi.Output.secret(settings.api_key) if settings.api_key else "",
     )
 
 
@@ -208,18 +249,18 @@ def parse(
     *,
     namespace: str,
     stack: str,
-    hugging_face_token: pulumi.Input[str],
-    api_key: pulumi.Input[str] = "",
+    hugging_face_token: str,
+    api_key: str = "",
     max_pools: int = MAX_POOLS,
 ) -> Settings:
-    """Settings from `NAMESPACE:key` -> text as the engine hands them over. Raises `SettingsError`.
+    """Settings from `NAMESPACE:key` -> text as the engine hands them over. Raises `SettingsError`, which shows no secret.
 
-    The secrets come apart, an `api_key` that is given as anything but an empty text.
+    The secrets come apart, since not everybody who reads settings can decrypt them.
     """
     reader = _Reader(values, namespace)
     project = reader.project()
     region = reader.matching(
-        "region", r"[a-z]+-[a-z]+\d+", "a region of Google Cloud", "give one such as asia-northeast1"
+        "region", r"[a-z]+-[a-z]+[0-9]+", "a region of Google Cloud", "give one such as asia-northeast1"
     )
     zone = reader.text("zone")
     if region and zone and not is_zone_of(zone, region):
@@ -230,7 +271,7 @@ def parse(
         pools, pool_problems = parse_pools(pool_values, region=region, zone=zone, max_pools=max_pools)
         reader.problems += pool_problems
     images = reader.images("images")
-    images_from = reader.stack("imagesFrom")
+    images_from = reader.stack("imagesFrom", own=f"{namespace}/{stack.rpartition('/')[2]}")
     settings = Settings(
         project=project,
         region=region,
@@ -238,9 +279,7 @@ def parse(
         cluster_name=reader.gke_name("clusterName"),
         release_channel=reader.one_of("releaseChannel", RELEASE_CHANNELS),
         deletion_protection=reader.boolean("deletionProtection"),
-        system_machine_type=reader.matching(
-            "systemMachineType", r"[a-z]\d[a-z]*-[a-z]+(-\d+)?", "a machine type", "give one such as e2-standard-2"
-        ),
+        system_machine_type=reader.machine_type("systemMachineType"),
         system_nodes_per_zone=reader.integer("systemNodesPerZone", 1, 1000),
         compute_class_name=reader.compute_class("computeClassName"),
         active_migration=reader.boolean("activeMigration"),
@@ -265,11 +304,11 @@ def parse(
         images=images,
         images_from=images_from,
         model=reader.matching(
-            "model", r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", "a Hugging Face model",
-            "give ORGANISATION/NAME, such as Qwen/Qwen2-1.5B",
+            "model", _MODEL.pattern, "a Hugging Face model",
+            "give ORGANISATION/NAME, such as Qwen/Qwen2-1.5B: up to 96 letters, digits, hyphens, dots and underscores",
         ),
         max_model_len=reader.integer("maxModelLen", 1, 10_000_000),
-        server_arguments={kind: reader.arguments(f"{kind}ServerArguments") for kind in KINDS},
+        server_arguments={kind: reader.arguments(f"{kind}ServerArguments", kind) for kind in KINDS},
         namespace=reader.matching(
             "namespace", _DNS_LABEL.pattern, "a Kubernetes namespace", "use up to 63 lower-case letters, digits and hyphens"
         ),
@@ -280,8 +319,8 @@ def parse(
         scale_down_stabilization_seconds=reader.integer("scaleDownStabilizationSeconds", 0, 3600),
         keep_last_replica=reader.boolean("keepLastReplica"),
         cpu_request=reader.quantity("cpuRequest"),
-        memory_request=reader.quantity("memoryRequest"),
-        gpu_ephemeral_storage_limit=reader.quantity("gpuEphemeralStorageLimit"),
+        memory_request=reader.size("memoryRequest"),
+        gpu_ephemeral_storage_limit=reader.size("gpuEphemeralStorageLimit"),
         service_port=reader.integer("servicePort", 1, 65535),
         load_balancer_source_ranges=reader.ranges("loadBalancerSourceRanges"),
         server_startup_seconds=reader.integer("serverStartupSeconds", 5, 43_200),
@@ -317,6 +356,11 @@ def parse(
         cost_allocation=reader.boolean("costAllocation"),
         labels=reader.labels("labels"),
     )  # fmt: skip
+    if not _TOKEN.fullmatch(hugging_face_token):
+        reader.problem(
+            "huggingFaceToken", None, "has spaces, line breaks or letters beyond ASCII",
+            "`pulumi config set --secret huggingFaceToken` with the token alone",
+        )  # fmt: skip
     _check_requests(settings, reader)
     _check_exposure(settings, reader, required=reader.boolean("requireApiKey"))
     _check_hardening(settings, reader)
@@ -365,14 +409,16 @@ def _check_requests(settings: Settings, reader: _Reader) -> None:
         smallest = min(pools, key=offers)
         offered = offers(smallest) - taken
         if parse_quantity(value) * count > offered:
-            room = f"{offered:.2f}" if field == "cpuRequest" else f"{offered / 2**30:.1f}Gi"
+            room = f"{max(offered, 0):.2f}" if field == "cpuRequest" else f"{max(offered, 0) / 2**30:.1f}Gi"
             times = f"for each of {count} containers " if count > 1 else ""
             beside = " beside the sidecar container of weightsCache" if taken else ""
+            larger = "give the pool a larger machine or disk"
+            share = _share(field, offered / count)
             reader.problem(
                 field, value,
                 f"{times}is more than the {room} that a node of pool {smallest.name} ({smallest.machine_type}) offers to pods"
                 f"{beside}",
-                f"request at most {_share(field, offered / count)}, or give the pool a larger machine or disk",
+                f"request at most {share}, or {larger}" if share else larger,
             )  # fmt: skip
 
 
@@ -384,7 +430,7 @@ def is_internet(source_ranges: Sequence[str]) -> bool:
 
 def _is_range(text: str) -> bool:
     try:
-        ipaddress.IPv4Network(text)
+        as_range(text)
     except ValueError:
         return False
     return True
@@ -392,7 +438,9 @@ def _is_range(text: str) -> bool:
 
 def _check_exposure(settings: Settings, reader: _Reader, *, required: bool) -> None:
     """A server without a key may be open to clients that somebody named, not to everyone."""
-    if isinstance(settings.api_key, str) and settings.api_key and not _API_KEY.fullmatch(settings.api_key):
+    # Known in the clear for as long as the settings are checked.
+    assert isinstance(settings.api_key, str)
+    if settings.api_key and not _API_KEY.fullmatch(settings.api_key):
         reader.problem(
             "apiKey", None, "is shorter than 16 characters, or has spaces or letters beyond ASCII",
             "make one with `openssl rand -hex 32`",
@@ -439,8 +487,12 @@ def _check_hardening(settings: Settings, reader: _Reader) -> None:
 
 
 def _share(field: str, offered: float) -> str:
-    """The largest quantity in whole units that fits."""
-    return f"{int(offered * 1000)}m" if field == "cpuRequest" else f"{int(offered / 2**30)}Gi"
+    """The largest quantity in whole units that fits; empty when there is none to speak of."""
+    if field == "cpuRequest":
+        return f"{int(offered * 1000)}m" if offered >= 0.001 else ""
+    if offered >= 2**30:
+        return f"{int(offered / 2**30)}Gi"
+    return f"{int(offered / 2**20)}Mi" if offered >= 2**20 else ""
 
 
 def _check_cold_start(settings: Settings, reader: _Reader) -> None:
@@ -505,6 +557,17 @@ def _check_drains(settings: Settings, reader: _Reader) -> None:
                 f"needs vLLM {since} or later, and {image} is older: its server would refuse --shutdown-timeout and not start",
                 "give false (the preStop hook waits for requests then), or a newer base image",
             )  # fmt: skip
+
+
+def _own_argument(argument: str, own: Mapping[str, str]) -> str | None:
+    """Which of the program's own arguments this is, if any: vLLM also takes underscores for hyphens, and beginnings of names."""
+    name = argument.partition("=")[0]
+    if not name.startswith("--"):
+        return name if name in own else None
+    name = name.replace("_", "-")
+    if len(name) < 4:
+        return None
+    return next((each for each in own if each.startswith(name)), None)
 
 
 def is_digest_reference(value: Any) -> bool:
@@ -588,6 +651,15 @@ class _Reader:
             self.problem(key, value, f"is not one of {', '.join(known)}", nearest(str(value), known))
         return str(value or "")
 
+    def machine_type(self, key: str) -> str:
+        value = self.raw(key)
+        if value is not None and value not in PLAIN_MACHINE_TYPES:
+            self.problem(
+                key, value, "is not a machine type without accelerator that this program knows",
+                nearest(str(value), PLAIN_MACHINE_TYPES) + " (a new one is a line in components/machines.py)",
+            )  # fmt: skip
+        return str(value or "")
+
     def boolean(self, key: str) -> bool:
         value = self.raw(key)
         if value is not None and value not in ("true", "false", True, False):
@@ -598,7 +670,8 @@ class _Reader:
         value = self.raw(key)
         if value is None:
             return low
-        if not re.fullmatch(r"-?\d+", str(value)) or not low <= int(value) <= high:
+        # ASCII digits, and few enough that Python takes them for a number.
+        if not re.fullmatch(r"-?[0-9]{1,18}", str(value)) or not low <= int(value) <= high:
             self.problem(key, value, f"is not a whole number from {low} to {high}", f"give one from {low} to {high}")
             return low
         return int(value)
@@ -609,16 +682,32 @@ class _Reader:
             self.problem(key, value, "is not a Kubernetes quantity above zero", "give one such as 1500m, 5Gi or 43Gi")
         return str(value or "")
 
+    def size(self, key: str) -> str:
+        """A quantity of bytes."""
+        value = self.quantity(key)
+        match = _QUANTITY.fullmatch(value)
+        if match is not None and 0 < parse_quantity(value) < 2**20:
+            # A server has not started in less, and `5` and `512m` are what somebody writes who means 5Gi and 512Mi.
+            self.problem(
+                key,
+                value,
+                f"is {parse_quantity(value):g} bytes, with which nothing runs",
+                "give one such as 5Gi or 512Mi",
+            )
+        return value
+
     def json(self, key: str, what: str = "list") -> Any:
         """None after a problem."""
         value = self.raw(key)
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value)
-        except ValueError:
-            self.problem(key, value, f"is not a {what}", f"give a YAML {what} in the stack's file, or JSON")
-            return None
+        if isinstance(value, str):
+            try:
+                found = json.loads(value)
+            except (ValueError, RecursionError):
+                found = None
+            if found is None:
+                self.problem(key, value, f"is not a {what}", f"give a YAML {what} in the stack's file, or JSON")
+            return found
+        return value
 
     def strings(self, key: str) -> tuple[str, ...]:
         value = self.json(key)
@@ -631,27 +720,44 @@ class _Reader:
             return ()
         return tuple(value)
 
-    def arguments(self, key: str) -> tuple[str, ...]:
+    def arguments(self, key: str, kind: Kind) -> tuple[str, ...]:
         """Extra arguments, which may not contradict those that the program derives."""
         arguments = self.strings(key)
-        for argument in arguments:
-            if argument.split("=")[0] in ("--host", "--port", "--model", "--tensor-parallel-size"):
+        own = {**_OWN_ARGUMENTS, **_OWN_ARGUMENTS_OF[kind]}
+        for index, argument in enumerate(arguments):
+            if not argument.isprintable() or not argument:
                 self.problem(
-                    key, argument, "is set by the program itself", "remove it; `model` and `acceleratorPools` decide it"
+                    key, argument, "is no argument of a command line", "remove it, or what cannot be printed in it"
                 )
+            elif name := _own_argument(argument, own):
+                # Its value may be a secret.
+                self.problem(key, argument.partition("=")[0], "is set by the program itself", f"remove it; {own[name]}")
+            elif not argument.startswith("-") and (index == 0 or "=" in arguments[index - 1]):
+                self.problem(
+                    key, argument, "is a value without an option before it, at which the server would not start",
+                    "put its option before it, or write --OPTION=VALUE",
+                )  # fmt: skip
         return arguments
 
     def ranges(self, key: str) -> tuple[str, ...]:
         ranges = self.strings(key)
-        for each in ranges:
+        for index, each in enumerate(ranges):
             try:
-                ipaddress.IPv4Network(each)
+                as_range(each)
             except ValueError as error:
                 self.problem(key, each, f"is not an IPv4 range ({error})", "give CIDR notation such as 203.0.113.0/24")
+            else:
+                if each in ranges[:index]:
+                    self.problem(key, each, "is there twice", "remove one of the two")
         return ranges
 
     def notification_channels(self, key: str) -> tuple[str, ...]:
         channels = self.strings(key)
+        if len(channels) > _MAX_NOTIFICATION_CHANNELS:
+            self.problem(
+                key, len(channels), f"is more channels than the {_MAX_NOTIFICATION_CHANNELS} that an alert policy may have",
+                "remove some",
+            )  # fmt: skip
         for each in channels:
             if not _NOTIFICATION_CHANNEL.fullmatch(each):
                 self.problem(
@@ -710,14 +816,22 @@ class _Reader:
                 )  # fmt: skip
         return {kind: value[kind] for kind in KINDS if is_digest_reference(value.get(kind))}
 
-    def stack(self, key: str) -> str:
-        """Empty for none."""
+    def stack(self, key: str, *, own: str) -> str:
+        """Empty for none; `own` is PROJECT/STACK of this stack."""
         value = self.raw(key)
         if value and not _STACK.fullmatch(str(value)):
             self.problem(
                 key, value, "is not a full name of a stack",
                 "give ORGANISATION/PROJECT/STACK (organization/PROJECT/STACK on a self-managed backend)",
             )  # fmt: skip
+        elif value and str(value).partition("/")[2] == own:
+            # The organisation is not known here: two that have a stack of one name each are taken for one.
+            self.problem(
+                key,
+                value,
+                "is this very stack, which has no images yet",
+                "name the stack that builds them, or leave it empty",
+            )
         return str(value or "")
 
     def secret_reference(self, key: str, *, instead_of: str) -> SecretReference | None:

@@ -25,8 +25,8 @@ from typing import Any
 from components.stack_files import PROJECT_NAME
 from drills.results import Options, Result
 from sandbox.client import CommandFailed, Sandbox, fresh_sandbox, run_command
-from sandbox.daemon import process_start
 from sandbox.paths import PROJECT_DIR
+from sandbox.processes import process_start
 from sandbox.stack import STACK
 
 CYCLES = 50

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -14,16 +15,16 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, get_args
 
-from recovery.pulumi_stack import PulumiError
-from recovery.recover import Refused
-from sandbox import lifecycle, model_server, trust
+from sandbox import lifecycle, model_server, room, trust
 from sandbox.access_tokens import LIFETIME_SECONDS, AccessTokens, Login
 from sandbox.daemon import DaemonRecord
 from sandbox.faults import ANSWERS, APIS, SLOW_SECONDS, FaultStore, Rule
 from sandbox.latencies import NOTICE_SECONDS, POD_SECONDS
 from sandbox.lifecycle import SandboxError
 from sandbox.paths import Paths
-from sandbox.stack import PARALLEL, STACK, SandboxStack, StackError, model_of, scales_on_metrics
+from sandbox.room import NoRoom
+from sandbox.stack import STACK, SandboxStack, StackError, model_of, scales_on_metrics
+from sandbox.state_files import StateError
 from sandbox.stock import Stock, StockError, Supply, require_pool
 from sandbox.tools import METRICS_TOOLS, Toolbox, ToolError
 from sandbox.vllm.install import RealVllm
@@ -39,6 +40,11 @@ _SMOKE_LIMITS = {
     model_server.STAND_IN: {"healthy": 60.0},
     model_server.VLLM: {"healthy": 120.0, "request": 300.0, "first_token": 120.0, "total": 240.0},
 }
+
+_WHAT_STAYS = (
+    " What is made so far stays, and the stand-in cloud goes on: `python -m sandbox up` goes on from there, `python -m sandbox down` "
+    "ends everything."
+)
 
 QUESTION = "Why is the sky blue?"
 
@@ -57,19 +63,59 @@ def main(argv: list[str] | None = None) -> int:
                 f"the sandbox runs on Linux; this is {sys.platform} (127.88.0.0/16 is not loopback there)"
             )
         return command(paths, arguments)
-    except (SandboxError, StackError, ToolError, StockError, Refused, PulumiError) as error:
-        print(f"sandbox: {error}", file=sys.stderr)
-        return 1
+    except (SandboxError, StackError, ToolError, StockError, StateError, NoRoom) as error:
+        return _failed(str(error), paths)
+    except KeyboardInterrupt:
+        print(f"sandbox: interrupted.{_WHAT_STAYS if command is _up else ''}", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except _Terminated:
+        print(f"sandbox: `up` was told to end (SIGTERM).{_WHAT_STAYS}", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except Exception as error:
-        from kubernetes.client import ApiException
-
-        if not isinstance(error, ApiException):
+        message = _of_a_library(error)
+        if message is None:
             raise
-        print(f"sandbox: the API server answers {error.status} {error.reason}: {error.body}", file=sys.stderr)
-        return 1
+        return _failed(message, paths)
+
+
+def _of_a_library(error: Exception) -> str | None:
+    """What a person should read of an error that a client has raised; None for one that is a defect."""
+    from kubernetes.client import ApiException
+    from kubernetes.config import ConfigException
+    from requests import RequestException
+    from urllib3.exceptions import HTTPError
+
+    if isinstance(error, ApiException):
+        return f"the API server answers {error.status} {error.reason}: {error.body}"
+    if isinstance(error, HTTPError | RequestException | ConfigException):
+        return f"the API server does not answer ({error})"
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    return None
+
+
+def _failed(message: str, paths: Paths) -> int:
+    print(f"sandbox: {message}", file=sys.stderr)
+    if (why := lifecycle.explain_failure(paths)) and why not in message:
+        print(f"sandbox: {why}", file=sys.stderr)
+    return 1
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as `down` sends it to an `up` that is under way."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
 
 
 def _up(paths: Paths, arguments: argparse.Namespace) -> int:
+    with lifecycle.exclusive(paths):
+        signal.signal(signal.SIGTERM, _terminate)
+        return _up_alone(paths, arguments)
+
+
+def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
     from rich.markup import escape
 
     from sandbox import screens
@@ -81,6 +127,8 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
 
     console = screens.console
     console.print("[bold]tpu-gpu-fungibility[/] sandbox (simulated hardware, no cloud account)")
+    if not paths.daemon_record.exists():
+        room.require(paths.state, room.STATE_MB, "the sandbox's state")
     with screens.progress() as report:
         toolbox = Toolbox(paths, report)
         toolbox.ensure()
@@ -89,7 +137,7 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
             toolbox.ensure(METRICS_TOOLS)
         try:
             record = lifecycle.running(paths)
-        except lifecycle.Crashed as crash:
+        except (lifecycle.Crashed, StateError) as crash:
             console.print(f"[yellow]{escape(str(crash))}[/]")
             record = None
         server = arguments.server or (record.server if record else model_server.STAND_IN)
@@ -111,15 +159,11 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
     if arguments.prepare:
         print('the stack is prepared; after eval "$(python -m sandbox env)", `pulumi up` makes it')
         return 0
-    # A pool that is out of stock fails early on this fast clock; what does not depend on it is made all the same.
-    result = stack.pulumi(
-        "up", "--stack", STACK, PARALLEL, "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs",
-        "--continue-on-error",
-    )  # fmt: skip
+    status = stack.up(lambda text: print(f"sandbox: {text}", file=sys.stderr, flush=True))
     outputs = stack.outputs()
-    failed = f"`pulumi up --stack {STACK}` failed (exit status {result.returncode}); its output is above"
-    incomplete = stack.incomplete() if result.returncode != 0 else []
-    if result.returncode != 0 and not (incomplete and "service_url" in outputs):
+    failed = f"`pulumi up --stack {STACK}` failed (exit status {status}); its output is above"
+    incomplete = stack.incomplete() if status != 0 else []
+    if status != 0 and not (incomplete and "service_url" in outputs):
         raise StackError(failed)
     with screens.progress() as report:
         report("waiting until the service answers and every replica is where it belongs", None)

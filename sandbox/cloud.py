@@ -7,7 +7,6 @@ Google Cloud (service accounts, IAM, repositories) has no effect here and is a r
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import os
 import secrets
@@ -29,6 +28,7 @@ from sandbox.machine_types import UnknownMachineTypeError, size_of
 from sandbox.operations import Operations
 from sandbox.paths import Paths
 from sandbox.processes import Spawner
+from sandbox.state_files import read_object, unusable, write_object
 from sandbox.stock import OutOfStockError, Stock
 from sandbox.tools import METRICS_TOOLS, Toolbox
 
@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 #: Zones of a region; asia-northeast1's are a, b and c, and most regions name theirs so. Unverified for the others.
 _ZONE_LETTERS = {"us-east1": "bcd", "europe-west1": "bcd"}
+
+
+_CLUSTER_FILE = "cluster.json"
 
 
 class CloudError(Exception):
@@ -72,8 +75,16 @@ class Cloud:
     def recover(self) -> None:
         """Takes up the clusters that an earlier daemon left on disk."""
         self._access_tokens.prepare()
-        for record in sorted(self._paths.state.glob("clusters/*/cluster.json")):
-            known = json.loads(record.read_text())
+        for folder in sorted(self._paths.state.glob("clusters/*")):
+            record = folder / _CLUSTER_FILE
+            if not record.exists():
+                # It was being made or deleted, and nobody was told that it is there.
+                logger.info("clears away what is left of a cluster in %s", folder)
+                shutil.rmtree(folder)
+                continue
+            known = read_object(record)
+            if not isinstance(known.get("id"), str) or not isinstance(known.get("inputs"), dict):
+                raise unusable(record, "it names no cluster")
             logger.info("recovers cluster %s", known["id"])
             self._bring_up(known["id"], known["inputs"])
 
@@ -112,6 +123,8 @@ class Cloud:
                 steps.append("node_pool_delete")
             with self._clock.during(*steps):
                 cluster = self._bring_up(cluster_id, inputs)
+            # Last: one that a crash cut short has never been there.
+            self._write_record(cluster_id, inputs)
             return self._facts(cluster_id, cluster)
 
     def update_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -134,6 +147,7 @@ class Cloud:
             cluster.stop()
             with self._lock:
                 del self._clusters[cluster_id]
+                (self._cluster_dir(cluster_id) / _CLUSTER_FILE).unlink()
                 shutil.rmtree(self._cluster_dir(cluster_id))
                 self._link_kubeconfig()
 
@@ -143,7 +157,7 @@ class Cloud:
         with self._lock:
             if cluster_id not in self._clusters:
                 return None
-            record = json.loads((self._cluster_dir(cluster_id) / "cluster.json").read_text())
+            record = read_object(self._cluster_dir(cluster_id) / _CLUSTER_FILE)
         return dict(record["inputs"])
 
     # --- node pools
@@ -158,7 +172,7 @@ class Cloud:
         except UnknownMachineTypeError:
             raise CloudError(
                 f"googleapi: Error 400: machine type {machine_type!r} is not one that the sandbox knows the size of; "
-                "sandbox/machine_types.py lists them., badRequest"
+                "components/machines.py lists them., badRequest"
             ) from None
         with ExitStack() as operation:
             with self._lock:
@@ -223,7 +237,6 @@ class Cloud:
             access_tokens=self._access_tokens,
             faults=FaultStore(self._paths.state),
         )
-        self._write_record(cluster_id, inputs)
         try:
             cluster.start()
         except BaseException:
@@ -294,7 +307,7 @@ class Cloud:
     def _write_record(self, cluster_id: str, inputs: dict[str, Any]) -> None:
         folder = self._cluster_dir(cluster_id)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "cluster.json").write_text(json.dumps({"id": cluster_id, "inputs": inputs}))
+        write_object(folder / _CLUSTER_FILE, {"id": cluster_id, "inputs": inputs})
 
     def _link_kubeconfig(self) -> None:
         """`state/kubeconfig` and `state/own-kubeconfig` are the newest cluster's."""

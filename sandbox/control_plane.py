@@ -6,9 +6,7 @@ has and the sandbox does not need. The flags are what is proven to run without r
 
 from __future__ import annotations
 
-import json
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -32,7 +30,9 @@ from sandbox.egress import EgressProxy
 from sandbox.faults import FaultStore
 from sandbox.kubernetes_front import KubernetesFront
 from sandbox.latencies import Clock
+from sandbox.ports import free_ports, is_free, taken_by
 from sandbox.processes import Spawner
+from sandbox.state_files import read_object, unusable, write_object
 
 MANIFESTS_DIR = Path(__file__).resolve().parent / "manifests"
 
@@ -43,6 +43,11 @@ _READY_SECONDS = 60.0
 
 #: Half a second apart at most: somewhat longer than an API server takes to come back.
 _CONNECT_TRIES = 60
+
+_PORTS_FILE = "ports.json"
+
+#: How often other ports are tried for a new cluster whose ports somebody has taken since they were chosen.
+_PORT_TRIES = 3
 
 #: kube-controller-manager's defaults, which run on the sandbox's clock: how often a HorizontalPodAutoscaler is looked at,
 #: and for how long one that says nothing of it keeps what was wanted before. Those that an object names are real seconds.
@@ -65,18 +70,6 @@ class Ports:
     etcd_peer: int
     #: Where clients from outside reach the API server.
     front: int
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago: held together while asked for, so that no two are the same."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 class ControlPlane:
@@ -109,18 +102,22 @@ class ControlPlane:
             addresses=("127.0.0.1", "10.96.0.1"),
         )
         self._front_proxy = make_front_proxy_certificates(state_dir / "certificates")
-        self._front = KubernetesFront(
+        self._access_tokens, self._faults = access_tokens, faults
+        self._front = self._make_front()
+        #: Programs that are away because somebody asked for it.
+        self._away: set[str] = set()
+
+    def _make_front(self) -> KubernetesFront:
+        return KubernetesFront(
             port=self.ports.front,
             api_server=self.ports.api_server,
             certificate=self.certificates.server,
             key=self.certificates.server_key,
             authority=self.certificates.ca,
-            administrator=token,
-            tokens=access_tokens,
-            faults=faults,
+            administrator=self._token,
+            tokens=self._access_tokens,
+            faults=self._faults,
         )
-        #: Programs that are away because somebody asked for it.
-        self._away: set[str] = set()
 
     @property
     def endpoint(self) -> str:
@@ -155,6 +152,41 @@ class ControlPlane:
 
     def start(self) -> None:
         """Brings everything up and applies the manifests. Raises `ControlPlaneError`."""
+        for tries_left in reversed(range(_PORT_TRIES)):
+            try:
+                self._check_ports()
+                self._write_users()
+                self._start_etcd()
+                self._egress.start()
+                self._start_api_server()
+                self._wait_until_ready()
+                break
+            except ControlPlaneError:
+                if not self._new or not tries_left or all(map(is_free, self._numbers())):
+                    raise
+                # Nobody knows the ports of a cluster that has never been up, so it can have others.
+                self.stop()
+                self._egress = EgressProxy()
+                (self._dir / _PORTS_FILE).unlink()
+                self.ports = self._load_ports()
+                self._front = self._make_front()
+        self._front.start()
+        self._start_clients()
+        self._apply_manifests()
+
+    def _check_ports(self) -> None:
+        for name, port in self.ports.__dict__.items():
+            if not is_free(port):
+                raise ControlPlaneError(
+                    f"port {port} ({name.replace('_', ' ')}) is taken {taken_by(port)}, and the cluster keeps it, since kubeconfig and "
+                    "the stack's state name it: end that program and run `python -m sandbox up` again, or begin anew with "
+                    "`python -m sandbox down`"
+                )
+
+    def _numbers(self) -> list[int]:
+        return list(self.ports.__dict__.values())
+
+    def _write_users(self) -> None:
         users = {
             "admin": "system:masters",
             "system:kube-scheduler": "",
@@ -174,13 +206,6 @@ class ControlPlane:
                 kubeconfig_document(endpoint=self.public_endpoint, ca=self.certificates.ca, token=self._token)
             ),
         )
-        self._start_etcd()
-        self._egress.start()
-        self._start_api_server()
-        self._wait_until_ready()
-        self._front.start()
-        self._start_clients()
-        self._apply_manifests()
 
     def ended(self) -> str | None:
         """The name of a program that has ended though nobody asked for it, with its exit status and its log."""
@@ -368,13 +393,17 @@ class ControlPlane:
         return self._dir / "tokens.csv"
 
     def _load_ports(self) -> Ports:
-        record = self._dir / "ports.json"
-        if record.exists():
-            return Ports(**json.loads(record.read_text()))
+        record = self._dir / _PORTS_FILE
+        self._new = not record.exists()
+        if not self._new:
+            try:
+                return Ports(**read_object(record))
+            except TypeError as error:
+                raise unusable(record, error) from error
         api_server, etcd, etcd_peer, front = free_ports(4)
         ports = Ports(api_server=api_server, etcd=etcd, etcd_peer=etcd_peer, front=front)
         self._dir.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(ports.__dict__))
+        write_object(record, ports.__dict__)
         return ports
 
     def _kubeconfig_of(self, user: str) -> Path:

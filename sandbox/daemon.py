@@ -6,13 +6,13 @@ it away when it ends in order; a record whose process is gone is how the next co
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import os
 import signal
 import sys
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,10 @@ from sandbox.latencies import Clock
 from sandbox.model_server import STAND_IN, ModelServer
 from sandbox.monitoring_api import MonitoringApi
 from sandbox.paths import PROJECT_DIR, Paths
-from sandbox.processes import Spawner
+from sandbox.processes import Spawner, process_start
 from sandbox.providers import serve
 from sandbox.providers.real_plugins import real_plugin_on_path
+from sandbox.state_files import StateError, read_object, unusable, write_object
 
 if TYPE_CHECKING:
     from sandbox.cloud import Cloud
@@ -48,31 +49,25 @@ class DaemonRecord:
     server: str = STAND_IN
     #: Where the stand-in for Cloud Monitoring's API answers.
     monitoring_endpoint: str = ""
+    #: Why it is about to end, once it is, though nobody asked it to.
+    ending: str = ""
 
     @classmethod
     def read(cls, path: Path) -> DaemonRecord | None:
+        """Raises `StateError` for a record that says something else."""
         try:
-            return cls(**json.loads(path.read_text()))
+            return cls(**read_object(path))
         except FileNotFoundError:
             return None
+        except TypeError as error:
+            raise unusable(path, error) from error
 
     def write(self, path: Path) -> None:
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(asdict(self)))
-        temporary.replace(path)
+        write_object(path, asdict(self))
 
     @property
     def alive(self) -> bool:
         return self.started == process_start(self.pid)
-
-
-def process_start(pid: int) -> str | None:
-    """The kernel's start time of a process; None when there is none or it is a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] == "Z" else fields[19]
 
 
 def sandbox_environment(paths: Paths) -> dict[str, str]:
@@ -106,6 +101,7 @@ def _restart(cloud: Cloud, paths: Paths) -> None:
 def main() -> int:
     # The cloud's modules take longer to load than most commands, which need the record alone, take to run.
     from sandbox.cloud import Cloud
+    from sandbox.control_plane import ControlPlaneError
     from sandbox.image_builder import ImageBuilder
     from sandbox.image_store import ImageStore
     from sandbox.providers.records import Records
@@ -128,9 +124,15 @@ def main() -> int:
     spawner = Spawner()
     clock = Clock(speed)
     cloud = Cloud(paths=paths, spawner=spawner, images=images, environment=environment, clock=clock)
-    cloud.recover()
-    builder = ImageBuilder.of_machine(images, state_dir=paths.state, spawner=spawner, environment=environment)
-    providers = serve(cloud, builder, paths.state, environment, clock)
+    try:
+        cloud.recover()
+        builder = ImageBuilder.of_machine(images, state_dir=paths.state, spawner=spawner, environment=environment)
+        providers = serve(cloud, builder, paths.state, environment, clock)
+    except (StateError, ControlPlaneError) as error:
+        logger.error("cannot start: %s", error)
+        cloud.stop()
+        spawner.stop()
+        return 1
     monitoring = MonitoringApi(Records(paths.state / "cloud.json"))
     record = DaemonRecord(
         pid=os.getpid(),
@@ -150,6 +152,9 @@ def main() -> int:
             if ended := cloud.ended():
                 logger.error("stops, since %s", ended)
                 status = 1
+                with contextlib.suppress(OSError):
+                    # Before all else: a command that comes meanwhile must not take this for a sandbox that works.
+                    replace(record, ending=ended).write(paths.daemon_record)
                 break
     finally:
         monitoring.stop()

@@ -9,15 +9,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sandbox import model_server
-from sandbox.daemon import DaemonRecord, process_start
+from sandbox import command_lock, model_server, room
+from sandbox.daemon import DaemonRecord
 from sandbox.paths import MARK, PROJECT_DIR, Paths
+from sandbox.processes import processes_with
+from sandbox.state_files import StateError
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 60.0
+
+#: How long an `up` that is told to end takes to tell Pulumi, and Pulumi to write its state.
+_INTERRUPT_SECONDS = 20.0
+
+#: The daemon looks after its programs every second.
+_NOTICE_SECONDS = 3.0
 
 
 class SandboxError(Exception):
@@ -29,17 +37,52 @@ class Crashed(SandboxError):
 
 
 def running(paths: Paths) -> DaemonRecord | None:
-    """The running daemon's record, None when the sandbox is down. Raises `Crashed`."""
+    """The running daemon's record, None when the sandbox is down. Raises `Crashed`, and `StateError` for a record that is none."""
     record = DaemonRecord.read(paths.daemon_record)
     if record is None:
         return None
-    if not record.alive:
-        raise Crashed(
-            f"the sandbox's daemon (pid {record.pid}) is gone without having been asked to stop. "
-            f"Its last words are in {paths.daemon_log}:\n{_tail(paths.daemon_log)}\n"
-            "`python -m sandbox up` takes up where it was; `python -m sandbox down` clears it away."
-        )
+    if record.ending:
+        # It says so before it ends what it has started; whoever starts another meanwhile would find the ports taken.
+        _wait_for_end(record)
+    if record.ending or not record.alive:
+        why = f"it stopped, since {record.ending}." if record.ending else "nobody asked it to stop."
+        hints = [
+            f"the sandbox's daemon (pid {record.pid}) is gone: {why} Its last words are in {paths.daemon_log}:",
+            _tail(paths.daemon_log),
+            room.full(paths),
+            "`python -m sandbox up` takes up where it was; `python -m sandbox down` clears it away.",
+        ]
+        raise Crashed("\n".join(hint for hint in hints if hint))
     return record
+
+
+def explain_failure(paths: Paths) -> str:
+    """What of the sandbox itself may be the reason of a failure that somebody else reports; empty when all is well.
+
+    It waits a moment: who has lost a program notices before the daemon has looked after its own.
+    """
+    deadline = time.monotonic() + _NOTICE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            running(paths)
+        except (Crashed, StateError) as error:
+            return str(error)
+        time.sleep(0.2)
+    return room.full(paths)
+
+
+@contextlib.contextmanager
+def exclusive(paths: Paths) -> Iterator[None]:
+    """For `up`, of which one state folder bears one at a time. Raises `SandboxError`."""
+    try:
+        with command_lock.held(paths):
+            yield
+    except command_lock.Held as held:
+        who = "another `python -m sandbox up`" + (f" (pid {held.pid})" if held.pid else "")
+        raise SandboxError(
+            f"{who} is under way on {paths.state}: wait for it, or end it and the sandbox with `python -m sandbox down`; "
+            "for a second sandbox beside it name another folder in SANDBOX_STATE"
+        ) from None
 
 
 def require_running(paths: Paths) -> DaemonRecord:
@@ -77,24 +120,61 @@ def start(paths: Paths, server: str) -> DaemonRecord:
         if process.poll() is not None:
             break
         time.sleep(0.05)
+    took = "within" if process.poll() is None else "and ended before"
     end_strays(paths)
-    raise SandboxError(
-        f"the sandbox's daemon did not come up; the end of {paths.daemon_log}:\n{_tail(paths.daemon_log)}"
-    )
+    hints = [
+        f"the sandbox's daemon did not come up {took} {_START_SECONDS:.0f} s; the end of {paths.daemon_log}:",
+        _tail(paths.daemon_log),
+        room.full(paths),
+        "Run `python -m sandbox up` again once the reason is gone; `python -m sandbox down` clears everything away.",
+    ]
+    raise SandboxError("\n".join(hint for hint in hints if hint))
 
 
 def stop(paths: Paths, report: Callable[[str], None]) -> None:
     """Ends the daemon and every process of this sandbox, and removes its state; the cache of tools stays."""
-    record = DaemonRecord.read(paths.daemon_record)
+    _end_command(paths, report)
+    try:
+        record = DaemonRecord.read(paths.daemon_record)
+    except StateError as error:
+        # What is to be cleared away. A daemon that still runs has the mark.
+        report(str(error).partition(":")[0])
+        record = None
     if record is not None and record.alive:
         os.kill(record.pid, signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_SECONDS
-        while record.alive and time.monotonic() < deadline:
-            time.sleep(0.05)
+        _wait_for_end(record)
     if strays := end_strays(paths):
         report(f"ended {strays} processes that were left over")
     model_server.remove_scratch(paths)
     shutil.rmtree(paths.state, ignore_errors=True)
+    if paths.state.exists():
+        left = next(iter(sorted(paths.state.rglob("*"))), paths.state)
+        raise SandboxError(
+            f"nothing runs any more, but {paths.state} could not be removed whole ({left} is left): remove it by hand, "
+            "as the user who owns it"
+        )
+
+
+def _end_command(paths: Paths, report: Callable[[str], None]) -> None:
+    """Ends an `up` that is under way, which else would go on making what is just being ended."""
+    pid = command_lock.holder(paths)
+    if pid is None or pid == os.getpid():
+        return
+    report(f"ends the `python -m sandbox up` (pid {pid}) that is under way")
+    for number, seconds in ((signal.SIGTERM, _INTERRUPT_SECONDS), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if command_lock.holder(paths) != pid:
+                return
+            time.sleep(0.05)
+
+
+def _wait_for_end(record: DaemonRecord) -> None:
+    deadline = time.monotonic() + _STOP_SECONDS
+    while record.alive and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def end_strays(paths: Paths) -> int:
@@ -115,18 +195,7 @@ def end_strays(paths: Paths) -> int:
 
 def marked_processes(paths: Paths) -> list[int]:
     """Pids of the processes whose environment names this sandbox's state folder."""
-    mark = f"{MARK}={paths.state}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            environment = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if mark in environment and process_start(int(entry.name)) is not None:
-            found.append(int(entry.name))
-    return found
+    return processes_with(MARK, str(paths.state))
 
 
 def _tail(path: Path, lines: int = 8) -> str:

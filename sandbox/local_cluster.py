@@ -6,7 +6,6 @@ resize is the autoscaler's, what a node runs is the node agent's.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -29,6 +28,7 @@ from sandbox.metrics.collection import MetricsCollection
 from sandbox.node_agent import NodeAgent
 from sandbox.node_pools import NODE_POOL_LABEL, NodePool, node_labels, node_object, node_taints
 from sandbox.processes import Spawner
+from sandbox.state_files import read_object, unusable, write_object
 from sandbox.stock import OutOfStockError, Stock, refusal, status_message
 
 logger = logging.getLogger(__name__)
@@ -154,7 +154,6 @@ class LocalCluster:
         )
         with self.lock:
             self.pools[pool_name] = pool
-            self._save_pool(pool)
         give_up = time.monotonic() + self.clock.scaled(LATENCIES["node_pool_give_up"])
         try:
             self.clock.sleep("node_pool_create")
@@ -178,6 +177,9 @@ class LocalCluster:
                     self._save_pool(pool)
                 logger.warning("node pool %s is RUNNING_WITH_ERROR: %s", pool.name, pool.error)
                 raise OutOfStockError(pool.error, seconds=final.seconds) from refused
+        with self.lock:
+            # Not before: one that a crash cuts short has never been there, since nobody was told that it is.
+            self._save_pool(pool)
 
     def update_node_pool(self, pool_name: str, inputs: dict[str, Any]) -> None:
         """Takes new inputs over: labels and taints reach the nodes, another machine replaces them, new limits resize."""
@@ -411,27 +413,27 @@ class LocalCluster:
     def _save_pool(self, pool: NodePool) -> None:
         record = self._pool_record(pool.name)
         record.parent.mkdir(parents=True, exist_ok=True)
-        temporary = record.with_suffix(".new")
-        temporary.write_text(json.dumps({"inputs": pool.inputs, "zones": pool.zones, "error": pool.error}))
-        temporary.replace(record)
+        write_object(record, {"inputs": pool.inputs, "zones": pool.zones, "error": pool.error})
 
     def _load_pools(self) -> None:
         """Takes up the pools of an earlier daemon; which nodes there are, the API server knows."""
-        records = sorted(self._dir.glob("pools/*.json"))
-        if not records:
-            return
         nodes: dict[str, list[str]] = {}
         for node in self._core.list_node().items:
             nodes.setdefault(node.metadata.labels.get(NODE_POOL_LABEL, ""), []).append(node.metadata.name)
-        for record in records:
-            name, known = record.stem, json.loads(record.read_text())
+        for record in sorted(self._dir.glob("pools/*.json")):
+            name, known = record.stem, read_object(record)
+            if not isinstance(known.get("inputs"), dict) or not isinstance(known.get("zones"), list):
+                raise unusable(record, f"it has no inputs and zones of pool {name}")
             self.pools[name] = NodePool(
                 name=name,
                 inputs=known["inputs"],
                 zones=known["zones"],
                 error=known.get("error"),
-                nodes=nodes.get(name, []),
+                nodes=nodes.pop(name, []),
             )
+        # Of pools that were being made.
+        for node_name in [each for of_pool in nodes.values() for each in of_pool]:
+            self._core.delete_node(node_name)
 
 
 def _run_all(threads: list[threading.Thread]) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 import requests
 import yaml
 
-from sandbox.control_plane import free_ports
 from sandbox.oci_image import MANIFEST_TYPES, Fetch, digest_of
+from sandbox.ports import free_ports
 from sandbox.processes import Spawner
 
 PROGRAM = "docker-registry"

@@ -16,12 +16,42 @@ from pathlib import Path
 from typing import IO, Any
 
 
+def process_start(pid: int) -> str | None:
+    """The kernel's start time of a process; None when there is none or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def processes_with(variable: str, value: str) -> list[int]:
+    """Pids of the running processes of this user's whose environment has the variable with this value."""
+    wanted = f"{variable}={value}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if wanted in environment and process_start(int(entry.name)) is not None:
+            found.append(int(entry.name))
+    return found
+
+
+def ended_with_parent(signal_name: str) -> list[str]:
+    """What to put before a command line so that the program is told when the thread that starts it ends; empty without `setpriv`."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", signal_name, "--"] if setpriv else []
+
+
 class Spawner:
     """Starts processes, each in a session of its own, from one long-lived thread."""
 
     def __init__(self) -> None:
-        setpriv = shutil.which("setpriv")
-        self._prefix = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+        self._prefix = ended_with_parent("KILL")
         self._requests: queue.SimpleQueue[tuple[Future[subprocess.Popen[bytes]], list[str], dict[str, Any]] | None] = (
             queue.SimpleQueue()
         )

@@ -12,6 +12,7 @@ import secrets
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ import yaml
 
 from components.secret_reference import parse_reference
 from components.stack_files import PROJECT_NAME, is_secret, known_stacks
-from sandbox import trust
+from sandbox import supervised, trust
 from sandbox.daemon import DaemonRecord, sandbox_environment
-from sandbox.paths import PROJECT_DIR, Paths
+from sandbox.paths import MARK, PROJECT_DIR, Paths
+from sandbox.ports import free_ports, listener, taken_by
 from sandbox.secret_manager import SecretStore
+from sandbox.state_files import unusable
 
 STACK = "sandbox"
 GCP_PROJECT = "sandbox-project"
@@ -30,6 +33,9 @@ GCP_PROJECT = "sandbox-project"
 #: Of every `pulumi up` here. Pulumi's own default is four resources a processor: with as many pools that wait for their nodes,
 #: or for stock, the ComputeClass and the Deployment would wait behind them. Nothing of a stack computes on this machine.
 PARALLEL = "--parallel=64"
+
+#: How long the load balancer may try for a port that somebody has.
+_PORT_PATIENCE_SECONDS = 10.0
 
 
 class StackError(Exception):
@@ -86,7 +92,7 @@ class SandboxStack:
     def prepare(self, environment_name: str, port: int | None) -> None:
         """Writes the stack's settings from Pulumi.<environment_name>.yaml and makes the stack; keeps a port once chosen."""
         # These take longer to load than most commands, which need none of them, take to run; as below.
-        from sandbox.control_plane import free_ports
+        from sandbox.load_balancer import LISTEN_ADDRESSES
 
         source = _settings_file(environment_name)
         existing = self._existing_config()
@@ -97,9 +103,9 @@ class SandboxStack:
         values |= {key: value for key, value in existing_values.items() if is_secret(value)}
         values["gcp:project"] = GCP_PROJECT
         known_port = existing_values.get(port_key)
-        if port and port != known_port:
-            _check_port(port)
-        values[port_key] = port or known_port or free_ports(1)[0]
+        if port or known_port:
+            self._check_port(port or int(known_port), asked_for=port is not None)
+        values[port_key] = port or known_port or free_ports(1, LISTEN_ADDRESSES[0])[0]
         document = {**{key: value for key, value in existing.items() if key != "config"}, "config": values}
         self._paths.stack_config.parent.mkdir(parents=True, exist_ok=True)
         self._paths.stack_config.write_text(
@@ -116,12 +122,40 @@ class SandboxStack:
             self._paths.passphrase.write_text(secrets.token_urlsafe(24))
         self._make_stack()
 
+    def up(self, say: Callable[[str], None]) -> int:
+        """`pulumi up`, its output on the terminal; its exit status. What does not depend on a resource that fails is made all the same.
+
+        Raises `StackError` where it was given up, and `KeyboardInterrupt` when the update has ended in order.
+        """
+        command = [
+            "up",
+            "--stack",
+            STACK,
+            PARALLEL,
+            "--yes",
+            "--skip-preview",
+            "--non-interactive",
+            "--suppress-outputs",
+        ]
+        started = datetime.now(UTC)
+        try:
+            return supervised.run(
+                # A pool that is out of stock fails early on this fast clock.
+                [str(self._paths.tools / "pulumi"), *command, "--continue-on-error"],
+                cwd=PROJECT_DIR,
+                environment=self._environment(),
+                trouble=lambda: self._trouble(started),
+                say=say,
+            )
+        except supervised.Troubled as trouble:
+            raise StackError(f"`pulumi up --stack {STACK}` was ended: {trouble}") from trouble
+
     def pulumi(self, *arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
         """Runs the real command line in the project's folder; its output goes to the terminal unless captured."""
         return subprocess.run(
             [str(self._paths.tools / "pulumi"), *arguments],
             cwd=PROJECT_DIR,
-            env={**os.environ, **self.variables()},
+            env=self._environment(),
             text=True,
             stdin=subprocess.DEVNULL,
             capture_output=capture,
@@ -130,17 +164,22 @@ class SandboxStack:
     def recover_if_killed(self, say: Callable[[str], None]) -> str:
         """After an engine that was killed: brings the stack back, and says what was done; empty where there was none.
 
-        Raises `recovery.recover.Refused` while an update runs, and `PulumiError`.
+        Raises `StackError`, for one while an update runs.
         """
         if not self._was_killed():
             return ""
         # Google's clients take a while to load, which no other command needs.
         from recovery.monitoring import Monitoring
-        from recovery.pulumi_stack import PulumiStack
-        from recovery.recover import recover
+        from recovery.pulumi_stack import PulumiError, PulumiStack
+        from recovery.recover import Refused, recover
 
         environment = {**os.environ, **self.variables()}
-        outcome = recover(PulumiStack(STACK, environment, PROJECT_DIR), listing=Monitoring(environment).ids, say=say)
+        try:
+            outcome = recover(
+                PulumiStack(STACK, environment, PROJECT_DIR), listing=Monitoring(environment).ids, say=say
+            )
+        except (Refused, PulumiError) as error:
+            raise StackError(str(error)) from error
         return outcome.text(STACK)
 
     def _was_killed(self) -> bool:
@@ -169,6 +208,57 @@ class SandboxStack:
         resources = json.loads(result.stdout)["deployment"].get("resources") or []
         return [each["urn"].rpartition("::")[2] for each in resources if each.get("initErrors")]
 
+    def _environment(self) -> dict[str, str]:
+        """Of the commands that the sandbox runs itself, which `down` ends with everything else."""
+        return {**os.environ, **self.variables(), MARK: str(self._paths.state)}
+
+    def _trouble(self, since: datetime) -> str | None:
+        """Why an update that goes on would go on for nothing: what Pulumi waits for will not come."""
+        if not self._record.alive:
+            return "the sandbox's daemon is gone"
+        if not self._paths.own_kubeconfig.exists():
+            return None
+        from kubernetes import client, config
+        from urllib3.exceptions import HTTPError
+
+        try:
+            core = client.CoreV1Api(config.new_client_from_config(str(self._paths.own_kubeconfig)))
+            events = core.list_event_for_all_namespaces(field_selector="reason=PortInUse", _request_timeout=5).items
+            for event in events:
+                seen, named = event.last_timestamp, event.involved_object
+                if seen < since or (datetime.now(UTC) - seen).total_seconds() < _PORT_PATIENCE_SECONDS:
+                    continue
+                service = core.read_namespaced_service(named.name, named.namespace, _request_timeout=5)
+                if not service.status.load_balancer.ingress:
+                    return f"{event.message}, or run `python -m sandbox up --port PORT`"
+        except (client.ApiException, config.ConfigException, HTTPError, OSError):
+            # The API server is not there yet, or no more, which Pulumi says better.
+            return None
+        return None
+
+    def _check_port(self, port: int, *, asked_for: bool) -> None:
+        """The load balancer would wait for the port, and `pulumi up` for the load balancer, long after anybody looks."""
+        from sandbox.load_balancer import LISTEN_ADDRESSES
+
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LISTEN_ADDRESSES[0], port))
+                probe.listen()
+            except OSError as error:
+                if (found := listener(port)) is not None and found[0] == self._record.pid:
+                    # This stack's own load balancer has it.
+                    return
+                what = f"--port {port}" if asked_for else f"port {port} of the Service, which an earlier `up` chose"
+                cure = (
+                    "leave it out for a free one, or name another"
+                    if asked_for
+                    else "end that, or name another by --port"
+                )
+                raise StackError(
+                    f"{what}: cannot be listened on at {LISTEN_ADDRESSES[0]} ({error.strerror}; taken {taken_by(port)}); {cure}"
+                ) from error
+
     def _make_secrets(self, values: Mapping[str, Any]) -> None:
         """What a person does once with gcloud: the secrets that the settings name."""
         store = SecretStore(self._paths.secret_manager)
@@ -179,7 +269,13 @@ class SandboxStack:
     def _existing_config(self) -> dict[str, Any]:
         if not self._paths.stack_config.exists():
             return {}
-        return dict(yaml.safe_load(self._paths.stack_config.read_text()) or {})
+        try:
+            document = yaml.safe_load(self._paths.stack_config.read_text()) or {}
+        except yaml.YAMLError as error:
+            raise unusable(self._paths.stack_config, str(error).splitlines()[0]) from error
+        if not isinstance(document, dict) or not isinstance(document.get("config", {}), dict):
+            raise unusable(self._paths.stack_config, "it has no settings")
+        return document
 
     def _make_stack(self) -> None:
         if self._existing_config().get("encryptionsalt"):
@@ -196,21 +292,6 @@ class SandboxStack:
             config = self._existing_config()
             config["encryptionsalt"] = salt
             self._paths.stack_config.write_text(yaml.safe_dump(config))
-
-
-def _check_port(port: int) -> None:
-    """The load balancer would wait for the port, and `pulumi up` for the load balancer, long after anybody looks."""
-    from sandbox.load_balancer import LISTEN_ADDRESSES
-
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LISTEN_ADDRESSES[0], port))
-        except OSError as error:
-            raise StackError(
-                f"--port {port}: cannot be listened on at {LISTEN_ADDRESSES[0]} ({error.strerror}); "
-                "leave it out for a free one, or name another"
-            ) from error
 
 
 def _settings_file(environment_name: str) -> Path:

@@ -15,7 +15,6 @@ from typing import Any, Literal, cast
 
 import yaml
 
-from components.accelerator_pool import SYSTEM_POOL_NAME
 from components.stack_files import PROJECT_NAME, known_stacks
 from sandbox.paths import PROJECT_DIR, Paths
 
@@ -86,7 +85,10 @@ def require_pool(paths: Paths, pool: str) -> None:
 
 def _known_pools(paths: Paths) -> set[str]:
     """Those of the clusters that are there and of every settings file, since a stock-out may come before the cluster."""
-    known = {name for record in paths.state.glob("clusters/*/pools.json") for name in json.loads(record.read_text())}
+    # With it comes Pulumi's SDK, which no other command has a use for.
+    from components.accelerator_pool import SYSTEM_POOL_NAME
+
+    known = {record.stem for record in paths.state.glob("clusters/*/pools/*.json")}
     files = [PROJECT_DIR / f"Pulumi.{stack}.yaml" for stack in known_stacks(PROJECT_DIR)]
     for file in (*files, paths.stack_config):
         if file.exists():

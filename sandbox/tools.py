@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox import room
 from sandbox.paths import PROJECT_DIR, Paths
 
 TOOLCHAIN_DIR = Path(__file__).resolve().parent / "toolchain"
@@ -178,10 +179,11 @@ class Toolbox:
 
     def ensure(self, wanted: Sequence[Tool] | None = None) -> None:
         """Makes `paths.tools` hold these, `TOOLS` unless told otherwise. Raises `ToolError`."""
-        self._paths.tools.mkdir(parents=True, exist_ok=True)
         wanted = TOOLS if wanted is None else wanted
         if all(self._is_ready(tool) for tool in wanted):
             return
+        room.require(self._paths.cache, room.LINK_MB, "the cache of tools")
+        self._paths.tools.mkdir(parents=True, exist_ok=True)
         with (self._paths.cache / "build.lock").open("w") as lock:
             # A command and a daemon may want the same at once, and share the folders of the build.
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -193,6 +195,7 @@ class Toolbox:
         missing = [tool for tool in missing if not self._is_ready(tool)]
         if not missing:
             return
+        room.require(self._paths.cache, room.BUILD_MB, f"building {', '.join(tool.name for tool in missing)}")
         go = self._find_go()
         for number, tool in enumerate(missing, 1):
             self._build(tool, go, f"building {tool.name} ({number} of {len(missing)}; once, then cached)")
@@ -303,11 +306,16 @@ class Toolbox:
         ) as process:  # fmt: skip
             assert process.stderr is not None
             printed: list[str] = []
-            for line in process.stderr:
-                printed.append(line)
-                self._report(title, min(len(printed) / packages, 0.99))
+            try:
+                for line in process.stderr:
+                    printed.append(line)
+                    self._report(title, min(len(printed) / packages, 0.99))
+            except BaseException:
+                # Interrupted: a compiler that goes on would write to a file that somebody else builds by then.
+                process.kill()
+                raise
         if process.returncode != 0:
-            raise _build_failed(process.args, printed)
+            raise self._build_failed(process.args, printed)
 
     def _copy_python_exec(self, go: Path, module_dir: Path, environment: dict[str, str], target: Path) -> None:
         module, path = _PYTHON_EXEC
@@ -318,8 +326,16 @@ class Toolbox:
     def _run(self, command: Sequence[str], cwd: Path, environment: dict[str, str]) -> str:
         result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
         if result.returncode != 0:
-            raise _build_failed(command, result.stderr.splitlines(keepends=True))
+            raise self._build_failed(command, result.stderr.splitlines(keepends=True))
         return result.stdout
+
+    def _build_failed(self, command: object, printed: Sequence[str]) -> ToolError:
+        tail = "".join(printed[-15:]).strip()
+        shown = " ".join(map(str, command)) if isinstance(command, (list, tuple)) else str(command)
+        cure = room.full(self._paths) or (
+            "If the network was the reason, run the command again: what was downloaded is kept."
+        )
+        return ToolError(f"a sandbox tool could not be built: `{shown}` failed:\n{tail}\n{cure}")
 
 
 def recipe(tool: Tool) -> str:
@@ -360,15 +376,6 @@ def _dotted(version: Version) -> str:
     return ".".join(map(str, version))
 
 
-def _build_failed(command: object, printed: Sequence[str]) -> ToolError:
-    tail = "".join(printed[-15:]).strip()
-    shown = " ".join(map(str, command)) if isinstance(command, (list, tuple)) else str(command)
-    return ToolError(
-        f"a sandbox tool could not be built: `{shown}` failed:\n{tail}\n"
-        "If the network was the reason, run the command again: what was downloaded is kept."
-    )
-
-
 def main(argv: Sequence[str]) -> int:
     """`python -m sandbox.tools NAME`: prints the path of a linter, which is built first where it must be."""
     known = {tool.name: tool for tool in LINT_TOOLS}
@@ -385,7 +392,7 @@ def main(argv: Sequence[str]) -> int:
 
     try:
         Toolbox(paths, report).ensure([known[argv[0]]])
-    except ToolError as error:
+    except (ToolError, room.NoRoom) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
     print(paths.tools / argv[0])

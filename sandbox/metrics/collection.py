@@ -22,12 +22,13 @@ import urllib3
 import yaml
 from kubernetes import client
 
-from sandbox.control_plane import ControlPlane, free_ports, kubeconfig_document, write_private
+from sandbox.control_plane import ControlPlane, kubeconfig_document, write_private
 from sandbox.image_store import split_reference
 from sandbox.kube_api import ApiError, KubeApi, Watcher
 from sandbox.latencies import Clock
 from sandbox.metrics import adapter
 from sandbox.metrics.scrape_config import prometheus_config
+from sandbox.ports import free_ports
 from sandbox.processes import Spawner
 from sandbox.tools import ToolError
 

@@ -45,7 +45,7 @@ def serve(
 ) -> Providers:
     """Starts every provider that is needed. `environment`: of the programs that providers start, exec plugins for one.
 
-    `clock`: on which images are built and requests to Google wait before they are tried again.
+    `clock`: on which images are built and requests to Google wait before they are tried again. Raises `StateError`.
     """
     from sandbox.access_tokens import AccessTokens
     from sandbox.faults import FaultStore
@@ -56,17 +56,20 @@ def serve(
     from sandbox.providers.real_plugins import real_plugin_on_path
     from sandbox.providers.records import Records
     from sandbox.providers.server import ProviderServer
+    from sandbox.providers.unfinished import Unfinished
     from sandbox.secret_manager import SecretStore
 
     records = Records(state_dir / "cloud.json")
+    unfinished = Unfinished(state_dir / "unfinished.json")
+    unfinished.take_back(records, state_dir / "own-kubeconfig")
     secret_store = SecretStore(state_dir / "secret-manager")
     requests = GoogleRequests(faults=FaultStore(state_dir), tokens=AccessTokens(state_dir), clock=clock)
     # Read once: a provider is made for each connection, while an engine waits for it.
     versions, folders = [_cluster_version()], programs(PROJECT_DIR)
-    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, versions, secret_store, requests))}
+    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, versions, secret_store, requests), unfinished)}
     if real_plugin_on_path("kubernetes", environment) is None:
         clusters = Clusters(environment)
-        servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters))
+        servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters), unfinished)
     servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, folders, requests, clock=clock))
     return Providers(servers)
 

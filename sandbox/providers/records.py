@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.providers.wire import Secret
+from sandbox.state_files import read_object
 
 
 class AlreadyExistsError(Exception):
@@ -67,9 +68,20 @@ class Records:
             if known.get(kind, {}).pop(id, None) is not None:
                 self._write({name: of_kind for name, of_kind in known.items() if of_kind})
 
+    def forget(self, owner: str) -> None:
+        """Removes whatever a resource of this URN has made."""
+        with self._lock:
+            known = self._read()
+            kept = {
+                kind: {id: record for id, record in of_kind.items() if record["owner"] != owner}
+                for kind, of_kind in known.items()
+            }
+            if kept != known:
+                self._write({kind: of_kind for kind, of_kind in kept.items() if of_kind})
+
     def _read(self) -> dict[str, dict[str, dict[str, Any]]]:
         try:
-            return dict(json.loads(self._path.read_text()))
+            return read_object(self._path)
         except FileNotFoundError:
             return {}
 

@@ -23,6 +23,7 @@ Why not pulumi.provider.experimental: its Provider cannot express partial failur
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import traceback
@@ -264,6 +265,20 @@ class Factory(Protocol):
     def __call__(self) -> Provider: ...
 
 
+#: Told of a creation by its URN and inputs, for as long as it takes.
+Creating = Callable[[str, Mapping[str, Any]], contextlib.AbstractContextManager[None]]
+
+
+class Notes(Protocol):
+    """What is kept of creations that are under way."""
+
+    def creating(self, urn: str, inputs: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]: ...
+
+
+def _untold(urn: str, inputs: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
 @dataclass
 class _Connections:
     """The instances by the engine's end of their connection."""
@@ -306,8 +321,9 @@ class _Connections:
 class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
     """Translates between messages and `Provider`."""
 
-    def __init__(self, connections: _Connections) -> None:
+    def __init__(self, connections: _Connections, creating: Creating) -> None:
         self._connections = connections
+        self._creating = creating
 
     # Acquaintance.
 
@@ -406,9 +422,10 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         provider = self._connections.working_instance(context.peer())
 
         def create() -> provider_pb2.CreateResponse:
-            created = provider.create(
-                Urn(request.urn), from_struct(request.properties), request.timeout or None, request.preview
-            )
+            inputs = from_struct(request.properties)
+            noted = contextlib.nullcontext() if request.preview else self._creating(request.urn, inputs)
+            with noted:
+                created = provider.create(Urn(request.urn), inputs, request.timeout or None, request.preview)
             return provider_pb2.CreateResponse(id=created.id, properties=to_struct(created.outputs))
 
         return self._answer(request, context, create)
@@ -570,7 +587,8 @@ def _abort_partially(context: grpc.ServicerContext, error: PartialFailureError, 
 class ProviderServer:
     """Serves one package on a port of loopback from the moment it is made."""
 
-    def __init__(self, factory: Factory) -> None:
+    def __init__(self, factory: Factory, unfinished: Notes | None = None) -> None:
+        """`unfinished` is told of each creation."""
         probe = factory()
         self.package = probe.package
         self._connections = _Connections(factory)
@@ -578,7 +596,9 @@ class ProviderServer:
         # Properties (a kubeconfig, a large manifest) may be longer than gRPC's default of 4 MB.
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self._server = grpc.server(self._pool, options=options)
-        provider_pb2_grpc.add_ResourceProviderServicer_to_server(_Servicer(self._connections), self._server)
+        provider_pb2_grpc.add_ResourceProviderServicer_to_server(
+            _Servicer(self._connections, unfinished.creating if unfinished else _untold), self._server
+        )
         self.port: int = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
 

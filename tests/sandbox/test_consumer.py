@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from sandbox.client import Sandbox
-from sandbox.control_plane import free_ports
+from sandbox.ports import free_ports
 from tests.sandbox.conftest import ROOT, TOKEN
 from tests.sandbox.stacks import Stack, stack_of
 

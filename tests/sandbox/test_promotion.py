@@ -12,7 +12,7 @@ import requests
 import yaml
 
 from sandbox.client import Sandbox, run_command
-from sandbox.control_plane import free_ports
+from sandbox.ports import free_ports
 from tests.sandbox.conftest import ROOT
 from tests.sandbox.stacks import Stack, stack_of
 

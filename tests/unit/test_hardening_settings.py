@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pulumi
 import pytest
 
 from components import stack_files
@@ -26,7 +25,7 @@ WINDOW = {
 KEY = "projects/p/locations/asia-northeast1/keyRings/r/cryptoKeys/k"
 
 
-def _parse(api_key: pulumi.Input[str] = "", *, stack: str = "dev", **overrides: Any) -> Settings:
+def _parse(api_key: str = "", *, stack: str = "dev", **overrides: Any) -> Settings:
     values = config(overrides, stack=stack)
     return parse(values, namespace=NAMESPACE, stack=stack, hugging_face_token="", api_key=api_key)
 
@@ -56,6 +55,26 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
         {"huggingFaceToken": "hf_a-token", "huggingFaceTokenSecret": "hf"},
         "huggingFaceTokenSecret",
         ('"hf"', "and so is huggingFaceToken", "`pulumi config rm` one of the two"),
+    ),
+    "network range that is a number": (
+        {"network": {**RANGES, "nodeRange": 5}},
+        "network.nodeRange",
+        ("5", "is not an IPv4 range (not a text)", "give CIDR notation"),
+    ),
+    "network range that is the machine's own": (
+        {"network": {**RANGES, "nodeRange": "127.0.0.0/20"}},
+        "network.nodeRange",
+        ('"127.0.0.0/20"', "is not a private range", "take one of 10.0.0.0/8"),
+    ),
+    "range of Services that GKE does not take": (
+        {"network": {**RANGES, "serviceRange": "10.64.16.0/28"}},
+        "network.serviceRange",
+        ('"10.64.16.0/28"', "GKE takes /16 to /27", "give one such as 10.64.16.0/20"),
+    ),
+    "time that Google does not read": (
+        {"maintenanceWindow": {**WINDOW, "startTime": "2026-1-3T15:0:0Z"}},
+        "maintenanceWindow.startTime",
+        ('"2026-1-3T15:0:0Z"', "is not a time in UTC", "in quotes"),
     ),
     "network without a range": (
         {"network": {key: RANGES[key] for key in ("nodeRange", "podRange")}},
@@ -224,9 +243,9 @@ def test_a_server_that_not_everybody_reaches_needs_no_key(overrides: dict[str, A
     _parse(**{"requireApiKey": True, **overrides})
 
 
-def test_a_key_is_one_whether_its_value_is_known_yet_or_not() -> None:
+def test_a_key_is_one_wherever_it_comes_from() -> None:
     assert _parse(API_KEY, requireApiKey=True).api_key == API_KEY
-    _parse(pulumi.Output.secret(API_KEY), requireApiKey=True)
+    _parse(stack_files.UNREAD, requireApiKey=True)
 
 
 def test_a_stack_needs_a_key_unless_it_says_otherwise() -> None:

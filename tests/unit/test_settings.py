@@ -493,7 +493,112 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
     "argument of the program's own": (
         {"gpuServerArguments": ["--port=9000"]},
         "gpuServerArguments",
-        ('"--port=9000"', "is set by the program itself", "remove it"),
+        ('"--port"', "is set by the program itself", "remove it"),
+    ),
+    "machine type that is no text": (
+        {"acceleratorPools": _pools({"machineType": ["ct6e-standard-1t"]})},
+        "acceleratorPools[0].machineType",
+        ('["ct6e-standard-1t"]', "is not a machine type", "did you mean ct6e-standard-1t?"),
+    ),
+    "a zone twice": (
+        {"acceleratorPools": _pools({"zones": ["asia-northeast1-b", "asia-northeast1-b"]})},
+        "acceleratorPools[0].zones",
+        ('"asia-northeast1-b"', "is there twice", "remove one"),
+    ),
+    "nothing where pools should be": (
+        {"acceleratorPools": "null"},
+        "acceleratorPools",
+        ('"null"', "is not a list", "give a YAML list"),
+    ),
+    "more digits than a number has": (
+        {"replicas": "1" * 5000},
+        "replicas",
+        ("1" * 5000, "is not a whole number", "give one from 1 to 10000"),
+    ),
+    "digits that only Python reads": (
+        {"servicePort": "\uff18\uff10\uff18\uff10"},
+        "servicePort",
+        ("\\uff18", "is not a whole number", "give one from 1 to 65535"),
+    ),
+    "system machine that nobody knows": (
+        {"systemMachineType": "e2-standard-3"},
+        "systemMachineType",
+        ('"e2-standard-3"', "is not a machine type without accelerator", "did you mean e2-standard-32?"),
+    ),
+    "memory in thousandths of a byte": (
+        {"memoryRequest": "512m"},
+        "memoryRequest",
+        ('"512m"', "is 0.512 bytes", "give one such as 5Gi or 512Mi"),
+    ),
+    "memory without a unit": (
+        {"memoryRequest": "5"},
+        "memoryRequest",
+        ('"5"', "is 5 bytes", "give one such as 5Gi or 512Mi"),
+    ),
+    "storage that a disk without room has not": (
+        {"gpuEphemeralStorageLimit": "5Gi", "weightsCache": True, "acceleratorPools": _pools(None, {"diskSizeGb": 10})},
+        "gpuEphemeralStorageLimit",
+        ('"5Gi"', "is more than the 0.0Gi", "give the pool a larger machine or disk"),
+    ),
+    "range without its length": (
+        {"loadBalancerSourceRanges": ["203.0.113.7"]},
+        "loadBalancerSourceRanges",
+        ('"203.0.113.7"', "is not an IPv4 range (written 203.0.113.7/32 in CIDR notation)", "give CIDR notation"),
+    ),
+    "range with a mask": (
+        {"loadBalancerSourceRanges": ["203.0.113.0/255.255.255.0"]},
+        "loadBalancerSourceRanges",
+        ("255.255.255.0", "written 203.0.113.0/24 in CIDR notation", "give CIDR notation"),
+    ),
+    "a range twice": (
+        {"loadBalancerSourceRanges": ["203.0.113.0/24", "203.0.113.0/24"]},
+        "loadBalancerSourceRanges",
+        ('"203.0.113.0/24"', "is there twice", "remove one"),
+    ),
+    "argument of the program's own with underscores": (
+        {"gpuServerArguments": ["--tensor_parallel_size=2"]},
+        "gpuServerArguments",
+        ('"--tensor_parallel_size"', "is set by the program itself", "`acceleratorPools` decide it"),
+    ),
+    "argument of the program's own by its beginning": (
+        {"tpuServerArguments": ["--max-model=1"]},
+        "tpuServerArguments",
+        ('"--max-model"', "is set by the program itself", "`maxModelLen` decides it"),
+    ),
+    "another name of the model": (
+        {"gpuServerArguments": ["--served-model-name", "m"]},
+        "gpuServerArguments",
+        ('"--served-model-name"', "is set by the program itself", "clients ask for the output `model`"),
+    ),
+    "empty argument": (
+        {"gpuServerArguments": [""]},
+        "gpuServerArguments",
+        ('""', "is no argument of a command line", "remove it"),
+    ),
+    "argument that no protocol carries": (
+        {"gpuServerArguments": ["--seed=\ud800"]},
+        "gpuServerArguments",
+        ("\\ud800", "is no argument of a command line", "what cannot be printed"),
+    ),
+    "value without its option": (
+        {"gpuServerArguments": ["--seed=0", "8"]},
+        "gpuServerArguments",
+        ('"8"', "is a value without an option before it", "write --OPTION=VALUE"),
+    ),
+    "model that Hugging Face cannot have": (
+        {"model": "Qwen/Qwen2--1.5B"},
+        "model",
+        ('"Qwen/Qwen2--1.5B"', "is not a Hugging Face model", "give ORGANISATION/NAME"),
+    ),
+    "images from the stack itself": (
+        {"imagesFrom": "organization/tpu-gpu-fungibility/dev"},
+        "imagesFrom",
+        ("/dev", "is this very stack", "name the stack that builds them"),
+    ),
+    "more channels than a policy has": (
+        {"notificationChannels": [f"projects/p/notificationChannels/{number}" for number in range(17)]},
+        "notificationChannels",
+        ("17", "is more channels than the 16", "remove some"),
     ),
     "unknown setting": (
         {"modle": "Qwen/Qwen2-1.5B"},
@@ -587,6 +692,25 @@ def test_value_under_an_unknown_key_is_not_shown_since_it_may_be_a_secret() -> N
     message = _refusal(huggingfaceToken="hf_secret-under-a-wrong-name")
     assert "did you mean huggingFaceToken?" in _line(message, "huggingfaceToken")
     assert "hf_secret" not in message
+
+
+def test_key_among_arguments_is_refused_and_not_shown() -> None:
+    message = _refusal(gpuServerArguments=["--api_key=sk-that-nobody-may-see"])
+    assert "`apiKey` or `apiKeySecret` gives it" in _line(message, "gpuServerArguments")
+    assert "sk-" not in message
+
+
+def test_a_value_after_its_option_and_longer_names_than_the_program_s_own_are_allowed() -> None:
+    arguments = ["--max-num-seqs", "8", "--model-impl=auto", "--port-range=1", "--enforce-eager"]
+    assert _parse(gpuServerArguments=arguments).server_arguments["gpu"] == tuple(arguments)
+
+
+@pytest.mark.parametrize(("field", "value"), [("huggingFaceToken", "hf_a token"), ("apiKey", "short-key")])
+def test_secret_that_no_header_carries_stops_the_program_and_is_not_shown(field: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        run_program({field: value})
+    assert _line(str(refused.value), field)
+    assert value not in str(refused.value)
 
 
 def test_bad_settings_stop_the_program_before_the_first_resource(monkeypatch: pytest.MonkeyPatch) -> None:
