@@ -60,6 +60,8 @@ class Kill:
     command: str
     share: float
     phase: str
+    #: What the recovery printed.
+    recovery: str = ""
     lost: str = ""
 
 
@@ -92,9 +94,9 @@ class _Stack:
         result = run_command(["pulumi", *arguments], self.environment, check=True, timeout=900)
         return result.stdout
 
-    def recover(self) -> None:
+    def recover(self) -> str:
         command = [sys.executable, "-m", "recovery", "--stack", STACK]
-        run_command(command, self.environment, check=True, timeout=900)
+        return run_command(command, self.environment, check=True, timeout=900).stdout
 
     def finish(self, command: str) -> None:
         """Runs it to its end and looks. Raises `Lost` and `CommandFailed`."""
@@ -175,16 +177,18 @@ def run(options: Options) -> Iterator[Result]:
 
 def _kill_and_recover(stack: _Stack, command: str, share: float, following: str) -> Kill:
     """Begins and ends where a cycle's half does: from an empty stack to a whole one, or back."""
-    phase = ""
+    phase = recovery = ""
     try:
         phase = _killed(stack, command, share)
-        stack.recover()
+        recovery = stack.recover()
         stack.finish(following)
         if following != command:
             stack.finish(command)
     except (CommandFailed, Lost) as error:
-        return Kill(command=command, share=share, phase=phase or "not known", lost=str(error).strip())
-    return Kill(command=command, share=share, phase=phase)
+        return Kill(
+            command=command, share=share, phase=phase or "not known", recovery=recovery, lost=str(error).strip()
+        )
+    return Kill(command=command, share=share, phase=phase, recovery=recovery)
 
 
 def _killed(stack: _Stack, command: str, share: float) -> str:
@@ -264,9 +268,20 @@ def _results(kills: list[Kill]) -> Iterator[Result]:
                 event=f"{command} killed while {phase} was {doing}" if resource else f"{command} killed {phase}",
                 tried=len(tried),
                 survived=len(tried) - len(lost),
-                recovery="; ".join(_short(each) for each in lost)
-                or f"`python -m recovery`, then `pulumi {command}` (in one of {TURN_EVERY} the other command first)",
+                recovery="; ".join(_short(each) for each in lost) or _way_back(command, tried),
             )
+
+
+def _way_back(command: str, kills: list[Kill]) -> str:
+    """The same for all of them, and how often the recovery had something to do beside the lock."""
+    said = [line for each in kills for line in each.recovery.splitlines()]
+    done = {
+        "resources found and taken into the state": sum("in the state now" in line for line in said),
+        "deletions finished meanwhile": sum(line.startswith("is deleted") for line in said),
+        "times the backend was half written": sum("half written" in line for line in said),
+    }
+    found = ", ".join(f"{count} {what}" for what, count in done.items() if count)
+    return f"`python -m recovery`{f' ({found})' if found else ''}, then `pulumi {command}`"
 
 
 def _ended_hosts(stack: _Stack) -> Result:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,8 +87,14 @@ def recover(
     begun = state.operations(stack.export())
     say("reading what is there (pulumi refresh)")
     locks, ended, failed = _refresh(stack, say=say, take_lock=take_lock, left_over=left_over)
-    if failed:
-        raise PulumiError(_list("`pulumi refresh` could not read", failed))
+    while failed:
+        # A recovery that was killed itself has left entries of what it was looking for.
+        document = stack.export()
+        missing = _not_there(failed, [each["urn"] for each in state.resources(document) if not each.get("outputs")])
+        if len(missing) < len(failed):
+            raise PulumiError(_list("`pulumi refresh` could not read", failed))
+        stack.replace(state.without(document, missing))
+        failed = stack.refresh()
     stack.remove_leftovers()
     document = stack.export()
     known = {each["urn"]: each for each in state.resources(document)}
@@ -169,7 +175,7 @@ def _import(
             failed = stack.refresh(wanted)
             if not failed:
                 break
-            missing = [urn for urn, why in failed.items() if urn in wanted and _NOT_THERE.search(why)]
+            missing = _not_there(failed, wanted)
             if len(missing) < len(failed):
                 raise PulumiError(_list("the provider could not say what is there", failed))
             changed = state.without(changed, missing)
@@ -183,6 +189,10 @@ def _import(
         # Half an entry would be taken for a resource.
         stack.replace(document)
         raise
+
+
+def _not_there(failed: Mapping[str, str], looked_for: Sequence[str]) -> list[str]:
+    return [urn for urn, why in failed.items() if urn in looked_for and _NOT_THERE.search(why)]
 
 
 def _wait_for_deletions(

@@ -6,6 +6,7 @@ Each test that a page names runs the page's own words. They leave the stack as t
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 
@@ -83,14 +84,40 @@ def test_a_change_by_hand_is_drift_and_a_deploy_puts_it_back(sandbox: Sandbox, t
     assert sandbox.kubectl("get", "deployment", "vllm", "-o", "jsonpath={.metadata.labels.app}") == "vllm"
 
 
-def test_a_lock_that_was_left_behind_is_taken_away(sandbox: Sandbox) -> None:
+def leave_lock(sandbox: Sandbox, **more: str) -> Path:
+    """As a killed engine leaves it; of a process of this machine that is gone. Returns the folder of locks."""
     locks = sandbox.state / "pulumi-backend" / ".pulumi" / "locks" / "organization" / "tpu-gpu-fungibility" / "sandbox"
     locks.mkdir(parents=True, exist_ok=True)
-    lock = {"pid": 1, "username": "someone", "hostname": "elsewhere", "timestamp": "2026-01-01T00:00:00Z"}
-    (locks / "left-behind.json").write_text(json.dumps(lock))
+    over = subprocess.Popen(["true"])
+    over.wait()
+    lock = {"pid": over.pid, "username": "me", "hostname": socket.gethostname(), "timestamp": "2026-01-01T00:00:00Z"}
+    (locks / "left-behind.json").write_text(json.dumps({**lock, **more}))
+    return locks
+
+
+def test_a_killed_update_is_recovered(sandbox: Sandbox) -> None:
+    locks = leave_lock(sandbox)
+    # What a kill between two writes leaves, upon which no command of pulumi works any more.
+    attributes = sandbox.state / "pulumi-backend" / ".pulumi" / "stacks" / "tpu-gpu-fungibility" / "sandbox.json.attrs"
+    attributes.write_text("")
     refused = run(sandbox, 'make deploy STACK="$STACK"')
-    assert refused.returncode == 2
-    assert "the stack is currently locked" in refused.stderr
-    result = run(sandbox, page_s_commands("test_a_lock_that_was_left_behind_is_taken_away"))
+    assert "failed to load checkpoint: EOF" in refused.stderr
+    result = run(sandbox, page_s_commands("test_a_killed_update_is_recovered"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "took away the lock of process" in result.stdout
+    assert "unchanged" in result.stdout
+    assert not list(locks.glob("*.json"))
+
+
+def test_a_lock_of_another_machine_is_taken_away_by_who_knows(sandbox: Sandbox) -> None:
+    locks = leave_lock(sandbox, hostname="elsewhere")
+    locked = run(sandbox, 'make deploy STACK="$STACK"')
+    assert locked.returncode == 2
+    assert "the stack is currently locked" in locked.stderr
+    refused = run(sandbox, '.venv/bin/python -m recovery --stack "$STACK"')
+    assert refused.returncode == 1
+    assert "of me on elsewhere, since 2026-01-01T00:00:00Z. Nothing was changed." in refused.stderr
+    assert list(locks.glob("*.json"))
+    result = run(sandbox, page_s_commands("test_a_lock_of_another_machine_is_taken_away_by_who_knows"))
     assert result.returncode == 0, result.stderr
     assert not list(locks.glob("*.json"))

@@ -65,6 +65,12 @@ class DictionaryCloud:
         if self.pools.pop((cluster_id, name), None) is None:
             raise CloudError(f"googleapi: Error 404: Not found: {cluster_id}/nodePools/{name}., notFound")
 
+    def settle_cluster(self, cluster_id: str) -> dict[str, Any] | None:
+        return self.clusters.get(cluster_id)
+
+    def settle_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None:
+        return self.pools.get((cluster_id, name))
+
     def _facts(self) -> dict[str, Any]:
         return {
             "endpoint": "127.0.0.1:6443",
@@ -427,6 +433,41 @@ def test_an_update_of_a_record_shows_in_a_read_and_keeps_the_date_of_creation(cl
     _, inputs, imported = client.read(urn(REPOSITORY, "r"), id, {}, {})
     assert inputs == news
     assert imported["registryUri"] == outputs["registryUri"]
+
+
+def test_an_imported_cluster_is_protected_until_the_program_says_otherwise_and_keeps_what_it_was_given(
+    client: Client,
+) -> None:
+    given = {"name": "c", "deletionProtection": False, "removeDefaultNodePool": True, "initialNodeCount": 1}
+    id, _ = client.create(urn(CLUSTER, "c"), given)
+    _, inputs, outputs = client.read(urn(CLUSTER, "c"), id, given, {})
+    # The provider's own properties: Google knows neither.
+    assert inputs == {"name": "c", "deletionProtection": True, "initialNodeCount": 1}
+    assert (outputs["deletionProtection"], outputs["endpoint"]) == (True, "127.0.0.1:6443")
+    changes = client.diff(urn(CLUSTER, "c"), inputs, given)
+    assert set(changes.details) == {"deletionProtection", "removeDefaultNodePool"}
+    assert not changes.replaces
+
+
+def test_a_node_pool_is_imported_with_what_it_was_made_of(client: Client) -> None:
+    client.create(urn(CLUSTER, "c"), {"name": "c"})
+    id, _ = client.create(urn(NODE_POOL, "x"), pool())
+    _, inputs, outputs = client.read(urn(NODE_POOL, "x"), id, {}, {})
+    assert inputs["autoscaling"] == pool()["autoscaling"]
+    assert outputs["nodeCount"] == 7
+
+
+@pytest.mark.parametrize("type_token", [CLUSTER, NODE_POOL])
+def test_an_importer_of_a_cluster_or_pool_that_is_not_there_fails(client: Client, type_token: str) -> None:
+    id = CLUSTER_ID if type_token == CLUSTER else f"{CLUSTER_ID}/nodePools/x"
+    with pytest.raises(grpc.RpcError, match="Error 404: Not found"):
+        client.read(urn(type_token, "x"), id, {}, {})
+
+
+def test_a_binding_is_imported_by_its_parts_with_spaces_between_them(client: Client) -> None:
+    given = {"project": "p", "role": "roles/r", "member": "serviceAccount:a"}
+    id, _ = client.create(urn(ROLE, "m"), given)
+    assert client.read(urn(ROLE, "m"), "p roles/r serviceAccount:a", given, {})[:2] == (id, given)
 
 
 def test_secrets_never_reach_the_file_of_records(client: Client, tmp_path: Path) -> None:

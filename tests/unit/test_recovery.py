@@ -155,6 +155,16 @@ def test_an_importer_s_404_means_that_it_was_not_made_and_the_others_are_still_i
     assert outcome.dropped == {f"{CLUSTER} a": "was not made"}
 
 
+def test_a_recovery_that_was_killed_is_followed_by_another() -> None:
+    known = document(pending(CLUSTER, "a", {"project": "p", "location": "r", "name": "a"}))
+    stack = FakeStack(known, {"projects/p/locations/r/clusters/a": "googleapi: Error 404: Not found"})
+    # Between the two steps of the first: what it looked for is in the state already.
+    stack.replace(state.to_import(known, state.plan(known, nothing_there, {})))
+    assert stack.urns()
+    recovered(stack)
+    assert stack.urns() == []
+
+
 def test_a_provider_that_cannot_say_leaves_the_state_as_it_was() -> None:
     known = document(pending(CLUSTER, "a", {"project": "p", "location": "r", "name": "a"}))
     stack = FakeStack(known, {"projects/p/locations/r/clusters/a": "googleapi: Error 403: permission denied"})
