@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 
 import requests
@@ -58,6 +59,8 @@ class Run:
     seconds: float
     #: Of the first answer, which may come before `pulumi up` has ended.
     answered_at: float
+    #: Of the program's first resource: until then Python and the engine start.
+    first_resource_at: float
     #: The node pool of the pod that gave it.
     pool: str
     resources: Sequence[Resource]
@@ -76,7 +79,7 @@ def measure(speed: float) -> Run:
         sandbox.command("up", "--prepare")
         environment = sandbox.shell_environment()
         asking = _Asking(_service_url(sandbox))
-        began = time.monotonic()
+        began, began_date = time.monotonic(), time.time()
         asking.start()
         try:
             _pulumi_up(environment)
@@ -84,13 +87,19 @@ def measure(speed: float) -> Run:
             answer = asking.wait()
         finally:
             asking.stop()
-        export = json.loads(sandbox.pulumi("stack", "export").stdout)
+        resources = json.loads(sandbox.pulumi("stack", "export").stdout)["deployment"]["resources"]
         return Run(
             seconds=(max(ended, answer.at) - began) * speed,
             answered_at=(answer.at - began) * speed,
+            first_resource_at=(_first_creation(resources) - began_date) * speed,
             pool=answer.pool,
-            resources=export["deployment"]["resources"],
+            resources=resources,
         )
+
+
+def _first_creation(resources: Sequence[Resource]) -> float:
+    """Unix time of the first resource but the stack itself, which is there before the program runs."""
+    return min(datetime.fromisoformat(each["created"]).timestamp() for each in resources if each.get("custom"))
 
 
 def findings(runs: Sequence[Run], speed: float) -> Findings:
@@ -119,6 +128,7 @@ def findings(runs: Sequence[Run], speed: float) -> Findings:
     lines = [
         f"Critical path of `up`, {_minutes(path.seconds)} on Google's clock: {_shares(graph.activities, path)}.",
         *_others(graph.activities, path),
+        *(_overhead(each, path) for each in runs),
         _where(graph, runs),
         f"By hand, {_minutes(by_hand)}: {_by_hand(pool, by_hand)}.",
         "By hand nobody types, pools come beside the builds (`--async`), builds one after the other, and the pod lands where it answers "
@@ -140,6 +150,12 @@ def _others(graph: Graph, path: Path) -> Iterator[str]:
     for other in islice(longest_paths(graph), 1, 1 + _OTHER_PATHS):
         steps = ", ".join(graph[key].name for key in other.keys if graph[key].seconds > 0)
         yield f"Next-longest path, {path.seconds - other.seconds:.0f} s of slack: {steps}."
+
+
+def _overhead(run: Run, path: Path) -> str:
+    first = run.first_resource_at / path.seconds
+    rest = run.seconds / path.seconds - 1 - first
+    return f"Over the path: {first:.1%} of it until the program's first resource, {rest:.1%} from there to the end."
 
 
 def _where(graph: StackGraph, runs: Sequence[Run]) -> str:

@@ -231,7 +231,10 @@ def test_by_hand_the_pod_lands_where_it_answers_soonest() -> None:
 def test_figures_are_ratios_of_one_clock_and_the_lines_name_the_path() -> None:
     path = critical_path(stack_graph(stack()).activities).seconds
     _, by_hand = walkthrough.answered()
-    runs = [up.Run(seconds=path * factor, answered_at=path, pool="l4", resources=stack()) for factor in (1.02, 1.06)]
+    runs = [
+        up.Run(seconds=path * factor, answered_at=path, first_resource_at=path / 100, pool="l4", resources=stack())
+        for factor in (1.02, 1.06)
+    ]
     found = up.findings(runs, 4.0)
     own, hand = found.figures
     assert own.samples == pytest.approx([1.02, 1.06])
@@ -239,4 +242,5 @@ def test_figures_are_ratios_of_one_clock_and_the_lines_name_the_path() -> None:
     assert hand.samples == pytest.approx([by_hand / path / 1.02, by_hand / path / 1.06])
     assert hand.higher_is_better
     assert "images-gpu (Image) 870 s" in found.lines[0]
+    assert "Over the path: 1.0% of it until the program's first resource, 5.0% from there to the end." in found.lines
     assert any("0 s of slack: images-tpu" in line for line in found.lines)
