@@ -33,6 +33,9 @@ BENCHES = {
 #: Of what is kept for the next run; quick results apart, since they are compared with quick ones alone.
 KEPT = PROJECT_DIR / ".sandbox" / "bench"
 
+#: Of the screen where it is a file or a pipeline's log.
+_LOG_WIDTH = 150
+
 _EPILOG = """Exit status: 0 every bench ran, every goal is reached and nothing got worse beyond the noise; 1 a bench failed, a goal is
 missed or something got worse (with --quick only: a bench failed); 2 wrong arguments."""
 
@@ -47,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Before anything is measured for an hour, only to be thrown away.
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=_LOG_WIDTH)
     measured = Measured(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=commit(),
@@ -112,10 +115,10 @@ def _show(sections: Sequence[Section], comparisons: dict[str, Comparison], conso
         console.print()
         console.print(report.table(section, comparisons[section.bench]))
         for remark in comparisons[section.bench].remarks:
-            console.print(remark, style="dim", highlight=False, markup=False)
+            console.print(remark, style="dim", highlight=False, markup=False, soft_wrap=True)
     console.print()
     for line in report.verdicts(sections, comparisons) or ["every goal reached; nothing moved beyond the noise"]:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _write(path: Path, text: str, console: Console) -> None:

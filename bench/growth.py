@@ -202,6 +202,8 @@ def of_stacks(sandbox: Sandbox, sizes: Sequence[int], repeats: int) -> Findings:
     samples = Samples()
     project = copy_of_project(sandbox.state / "project")
     stack = Stack(sandbox, project)
+    # The first one after an update fills caches for all the others.
+    stack.preview()
     for _ in range(repeats):
         for size in sizes:
             # Beside the stack itself.
