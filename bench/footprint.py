@@ -179,15 +179,14 @@ def _replicas(count: int) -> str:
 def _cold() -> Findings:
     """An `up` with no cache, and one with the cache that it left."""
     cache = PROJECT_DIR / ".sandbox" / "bench-cold-cache"
-    shutil.rmtree(cache, ignore_errors=True)
+    remove(cache)
     try:
         with fresh_sandbox("bench-cold", {"SANDBOX_CACHE": str(cache)}) as sandbox:
             cold = _up(sandbox, _COLD_SECONDS)
             sandbox.command("down")
             warm = _up(sandbox)
     finally:
-        # Go leaves its module cache without the right to write.
-        _remove(cache)
+        remove(cache)
     return Findings(
         figures=[
             Figure(
@@ -200,7 +199,8 @@ def _cold() -> Findings:
     )
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
+    """With what is in it, be it read-only, as Go's module cache is."""
     if not folder.exists():
         return
     for path in (folder, *folder.rglob("*")):

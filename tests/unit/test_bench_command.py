@@ -12,7 +12,9 @@ import pytest
 
 from bench import __main__ as command
 from bench.figures import Figure, Findings, Options
+from drills.__main__ import DRILLS
 from sandbox.client import CommandFailed
+from sandbox.paths import PROJECT_DIR
 from tests.unit.bench_results import figure
 
 Run = Callable[[Options], Iterator[Findings]]
@@ -159,6 +161,15 @@ def test_options_reach_the_benches(benches: Callable[..., None]) -> None:
 def test_every_bench_of_the_table_is_a_module() -> None:
     folder = Path(command.__file__).parent
     assert [name for name in command.BENCHES if not (folder / f"{name}.py").exists()] == []
+
+
+def test_page_of_figures_has_every_bench_every_drill_and_every_argument() -> None:
+    page = (PROJECT_DIR / "docs" / "figures.md").read_text()
+    assert [name for name in (*command.BENCHES, *DRILLS) if f"| `{name}` |" not in page] == []
+    arguments = {
+        option for action in command.parser()._actions for option in action.option_strings if option.startswith("--")
+    }
+    assert [each for each in sorted(arguments - {"--help"}) if f"`{each}" not in page] == []
 
 
 def _figures(file: Path) -> dict[str, list[str]]:
