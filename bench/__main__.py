@@ -33,12 +33,15 @@ BENCHES = {
 #: Of what is kept for the next run; quick results apart, since they are compared with quick ones alone.
 KEPT = PROJECT_DIR / ".sandbox" / "bench"
 
+#: Of the screen where it is a file or a pipeline's log.
+_LOG_WIDTH = 150
+
 _EPILOG = """Exit status: 0 every bench ran, every goal is reached and nothing got worse beyond the noise; 1 a bench failed, a goal is
 missed or something got worse (with --quick only: a bench failed); 2 wrong arguments."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     options = Options(repeats=arguments.repeats, quick=arguments.quick, cold=arguments.cold)
     save: Path = arguments.save or KEPT / ("quick.json" if options.quick else "last.json")
     try:
@@ -47,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Before anything is measured for an hour, only to be thrown away.
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=_LOG_WIDTH)
     measured = Measured(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=commit(),
@@ -112,10 +115,10 @@ def _show(sections: Sequence[Section], comparisons: dict[str, Comparison], conso
         console.print()
         console.print(report.table(section, comparisons[section.bench]))
         for remark in comparisons[section.bench].remarks:
-            console.print(remark, style="dim", highlight=False, markup=False)
+            console.print(remark, style="dim", highlight=False, markup=False, soft_wrap=True)
     console.print()
     for line in report.verdicts(sections, comparisons) or ["every goal reached; nothing moved beyond the noise"]:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _write(path: Path, text: str, console: Console) -> None:
@@ -142,31 +145,31 @@ def _status(sections: Sequence[Section], comparisons: dict[str, Comparison], *, 
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, epilog=_EPILOG)
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="python -m bench", description=__doc__, epilog=_EPILOG)
+    found.add_argument(
         "benches", nargs="*", metavar="BENCH", type=_bench, help=f"of {', '.join(BENCHES)}; all without one"
     )
-    parser.add_argument(
+    found.add_argument(
         "--repeats", type=_repeats, default=5, metavar="N", help="how often each thing is measured (default 5)"
     )
-    parser.add_argument(
+    found.add_argument(
         "--quick", action="store_true", help="fewer and smaller measurements, to see whether the benches work"
     )
-    parser.add_argument(
+    found.add_argument(
         "--cold",
         action="store_true",
         help="in footprint: an `up` that builds every tool, a quarter of an hour and more",
     )
-    parser.add_argument(
+    found.add_argument(
         "--save", type=Path, metavar="FILE",
         help="where results are kept for the next run, .md and .svg beside it (default .sandbox/bench/last.json, or quick.json)",
     )  # fmt: skip
-    parser.add_argument(
+    found.add_argument(
         "--against", type=Path, metavar="FILE", help="the results to compare with (default: what --save held)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write this run's results there, too")
-    return parser
+    found.add_argument("--json", type=Path, metavar="FILE", help="write this run's results there, too")
+    return found
 
 
 def _bench(text: str) -> str:

@@ -89,7 +89,7 @@ def svg(sections: Sequence[Section]) -> str:
             x = _MARGIN + (index % 2) * (_PANEL_WIDTH + _MARGIN)
             parts += _panel(curve, x, y)
             if index % 2 or index == len(curves) - 1:
-                y += _PANEL_HEIGHT + 66
+                y += _PANEL_HEIGHT + 76
     if not parts:
         parts.append(_text(_MARGIN, y, "Nothing with a goal, and no curve, was measured.", "text"))
         y += _LINE
@@ -117,7 +117,7 @@ def svg(sections: Sequence[Section]) -> str:
 def _bar(figure: Figure, y: int) -> tuple[list[str], int]:
     """A figure's row, and where the next one begins."""
     parts = []
-    for line in textwrap.wrap(figure.name, 110):
+    for line in textwrap.wrap(figure.name.replace("`", ""), 110):
         parts.append(_text(_MARGIN, y, line, "text"))
         y += _LINE
     value = _share(figure, figure.value)
@@ -154,10 +154,13 @@ def _at(share: float) -> float:
 
 def _panel(curve: Curve, x: int, y: int) -> list[str]:
     points = [point for series in curve.series.values() for point in series]
-    title = [_text(x, y + 14 + _LINE * index, line, "text") for index, line in enumerate(textwrap.wrap(curve.name, 56))]
+    title = [
+        _text(x, y + 14 + _LINE * index, line, "text")
+        for index, line in enumerate(textwrap.wrap(curve.name.replace("`", ""), 60))
+    ]
     if not points:
         return [*title, _text(x, y + 2 * _LINE + 14, "not measured", "muted")]
-    top = y + 14 + _LINE * len(title) + 4 + _LINE * ((len(curve.series) + 1) // 2)
+    top = y + 14 + _LINE * len(title) + 4 + _LINE * len(curve.series)
     bottom, left, right = y + _PANEL_HEIGHT, x + _LEFT, x + _PANEL_WIDTH - 6
     ticks = _ticks(max(value + noise for _, value, noise in points))
     most_x, most_y = max(point[0] for point in points), ticks[-1]
@@ -170,12 +173,16 @@ def _panel(curve: Curve, x: int, y: int) -> list[str]:
         _, at = place(0, tick)
         parts.append(_line(left, at, right, at, "grid", width=1))
         parts.append(_text(left - 6, at + 4, f"{tick:g}", "muted small", anchor="end"))
-    labels: list[float] = []
-    for value in sorted({point[0] for point in points}, reverse=True):
-        at, _ = place(value, 0)
-        if all(abs(at - other) >= _LABEL_ROOM for other in labels):
-            labels.append(at)
-            parts.append(_text(at, bottom + 15, f"{value:g}", "muted small", anchor="middle"))
+    groups: list[list[float]] = []
+    for value in sorted({point[0] for point in points}):
+        # Those that stand too close share a label.
+        if groups and place(value, 0)[0] - place(groups[-1][0], 0)[0] < _LABEL_ROOM:
+            groups[-1].append(value)
+        else:
+            groups.append([value])
+    for group in groups:
+        at, _ = place(sum(group) / len(group), 0)
+        parts.append(_text(at, bottom + 15, ", ".join(f"{value:g}" for value in group), "muted small", anchor="middle"))
     parts.append(_text((left + right) / 2, bottom + 32, curve.x_label, "muted small", anchor="middle"))
     parts.append(_text(left, bottom + 48, f"upwards: {curve.y_label}", "muted small"))
     for index, (label, series) in enumerate(curve.series.items()):
@@ -187,10 +194,9 @@ def _panel(curve: Curve, x: int, y: int) -> list[str]:
             ends = [place(px, py + way * noise)[1] for way in (-1, 1)]
             parts.append(_line(at, ends[0], at, ends[1], f"s{colour}", width=1.5))
             parts.append(f'<circle class="f{colour}" cx="{at:.1f}" cy="{height:.1f}" r="3.2"/>')
-        column, row = index % 2, index // 2
-        label_x, label_y = left + column * (right - left) / 2, y + 14 + _LINE * len(title) + _LINE * row
-        parts.append(f'<circle class="f{colour}" cx="{label_x + 4:.1f}" cy="{label_y - 4:.1f}" r="4"/>')
-        parts.append(_text(label_x + 13, label_y, label, "text small"))
+        label_y = y + 14 + _LINE * (len(title) + index)
+        parts.append(f'<circle class="f{colour}" cx="{left + 4:.1f}" cy="{label_y - 4:.1f}" r="4"/>')
+        parts.append(_text(left + 13, label_y, label, "text small"))
     return parts
 
 

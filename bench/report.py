@@ -34,11 +34,12 @@ def table(section: Section, comparison: Comparison) -> Table:
     """One bench's figures, with what was saved beside them."""
     found = Table(title=section.title, title_justify="left")
     for heading in (*_HEADINGS, "saved", "verdict"):
-        found.add_column(heading, justify="left" if heading in ("figure", "verdict") else "right")
+        names = heading in ("figure", "verdict")
+        found.add_column(heading, justify="left" if names else "right", no_wrap=not names)
     for figure in section.figures:
         change = comparison.change_of(figure.name)
         found.add_row(
-            figure.name + (f" ({figure.note})" if figure.note else ""),
+            figure.name,
             *_cells(figure),
             "" if change is None else amount(change.saved.value, change.saved.unit),
             "" if change is None else change.verdict + (f": {change.reason}" if change.reason else ""),

@@ -10,11 +10,14 @@ import ast
 import functools
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
+import drills.__main__ as drills
+from drills.results import Section
 from tests.pages import PAGES, ROOT, Block, parse
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -108,6 +111,23 @@ def test_the_command_that_the_golden_test_names_is_the_one_in_the_page() -> None
     command = "UPDATE_GOLDEN=1 .venv/bin/pytest tests/unit/test_program.py"
     assert command in (ROOT / "docs" / "develop.md").read_text()
     assert command in (ROOT / "tests" / "unit" / "test_program.py").read_text()
+
+
+def test_drills_take_the_arguments_that_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def run(name: str, *_: object) -> Section:
+        ran.append(name)
+        return Section(name=name, title="", results=())
+
+    monkeypatch.setattr(drills, "_run", run)
+    # Where the page's `--json` leaves its file.
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "figures.md").read_text()
+    commands = re.findall(r"^(?:make drills DRILLS_ARGUMENTS=|\.venv/bin/python -m drills )(.+)$", page, re.MULTILINE)
+    for command in commands:
+        assert drills.main(" ".join(shlex.split(command, comments=True)).split()) == 0
+    assert ran == [*drills.DRILLS, "stock", "load"]
 
 
 # --- the reader of pages itself
