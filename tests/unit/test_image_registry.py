@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import grpc  # type: ignore[import-untyped]
 import pulumi
 import pytest
 
 from components.image_registry import promoted_image
+from tests.unit import program
 from tests.unit.program import OTHER_IMAGES, ROOT, Run, run_program, schema
 
 IMAGE = "docker:index/image:Image"
@@ -118,3 +120,24 @@ def test_another_stack_without_the_image_is_refused_in_words(images: Any, found:
     message = str(refused.value)
     assert f'imagesFrom: "o/p/dev" has {found} as image of accelerator tpu' in message
     assert "Fix: run `pulumi up` on that stack" in message
+
+
+class _Refusal(grpc.RpcError):  # type: ignore[misc]
+    """As the engine hands a provider's error on."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNKNOWN
+
+    def details(self) -> str:
+        return 'invocation of getClientConfig returned an error: Error setting access_token: oauth2: "invalid_grant"'
+
+
+def test_without_a_login_the_program_ends_with_a_word_that_says_how_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise _Refusal
+
+    monkeypatch.setattr(program._Mocks, "call", fail)
+    with pytest.raises(
+        pulumi.RunError, match=r'access token .* "invalid_grant".*gcloud auth application-default login'
+    ):
+        run_program()
