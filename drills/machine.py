@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ import yaml
 
 from components.stack_files import PROJECT_NAME
 from drills.results import Options, Result
+from sandbox import command_lock
 from sandbox.client import CommandFailed, Sandbox, fresh_sandbox
 from sandbox.load_balancer import LISTEN_ADDRESSES
 from sandbox.paths import PROJECT_DIR
@@ -39,6 +41,9 @@ _HANG_SECONDS = 300.0
 _ORPHAN_SECONDS = 10.0
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
+
+#: One that everything needs, and one that only waits for pods do.
+PROGRAMS_IN_UP = ("etcd", "kube-scheduler")
 
 
 class Lost(Exception):
@@ -70,7 +75,8 @@ def run(options: Options) -> Iterator[Result]:
 
 def tried(sandbox: Sandbox, fault: Fault) -> Result:
     try:
-        sandbox.command("up" if fault.up else "down", timeout=_HANG_SECONDS)
+        if fault.up != _is_up(sandbox):
+            sandbox.command("up" if fault.up else "down", timeout=_HANG_SECONDS)
         recovery, survived = fault.happen(sandbox), 1
     except Skipped as skipped:
         return Result(event=fault.event, tried=0, survived=0, recovery=f"skipped: {skipped}")
@@ -82,6 +88,11 @@ def tried(sandbox: Sandbox, fault: Fault) -> Result:
         # The next fault is not to suffer from this one.
         sandbox.command("down", check=False)
     return Result(event=fault.event, tried=1, survived=survived, recovery=recovery)
+
+
+def _is_up(sandbox: Sandbox) -> bool:
+    """A fault that was survived ends with an `up`."""
+    return sandbox.command("status", check=False, timeout=_HANG_SECONDS).returncode == 0
 
 
 # --- what all have in common
@@ -101,6 +112,8 @@ class _Up:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=0,
+                # A drill that runs in the background may have been started with it ignored, which children inherit.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def until(self, condition: Callable[[], object], what: str) -> None:
@@ -133,10 +146,12 @@ def _word(text: str, *parts: str, status: int | None = None) -> str:
     for part in parts:
         if part not in text:
             raise Lost(f"nothing of {part!r}: {text[-1200:]}")
-    lines = [line for line in text.splitlines() if line.startswith("sandbox: ")]
-    if not lines:
+    if "sandbox: " not in text:
         raise Lost(f"no word of the sandbox's: {text[-800:]}")
-    return lines[-1].removeprefix("sandbox: ")[:300]
+    # The line that says what happened; paths are of this machine, and long.
+    line = next(line for line in text.splitlines() if (parts[0] if parts else "sandbox: ") in line)
+    said = re.sub(r"/\S+/(?=[^/\s])", ".../", line.removeprefix("sandbox: ").strip())
+    return said if len(said) < 240 else f"{said[:240]}..."
 
 
 def _no_orphan(sandbox: Sandbox, but: Sequence[int] = ()) -> None:
@@ -155,10 +170,9 @@ def _name_of(pid: int) -> str:
         return str(pid)
 
 
-def _works_again(sandbox: Sandbox, *arguments: str) -> None:
-    sandbox.command("up", *arguments, timeout=_HANG_SECONDS)
-    sandbox.command("chat", "Does it work again?", timeout=60)
-    sandbox.pulumi("preview", "--expect-no-changes", "--non-interactive")
+def _works_again(sandbox: Sandbox) -> None:
+    """The next `up`, which ends with an answered chat and a smoke test."""
+    sandbox.command("up", timeout=_HANG_SECONDS)
 
 
 def _failing(sandbox: Sandbox, *arguments: str) -> tuple[str, int]:
@@ -340,7 +354,7 @@ def _down_in_up(sandbox: Sandbox) -> str:
 
 def _second_up(sandbox: Sandbox) -> str:
     first = _Up(sandbox)
-    first.until(lambda: (sandbox.state / "Pulumi.sandbox.yaml").exists(), "its settings were written")
+    first.until(lambda: command_lock.holder(sandbox.paths) == first.process.pid, "it had its state folder")
     text, status = _failing(sandbox, "up")
     word = _word(text, f"(pid {first.process.pid}) is under way", "python -m sandbox down", status=status)
     end = first.end()
@@ -628,7 +642,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("a state folder that nobody can read, cleared away", _stale_state_cleared, up=True),
     Fault("daemon killed in the middle of `up`", _daemon_killed_in_up, up=False),
     Fault("daemon killed while the cluster is made", _daemon_killed_in_cluster_creation, up=False),
-    *(Fault(f"{name} killed in the middle of `up`", _program_killed_in_up(name), up=False) for name in PROGRAMS),
+    *(Fault(f"{name} killed in the middle of `up`", _program_killed_in_up(name), up=False) for name in PROGRAMS_IN_UP),
     Fault("Ctrl-C in the middle of `up`", _interrupted, up=False),
     Fault("`up` killed in the middle", _up_killed, up=False),
     Fault("`down` in the middle of another's `up`", _down_in_up, up=False),

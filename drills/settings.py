@@ -25,7 +25,7 @@ from sandbox.kube_api import ApiError, KubeApi
 from tests.unit.program import NAMESPACE, Run, run_program
 
 #: How many files of each width in a whole drill.
-READ, RUN, APPLIED, DEPLOYED = 5000, 200, 60, 20
+READ, RUN, APPLIED, DEPLOYED = 5000, 200, 60, 12
 
 _SCHEMA_DEFAULTS = stack_files.values("dev", {"gcp:project": "my-project"})
 
@@ -41,6 +41,9 @@ _PATHS = {
     "Service": "/api/v1/namespaces/{}/services",
     "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
 }
+
+#: What the engine says of a provider that depends on a resource which the same update replaces.
+_LOST_PROVIDER = "grpc: the client connection is closing"
 
 _SCRATCH = "kube-node-lease"
 
@@ -253,20 +256,32 @@ def _applied(sandbox: Sandbox, options: Options) -> Result:
 
 def _deployed(sandbox: Sandbox, options: Options) -> Iterator[Result]:
     files = [_deployable(file, index) for index, file in enumerate(drawn(options.some(DEPLOYED), options.seed + 1))]
-    survived, failures = 0, []
+    again, failures = 0, []
     for file in files:
         try:
-            sandbox.pulumi("up", "--yes", "--skip-preview", "--non-interactive", overrides=file)
+            again += _updated(sandbox, file)
             sandbox.pulumi("preview", "--expect-no-changes", "--non-interactive", "--diff", overrides=file)
-            survived += 1
         except CommandFailed as error:
-            failures.append(f"{json.dumps(file)}: {str(error)[-1500:]}")
+            failures.append(f"{str(error)[-1500:]} ({json.dumps(file)})")
+    repeated = f"; {again} that replaced the cluster needed a second update (pulumi/pulumi#14650, docs/operate.md)"
     yield Result(
         event="accepted files, one update after the other on one stack, each followed by a preview",
         tried=len(files),
-        survived=survived,
-        recovery=" | ".join(failures[:3]) or "deployed, and nothing to change at the second look",
+        survived=len(files) - len(failures),
+        recovery=" | ".join(failures[:3]) or f"nothing to change at the second look{repeated if again else ''}",
     )
+
+
+def _updated(sandbox: Sandbox, file: Mapping[str, Any]) -> bool:
+    """Whether it took two updates: the engine loses its connection to the provider of a cluster that it replaces."""
+    update = ["up", "--yes", "--skip-preview", "--non-interactive"]
+    first = sandbox.pulumi(*update, overrides=file, check=False)
+    if first.returncode == 0:
+        return False
+    if _LOST_PROVIDER not in first.stdout + first.stderr:
+        raise CommandFailed(first.stdout + first.stderr)
+    sandbox.pulumi(*update, overrides=file)
+    return True
 
 
 def _deployable(file: SettingsFile, index: int) -> dict[str, Any]:
