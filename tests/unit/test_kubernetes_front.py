@@ -17,9 +17,9 @@ import pytest
 
 from sandbox.access_tokens import AccessTokens, Login
 from sandbox.certificates import Certificates, make_certificates
-from sandbox.control_plane import free_ports
 from sandbox.faults import KUBERNETES, FaultStore, Rule
 from sandbox.kubernetes_front import KubernetesFront
+from sandbox.ports import free_ports
 
 ADMINISTRATOR = "the-administrator's-token"
 
