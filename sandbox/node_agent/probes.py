@@ -7,9 +7,11 @@ so), and the kubelet's random delay before the first attempt.
 from __future__ import annotations
 
 import http.client
+import math
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -136,6 +138,30 @@ class Counter:
         return success
 
 
+class _Ticker:
+    """When an attempt is due: a period after the last one *began*, however long it took, as of the kubelet's Go ticker.
+
+    https://github.com/kubernetes/kubernetes, pkg/kubelet/prober/worker.go: one tick that passed meanwhile is made up for at once,
+    and more are dropped.
+    """
+
+    def __init__(self, period: float) -> None:
+        self._period = period
+        self._next: float | None = None
+
+    def tick(self) -> None:
+        """An attempt begins now."""
+        now = time.monotonic()
+        if self._next is None:
+            self._next = now
+        self._next += self._period * (1 + max(0, math.floor((now - self._next) / self._period)))
+
+    @property
+    def left(self) -> float:
+        """Seconds until the next attempt."""
+        return 0.0 if self._next is None else max(0.0, self._next - time.monotonic())
+
+
 class Prober:
     """Repeats one probe until stopped.
 
@@ -174,9 +200,10 @@ class Prober:
         )
         period = float(self._probe.get("periodSeconds") or 10)
         told: bool | None = None
+        ticker = _Ticker(period)
         wait = self._delay
         while not self._stopping.wait(wait):
-            wait = period
+            ticker.tick()
             message = ""
             try:
                 self._target.attempt(self._probe)
@@ -184,7 +211,9 @@ class Prober:
                 message = f"{self._kind} probe failed: {failure}"
             except ProbeError as error:
                 self._on_failure(f"{self._kind} probe errored and resulted in unknown state: {error}")
+                wait = ticker.left
                 continue
+            wait = ticker.left
             if self._stopping.is_set():
                 return
             if message:
