@@ -16,7 +16,7 @@ from typing import Any
 from kubernetes.client import ApiException
 from rich.markup import escape
 
-from sandbox import lifecycle, model_server, screens, trust
+from sandbox import faults, lifecycle, model_server, screens, trust
 from sandbox.daemon import DaemonRecord
 from sandbox.lifecycle import SandboxError
 from sandbox.node_agent.preemption import NOTICE_SECONDS, POD_SECONDS
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"the sandbox runs on Linux; this is {sys.platform} (127.88.0.0/16 is not loopback there)"
             )
         return command(paths, arguments)
-    except (SandboxError, StackError, ToolError, ServiceError) as error:
+    except (SandboxError, StackError, ToolError, ServiceError, faults.FaultError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
     except ApiException as error:
@@ -190,6 +190,33 @@ def _preempt(paths: Paths, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _hang(paths: Paths, arguments: argparse.Namespace) -> int:
+    record = _running(paths)
+    if arguments.engine:
+        _stand_in_only(record, "hang --engine")
+    faults.make(paths, arguments.pod, "hang engine" if arguments.engine else "hang")
+    health = "its health still good" if arguments.engine else "connections accepted"
+    print(f"the server of pod {arguments.pod} hangs: {health}, nothing answered; the probes will find it")
+    return 0
+
+
+def _crash(paths: Paths, arguments: argparse.Namespace) -> int:
+    record = _running(paths)
+    if not arguments.once:
+        _stand_in_only(record, "crash")
+    faults.make(paths, arguments.pod, "die" if arguments.once else "crash")
+    after = "starts again" if arguments.once else "fails at every start; `kubectl delete pod` replaces it"
+    print(f"the server of pod {arguments.pod} died, and {after}")
+    return 0
+
+
+def _stand_in_only(record: DaemonRecord, command: str) -> None:
+    if record.server != model_server.STAND_IN:
+        raise SandboxError(
+            f"{command}: only the stand-in for vLLM can do that; the sandbox runs --server {record.server}"
+        )
+
+
 def _traffic(paths: Paths, arguments: argparse.Namespace) -> int:
     outputs = _outputs(paths)
     traffic = Traffic(
@@ -269,6 +296,14 @@ def _parser() -> argparse.ArgumentParser:
     preempt.add_argument(
         "--notice", type=_seconds, default=NOTICE_SECONDS, help="seconds of notice, 0 for none (default %(default)g)"
     )
+    hang = add("hang", _hang, "make the server of a pod hang without dying")
+    hang.add_argument("pod")
+    hang.add_argument(
+        "--engine", action="store_true", help="only its engine: /health still says 200, and no request is answered"
+    )
+    crash = add("crash", _crash, "kill the server of a pod, and let it fail at every start until the pod is deleted")
+    crash.add_argument("pod")
+    crash.add_argument("--once", action="store_true", help="only kill it, as when memory runs out")
     load = add("traffic", _traffic, "ask the service at a steady rate and count what is answered, fails and is cut")
     load.add_argument("--seconds", type=_seconds, default=30.0, help="for how long (default %(default)g)")
     load.add_argument("--rate", type=_rate, default=5.0, help="requests a second (default %(default)g)")

@@ -2,7 +2,8 @@
 
 Environment: ACCELERATOR (`tpu` or `gpu`, set by the image), SANDBOX_SPEED (how many seconds of the real start-up pass
 in one), SANDBOX_POD_NAME, SANDBOX_NODE_NAME, SANDBOX_NODE_POOL and SANDBOX_MACHINE_TYPE (where it runs),
-STANDIN_TOKEN_SECONDS (time of one token), STANDIN_MAX_NUM_SEQS (in place of --max-num-seqs), VLLM_API_KEY.
+STANDIN_TOKEN_SECONDS (time of one token), STANDIN_MAX_NUM_SEQS (in place of --max-num-seqs), SANDBOX_CRASH_FILE (a file that
+makes the start fail where it is there), VLLM_API_KEY.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 #: Seconds from the start of the process until the server answers: 5 min 37 s was seen on a v6e chip, 1-2 min on an L4.
 STARTUP_SECONDS = {"tpu": 337.0, "gpu": 90.0}
@@ -61,6 +63,8 @@ class Settings:
     accelerator: str
     startup_seconds: float
     token_seconds: float
+    #: Whether the start fails.
+    crashes: bool
     place: Place
 
     @classmethod
@@ -84,6 +88,7 @@ class Settings:
             accelerator=accelerator,
             startup_seconds=STARTUP_SECONDS.get(accelerator, STARTUP_SECONDS["gpu"]) / speed,
             token_seconds=_positive(environ, "STANDIN_TOKEN_SECONDS", _TOKEN_SECONDS),
+            crashes=Path(environ.get("SANDBOX_CRASH_FILE") or "/nowhere").exists(),
             place=Place(
                 pod=environ.get("SANDBOX_POD_NAME", "unknown-pod"),
                 node=environ.get("SANDBOX_NODE_NAME", "unknown-node"),
