@@ -119,5 +119,5 @@ def preempt(sandbox: Sandbox, pool: str, *, notice: float = 30.0) -> None:
     before = serving(sandbox)
     node = next(name for name, its_pool in before.items() if its_pool == pool)
     sandbox.command("preempt", node, "--notice", f"{notice:g}")
-    wait_until(lambda: node not in {each["name"] for each in sandbox.status()["nodes"]}, 60, "the node's end")
+    wait_until(lambda: node not in {each["name"] for each in sandbox.status()["nodes"]}, 90, "the node's end")
     wait_until(lambda: len(serving(sandbox)) == len(before), 90, "the replica's successor")

@@ -18,7 +18,7 @@ from drills import events
 from drills.events import RATE, Load, load
 from drills.results import Options, Result
 from sandbox.client import CommandFailed, Sandbox, fresh_sandbox
-from sandbox.node_agent.preemption import POD_SECONDS
+from sandbox.node_agent.preemption import POD_SECONDS, SILENT_SECONDS
 from sandbox.traffic import Report
 
 #: The stand-in's, of one token.
@@ -158,7 +158,8 @@ def _preemption_without_notice(sandbox: Sandbox, name: str) -> Iterator[Result]:
     with load(sandbox, tokens=_TOKENS) as traffic:
         traffic.happens()
         events.preempt(sandbox, "l4-spot", notice=0)
-    yield _unannounced(name, traffic, _HEARD_SECONDS, replicas=3, recovery="the autoscaler brought another node")
+    recovery = "the autoscaler brought another node once Kubernetes had missed its heartbeats"
+    yield _unannounced(name, traffic, SILENT_SECONDS + _HEARD_SECONDS, replicas=3, recovery=recovery)
 
 
 def _hang(sandbox: Sandbox, name: str, *, engine: bool) -> Iterator[Result]:

@@ -19,7 +19,7 @@ from rich.markup import escape
 from sandbox import faults, lifecycle, model_server, screens, trust
 from sandbox.daemon import DaemonRecord
 from sandbox.lifecycle import SandboxError
-from sandbox.node_agent.preemption import NOTICE_SECONDS, POD_SECONDS
+from sandbox.node_agent.preemption import NOTICE_SECONDS, POD_SECONDS, SILENT_SECONDS
 from sandbox.paths import Paths
 from sandbox.stack import STACK, SandboxStack, StackError, model_of, scales_on_metrics
 from sandbox.status import ClusterView, ServiceError, chat, status_document, wait_for_chat
@@ -185,7 +185,9 @@ def _preempt(paths: Paths, arguments: argparse.Namespace) -> int:
     view = ClusterView(paths)
     node = view.preemptible_node(arguments.target)
     view.preempt(node, arguments.notice)
-    after = f"its pods end within {min(POD_SECONDS, arguments.notice):g} s" if arguments.notice else "at once"
+    after = f"its pods end within {min(POD_SECONDS, arguments.notice):g} s"
+    if not arguments.notice:
+        after = f"its pods are gone, and Kubernetes knows in {SILENT_SECONDS:g} s"
     print(f"node {node} is preempted with {arguments.notice:g} s of notice: {after}")
     return 0
 
