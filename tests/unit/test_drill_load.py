@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from drills import load
+from drills.__main__ import DRILLS
 from drills.events import RATE, Load
 from drills.results import Result, Section
 from sandbox.traffic import Exchange, Report
@@ -57,3 +58,7 @@ def test_what_is_lost_is_shown_by_its_kind_where_it_has_one() -> None:
 def test_the_times_are_the_probes_own() -> None:
     assert load._HANG_SEEN_SECONDS == 15
     assert load._ENGINE_HANG_SEEN_SECONDS == 18
+
+
+def test_the_drill_is_in_the_table_of_drills() -> None:
+    assert "load" in DRILLS
