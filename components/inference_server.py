@@ -205,7 +205,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
             *cache_environment(kind, machine, args.caches, image=args.images[kind], arguments=arguments),
         ],
         "resources": {"requests": requests},
-        **container_probes(server_port=SERVER_PORT, startup_seconds=args.server_startup_seconds),
+        **container_probes(startup_seconds=args.server_startup_seconds),
         "lifecycle": drain.lifecycle(**_ending(kind, args)),
     }
     if kind == "gpu":

@@ -20,10 +20,27 @@ class Result:
     recovery: str
     #: The longest time without an answer, where requests are counted; seconds of this machine's clock.
     longest_gap: float | None = None
+    #: Of the lost ones, where requests are counted: no answer came, and an answer came in part.
+    failed: int | None = None
+    cut: int | None = None
+    #: How many the event's own nature may cost; `recovery` says why. What is lost above that is a fault of ours.
+    bound: int = 0
 
     @property
     def lost(self) -> int:
         return self.tried - self.survived
+
+    @property
+    def bad(self) -> bool:
+        """More was lost than has to be."""
+        return self.lost > self.bound
+
+    @property
+    def lost_text(self) -> str:
+        """How many, and of what kind."""
+        if not self.lost or self.failed is None:
+            return str(self.lost)
+        return f"{self.lost} ({self.failed} failed, {self.cut} cut)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +75,7 @@ class Section:
             table.add_column(heading, justify="left" if heading.startswith(("event", "how")) else "right")
         for each in self.results:
             gap = "" if each.longest_gap is None else f"{each.longest_gap:.1f} s"
-            table.add_row(each.event, str(each.tried), str(each.survived), str(each.lost), gap, each.recovery)
+            table.add_row(each.event, str(each.tried), str(each.survived), each.lost_text, gap, each.recovery)
         return table
 
     def markdown(self) -> str:
@@ -67,7 +84,9 @@ class Section:
         lines.append("|---|---:|---:|---:|---:|---|")
         for each in self.results:
             gap = "" if each.longest_gap is None else f"{each.longest_gap:.1f} s"
-            lines.append(f"| {each.event} | {each.tried} | {each.survived} | {each.lost} | {gap} | {each.recovery} |")
+            lines.append(
+                f"| {each.event} | {each.tried} | {each.survived} | {each.lost_text} | {gap} | {each.recovery} |"
+            )
         return "\n".join(lines)
 
     def as_document(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sandbox import lifecycle, model_server, room, trust
 from sandbox.access_tokens import LIFETIME_SECONDS, AccessTokens, Login
 from sandbox.daemon import DaemonRecord
 from sandbox.faults import ANSWERS, APIS, SLOW_SECONDS, FaultStore, Rule
-from sandbox.latencies import NOTICE_SECONDS, POD_SECONDS
+from sandbox.latencies import NOTICE_SECONDS, POD_SECONDS, SILENT_SECONDS
 from sandbox.lifecycle import SandboxError
 from sandbox.paths import Paths
 from sandbox.room import NoRoom
@@ -276,7 +276,9 @@ def _preempt(paths: Paths, arguments: argparse.Namespace) -> int:
     view = ClusterView(paths)
     node = view.preemptible_node(arguments.target)
     view.preempt(node, arguments.notice)
-    after = f"its pods end within {min(POD_SECONDS, arguments.notice):g} s" if arguments.notice else "at once"
+    after = f"its pods end within {min(POD_SECONDS, arguments.notice):g} s"
+    if not arguments.notice:
+        after = f"its pods are gone, and Kubernetes knows in {SILENT_SECONDS:g} s"
     print(f"node {node} is preempted with {arguments.notice:g} s of notice: {after}")
     return 0
 
@@ -291,6 +293,37 @@ def _stock(paths: Paths, arguments: argparse.Namespace) -> int:
     }
     print(f"{arguments.pool} {words[arguments.supply]}")
     return 0
+
+
+def _hang(paths: Paths, arguments: argparse.Namespace) -> int:
+    from sandbox import server_faults
+
+    record = _running(paths)
+    if arguments.engine:
+        _stand_in_only(record, "hang --engine")
+    server_faults.make(paths, arguments.pod, "hang engine" if arguments.engine else "hang")
+    health = "its health still good" if arguments.engine else "connections accepted"
+    print(f"the server of pod {arguments.pod} hangs: {health}, nothing answered; the probes will find it")
+    return 0
+
+
+def _crash(paths: Paths, arguments: argparse.Namespace) -> int:
+    from sandbox import server_faults
+
+    record = _running(paths)
+    if not arguments.once:
+        _stand_in_only(record, "crash")
+    server_faults.make(paths, arguments.pod, "die" if arguments.once else "crash")
+    after = "starts again" if arguments.once else "fails at every start; `kubectl delete pod` replaces it"
+    print(f"the server of pod {arguments.pod} died, and {after}")
+    return 0
+
+
+def _stand_in_only(record: DaemonRecord, command: str) -> None:
+    if record.server != model_server.STAND_IN:
+        raise SandboxError(
+            f"{command}: only the stand-in for vLLM can do that; the sandbox runs --server {record.server}"
+        )
 
 
 def _traffic(paths: Paths, arguments: argparse.Namespace) -> int:
@@ -450,6 +483,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=get_args(Supply),
         help="out: new machines are refused; hold: neither given nor refused; in: given",
     )
+    hang = add("hang", _hang, "make the server of a pod hang without dying")
+    hang.add_argument("pod")
+    hang.add_argument(
+        "--engine", action="store_true", help="only its engine: /health still says 200, and no request is answered"
+    )
+    crash = add("crash", _crash, "kill the server of a pod, and let it fail at every start until the pod is deleted")
+    crash.add_argument("pod")
+    crash.add_argument("--once", action="store_true", help="only kill it, as when memory runs out")
     load = add("traffic", _traffic, "ask the service at a steady rate and count what is answered, fails and is cut")
     load.add_argument("--seconds", type=_seconds, default=30.0, help="for how long (default %(default)g)")
     load.add_argument("--rate", type=_rate, default=5.0, help="requests a second (default %(default)g)")

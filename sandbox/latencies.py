@@ -65,6 +65,11 @@ NOTICE_SECONDS = 30.0
 #: What is left of it for pods that are not critical; older versions of GKE gave 25.
 POD_SECONDS = 15.0
 
+#: For so long the controller manager takes a node that is silent for well, and its pods for ready (kube-controller-manager's
+#: --node-monitor-grace-period, 50 s by default in Kubernetes 1.37; what GKE sets is unverified). Then Google's side is asked for the
+#: machine, and the Node is deleted.
+SILENT_SECONDS = 50.0
+
 
 @dataclass(frozen=True)
 class Clock:

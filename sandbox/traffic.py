@@ -13,9 +13,9 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import requests
@@ -35,6 +35,8 @@ class Exchange:
     #: What went wrong; empty for an answer.
     problem: str
     pod: str
+    #: How long an answer was asked for.
+    tokens: int = 0
 
     @property
     def seconds(self) -> float:
@@ -46,7 +48,15 @@ class Report:
     """What became of all requests."""
 
     exchanges: tuple[Exchange, ...]
-    problems: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> Counter[str]:
+        """What went wrong, and how often."""
+        return Counter(each.problem for each in self.exchanges if each.problem)
+
+    def only(self, wanted: Callable[[Exchange], bool]) -> Report:
+        """Of some of the requests."""
+        return Report(exchanges=tuple(filter(wanted, self.exchanges)))
 
     def count(self, result: Result) -> int:
         return sum(each.result == result for each in self.exchanges)
@@ -116,8 +126,7 @@ class Traffic:
         self._ending.set()
         self._thread.join()
         self._pool.shutdown(wait=True)
-        problems = Counter(each.problem for each in self._exchanges if each.problem)
-        return Report(exchanges=tuple(sorted(self._exchanges, key=lambda each: each.sent)), problems=dict(problems))
+        return Report(exchanges=tuple(sorted(self._exchanges, key=lambda each: each.sent)))
 
     def _run(self) -> None:
         due = time.monotonic()
@@ -131,7 +140,7 @@ class Traffic:
         sent = time.monotonic()
         result, problem, pod = self._exchange(tokens, stream=stream)
         ended = time.monotonic()
-        self._exchanges.append(Exchange(sent=sent, ended=ended, result=result, problem=problem, pod=pod))
+        self._exchanges.append(Exchange(sent=sent, ended=ended, result=result, problem=problem, pod=pod, tokens=tokens))
 
     def _exchange(self, tokens: int, *, stream: bool) -> tuple[Result, str, str]:
         body = {

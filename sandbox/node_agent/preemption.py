@@ -2,7 +2,8 @@
 
 https://docs.cloud.google.com/kubernetes-engine/docs/concepts/spot-vms: the node gets 30 seconds, of which the kubelet's graceful
 shutdown gives ordinary pods 15; it reports itself not ready at once, which takes its pods out of the endpoints. Asked for by an
-annotation on the Node, since there is no Google here to take the machine. Left out: that Google may start another in its place;
+annotation on the Node, since there is no Google here to take the machine. A machine that goes without notice takes its pods with it at
+once, and Kubernetes goes by what it last heard until it misses the heartbeats. Left out: that Google may start another in its place;
 the autoscaler does when a pod waits for one.
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable
 import urllib3
 
 from sandbox.kube_api import STRATEGIC_MERGE, ApiError, KubeApi
-from sandbox.latencies import POD_SECONDS
+from sandbox.latencies import POD_SECONDS, SILENT_SECONDS
 from sandbox.node_agent.quantities import timestamp
 from sandbox.node_agent.worker import PodWorker
 
@@ -29,7 +30,7 @@ _TAINT = {"key": "cloud.google.com/impending-node-termination", "effect": "NoSch
 
 
 class Preemption:
-    """Takes one machine away; `machine_ends` is called when its time is over."""
+    """Takes one machine away; `machine_ends` is called when its time is over and the cluster knows."""
 
     def __init__(
         self,
@@ -39,12 +40,14 @@ class Preemption:
         notice: float,
         workers: Callable[[], Iterable[PodWorker]],
         machine_ends: Callable[[str], None],
+        silent_seconds: float = SILENT_SECONDS,
     ) -> None:
         self._api = api
         self._node = node
         self._notice = notice
         self._workers = workers
         self._machine_ends = machine_ends
+        self._silent_seconds = silent_seconds
 
     def start(self) -> None:
         threading.Thread(target=self._run, name=f"preempt {self._node}", daemon=True).start()
@@ -60,6 +63,10 @@ class Preemption:
             for worker in self._workers():
                 worker.shut_down_with_node(min(POD_SECONDS, self._notice))
             time.sleep(max(0.0, end - time.monotonic()))
+        else:
+            for worker in self._workers():
+                worker.lost()
+            time.sleep(self._silent_seconds)
         self._machine_ends(self._node)
 
     def _report_shutdown(self) -> None:

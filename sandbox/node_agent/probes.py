@@ -9,9 +9,11 @@ so), and the kubelet's random delay before the first attempt.
 from __future__ import annotations
 
 import http.client
+import math
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -141,6 +143,29 @@ class Counter:
         return success
 
 
+class _Ticker:
+    """When an attempt is due: a period after the last one *began*, however long it took, as of the kubelet's Go ticker.
+
+    https://github.com/kubernetes/kubernetes, pkg/kubelet/prober/worker.go: one tick that passed meanwhile is made up for at once,
+    and more are dropped.
+    """
+
+    def __init__(self) -> None:
+        self._next: float | None = None
+
+    def tick(self, period: float) -> None:
+        """An attempt begins now, and the next is due after `period` seconds."""
+        now = time.monotonic()
+        if self._next is None:
+            self._next = now
+        self._next += period * (1 + max(0, math.floor((now - self._next) / period)))
+
+    @property
+    def left(self) -> float:
+        """Seconds until the next attempt."""
+        return 0.0 if self._next is None else max(0.0, self._next - time.monotonic())
+
+
 class Prober:
     """Repeats one probe until stopped.
 
@@ -183,9 +208,10 @@ class Prober:
         first_period = max(period / self._speed, min(period, _LEAST_PERIOD_SECONDS))
         was_ready = self._kind == "Liveness"
         told: bool | None = None
+        ticker = _Ticker()
         wait = self._delay
         while not self._stopping.wait(wait):
-            wait = period if was_ready else first_period
+            ticker.tick(period if was_ready else first_period)
             message = ""
             try:
                 self._target.attempt(self._probe)
@@ -193,7 +219,9 @@ class Prober:
                 message = f"{self._kind} probe failed: {failure}"
             except ProbeError as error:
                 self._on_failure(f"{self._kind} probe errored and resulted in unknown state: {error}")
+                wait = ticker.left
                 continue
+            wait = ticker.left
             if self._stopping.is_set():
                 return
             if message:

@@ -103,6 +103,11 @@ def pod_folder(state_dir: Path, pod: Object) -> Path:
     return state_dir / "pods" / f"{metadata['namespace']}_{metadata['name']}_{metadata['uid']}"
 
 
+def crash_file(folder: Path) -> Path:
+    """In a pod's folder: while it is there, the stand-in servers of the pod do not start."""
+    return folder / "crash-on-start"
+
+
 class PodWorker:
     """Starts with `start`; `ended` is set when nothing of the pod is left on the node."""
 
@@ -264,6 +269,7 @@ class PodWorker:
             "SANDBOX_NODE_POOL": self.node.labels.get("cloud.google.com/gke-nodepool", ""),
             "SANDBOX_MACHINE_TYPE": self.node.labels.get("node.kubernetes.io/instance-type", ""),
             "SANDBOX_SPEED": f"{self._services.speed:g}",
+            "SANDBOX_CRASH_FILE": str(crash_file(self._folder)),
         }
 
     def _service_variables(self) -> dict[str, str]:

@@ -122,6 +122,66 @@ def says(reply: bytes, address: str = "127.0.0.1") -> Iterator[int]:
                 connection.close()
 
 
+class EngineServer:
+    """Says that it is healthy whatever its engine does; `metrics` are what that last said, and `answers` whether it makes a token."""
+
+    def __init__(self) -> None:
+        self.metrics = "vllm:num_requests_running{} 0.0"
+        self.answers = True
+        self.asked: list[tuple[str, str]] = []
+        owner = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._say(200, owner.metrics if self.path == "/metrics" else "")
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                owner.asked.append((f"{self.path} {body}", self.headers.get("Authorization", "")))
+                if owner.answers:
+                    self._say(200, "{}")
+                else:
+                    owner.ended.wait(10)
+
+            def _say(self, status: int, body: str) -> None:
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(body.encode() + b"\n")
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.ended = threading.Event()
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def stop(self) -> None:
+        self.ended.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def engine(probed: Probed) -> Iterator[EngineServer]:
+    """Behind a container that serves, whose probes are impatient."""
+    found = EngineServer()
+    probed.environment |= {"HEALTH_STALL_SECONDS": "0", "HEALTH_TOKEN_SECONDS": "0.5"}
+    probed.start("serving", f"--port={found.port}")
+    yield found
+    found.stop()
+
+
+def metrics(*, running: int, waiting: int, tokens: int) -> str:
+    """As vLLM writes them, among others that do not count."""
+    labels = '{engine="0",model_name="Qwen/Qwen2-1.5B served"}'
+    return f"""# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{labels} {running}.0
+vllm:num_requests_waiting{labels} {waiting}.0
+vllm:generation_tokens_total{labels} {tokens}.0
+process_cpu_seconds_total {time.monotonic()}"""
+
+
 def unused_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
@@ -179,7 +239,75 @@ def test_what_is_not_http_is_not_healthy(probed: Probed, reply: bytes) -> None:
 def test_a_status_line_without_a_reason_counts(probed: Probed) -> None:
     with says(b"HTTP/1.1 200\r\n\r\n") as port:
         probed.start("serving", f"--port={port}")
-        assert probed.health()[0] == 0
+        assert probed.health(HEALTH_TIMEOUT_SECONDS="1")[0] == 0
+
+
+@PROBES
+def test_an_engine_that_does_no_step_and_makes_no_token_is_not_healthy_though_the_server_says_so(
+    probed: Probed, engine: EngineServer, probe: tuple[str, ...]
+) -> None:
+    engine.metrics, engine.answers = metrics(running=2, waiting=1, tokens=5), False
+    assert probed.health(*probe) == (0, "healthy: serving")
+    for _ in range(2):
+        code, said = probed.health(*probe)
+        assert code == 1
+        assert re.fullmatch(
+            r"not healthy: no step of the engine for \d+ s \(3 requests under way\), and no answer to a request for one token",
+            said,
+        )
+
+
+def test_an_engine_that_does_steps_is_healthy_and_is_not_asked_for_a_token(
+    probed: Probed, engine: EngineServer
+) -> None:
+    engine.answers = False
+    for tokens in range(3):
+        engine.metrics = metrics(running=1, waiting=0, tokens=tokens)
+        assert probed.health() == (0, "healthy: serving")
+    assert engine.asked == []
+
+
+def test_an_engine_that_idles_is_healthy_because_it_makes_a_token(probed: Probed, engine: EngineServer) -> None:
+    engine.metrics = metrics(running=0, waiting=0, tokens=5)
+    for _ in range(3):
+        assert probed.health() == (0, "healthy: serving")
+    assert engine.asked == [('/v1/completions {"prompt": ".", "max_tokens": 1}', "")] * 2
+
+
+def test_an_engine_that_hung_before_it_said_that_it_had_anything_to_do_is_not_healthy(
+    probed: Probed, engine: EngineServer
+) -> None:
+    engine.metrics, engine.answers = metrics(running=0, waiting=0, tokens=5), False
+    assert [probed.health()[0] for _ in range(2)] == [0, 1]
+
+
+def test_an_engine_that_works_again_is_healthy_again(probed: Probed, engine: EngineServer) -> None:
+    engine.metrics, engine.answers = metrics(running=1, waiting=0, tokens=5), False
+    assert [probed.health()[0] for _ in range(2)] == [0, 1]
+    engine.metrics = metrics(running=1, waiting=0, tokens=6)
+    assert probed.health()[0] == 0
+
+
+def test_an_engine_may_stand_still_for_a_few_seconds(probed: Probed, engine: EngineServer) -> None:
+    engine.metrics, engine.answers = metrics(running=1, waiting=0, tokens=5), False
+    assert [probed.health(HEALTH_STALL_SECONDS="60")[0] for _ in range(3)] == [0, 0, 0]
+
+
+def test_the_two_probes_look_for_themselves(probed: Probed, engine: EngineServer) -> None:
+    engine.metrics, engine.answers = metrics(running=1, waiting=0, tokens=5), False
+    assert [probed.health(probe)[0] for probe in ("live", "ready", "live", "ready")] == [0, 0, 1, 1]
+
+
+def test_a_server_with_an_api_key_is_asked_with_it(probed: Probed, engine: EngineServer) -> None:
+    for _ in range(2):
+        assert probed.health(VLLM_API_KEY="sk-of-a-test")[0] == 0
+    assert [key for _, key in engine.asked] == ["Bearer sk-of-a-test"]
+
+
+def test_a_server_without_such_metrics_is_healthy_by_its_own_word(probed: Probed, engine: EngineServer) -> None:
+    engine.metrics, engine.answers = "python_info 1.0", False
+    assert [probed.health()[0] for _ in range(3)] == [0, 0, 0]
+    assert engine.asked == []
 
 
 def test_of_a_server_with_tls_only_the_port_is_checked(probed: Probed) -> None:
@@ -229,13 +357,13 @@ def test_another_probe_is_refused(probed: Probed) -> None:
     assert "ready" in said
 
 
-def test_it_is_light(probed: Probed) -> None:
-    with server(200) as port:
-        probed.start("serving", f"--port={port}")
-        before = os.times()
-        for _ in range(20):
-            assert probed.health()[0] == 0
-        after = os.times()
+def test_it_is_light(probed: Probed, engine: EngineServer) -> None:
+    before = os.times()
+    for tokens in range(20):
+        # As much as vLLM says.
+        engine.metrics = metrics(running=1, waiting=0, tokens=tokens) + "\nvllm:some_bucket{} 1.0" * 800
+        assert probed.health()[0] == 0
+    after = os.times()
     spent = (after.children_user + after.children_system) - (before.children_user + before.children_system)
     assert spent / 20 < 0.02, (
         f"{spent / 20 * 1000:.1f} ms of CPU a probe: a probe that starts Python takes 20 ms and more"

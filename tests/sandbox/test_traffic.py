@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
+from drills.events import drain, load, pools, preempt, replicas, restarts, serving, wait_until
 from sandbox.client import Sandbox
-from sandbox.traffic import Report, Traffic
+from sandbox.traffic import Report
 
 pytestmark = pytest.mark.sandbox
 
@@ -22,49 +20,15 @@ TOKENS = (16, 64, 200)
 
 @contextmanager
 def traffic(sandbox: Sandbox, *, keep_alive: bool = False) -> Iterator[Callable[[], Report]]:
-    """Asks four times a second, from a little before to a little after; gives the report."""
-    outputs = sandbox.outputs()
-    load = Traffic(outputs["service_url"], outputs["model"], rate=4, max_tokens=TOKENS, keep_alive=keep_alive)
-    reports: list[Report] = []
-    load.start()
-    time.sleep(2)
-    try:
-        yield lambda: reports[0]
-    finally:
-        time.sleep(2)
-        reports.append(load.stop())
-        # What the README's table was made from.
-        with (sandbox.state.parent / "last-traffic.jsonl").open("a") as file:
-            test = os.environ["PYTEST_CURRENT_TEST"].partition("::")[2]
-            file.write(json.dumps({"test": test, **reports[0].as_document()}) + "\n")
+    """Asks from a little before to a little after; gives the report."""
+    with load(sandbox, tokens=TOKENS, keep_alive=keep_alive) as found:
+        yield lambda: found.report
 
 
 def assert_nothing_lost(report: Report, least: int = 20) -> None:
     document = json.dumps(report.as_document())
     assert report.count("answered") >= least, document
     assert report.count("failed") == report.count("cut") == 0, document
-
-
-def serving(sandbox: Sandbox) -> dict[str, str]:
-    """Node -> pool, of every ready replica."""
-    return {
-        pod["node"]: pod["pool"] for pod in sandbox.status()["pods"] if pod["ready"] and pod["name"].startswith("vllm-")
-    }
-
-
-def wait_until(what: Callable[[], Any], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
-        time.sleep(0.5)
-
-
-def pools(sandbox: Sandbox, **first: Any) -> list[dict[str, Any]]:
-    """The stack's accelerator pools with changes to the first."""
-    import yaml
-
-    found = yaml.safe_load(sandbox.stack_config.read_text())["config"]["tpu-gpu-fungibility:acceleratorPools"]
-    return [{**found[0], **first}, *found[1:]]
 
 
 def test_the_command_counts_what_it_sends(sandbox: Sandbox) -> None:
@@ -94,8 +58,7 @@ def test_a_rolling_update_loses_no_request(sandbox: Sandbox, keep_alive: bool) -
 def test_a_drain_of_a_node_loses_no_request_and_moves_its_replica(sandbox: Sandbox) -> None:
     node = min(serving(sandbox))
     with traffic(sandbox) as report:
-        sandbox.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=100s")
-        wait_until(lambda: len(serving(sandbox)) == 2 and node not in serving(sandbox), 60)
+        drain(sandbox, node)
     sandbox.kubectl("uncordon", node)
     assert_nothing_lost(report())
 
@@ -112,12 +75,29 @@ def test_scaling_from_one_to_three_and_back_loses_no_request(sandbox: Sandbox) -
 
 def test_preemption_with_notice_loses_no_request_of_less_than_ten_seconds(sandbox: Sandbox) -> None:
     sandbox.command("scale", "3")
-    (node,) = [name for name, pool in serving(sandbox).items() if pool == "l4-spot"]
     with traffic(sandbox) as report:
-        sandbox.command("preempt", "l4-spot")
-        wait_until(lambda: node not in serving(sandbox) and len(serving(sandbox)) == 3, 90)
-        wait_until(lambda: node not in {each["name"] for each in sandbox.status()["nodes"]}, 60)
+        preempt(sandbox, "l4-spot")
     assert_nothing_lost(report())
+
+
+def test_a_replica_whose_engine_hangs_leaves_traffic_and_is_restarted_and_one_that_crashes_on_every_start_is_replaced(
+    sandbox: Sandbox,
+) -> None:
+    sandbox.command("scale", "2")
+    hung, crashed = (pod["name"] for pod in replicas(sandbox) if pod["ready"])
+    # Its server goes on to say that it is healthy.
+    sandbox.command("hang", hung, "--engine")
+    sandbox.command("crash", crashed)
+    wait_until(lambda: restarts(sandbox, crashed) > 1, 60)
+    sandbox.kubectl("delete", "pod", crashed)
+    wait_until(lambda: restarts(sandbox, hung) == 1, 120)
+    wait_until(lambda: len(serving(sandbox)) == 2, 60)
+    events = sandbox.kubectl("get", "events", "--field-selector", f"involvedObject.name={hung}")
+    assert "Readiness probe failed: not healthy: no step of the engine for" in events
+    assert "failed liveness probe, will be restarted" in events
+    with traffic(sandbox) as report:
+        pass
+    assert_nothing_lost(report(), least=10)
 
 
 def test_a_pool_is_taken_out_of_service_by_one_setting_and_comes_back(sandbox: Sandbox) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.node_agent.probes import Counter, ProbeError, ProbeFailure, Prober, ProbeTarget, port_number
+from sandbox.node_agent.probes import Counter, ProbeError, ProbeFailure, Prober, ProbeTarget, _Ticker, port_number
 
 Object = dict[str, Any]
 
@@ -258,3 +258,21 @@ def test_a_stopped_prober_asks_no_more() -> None:
     asked = len(watched.attempts)
     time.sleep(0.15)
     assert len(watched.attempts) == asked <= 1
+
+
+def test_the_next_attempt_is_due_a_period_after_the_last_began_however_long_that_took(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("sandbox.node_agent.probes.time.monotonic", lambda: now)
+    ticker = _Ticker()
+    ticker.tick(10.0)
+    now = 107.0
+    assert ticker.left == 3.0
+    now = 110.0
+    ticker.tick(10.0)
+    # One that takes longer than a period is followed at once; what else was missed is dropped, and the beat stays.
+    now = 135.0
+    assert ticker.left == 0.0
+    ticker.tick(10.0)
+    assert ticker.left == 5.0

@@ -579,3 +579,30 @@ def test_a_process_stays_small(server: Server) -> None:
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
     assert found is not None
     assert int(found[1]) < 40_000
+
+
+def test_an_engine_that_hangs_answers_nobody_and_says_nothing_new_while_the_server_says_that_it_is_healthy(
+    start: Callable[..., Server],
+) -> None:
+    server = start(STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
+    with server.chat(max_tokens=100, ignore_eos=True, stream=True):
+        eventually(lambda: server.metric("vllm:generation_tokens_total") > 3)
+        server.process.send_signal(signal.SIGUSR1)
+        time.sleep(0.1)
+        made = server.metric("vllm:generation_tokens_total")
+        with pytest.raises(requests.ReadTimeout):
+            requests.post(f"{server.url}/v1/completions", json={"prompt": ".", "max_tokens": 1}, timeout=0.2)
+        assert server.healthy()
+        assert server.metric("vllm:generation_tokens_total") == made < 100
+        # The engine's own count, which it no longer gives.
+        assert server.metric("vllm:num_requests_running") == 1
+
+
+def test_a_server_that_finds_the_crash_file_does_not_start(start: Callable[..., Server], tmp_path: Path) -> None:
+    file = tmp_path / "crash-on-start"
+    file.touch()
+    server = start(SANDBOX_CRASH_FILE=str(file))
+    assert server.process.wait(timeout=_SECONDS) == 1
+    assert "Engine core initialization failed" in server.end()
+    file.unlink()
+    start(SANDBOX_CRASH_FILE=str(file)).wait_until_ready()

@@ -75,14 +75,18 @@ class Engine:
         self._running: list[Generation] = []
         self._waiting: deque[Generation] = deque()
         self._work = asyncio.Event()
-        metrics.watch(
-            running=lambda: len(self._running), waiting=lambda: len(self._waiting), cache=lambda: self._cache_usage
-        )
+        #: What it last said of itself, once it hangs: requests that run and wait, and the cache's use.
+        self._last_words: tuple[int, int, float] | None = None
+        metrics.watch(running=lambda: self._state[0], waiting=lambda: self._state[1], cache=lambda: self._state[2])
 
     @property
     def unfinished(self) -> int:
         """Sequences that run or wait."""
         return len(self._running) + len(self._waiting)
+
+    def hang(self) -> None:
+        """From now on no step is done and nothing is said, as when vLLM's engine process hangs; the server knows nothing of it."""
+        self._last_words = self._state
 
     def submit(self, generation: Generation) -> None:
         self._waiting.append(generation)
@@ -117,6 +121,8 @@ class Engine:
             # Steps keep their rhythm, unless this process cannot keep up.
             due = max(due + self._token_seconds, loop.time())
             await asyncio.sleep(due - loop.time())
+            if self._last_words is not None:
+                return
             self._step()
 
     def _step(self) -> None:
@@ -154,6 +160,10 @@ class Engine:
         self._metrics.inference_time.observe(now - started)
         self._metrics.request_prompt_tokens.observe(generation.prompt_tokens)
         self._metrics.request_generation_tokens.observe(generation.produced)
+
+    @property
+    def _state(self) -> tuple[int, int, float]:
+        return self._last_words or (len(self._running), len(self._waiting), self._cache_usage)
 
     @property
     def _cache_usage(self) -> float:

@@ -3,6 +3,9 @@
 Like vLLM, it binds its port at once and listens on it when the start-up is over, so that until then connections are
 refused. On SIGTERM no connection is accepted any more. With --shutdown-timeout=N requests under way have N seconds, and
 are then cut off with finish_reason "abort"; without the flag that is at once. A second SIGTERM ends the process at once.
+
+Two faults on demand: SIGUSR1 hangs the engine while the server goes on to say that it is healthy, and a server that finds the
+file SANDBOX_CRASH_FILE does not start.
 """
 
 from __future__ import annotations
@@ -65,6 +68,11 @@ def _start_up(settings: Settings) -> None:
     steps = ("Loading weights took", "Compilation took", "init engine (profile, create kv cache, warmup model) took")
     for number, step in enumerate(steps, start=1):
         time.sleep(max(0.0, begun + settings.startup_seconds * number / len(steps) - time.monotonic()))
+        if settings.crashes:
+            # vLLM's own last words.
+            sys.exit(
+                "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {} (simulated)"
+            )
         _log.info("%s %.2f seconds (simulated)", step, settings.startup_seconds / len(steps))
 
 
@@ -89,6 +97,7 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
+    loop.add_signal_handler(signal.SIGUSR1, engine.hang)
     stepping = asyncio.create_task(engine.run())
     await server.start(sock)
     _announce(app, settings, sock)

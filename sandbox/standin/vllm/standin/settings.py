@@ -3,7 +3,8 @@
 Environment: ACCELERATOR (`tpu` or `gpu`, set by the image), STANDIN_TPU_STARTUP_SECONDS and STANDIN_GPU_STARTUP_SECONDS (how long a
 real server takes to start; none unless set), SANDBOX_SPEED (how many of these pass in one second),
 SANDBOX_POD_NAME, SANDBOX_NODE_NAME, SANDBOX_NODE_POOL and SANDBOX_MACHINE_TYPE (where it runs),
-STANDIN_TOKEN_SECONDS (time of one token), STANDIN_MAX_NUM_SEQS (in place of --max-num-seqs), VLLM_API_KEY.
+STANDIN_TOKEN_SECONDS (time of one token), STANDIN_MAX_NUM_SEQS (in place of --max-num-seqs), SANDBOX_CRASH_FILE (a file that
+makes the start fail where it is there), VLLM_API_KEY.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 #: vLLM's own default depends on the device's memory; 256 is that of the smaller ones.
 _MAX_NUM_SEQS = 256
@@ -60,6 +62,8 @@ class Settings:
     #: From the start of the process until the server answers.
     startup_seconds: float
     token_seconds: float
+    #: Whether the start fails.
+    crashes: bool
     place: Place
 
     @classmethod
@@ -85,6 +89,7 @@ class Settings:
             accelerator=accelerator,
             startup_seconds=startup / speed,
             token_seconds=_positive(environ, "STANDIN_TOKEN_SECONDS", _TOKEN_SECONDS),
+            crashes=Path(environ.get("SANDBOX_CRASH_FILE") or "/nowhere").exists(),
             place=Place(
                 pod=environ.get("SANDBOX_POD_NAME", "unknown-pod"),
                 node=environ.get("SANDBOX_NODE_NAME", "unknown-node"),
