@@ -23,9 +23,10 @@ from tests.unit.provider_client import Client
 #: Runs the program as the language host does, but against mocks, and prints what it left of the interpreter.
 _PROGRAM = """
 import atexit, gc, json, runpy, sys
+from unittest import mock
 
 import pulumi
-from pulumi.runtime import mocks
+from pulumi.runtime import mocks, resource
 
 values = json.loads(sys.argv[1])
 # Called last at the end, since it is registered first.
@@ -47,6 +48,11 @@ class Mocks(mocks.Mocks):
         }
         return f"{args.name}-id", {**args.inputs, **computed.get(args.typ, {})}
 
+async def callbacks():
+    # In place of the server that an engine calls hooks on, which the SDK's mocks have not.
+    return mock.Mock()
+
+resource._get_callbacks = callbacks
 mocks.set_mocks(Mocks(), project="tpu-gpu-fungibility", stack="dev")
 pulumi.runtime.set_all_config(values, [])
 pulumi.runtime.test(lambda: runpy.run_path("__main__.py"))()

@@ -57,9 +57,10 @@ def test_a_pool_that_nobody_has_is_refused_with_those_that_there_are(tmp_path: P
     paths = Paths(cache=tmp_path, state=tmp_path)
     with pytest.raises(StockError, match=r"v6e: no accelerator pool of that name; pools are l4, l4-spot, v6e-1"):
         require_pool(paths, "v6e")
-    cluster = tmp_path / "clusters" / "c"
-    cluster.mkdir(parents=True)
-    (cluster / "pools.json").write_text('{"v6e": {}, "system": {}}')
+    pools = tmp_path / "clusters" / "c" / "pools"
+    pools.mkdir(parents=True)
+    for name in ("v6e", "system"):
+        (pools / f"{name}.json").touch()
     require_pool(paths, "v6e")
     with pytest.raises(StockError, match="system"):
         require_pool(paths, "system")
