@@ -23,6 +23,7 @@ from tests.unit.provider_client import Client
 #: Runs the program as the language host does, but against mocks, and prints what it left of the interpreter.
 _PROGRAM = """
 import atexit, gc, json, runpy, sys
+from unittest import mock
 
 import pulumi
 from pulumi.runtime import mocks
@@ -47,9 +48,14 @@ class Mocks(mocks.Mocks):
         }
         return f"{args.name}-id", {**args.inputs, **computed.get(args.typ, {})}
 
+async def callbacks():
+    # In place of the server that an engine calls hooks on, which the mocks have not.
+    return mock.Mock()
+
 mocks.set_mocks(Mocks(), project="tpu-gpu-fungibility", stack="dev")
 pulumi.runtime.set_all_config(values, [])
-pulumi.runtime.test(lambda: runpy.run_path("__main__.py"))()
+with mock.patch("pulumi.runtime.resource._get_callbacks", callbacks):
+    pulumi.runtime.test(lambda: runpy.run_path("__main__.py"))()
 """
 
 
