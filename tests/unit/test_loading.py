@@ -26,7 +26,7 @@ import atexit, gc, json, runpy, sys
 from unittest import mock
 
 import pulumi
-from pulumi.runtime import mocks, resource
+from pulumi.runtime import mocks
 
 values = json.loads(sys.argv[1])
 # Called last at the end, since it is registered first.
@@ -49,13 +49,13 @@ class Mocks(mocks.Mocks):
         return f"{args.name}-id", {**args.inputs, **computed.get(args.typ, {})}
 
 async def callbacks():
-    # In place of the server that an engine calls hooks on, which the SDK's mocks have not.
+    # In place of the server that an engine calls hooks on, which the mocks have not.
     return mock.Mock()
 
-resource._get_callbacks = callbacks
 mocks.set_mocks(Mocks(), project="tpu-gpu-fungibility", stack="dev")
 pulumi.runtime.set_all_config(values, [])
-pulumi.runtime.test(lambda: runpy.run_path("__main__.py"))()
+with mock.patch("pulumi.runtime.resource._get_callbacks", callbacks):
+    pulumi.runtime.test(lambda: runpy.run_path("__main__.py"))()
 """
 
 
