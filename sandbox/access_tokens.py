@@ -69,7 +69,7 @@ class AccessTokens:
         if login.revoked:
             raise LoginRevoked(REVOKED)
         self.prepare()
-        ends = f"{time.time() + login.lifetime:.3f}"
+        ends = f"{time.time() + login.lifetime:.6f}"
         return f"{PREFIX}-{ends}-{self._proof(ends)}"
 
     def valid(self, token: str) -> bool:
