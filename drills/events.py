@@ -36,7 +36,7 @@ class Load:
     _reports: list[Report] = field(default_factory=list)
 
     def happens(self) -> None:
-        """The event begins now."""
+        """The event has begun just now: to be called when the command that makes it has ended, as that takes a second to start."""
         self.happened = time.monotonic()
 
     def over(self, report: Report) -> None:
@@ -114,10 +114,11 @@ def drain(sandbox: Sandbox, node: str) -> None:
     wait_until(lambda: len(serving(sandbox)) == count and node not in serving(sandbox), 60, "a replica on another node")
 
 
-def preempt(sandbox: Sandbox, pool: str, *, notice: float = 30.0) -> None:
-    """Google takes a serving Spot node; returns when it is gone and its replica serves elsewhere."""
+def preempt(sandbox: Sandbox, pool: str, *, notice: float = 30.0, told: Callable[[], None] = lambda: None) -> None:
+    """Google takes a serving Spot node; returns when it is gone and its replica serves elsewhere. `told` is called at the notice."""
     before = serving(sandbox)
     node = next(name for name, its_pool in before.items() if its_pool == pool)
     sandbox.command("preempt", node, "--notice", f"{notice:g}")
+    told()
     wait_until(lambda: node not in {each["name"] for each in sandbox.status()["nodes"]}, 90, "the node's end")
     wait_until(lambda: len(serving(sandbox)) == len(before), 90, "the replica's successor")

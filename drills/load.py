@@ -57,74 +57,107 @@ def run(options: Options) -> Iterator[Result]:
     chosen = sorted(chooser.sample(range(len(_EVENTS)), options.some(len(_EVENTS))))
     with fresh_sandbox("drill-load") as sandbox:
         sandbox.command("up")
+        service = _Service(sandbox)
         for number in chosen:
             name, event = _EVENTS[number]
             try:
-                events.deploy(sandbox, **_SETTINGS)
-                sandbox.command("scale", "2")
-                yield from event(sandbox, name)
+                yield from event(service, name)
             except CommandFailed as error:
+                service.deployed = None
                 yield Result(event=name, tried=1, survived=0, recovery=f"the event did not come to its end: {error}")
+
+
+@dataclass
+class _Service:
+    """The stack's service between events."""
+
+    sandbox: Sandbox
+    #: The settings that it has; None when that is not known.
+    deployed: dict[str, Any] | None = None
+
+    def deploy(self, **changes: Any) -> None:
+        """An update with the drill's settings and changes to them."""
+        self.deployed = None
+        events.deploy(self.sandbox, **{**_SETTINGS, **changes})
+        self.deployed = {**_SETTINGS, **changes}
+
+    def settle(self, count: int, **changes: Any) -> None:
+        """So many replicas, all of them where they belong; an update comes before only where the settings are others."""
+        if self.deployed != {**_SETTINGS, **changes}:
+            self.deploy(**changes)
+        self.sandbox.command("scale", str(count))
+
+    def without_the_tpu_pool(self) -> dict[str, Any]:
+        return {"acceleratorPools": events.pools(self.sandbox, enabled=False)}
+
+    def wait_for(self, count: int) -> None:
+        events.wait_until(lambda: len(events.serving(self.sandbox)) == count, 90, f"{count} ready replicas")
 
 
 # --- planned
 
 
-def _rolling_update(sandbox: Sandbox, name: str, *, keep_alive: bool) -> Iterator[Result]:
-    with load(sandbox, tokens=_TOKENS, keep_alive=keep_alive) as traffic:
-        events.deploy(sandbox, **_SETTINGS, maxModelLen=4096)
+def _rolling_update(service: _Service, name: str, *, keep_alive: bool) -> Iterator[Result]:
+    service.settle(2)
+    with load(service.sandbox, tokens=_TOKENS, keep_alive=keep_alive) as traffic:
+        service.deploy(maxModelLen=4096)
     yield _planned(name, traffic, "each new pod served before an old one left")
 
 
-def _drain(sandbox: Sandbox, name: str) -> Iterator[Result]:
-    node = min(events.serving(sandbox))
-    with load(sandbox, tokens=_TOKENS) as traffic:
-        events.drain(sandbox, node)
-    sandbox.kubectl("uncordon", node)
+def _drain(service: _Service, name: str) -> Iterator[Result]:
+    service.settle(2)
+    node = min(events.serving(service.sandbox))
+    with load(service.sandbox, tokens=_TOKENS) as traffic:
+        events.drain(service.sandbox, node)
+    service.sandbox.kubectl("uncordon", node)
     yield _planned(name, traffic, "its replica finished what was under way, and came up on another node")
 
 
-def _scale(sandbox: Sandbox, name: str) -> Iterator[Result]:
-    events.deploy(sandbox, keepLastReplica=True, replicas=1)
-    sandbox.command("scale", "1")
-    with load(sandbox, tokens=_TOKENS) as traffic:
-        sandbox.command("scale", "3")
-        sandbox.command("scale", "1")
+def _scale(service: _Service, name: str) -> Iterator[Result]:
+    service.settle(1, replicas=1)
+    with load(service.sandbox, tokens=_TOKENS) as traffic:
+        service.sandbox.command("scale", "3")
+        service.sandbox.command("scale", "1")
     yield _planned(name, traffic, "replicas came on the best pools that had room, and left after their last answer")
 
 
-def _pool_out_of_service(sandbox: Sandbox, name: str) -> Iterator[Result]:
-    with load(sandbox, tokens=_TOKENS) as traffic:
-        events.deploy(sandbox, **_SETTINGS, acceleratorPools=events.pools(sandbox, enabled=False))
-        events.wait_until(
-            lambda: len(events.serving(sandbox)) == 2 and "v6e-1" not in events.serving(sandbox).values(),
-            90,
-            "both replicas on other pools",
-        )
+def _pool_out_of_service(service: _Service, name: str) -> Iterator[Result]:
+    service.settle(2)
+    with load(service.sandbox, tokens=_TOKENS) as traffic:
+        service.deploy(**service.without_the_tpu_pool())
+        _wait_for_pools(service, lambda pool: pool != "v6e-1", "both replicas on other pools")
     yield _planned(
         name, traffic, "one setting (`enabled: false`), and replicas on the next pools before the TPUs' left"
     )
 
 
-def _migration(sandbox: Sandbox, name: str) -> Iterator[Result]:
-    events.deploy(sandbox, **_SETTINGS, acceleratorPools=events.pools(sandbox, enabled=False))
-    sandbox.command("scale", "2")
-    with load(sandbox, tokens=_TOKENS) as traffic:
-        events.deploy(sandbox, **_SETTINGS)
-        events.wait_until(
-            lambda: list(events.serving(sandbox).values()) == ["v6e-1"] * 2, 120, "both replicas back on the TPUs"
-        )
+def _migration(service: _Service, name: str) -> Iterator[Result]:
+    service.settle(2, **service.without_the_tpu_pool())
+    with load(service.sandbox, tokens=_TOKENS) as traffic:
+        service.deploy()
+        _wait_for_pools(service, lambda pool: pool == "v6e-1", "both replicas back on the TPUs")
     yield _planned(name, traffic, "the TPU pool came back, and replicas moved up to it one at a time")
 
 
-def _update_that_crashes(sandbox: Sandbox, name: str) -> Iterator[Result]:
+def _wait_for_pools(service: _Service, wanted: Callable[[str], bool], what: str) -> None:
+    def there() -> bool:
+        pools = list(events.serving(service.sandbox).values())
+        return len(pools) == 2 and all(map(wanted, pools))
+
+    events.wait_until(there, 120, what)
+
+
+def _update_that_crashes(service: _Service, name: str) -> Iterator[Result]:
+    service.settle(2)
     wrong = ["--no-such-flag"]
-    patience: dict[str, Any] = {"serverStartupSeconds": 20, "rolloutTimeoutSeconds": 30}
-    with load(sandbox, tokens=_TOKENS) as traffic:
+    patience = {"serverStartupSeconds": 20, "rolloutTimeoutSeconds": 30}
+    with load(service.sandbox, tokens=_TOKENS) as traffic:
         said = events.deploy(
-            sandbox, check=False, **_SETTINGS, **patience, tpuServerArguments=wrong, gpuServerArguments=wrong
+            service.sandbox,
+            check=False,
+            **{**_SETTINGS, **patience, "tpuServerArguments": wrong, "gpuServerArguments": wrong},
         )
-        events.deploy(sandbox, **_SETTINGS)
+        service.deploy()
     named = "failed and named the container" if "CrashLoopBackOff" in said else "failed"
     yield _planned(
         name, traffic, f"the update {named}; the old pods served on, and the next update, corrected, went through"
@@ -134,71 +167,72 @@ def _update_that_crashes(sandbox: Sandbox, name: str) -> Iterator[Result]:
 # --- unannounced
 
 
-def _preemption(sandbox: Sandbox, name: str) -> Iterator[Result]:
-    sandbox.command("scale", "3")
-    with load(sandbox, tokens=_TOKENS_WITH_LONG) as traffic:
-        traffic.happens()
-        events.preempt(sandbox, "l4-spot")
+def _preemption(service: _Service, name: str) -> Iterator[Result]:
+    service.settle(3)
+    with load(service.sandbox, tokens=_TOKENS_WITH_LONG) as traffic:
+        events.preempt(service.sandbox, "l4-spot", told=traffic.happens)
     short = traffic.report.only(lambda each: each.tokens * _TOKEN_SECONDS < POD_SECONDS)
     yield _result(
         f"{name}: requests of under {POD_SECONDS:g} s", short, "its pod left the load balancer first, and finished", 0
     )
     long = traffic.report.only(lambda each: each.tokens * _TOKEN_SECONDS >= POD_SECONDS)
-    bound = _under_way(long, traffic.happened)
-    yield _result(
-        f"{name}: requests of 30 s",
-        long,
-        f"those under way on it were cut after {POD_SECONDS:g} s: send them again",
-        bound,
-    )
+    recovery = f"those under way on it were cut after {POD_SECONDS:g} s: send them again"
+    yield _result(f"{name}: requests of 30 s", long, recovery, _share(long, traffic.happened, replicas=3))
 
 
-def _preemption_without_notice(sandbox: Sandbox, name: str) -> Iterator[Result]:
-    sandbox.command("scale", "3")
-    with load(sandbox, tokens=_TOKENS) as traffic:
-        traffic.happens()
-        events.preempt(sandbox, "l4-spot", notice=0)
+def _preemption_without_notice(service: _Service, name: str) -> Iterator[Result]:
+    service.settle(3)
+    with load(service.sandbox, tokens=_TOKENS) as traffic:
+        events.preempt(service.sandbox, "l4-spot", notice=0, told=traffic.happens)
     recovery = "the autoscaler brought another node once Kubernetes had missed its heartbeats"
     yield _unannounced(name, traffic, SILENT_SECONDS + _HEARD_SECONDS, replicas=3, recovery=recovery)
 
 
-def _hang(sandbox: Sandbox, name: str, *, engine: bool) -> Iterator[Result]:
-    pod = events.replicas(sandbox)[0]["name"]
-    with load(sandbox, tokens=_TOKENS, answer_seconds=2 * _RESTART_SECONDS) as traffic:
+def _hang(service: _Service, name: str, *, engine: bool) -> Iterator[Result]:
+    service.settle(2)
+    pod = events.replicas(service.sandbox)[0]["name"]
+    with load(service.sandbox, tokens=_TOKENS, answer_seconds=2 * _RESTART_SECONDS) as traffic:
+        service.sandbox.command("hang", pod, *(["--engine"] if engine else []))
         traffic.happens()
-        sandbox.command("hang", pod, *(["--engine"] if engine else []))
-        events.wait_until(lambda: events.restarts(sandbox, pod) > 0, _RESTART_SECONDS, "the hung server's restart")
-        events.wait_until(lambda: len(events.serving(sandbox)) == 2, 60, "both replicas")
+        _wait_for_restarts(service, pod, 1)
+        service.wait_for(2)
     seen = _ENGINE_HANG_SEEN_SECONDS if engine else _HANG_SEEN_SECONDS
-    liveness = "the liveness probe restarted its container"
-    yield _unannounced(name, traffic, seen, replicas=2, recovery=liveness)
+    yield _unannounced(name, traffic, seen, replicas=2, recovery="the liveness probe restarted its container")
 
 
-def _death(sandbox: Sandbox, name: str) -> Iterator[Result]:
-    pod = events.replicas(sandbox)[0]["name"]
-    with load(sandbox, tokens=_TOKENS) as traffic:
+def _death(service: _Service, name: str) -> Iterator[Result]:
+    service.settle(2)
+    pod = events.replicas(service.sandbox)[0]["name"]
+    with load(service.sandbox, tokens=_TOKENS) as traffic:
+        service.sandbox.command("crash", pod, "--once")
         traffic.happens()
-        sandbox.command("crash", pod, "--once")
-        events.wait_until(lambda: events.restarts(sandbox, pod) > 0, 60, "the restart")
-        events.wait_until(lambda: len(events.serving(sandbox)) == 2, 60, "both replicas")
+        _wait_for_restarts(service, pod, 1)
+        service.wait_for(2)
     yield _unannounced(name, traffic, _HEARD_SECONDS, replicas=2, recovery="its container was started again")
 
 
-def _crash_loop(sandbox: Sandbox, name: str) -> Iterator[Result]:
-    pod = events.replicas(sandbox)[0]["name"]
-    with load(sandbox, tokens=_TOKENS) as traffic:
+def _crash_loop(service: _Service, name: str) -> Iterator[Result]:
+    service.settle(2)
+    pod = events.replicas(service.sandbox)[0]["name"]
+    with load(service.sandbox, tokens=_TOKENS) as traffic:
+        service.sandbox.command("crash", pod)
         traffic.happens()
-        sandbox.command("crash", pod)
-        events.wait_until(lambda: events.restarts(sandbox, pod) > 2, 90, "the crash loop")
-        sandbox.kubectl("delete", "pod", pod)
-        events.wait_until(lambda: len(events.serving(sandbox)) == 2, 90, "both replicas")
+        _wait_for_restarts(service, pod, 3)
+        service.sandbox.kubectl("delete", "pod", pod)
+        service.wait_for(2)
     recovery = "it was restarted in vain, more and more slowly; `kubectl delete pod` brought another"
     yield _unannounced(name, traffic, _HEARD_SECONDS, replicas=2, recovery=recovery)
 
 
-_EVENTS: tuple[tuple[str, Callable[[Sandbox, str], Iterator[Result]]], ...] = (
-    ("rolling update, a connection a request", lambda sandbox, name: _rolling_update(sandbox, name, keep_alive=False)),
-    ("rolling update, connections kept open", lambda sandbox, name: _rolling_update(sandbox, name, keep_alive=True)),
+def _wait_for_restarts(service: _Service, pod: str, count: int) -> None:
+    events.wait_until(
+        lambda: events.restarts(service.sandbox, pod) >= count, _RESTART_SECONDS, f"{count} restarts of {pod}"
+    )
+
+
+_EVENTS: tuple[tuple[str, Callable[[_Service, str], Iterator[Result]]], ...] = (
+    ("rolling update, a connection a request", lambda service, name: _rolling_update(service, name, keep_alive=False)),
+    ("rolling update, connections kept open", lambda service, name: _rolling_update(service, name, keep_alive=True)),
     ("drain of a node", _drain),
     ("scale-out 1 to 3 to 1", _scale),
     ("the TPU pool taken out of service", _pool_out_of_service),
@@ -206,8 +240,8 @@ _EVENTS: tuple[tuple[str, Callable[[Sandbox, str], Iterator[Result]]], ...] = (
     ("an update whose servers crash on start", _update_that_crashes),
     ("Spot preemption, 30 s of notice", _preemption),
     ("Spot preemption without notice", _preemption_without_notice),
-    ("a server that hangs", lambda sandbox, name: _hang(sandbox, name, engine=False)),
-    ("a server whose engine hangs, /health still 200", lambda sandbox, name: _hang(sandbox, name, engine=True)),
+    ("a server that hangs", lambda service, name: _hang(service, name, engine=False)),
+    ("a server whose engine hangs, /health still 200", lambda service, name: _hang(service, name, engine=True)),
     ("a server that is killed", _death),
     ("a server that crashes, and then on every start", _crash_loop),
 )
@@ -230,8 +264,9 @@ def _losses(report: Report, happened: float) -> _Losses:
     return _Losses(under_way=before, later=len(lost) - before)
 
 
-def _under_way(report: Report, at: float) -> int:
-    return sum(each.sent <= at < each.ended for each in report.exchanges)
+def _share(report: Report, at: float, *, replicas: int) -> int:
+    """How many requests one of the replicas had under way at a moment; backends take turns, so shares differ by little."""
+    return math.ceil(sum(each.sent <= at < each.ended for each in report.exchanges) / replicas) + 2
 
 
 def _result(event: str, report: Report, recovery: str, bound: int) -> Result:
@@ -255,8 +290,7 @@ def _planned(event: str, traffic: Load, recovery: str) -> Result:
 def _unannounced(event: str, traffic: Load, seconds: float, *, replicas: int, recovery: str) -> Result:
     """`seconds` until requests go to the others; each of the replicas has its share of them until then."""
     losses = _losses(traffic.report, traffic.happened)
-    # Backends take turns, so shares differ by little.
-    under_way = math.ceil(_under_way(traffic.report, traffic.happened) / replicas) + 2
+    under_way = _share(traffic.report, traffic.happened, replicas=replicas)
     later = math.ceil(RATE * seconds / replicas) + 1
     explained = (
         f"{recovery}; {losses.under_way} were under way on it, {losses.later} came to it in the "
