@@ -85,6 +85,9 @@ def tried(sandbox: Sandbox, fault: Fault) -> Result:
     except subprocess.TimeoutExpired as error:
         recovery, survived = f"{error.cmd} was not over after {error.timeout:.0f} s", 0
     if not survived:
+        # What `down` would take away, of the fault that was lost last.
+        with contextlib.suppress(OSError):
+            shutil.copy(sandbox.paths.daemon_log, sandbox.state.parent / f"{sandbox.state.name}-lost.log")
         # The next fault is not to suffer from this one.
         sandbox.command("down", check=False)
     return Result(event=fault.event, tried=1, survived=survived, recovery=recovery)

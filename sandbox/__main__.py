@@ -116,11 +116,12 @@ def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
         if scales_on_metrics(arguments.environment):
             # Else the daemon builds them when the first adapter asks, in the middle of `pulumi up`.
             toolbox.ensure(METRICS_TOOLS)
+        crashed = False
         try:
             record = lifecycle.running(paths)
         except (lifecycle.Crashed, StateError) as crash:
             console.print(f"[yellow]{escape(str(crash))}[/]")
-            record = None
+            record, crashed = None, True
         server = arguments.server or (record.server if record else model_server.STAND_IN)
         if record is not None and record.server != server:
             raise SandboxError(
@@ -134,7 +135,7 @@ def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
             record = lifecycle.start(paths, server)
     stack = SandboxStack(paths, record)
     stack.prepare(arguments.environment, arguments.port)
-    stack.up(lambda text: print(f"sandbox: {text}", file=sys.stderr, flush=True))
+    stack.up(lambda text: print(f"sandbox: {text}", file=sys.stderr, flush=True), after_crash=crashed)
     outputs = stack.outputs()
     with screens.progress() as report:
         report("waiting until the service answers and every replica is where it belongs", None)

@@ -63,6 +63,7 @@ class SandboxStack:
     def __init__(self, paths: Paths, record: DaemonRecord) -> None:
         self._paths = paths
         self._record = record
+        self._lock_cleared = False
 
     def variables(self) -> dict[str, str]:
         """What a shell needs for `pulumi` and `kubectl` to work on the sandbox, PATH included; no secret among them."""
@@ -116,9 +117,12 @@ class SandboxStack:
         self._clear_locks()
         self._make_stack()
 
-    def up(self, say: Callable[[str], None]) -> None:
+    def up(self, say: Callable[[str], None], *, after_crash: bool = False) -> None:
         """`pulumi up`, its output on the terminal. Raises `StackError`, and `KeyboardInterrupt` when the update has ended in order."""
         command = ["up", "--stack", STACK, "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs"]
+        if after_crash or self._lock_cleared:
+            # What was being deleted or changed may have come to its end although the engine was not told.
+            command.append("--refresh")
         started = datetime.now(UTC)
         try:
             status = supervised.run(
@@ -212,6 +216,7 @@ class SandboxStack:
                     f"an update of stack {STACK} is under way (`pulumi`, pid {pid}): wait for it, or end it with Ctrl-C where it runs"
                 )
             lock.unlink(missing_ok=True)
+            self._lock_cleared = True
 
     def _make_secrets(self, values: Mapping[str, Any]) -> None:
         """What a person does once with gcloud: the secrets that the settings name."""
