@@ -152,7 +152,8 @@ def _word(text: str, *parts: str, status: int | None = None) -> str:
     if "sandbox: " not in text:
         raise Lost(f"no word of the sandbox's: {text[-800:]}")
     # The line that says what happened; paths are of this machine, and long.
-    line = next(line for line in text.splitlines() if (parts[0] if parts else "sandbox: ") in line)
+    words = text[text.index("sandbox: ") :].splitlines()
+    line = next((line for line in words if parts and parts[0] in line), words[0])
     said = re.sub(r"/\S+/(?=[^/\s])", ".../", line.removeprefix("sandbox: ").strip())
     return said if len(said) < 240 else f"{said[:240]}..."
 
