@@ -85,6 +85,9 @@ def tried(sandbox: Sandbox, fault: Fault) -> Result:
     except subprocess.TimeoutExpired as error:
         recovery, survived = f"{error.cmd} was not over after {error.timeout:.0f} s", 0
     if not survived:
+        # What `down` would take away, of the fault that was lost last.
+        with contextlib.suppress(OSError):
+            shutil.copy(sandbox.paths.daemon_log, sandbox.state.parent / f"{sandbox.state.name}-lost.log")
         # The next fault is not to suffer from this one.
         sandbox.command("down", check=False)
     return Result(event=fault.event, tried=1, survived=survived, recovery=recovery)
@@ -149,7 +152,8 @@ def _word(text: str, *parts: str, status: int | None = None) -> str:
     if "sandbox: " not in text:
         raise Lost(f"no word of the sandbox's: {text[-800:]}")
     # The line that says what happened; paths are of this machine, and long.
-    line = next(line for line in text.splitlines() if (parts[0] if parts else "sandbox: ") in line)
+    words = text[text.index("sandbox: ") :].splitlines()
+    line = next((line for line in words if parts and parts[0] in line), words[0])
     said = re.sub(r"/\S+/(?=[^/\s])", ".../", line.removeprefix("sandbox: ").strip())
     return said if len(said) < 240 else f"{said[:240]}..."
 

@@ -135,11 +135,12 @@ def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
         if scales_on_metrics(arguments.environment):
             # Else the daemon builds them when the first adapter asks, in the middle of `pulumi up`.
             toolbox.ensure(METRICS_TOOLS)
+        crashed = False
         try:
             record = lifecycle.running(paths)
         except (lifecycle.Crashed, StateError) as crash:
             console.print(f"[yellow]{escape(str(crash))}[/]")
-            record = None
+            record, crashed = None, True
         server = arguments.server or (record.server if record else model_server.STAND_IN)
         if record is not None and record.server != server:
             raise SandboxError(
@@ -159,7 +160,7 @@ def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
     if arguments.prepare:
         print('the stack is prepared; after eval "$(python -m sandbox env)", `pulumi up` makes it')
         return 0
-    status = stack.up(lambda text: print(f"sandbox: {text}", file=sys.stderr, flush=True))
+    status = stack.up(lambda text: print(f"sandbox: {text}", file=sys.stderr, flush=True), after_crash=crashed)
     outputs = stack.outputs()
     failed = f"`pulumi up --stack {STACK}` failed (exit status {status}); its output is above"
     incomplete = stack.incomplete() if status != 0 else []

@@ -122,7 +122,7 @@ class SandboxStack:
             self._paths.passphrase.write_text(secrets.token_urlsafe(24))
         self._make_stack()
 
-    def up(self, say: Callable[[str], None]) -> int:
+    def up(self, say: Callable[[str], None], *, after_crash: bool = False) -> int:
         """`pulumi up`, its output on the terminal; its exit status. What does not depend on a resource that fails is made all the same.
 
         Raises `StackError` where it was given up, and `KeyboardInterrupt` when the update has ended in order.
@@ -137,6 +137,9 @@ class SandboxStack:
             "--non-interactive",
             "--suppress-outputs",
         ]
+        if after_crash:
+            # What was being deleted or changed may have come to its end although the engine was not told.
+            command.append("--refresh")
         started = datetime.now(UTC)
         try:
             return supervised.run(
