@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/bin/gke-gcloud-auth-plugin sandbox/metrics/image/adapter .ci/run .ci/install-docker
 
 .PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-vllm lint format
-.PHONY: preview deploy drift cost smoke comment drift-issue deployed-commit bench drills
+.PHONY: preview deploy recover drift cost smoke comment drift-issue deployed-commit bench drills
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -52,6 +52,9 @@ step = $(if $(STACK),,$(error STACK is not set: make $@ STACK=dev))$(if $(REPORT
 # With --refresh: what somebody changed by hand is seen, and put back.
 pulumi_options = --refresh --stack $(STACK) --non-interactive$(if $(REPORT), --color never)
 policy_options = $(if $(POLICY_PACK),--policy-pack $(POLICY_PACK)$(if $(POLICY_CONFIG), --policy-pack-config $(POLICY_CONFIG)))
+# A pool that cannot be had must not keep the service from coming up on the others: what does not depend on it is made all the same
+# (the exit status stays that of a failure), and none of the others waits for a place while it is tried for half an hour.
+deploy_options = --continue-on-error --parallel 64
 # What changes something happens to no stack that nobody named.
 named = $(if $(filter file,$(origin STACK)),$(error STACK is not set: make $@ STACK=dev))
 
@@ -59,7 +62,10 @@ preview: .venv/.installed policies/.venv/.installed ## what an update of STACK w
 	$(step) pulumi preview $(pulumi_options) $(policy_options)
 
 deploy: .venv/.installed policies/.venv/.installed ## update STACK without asking
-	$(named)$(step) pulumi up --yes $(pulumi_options) $(policy_options)
+	$(named)$(step) pulumi up --yes $(pulumi_options) $(deploy_options) $(policy_options)
+
+recover: .venv/.installed ## after an update of STACK that was killed: take its lock away, find what it had begun (docs/operate.md)
+	$(named)$(step) $(BIN)/python -m recovery --stack $(STACK) $(RECOVER_ARGUMENTS)
 
 policy: .venv/.installed policies/.venv/.installed ## preview STACK=dev with the policy pack (docs/policies.md)
 	pulumi preview --stack $(STACK) --policy-pack policies $(if $(POLICY_CONFIG),--policy-pack-config $(POLICY_CONFIG))
@@ -91,6 +97,9 @@ drift-issue: .venv/.installed ## open, update or close the issue about STACK's d
 
 deployed-commit: .venv/.installed ## the commit that STACK was last deployed from
 	@$(BIN)/python -m ci deployed-commit $(or $(STACK),$(error STACK is not set: make $@ STACK=dev))
+
+# Arguments of `make recover`: --take-lock, --id URN=ID.
+RECOVER_ARGUMENTS ?=
 
 # Arguments of `make bench` and `make drills`: docs/figures.md.
 BENCH_ARGUMENTS ?=

@@ -45,7 +45,7 @@ def make(*arguments: str, programs: Path | None = None, **environment: str) -> s
     ("target", "arguments"),
     [
         ("preview", "preview --refresh --stack dev --non-interactive --policy-pack policies{config}"),
-        ("deploy", "up --yes --refresh --stack dev --non-interactive --policy-pack policies{config}"),
+        ("deploy", "up --yes --refresh --stack dev --non-interactive --continue-on-error --parallel 64 --policy-pack policies{config}"),
         ("drift", "preview --expect-no-changes --refresh --stack dev --non-interactive"),
     ],
 )
@@ -86,7 +86,7 @@ def test_target_runs_the_project_s_own_tool_on_the_stack(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["preview", "deploy", "drift", "preflight", "cost", "smoke", "drift-issue", "deployed-commit"]
+    "target", ["preview", "deploy", "recover", "drift", "preflight", "cost", "smoke", "drift-issue", "deployed-commit"]
 )
 def test_a_missing_stack_is_named_with_an_example(programs: Path, target: str) -> None:
     result = make(target, "REPORT=report", programs=programs, STACK="")
@@ -95,10 +95,16 @@ def test_a_missing_stack_is_named_with_an_example(programs: Path, target: str) -
     assert "pulumi" not in result.stdout
 
 
-def test_nothing_is_deployed_that_nobody_named(programs: Path) -> None:
-    result = make("deploy", programs=programs)
+@pytest.mark.parametrize("target", ["deploy", "recover"])
+def test_nothing_happens_to_a_stack_that_nobody_named(programs: Path, target: str) -> None:
+    result = make(target, programs=programs)
     assert result.returncode == 2
-    assert "STACK is not set: make deploy STACK=dev" in result.stderr
+    assert f"STACK is not set: make {target} STACK=dev" in result.stderr
+
+
+def test_recovery_takes_the_options_that_the_runbook_names() -> None:
+    result = make("--dry-run", "recover", "RECOVER_ARGUMENTS=--take-lock", STACK="dev")
+    assert "-m recovery --stack dev --take-lock" in result.stdout
 
 
 def test_help_lists_every_target_with_a_word(programs: Path) -> None:
@@ -106,6 +112,7 @@ def test_help_lists_every_target_with_a_word(programs: Path) -> None:
     assert {
         "preview",
         "deploy",
+        "recover",
         "drift",
         "preflight",
         "cost",
