@@ -45,7 +45,10 @@ def make(*arguments: str, programs: Path | None = None, **environment: str) -> s
     ("target", "arguments"),
     [
         ("preview", "preview --refresh --stack dev --non-interactive --policy-pack policies{config}"),
-        ("deploy", "up --yes --refresh --stack dev --non-interactive --continue-on-error --parallel 64 --policy-pack policies{config}"),
+        (
+            "deploy",
+            "up --yes --refresh --stack dev --non-interactive --continue-on-error --parallel 64 --policy-pack policies{config}",
+        ),
         ("drift", "preview --expect-no-changes --refresh --stack dev --non-interactive"),
     ],
 )
