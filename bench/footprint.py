@@ -52,7 +52,7 @@ def run(options: Options) -> Iterator[Findings]:
             _measure(sandbox, samples)
     yield _findings(samples)
     if options.cold:
-        yield _cold()
+        yield cold_against_warm()
 
 
 def _measure(sandbox: Sandbox, samples: Samples) -> None:
@@ -176,7 +176,7 @@ def _replicas(count: int) -> str:
     return "1 replica" if count == 1 else f"{count} replicas"
 
 
-def _cold() -> Findings:
+def cold_against_warm() -> Findings:
     """An `up` with no cache, and one with the cache that it left."""
     cache = PROJECT_DIR / ".sandbox" / "bench-cold-cache"
     remove(cache)

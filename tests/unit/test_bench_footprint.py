@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from bench import footprint
 from bench.footprint import files_below, moved, program, remove, usage
+from sandbox.client import Sandbox
 
 
 def test_bytes_are_those_of_new_and_changed_files_alone(tmp_path: Path) -> None:
@@ -61,6 +66,30 @@ def test_this_process_has_memory() -> None:
     memory, processes = usage([os.getpid()])
     assert sum(memory.values()) > 1
     assert processes.total() == 1
+
+
+def test_cold_is_an_up_without_a_cache_and_warm_one_with_what_it_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    class Recorded(Sandbox):
+        def command(self, *arguments: str, check: bool = True, timeout: float = 0) -> subprocess.CompletedProcess[str]:
+            cache = Path(self.variables["SANDBOX_CACHE"])
+            ran.append(f"{' '.join(arguments)}, {'warm' if cache.exists() else 'cold'}")
+            cache.mkdir(parents=True, exist_ok=True)
+            return subprocess.CompletedProcess(arguments, 0, "", "")
+
+    @contextmanager
+    def fresh(name: str, variables: Mapping[str, str]) -> Iterator[Sandbox]:
+        yield Recorded(tmp_path / name, variables)
+
+    monkeypatch.setattr(footprint, "fresh_sandbox", fresh)
+    monkeypatch.setattr(footprint, "PROJECT_DIR", tmp_path)
+    (figure,) = footprint.cold_against_warm().figures
+    assert ran == ["up, cold", "down, warm", "up, warm"]
+    assert (figure.unit, len(figure.samples)) == ("x", 1)
+    assert not any((tmp_path / ".sandbox").iterdir())
 
 
 def test_a_cache_that_nobody_may_write_to_is_removed_whole(tmp_path: Path) -> None:
