@@ -209,7 +209,11 @@ def _held_while_serving(sandbox: Sandbox, view: _View, pools: Pools, home: Count
     waited = view.serving().total() == _REPLICAS - 1
     steady = time.monotonic()
     disabled = [{**pool, "enabled": False} if pool["name"] == best else dict(pool) for pool in pools]
-    sandbox.pulumi("up", "--yes", "--skip-preview", "--non-interactive", overrides={"acceleratorPools": disabled})
+    sandbox.pulumi(
+        "up", "--yes", "--skip-preview", "--non-interactive",
+        # An update brings the settings' number of replicas back, which `scale` had changed.
+        overrides={"acceleratorPools": disabled, "replicas": _REPLICAS},
+    )  # fmt: skip
     problems.unless(_comes_true(lambda: view.serving().total() == _REPLICAS), view.shown())
     on = view.serving()
     sandbox.command("stock", best, "in")
