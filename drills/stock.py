@@ -159,7 +159,7 @@ def _stock_returns(problems: _Problems, sandbox: Sandbox, names: Sequence[str], 
 def _check_home(problems: _Problems, sandbox: Sandbox, view: _View, home: Counter[str]) -> None:
     preview = sandbox.pulumi("preview", "--expect-no-changes", "--non-interactive", check=False)
     problems.unless(preview.returncode == 0, "the preview after it was not empty")
-    problems.unless(_comes_true(lambda: view.serving() == home), f"{dict(view.serving())} serve, not {dict(home)}")
+    problems.unless(_comes_true(lambda: view.serving() == home), f"{view.shown()}, not {_shown(home)}")
 
 
 # --- while serving
@@ -176,9 +176,7 @@ def _while_serving(sandbox: Sandbox, view: _View, pools: Pools, out: Sequence[st
     view.lose_machines(out)
     # Replicas on lost machines are still counted for a moment.
     problems.unless(_comes_true(lambda: not view.nodes_of(out)), f"machines of {', '.join(out)} are still there")
-    problems.unless(
-        _comes_true(lambda: view.serving().total() == wanted), f"{dict(view.serving())} serve, not {wanted}"
-    )
+    problems.unless(_comes_true(lambda: view.serving().total() == wanted), f"{view.shown()}, not {wanted}")
     said = {name for name in out if _comes_true(lambda name=name: name in view.said_to_be_short(), 60.0)}  # type: ignore[misc]
     problems.unless(said == set(out), f"the class's status never named {', '.join(set(out) - said)}")
     on = view.serving()
@@ -186,7 +184,7 @@ def _while_serving(sandbox: Sandbox, view: _View, pools: Pools, out: Sequence[st
     time.sleep(_STEADY_SECONDS)
     for pool in out:
         sandbox.command("stock", pool, "in")
-    problems.unless(_comes_true(lambda: view.serving() == home), f"{dict(view.serving())} serve, not {dict(home)}")
+    problems.unless(_comes_true(lambda: view.serving() == home), f"{view.shown()}, not {_shown(home)}")
     _check_home(problems, sandbox, view, home)
     report = traffic.stop()
     _check_steady(problems, report, steady)
@@ -206,19 +204,23 @@ def _held_while_serving(sandbox: Sandbox, view: _View, pools: Pools, home: Count
     view.lose_machines([best])
     problems.unless(_comes_true(lambda: not view.nodes_of([best])), f"machines of {best} are still there")
     # The warm node takes one, and the last one waits for what does not come.
-    problems.unless(_comes_true(lambda: view.serving().total() == _REPLICAS - 1), f"{dict(view.serving())} serve")
+    problems.unless(_comes_true(lambda: view.serving().total() == _REPLICAS - 1), view.shown())
     time.sleep(_STEADY_SECONDS)
     waited = view.serving().total() == _REPLICAS - 1
     steady = time.monotonic()
     disabled = [{**pool, "enabled": False} if pool["name"] == best else dict(pool) for pool in pools]
-    sandbox.pulumi("up", "--yes", "--skip-preview", "--non-interactive", overrides={"acceleratorPools": disabled})
-    problems.unless(_comes_true(lambda: view.serving().total() == _REPLICAS), f"{dict(view.serving())} serve")
+    sandbox.pulumi(
+        "up", "--yes", "--skip-preview", "--non-interactive",
+        # An update brings the settings' number of replicas back, which `scale` had changed.
+        overrides={"acceleratorPools": disabled, "replicas": _REPLICAS},
+    )  # fmt: skip
+    problems.unless(_comes_true(lambda: view.serving().total() == _REPLICAS), view.shown())
     on = view.serving()
     sandbox.command("stock", best, "in")
     # Brings the pool back, and the Deployment's one replica of the settings.
     sandbox.command("up")
     sandbox.command("scale", str(_REPLICAS))
-    problems.unless(_comes_true(lambda: view.serving() == home), f"{dict(view.serving())} serve, not {dict(home)}")
+    problems.unless(_comes_true(lambda: view.serving() == home), f"{view.shown()}, not {_shown(home)}")
     report = traffic.stop()
     _check_steady(problems, report, steady)
     held = "one replica waited" if waited else "no replica had to wait"
@@ -262,6 +264,11 @@ class _View(ClusterView):
     def serving(self) -> Counter[str]:
         """Ready replicas by pool."""
         return Counter(str(pod["pool"]) for pod in self.pods() if pod["ready"] and pod["pool"])
+
+    def shown(self) -> str:
+        """Who serves, and why the others do not, as far as pods say it."""
+        others = [f"{pod['name']} {pod['phase']} on {pod['node']}" for pod in self.pods() if not pod["ready"]]
+        return "; ".join([f"{_shown(self.serving())} serve", *others])
 
     def nodes_of(self, pools: Sequence[str]) -> list[str]:
         return [node["name"] for node in self.nodes() if node["pool"] in pools]
