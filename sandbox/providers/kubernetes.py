@@ -705,7 +705,7 @@ def _creation_error(body: Object, hide: Callable[[object], str], error: Kubernet
             "give the old name as an alias; to manage an object that is there, `pulumi import` it; to take over what "
             "exists without asking, set upsertExistingObjects on the provider"
         )
-    if error.code == 409:
+    if error.field_conflict:
         return _conflict(where, "", hide(error))
     return ProviderError(f"{where} was not successfully created by the Kubernetes API server: {hide(error)}")
 
@@ -714,9 +714,10 @@ def _update_error(
     id: str, body: Object, manager: str, hide: Callable[[object], str], error: KubernetesApiError
 ) -> ProviderError:
     where = f"{body['kind']} {id}"
-    if error.code == 409:
+    if error.field_conflict:
         return _conflict(where, manager, hide(error))
-    return ProviderError(f"update of {where} failed: {hide(error)}")
+    again = ". Somebody else changed it at the same moment: run `pulumi up` again" if error.code == 409 else ""
+    return ProviderError(f"update of {where} failed: {hide(error)}{again}")
 
 
 def _conflict(where: str, manager: str, reason: str) -> ProviderError:

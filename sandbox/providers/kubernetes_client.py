@@ -72,6 +72,12 @@ class KubernetesApiError(Exception):
         return self.code in (401, 429) or self.code >= 500
 
     @property
+    def field_conflict(self) -> bool:
+        """Whether another manager owns a field; a 409 may also be that the object has changed meanwhile."""
+        causes = self.details.get("causes") or []
+        return self.code == 409 and any(each.get("reason") == "FieldManagerConflict" for each in causes)
+
+    @property
     def immutable_field(self) -> bool:
         return self.code == 422 and "field is immutable" in str(self)
 

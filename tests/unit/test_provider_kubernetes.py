@@ -478,9 +478,20 @@ def test_a_planned_update_changes_nothing_and_is_tried(provider: KubernetesProvi
 
 def test_a_conflict_is_told_with_the_ways_out(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     made = Made(provider, CONFIG_MAP, config_map(name="a"))
-    cluster.refusals = [refusal(409, "Conflict", 'conflict with "kubectl": .data.a')]
+    causes = [{"reason": "FieldManagerConflict", "message": 'conflict with "kubectl"', "field": ".data.a"}]
+    cluster.refusals = [refusal(409, "Conflict", 'conflict with "kubectl": .data.a', causes=causes)]
     with pytest.raises(ProviderError, match='conflict with "kubectl".*ignore_changes.*patchForce'):
         made.update(config_map("2", name="a"))
+
+
+def test_a_change_at_the_same_moment_is_not_taken_for_another_manager_s_field(
+    provider: KubernetesProvider, cluster: MemoryCluster
+) -> None:
+    made = Made(provider, CONFIG_MAP, config_map(name="a"))
+    cluster.refusals = [refusal(409, "Conflict", "the object has been modified")]
+    with pytest.raises(ProviderError, match="the object has been modified.*run `pulumi up` again") as raised:
+        made.update(config_map("2", name="a"))
+    assert "patchForce" not in str(raised.value)
 
 
 def test_force_is_asked_for_by_annotation(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
