@@ -39,9 +39,9 @@ _OUTAGE = 3000
 
 #: What a message has to have to be clear: the status or the breakage, or whose credential it is.
 _CLEAR = re.compile(
-    r"Error [45]\d\d|connection reset|Connection reset|Connection aborted|connection refused|Connection refused|EOF|etcdserver|"
-    r"apiserver not ready|too many requests|toomanyrequests|received unexpected HTTP status|object has been modified|"
-    r"invalid_grant|getting credentials|access token|Unauthorized|ask(?:ed)? for the client to provide credentials|deadline exceeded"
+    r"Error [45]\d\d|[Cc]onnection (?:reset|aborted|refused)|connection to the API server broke|EOF|etcdserver|apiserver not ready|"
+    r"too many requests|toomanyrequests|received unexpected HTTP status|object has been modified|deadline exceeded|"
+    r"invalid_grant|getting credentials|access token|Unauthorized|asked for the client to provide credentials"
 )
 _UNCLEAR = re.compile(r"a defect of the provider|panic:|AssertionError|KeyError|AttributeError")
 
