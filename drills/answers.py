@@ -39,9 +39,9 @@ _OUTAGE = 3000
 
 #: What a message has to have to be clear: the status or the breakage, or whose credential it is.
 _CLEAR = re.compile(
-    r"Error [45]\d\d|connection reset|Connection reset|Connection aborted|connection refused|Connection refused|EOF|etcdserver|"
-    r"apiserver not ready|too many requests|toomanyrequests|received unexpected HTTP status|object has been modified|"
-    r"invalid_grant|getting credentials|access token|Unauthorized|ask(?:ed)? for the client to provide credentials|deadline exceeded"
+    r"Error [45]\d\d|[Cc]onnection (?:reset|aborted|refused)|connection to the API server broke|EOF|etcdserver|apiserver not ready|"
+    r"too many requests|toomanyrequests|received unexpected HTTP status|object has been modified|deadline exceeded|"
+    r"invalid_grant|getting credentials|access token|Unauthorized|asked for the client to provide credentials"
 )
 _UNCLEAR = re.compile(r"a defect of the provider|panic:|AssertionError|KeyError|AttributeError")
 
@@ -241,7 +241,7 @@ class _Drill:
             outcome.lost.append(wrong)
         elif first.returncode == 0:
             outcome.alone += 1
-        elif _UNCLEAR.search(first.stdout + first.stderr) or not _CLEAR.search(words):
+        elif _UNCLEAR.search(first.stdout + first.stderr) or not _CLEAR.search(first.stdout + first.stderr):
             outcome.lost.append(f"an unclear word: {words}")
         else:
             outcome.second += 1
@@ -321,5 +321,7 @@ def _error(result: subprocess.CompletedProcess[str]) -> str:
         [line for line in lines if _CLEAR.search(line)] or [line for line in lines if "error:" in line] or lines[-1:]
     )
     text = re.sub(r"^(.*\berror: |\* |\d+ errors? occurred:)+", "", telling[0])
-    # The deepest word is the last.
-    return text if len(text) <= 160 else f"... {text[-160:]}"
+    found = _CLEAR.search(text)
+    # Long ones have their cure behind, and what they are about before.
+    start = max(0, found.start() - 80) if found and len(text) > 160 else 0
+    return ("... " if start else "") + text[start : start + 160] + ("..." if len(text) > start + 160 else "")

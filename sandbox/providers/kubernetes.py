@@ -28,6 +28,7 @@ from sandbox.providers import kubernetes_diff as diffs
 from sandbox.providers.differences import Difference, Path, PropertyChange
 from sandbox.providers.hiding import hiding
 from sandbox.providers.kubernetes_client import (
+    BrokenRequestError,
     ClusterClient,
     ClusterUnreachableError,
     Kubeconfig,
@@ -359,6 +360,8 @@ class KubernetesProvider(Provider):
             live = cluster.get(api_version, kind, namespace or None, name)
         except UnknownKindError:
             return None
+        except BrokenRequestError as error:
+            raise ProviderError(f"failed to read {kind} {id}: {error}") from error
         except ClusterUnreachableError as error:
             self.log(urn, f"configured Kubernetes cluster is unreachable: {error}", Severity.WARNING)
             if self._settings.delete_unreachable:
@@ -459,6 +462,9 @@ class KubernetesProvider(Provider):
         except UnknownKindError:
             # Its definition went first, and the object with it.
             return
+        except BrokenRequestError as error:
+            # Not a word of clusters that are gone: this one is there.
+            raise ProviderError(f"cannot delete {kind} {id}: {error}. Run the command again") from error
         except ClusterUnreachableError as error:
             if self._settings.delete_unreachable:
                 self.log(urn, f"the cluster is unreachable ({error}); the object leaves the state", Severity.WARNING)
@@ -691,6 +697,8 @@ def _is_hidden(path: Path, news: Any, token: str) -> bool:
 
 
 def _unreachable(error: Exception) -> ProviderError:
+    if isinstance(error, BrokenRequestError):
+        return ProviderError(f"{error}. Run `pulumi up --refresh`, which sees whether the change was made")
     return ProviderError(
         f"configured Kubernetes cluster is unreachable: {error}. Check the provider's kubeconfig, its exec plugin and "
         "the cluster's address"
@@ -705,7 +713,7 @@ def _creation_error(body: Object, hide: Callable[[object], str], error: Kubernet
             "give the old name as an alias; to manage an object that is there, `pulumi import` it; to take over what "
             "exists without asking, set upsertExistingObjects on the provider"
         )
-    if error.code == 409:
+    if error.field_conflict:
         return _conflict(where, "", hide(error))
     return ProviderError(f"{where} was not successfully created by the Kubernetes API server: {hide(error)}")
 
@@ -714,9 +722,10 @@ def _update_error(
     id: str, body: Object, manager: str, hide: Callable[[object], str], error: KubernetesApiError
 ) -> ProviderError:
     where = f"{body['kind']} {id}"
-    if error.code == 409:
+    if error.field_conflict:
         return _conflict(where, manager, hide(error))
-    return ProviderError(f"update of {where} failed: {hide(error)}")
+    again = ". Somebody else changed it at the same moment: run `pulumi up` again" if error.code == 409 else ""
+    return ProviderError(f"update of {where} failed: {hide(error)}{again}")
 
 
 def _conflict(where: str, manager: str, reason: str) -> ProviderError:

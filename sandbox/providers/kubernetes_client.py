@@ -49,6 +49,10 @@ class CredentialsError(ClusterUnreachableError):
     """The exec plugin gives no credential; the message is its own. It will say the same next time."""
 
 
+class BrokenRequestError(ClusterUnreachableError):
+    """The connection broke under a request: the cluster is there, and what became of the request nobody knows."""
+
+
 class UnknownKindError(Exception):
     """The API server serves no such kind."""
 
@@ -70,6 +74,12 @@ class KubernetesApiError(Exception):
     def passing(self) -> bool:
         """Whether it says something of the moment, and nothing of the request."""
         return self.code in (401, 429) or self.code >= 500
+
+    @property
+    def field_conflict(self) -> bool:
+        """Whether another manager owns a field; a 409 may also be that the object has changed meanwhile."""
+        causes = self.details.get("causes") or []
+        return self.code == 409 and any(each.get("reason") == "FieldManagerConflict" for each in causes)
 
     @property
     def immutable_field(self) -> bool:
@@ -258,9 +268,14 @@ def _pause_before_retry(method: str, error: Exception) -> float | None:
         after = (error.headers or {}).get("Retry-After", "")
         told = error.status == 429 or (error.status or 0) >= 500
         return float(after) if told and str(after).isdigit() else None
+    return _BROKEN_SECONDS if _is_broken(error) and method.upper() == "GET" else None
+
+
+def _is_broken(error: BaseException | None) -> bool:
     # TLS calls an end without its own goodbye an error of its own; Go does not tell the two apart.
-    broken = isinstance(error, urllib3.exceptions.ProtocolError) or "EOF occurred" in str(error)
-    return _BROKEN_SECONDS if broken and method.upper() == "GET" else None
+    return isinstance(error, urllib3.exceptions.ProtocolError) or (
+        isinstance(error, urllib3.exceptions.SSLError) and "EOF occurred" in str(error)
+    )
 
 
 class ClusterClient:
@@ -419,6 +434,8 @@ class _Translated:
             if error.status in (502, 503) and not error.body:
                 raise ClusterUnreachableError(f"the API server answers {error.status} {error.reason}") from None
             raise KubernetesApiError(error) from None
+        if _is_broken(error):
+            raise BrokenRequestError(f"the connection to the API server broke: {_reason(error)}") from None
         if isinstance(error, urllib3.exceptions.HTTPError | ConnectionError):
             raise ClusterUnreachableError(_reason(error)) from None
         if isinstance(error, ConfigException):
@@ -429,7 +446,7 @@ def _translated() -> _Translated:
     return _Translated()
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException | None) -> str:
     reason = getattr(error, "reason", None)
     return str(reason if isinstance(reason, BaseException) else error)
 

@@ -14,6 +14,7 @@ from kubernetes.client.rest import ApiException
 from sandbox.providers import kubernetes as k8s
 from sandbox.providers.kubernetes import Clusters, KubernetesProvider
 from sandbox.providers.kubernetes_client import (
+    BrokenRequestError,
     ClusterUnreachableError,
     Kubeconfig,
     KubernetesApiError,
@@ -478,9 +479,20 @@ def test_a_planned_update_changes_nothing_and_is_tried(provider: KubernetesProvi
 
 def test_a_conflict_is_told_with_the_ways_out(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     made = Made(provider, CONFIG_MAP, config_map(name="a"))
-    cluster.refusals = [refusal(409, "Conflict", 'conflict with "kubectl": .data.a')]
+    causes = [{"reason": "FieldManagerConflict", "message": 'conflict with "kubectl"', "field": ".data.a"}]
+    cluster.refusals = [refusal(409, "Conflict", 'conflict with "kubectl": .data.a', causes=causes)]
     with pytest.raises(ProviderError, match='conflict with "kubectl".*ignore_changes.*patchForce'):
         made.update(config_map("2", name="a"))
+
+
+def test_a_change_at_the_same_moment_is_not_taken_for_another_manager_s_field(
+    provider: KubernetesProvider, cluster: MemoryCluster
+) -> None:
+    made = Made(provider, CONFIG_MAP, config_map(name="a"))
+    cluster.refusals = [refusal(409, "Conflict", "the object has been modified")]
+    with pytest.raises(ProviderError, match="the object has been modified.*run `pulumi up` again") as raised:
+        made.update(config_map("2", name="a"))
+    assert "patchForce" not in str(raised.value)
 
 
 def test_force_is_asked_for_by_annotation(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
@@ -611,3 +623,24 @@ def test_an_unchanged_configuration_is_no_difference(provider: KubernetesProvide
     assert not provider.check_config(PROVIDER, {}, config).failures
     assert provider.diff_config(PROVIDER, config, config).changes == ()
     assert not has_unknown(config)
+
+
+def test_a_connection_that_breaks_is_not_taken_for_a_cluster_that_is_gone(
+    provider: KubernetesProvider, cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.configure({}, {"kubeconfig": Secret(kubeconfig()), "deleteUnreachable": True})
+    made = Made(provider, CONFIG_MAP, config_map(name="a"))
+    broken = BrokenRequestError("the connection to the API server broke: reset")
+
+    def breaks(*_: object, **__: object) -> None:
+        raise broken
+
+    cluster.refusals = [broken]
+    with pytest.raises(ProviderError, match="broke: reset.*--refresh"):
+        made.update(config_map("2", name="a"))
+    monkeypatch.setattr(cluster, "delete", breaks)
+    with pytest.raises(ProviderError, match=r"cannot delete ConfigMap .*broke: reset\. Run the command again"):
+        made.delete()
+    monkeypatch.setattr(cluster, "get", breaks)
+    with pytest.raises(ProviderError, match="failed to read ConfigMap .*broke: reset"):
+        provider.read(CONFIG_MAP, made.id, made.inputs, made.outputs)
