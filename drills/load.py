@@ -18,7 +18,7 @@ from drills import events
 from drills.events import RATE, Load, load
 from drills.results import Options, Result
 from sandbox.client import CommandFailed, Sandbox, fresh_sandbox
-from sandbox.latencies import POD_SECONDS, SILENT_SECONDS
+from sandbox.latencies import MONITOR_SECONDS, POD_SECONDS, SILENT_SECONDS
 from sandbox.traffic import Report
 
 #: The stand-in's, of one token.
@@ -185,16 +185,18 @@ def _preemption_without_notice(service: _Service, name: str) -> Iterator[Result]
     with load(service.sandbox, tokens=_TOKENS) as traffic:
         events.preempt(service.sandbox, "l4-spot", notice=0, told=traffic.happens)
     recovery = "the autoscaler brought another node once Kubernetes had missed its heartbeats"
-    yield _unannounced(name, traffic, SILENT_SECONDS + _HEARD_SECONDS, replicas=3, recovery=recovery)
+    seen = SILENT_SECONDS + MONITOR_SECONDS + _HEARD_SECONDS
+    yield _unannounced(name, traffic, seen, replicas=3, recovery=recovery)
 
 
 def _hang(service: _Service, name: str, *, engine: bool) -> Iterator[Result]:
     service.settle(2)
     pod = events.replicas(service.sandbox)[0]["name"]
+    before = events.restarts(service.sandbox, pod)
     with load(service.sandbox, tokens=_TOKENS, answer_seconds=2 * _RESTART_SECONDS) as traffic:
         service.sandbox.command("hang", pod, *(["--engine"] if engine else []))
         traffic.happens()
-        _wait_for_restarts(service, pod, 1)
+        _wait_for_restarts(service, pod, before + 1)
         service.wait_for(2)
     seen = _ENGINE_HANG_SEEN_SECONDS if engine else _HANG_SEEN_SECONDS
     yield _unannounced(name, traffic, seen, replicas=2, recovery="the liveness probe restarted its container")
@@ -203,10 +205,11 @@ def _hang(service: _Service, name: str, *, engine: bool) -> Iterator[Result]:
 def _death(service: _Service, name: str) -> Iterator[Result]:
     service.settle(2)
     pod = events.replicas(service.sandbox)[0]["name"]
+    before = events.restarts(service.sandbox, pod)
     with load(service.sandbox, tokens=_TOKENS) as traffic:
         service.sandbox.command("crash", pod, "--once")
         traffic.happens()
-        _wait_for_restarts(service, pod, 1)
+        _wait_for_restarts(service, pod, before + 1)
         service.wait_for(2)
     yield _unannounced(name, traffic, _HEARD_SECONDS, replicas=2, recovery="its container was started again")
 
@@ -214,10 +217,11 @@ def _death(service: _Service, name: str) -> Iterator[Result]:
 def _crash_loop(service: _Service, name: str) -> Iterator[Result]:
     service.settle(2)
     pod = events.replicas(service.sandbox)[0]["name"]
+    before = events.restarts(service.sandbox, pod)
     with load(service.sandbox, tokens=_TOKENS) as traffic:
         service.sandbox.command("crash", pod)
         traffic.happens()
-        _wait_for_restarts(service, pod, 3)
+        _wait_for_restarts(service, pod, before + 3)
         service.sandbox.kubectl("delete", "pod", pod)
         service.wait_for(2)
     recovery = "it was restarted in vain, more and more slowly; `kubectl delete pod` brought another"
@@ -226,7 +230,7 @@ def _crash_loop(service: _Service, name: str) -> Iterator[Result]:
 
 def _wait_for_restarts(service: _Service, pod: str, count: int) -> None:
     events.wait_until(
-        lambda: events.restarts(service.sandbox, pod) >= count, _RESTART_SECONDS, f"{count} restarts of {pod}"
+        lambda: events.restarts(service.sandbox, pod) >= count, _RESTART_SECONDS, f"restart {count} of {pod}"
     )
 
 

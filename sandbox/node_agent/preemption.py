@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 import urllib3
 
-from sandbox.kube_api import STRATEGIC_MERGE, ApiError, KubeApi
+from sandbox.kube_api import STRATEGIC_MERGE, ApiError, KubeApi, Object
 from sandbox.latencies import POD_SECONDS, SILENT_SECONDS
 from sandbox.node_agent.quantities import timestamp
 from sandbox.node_agent.worker import PodWorker
@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 PREEMPTION_ANNOTATION = "sandbox.fungibility/preemption"
 
 _TAINT = {"key": "cloud.google.com/impending-node-termination", "effect": "NoSchedule"}
+
+_SHUTTING_DOWN = {"status": "False", "reason": "KubeletNotReady", "message": "node is shutting down"}
+_SILENT = {"status": "Unknown", "reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status."}
 
 
 class Preemption:
@@ -41,6 +44,7 @@ class Preemption:
         workers: Callable[[], Iterable[PodWorker]],
         machine_ends: Callable[[str], None],
         silent_seconds: float = SILENT_SECONDS,
+        monitor_seconds: float = MONITOR_SECONDS,
     ) -> None:
         self._api = api
         self._node = node
@@ -48,6 +52,7 @@ class Preemption:
         self._workers = workers
         self._machine_ends = machine_ends
         self._silent_seconds = silent_seconds
+        self._monitor_seconds = monitor_seconds
 
     def start(self) -> None:
         threading.Thread(target=self._run, name=f"preempt {self._node}", daemon=True).start()
@@ -56,10 +61,7 @@ class Preemption:
         logger.info("node %s is preempted, with %g s of notice", self._node, self._notice)
         end = time.monotonic() + self._notice
         if self._notice > 0:
-            try:
-                self._report_shutdown()
-            except (ApiError, urllib3.exceptions.HTTPError) as error:
-                logger.warning("node %s cannot say that it shuts down: %s", self._node, error)
+            self._tell(_SHUTTING_DOWN, taint=_TAINT)
             for worker in self._workers():
                 worker.shut_down_with_node(min(POD_SECONDS, self._notice))
             time.sleep(max(0.0, end - time.monotonic()))
@@ -67,19 +69,19 @@ class Preemption:
             for worker in self._workers():
                 worker.lost()
             time.sleep(self._silent_seconds)
+            self._tell(_SILENT)
+            time.sleep(2 * self._monitor_seconds)
         self._machine_ends(self._node)
 
-    def _report_shutdown(self) -> None:
+    def _tell(self, condition: Object, taint: Object | None = None) -> None:
+        """Has the API server know that the node is not ready, and why."""
         path = f"/api/v1/nodes/{self._node}"
-        taints = self._api.get(path)["spec"].get("taints") or []
-        self._api.patch(path, {"spec": {"taints": [*taints, _TAINT]}})
         now = timestamp()
-        condition = {
-            "type": "Ready",
-            "status": "False",
-            "reason": "KubeletNotReady",
-            "message": "node is shutting down",
-            "lastHeartbeatTime": now,
-            "lastTransitionTime": now,
-        }
-        self._api.patch(f"{path}/status", {"status": {"conditions": [condition]}}, STRATEGIC_MERGE)
+        condition = {"type": "Ready", **condition, "lastHeartbeatTime": now, "lastTransitionTime": now}
+        try:
+            if taint is not None:
+                taints = self._api.get(path)["spec"].get("taints") or []
+                self._api.patch(path, {"spec": {"taints": [*taints, taint]}})
+            self._api.patch(f"{path}/status", {"status": {"conditions": [condition]}}, STRATEGIC_MERGE)
+        except (ApiError, urllib3.exceptions.HTTPError) as error:
+            logger.warning("node %s cannot be said to be not ready: %s", self._node, error)

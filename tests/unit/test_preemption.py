@@ -10,14 +10,17 @@ from sandbox.node_agent.preemption import Preemption
 
 
 class _Api:
-    def __init__(self) -> None:
+    def __init__(self, told: list[str]) -> None:
         self.patched: list[str] = []
+        self._told = told
 
     def get(self, path: str) -> dict[str, Any]:
         return {"spec": {}}
 
-    def patch(self, path: str, body: object, content_type: str = "") -> None:
+    def patch(self, path: str, body: dict[str, Any], content_type: str = "") -> None:
         self.patched.append(path)
+        for condition in body.get("status", {}).get("conditions", []):
+            self._told.append(f"status {condition['status']}")
 
 
 class _Worker:
@@ -34,7 +37,7 @@ class _Worker:
 def _preempt(notice: float) -> tuple[list[str], list[str]]:
     """What happened in turn, and what the API server was told."""
     told: list[str] = []
-    api, over = _Api(), threading.Event()
+    api, over = _Api(told), threading.Event()
 
     def machine_ends(node: str) -> None:
         told.append(f"{node} ends")
@@ -47,6 +50,7 @@ def _preempt(notice: float) -> tuple[list[str], list[str]]:
         workers=lambda: [_Worker(told)],  # type: ignore[list-item]
         machine_ends=machine_ends,
         silent_seconds=0.01,
+        monitor_seconds=0.01,
     ).start()
     assert over.wait(10)
     return told, api.patched
@@ -54,12 +58,12 @@ def _preempt(notice: float) -> tuple[list[str], list[str]]:
 
 def test_with_notice_the_node_says_so_and_its_pods_have_their_share_of_it() -> None:
     told, patched = _preempt(0.05)
-    assert told == ["shut down within 0.05", "spot ends"]
+    assert told == ["status False", "shut down within 0.05", "spot ends"]
     assert patched == ["/api/v1/nodes/spot", "/api/v1/nodes/spot/status"]
     assert POD_SECONDS == 15
 
 
 def test_without_notice_its_pods_are_gone_and_nobody_is_told_until_the_node_has_been_silent_for_long() -> None:
     told, patched = _preempt(0)
-    assert told == ["lost", "spot ends"]
-    assert patched == []
+    assert told == ["lost", "status Unknown", "spot ends"]
+    assert patched == ["/api/v1/nodes/spot/status"]
