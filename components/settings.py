@@ -829,7 +829,7 @@ class _Reader:
             self.problem(
                 key,
                 value,
-                "is this very stack, which has no images yet",
+                "is this very stack, so that nothing would build the images",
                 "name the stack that builds them, or leave it empty",
             )
         return str(value or "")

@@ -80,7 +80,7 @@ def tried(sandbox: Sandbox, fault: Fault) -> Result:
         recovery, survived = fault.happen(sandbox), 1
     except Skipped as skipped:
         return Result(event=fault.event, tried=0, survived=0, recovery=f"skipped: {skipped}")
-    except (Lost, CommandFailed) as error:
+    except (Lost, CommandFailed, OSError) as error:
         recovery, survived = str(error)[-2000:], 0
     except subprocess.TimeoutExpired as error:
         recovery, survived = f"{error.cmd} was not over after {error.timeout:.0f} s", 0
@@ -545,12 +545,11 @@ def _filled(folder: Path) -> Iterator[None]:
     """Nothing is left on the file system of a folder."""
     filler = folder / "filler"
     try:
-        with filler.open("wb") as file, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
             os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(folder).free)
-        with filler.open("ab") as file, contextlib.suppress(OSError):
-            while True:
-                file.write(b"\0" * 4096)
-                file.flush()
+        with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
+            while file.write(b"\0" * 4096):
+                pass
         yield
     finally:
         filler.unlink()

@@ -69,7 +69,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"sandbox: interrupted.{_WHAT_STAYS if command is _up else ''}", file=sys.stderr)
         return 128 + signal.SIGINT
     except _Terminated:
-        print(f"sandbox: `up` was told to end (SIGTERM).{_WHAT_STAYS}", file=sys.stderr)
+        print(
+            "sandbox: `up` was told to end (SIGTERM), as `python -m sandbox down` tells one that is under way",
+            file=sys.stderr,
+        )
         return 128 + signal.SIGTERM
     except Exception as error:
         message = _of_a_library(error)

@@ -592,7 +592,7 @@ def test_only_the_bases_of_images_that_are_built_are_asked(bench: Bench) -> None
     digest = f"us-docker.pkg.dev/p/r/i@sha256:{'1' * 64}"
     (found,) = bench.findings("images", images={"tpu": digest})
     assert found.what.startswith("gpuBaseImage")
-    (found,) = bench.findings("images", imagesFrom="organization/tpu-gpu-fungibility/builds")
+    (found,) = bench.findings("images", imagesFrom="organization/tpu-gpu-fungibility/staging")
     assert found.status == "skipped"
 
 
