@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
-import platform
 import sys
 import time
+import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
-from drills.results import Drill, Options, Result, Section
+from bench.machine import Machine, commit
+from drills import results
+from drills.results import Drill, Found, Options, Result, Section
 from sandbox.client import CommandFailed
 
 #: Drill (a module of this package with a function `run`) -> what it counts.
@@ -32,43 +34,49 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("drills", nargs="*", metavar="DRILL", help=f"of {', '.join(DRILLS)}; all without one")
     parser.add_argument("--share", type=_share, default=1.0, help="how much of each drill, above 0 up to 1 (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the results there, too; what it has of other drills stays"
+    )
     arguments = parser.parse_args(argv)
     for name in arguments.drills:
         if name not in DRILLS:
             parser.error(f"DRILL: {name!r} is none; known are {', '.join(DRILLS)}")
     options = Options(share=arguments.share, seed=arguments.seed)
     console = Console()
-    sections = [_run(name, options, console) for name in arguments.drills or DRILLS]
+    sections = [_run(name, options, console) for name in dict.fromkeys(arguments.drills or DRILLS)]
     for section in sections:
         console.print()
         console.print(section.table())
     if arguments.json:
-        document = {
-            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-            "share": options.share,
-            "seed": options.seed,
-            "sections": [section.as_document() for section in sections],
-        }
-        arguments.json.write_text(json.dumps(document, indent=2) + "\n")
+        results.write(arguments.json, sections)
     return int(any(result.bad for section in sections for result in section.results))
 
 
 def _run(name: str, options: Options, console: Console) -> Section:
     drill: Drill = importlib.import_module(f"drills.{name}").run
     console.print(f"[bold]{name}[/]: {DRILLS[name]}")
-    results: list[Result] = []
+    found = Found(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=commit(),
+        share=options.share,
+        seed=options.seed,
+        machine=Machine.here(),
+    )
+    so_far: list[Result] = []
     started = time.monotonic()
     try:
         for result in drill(options):
-            results.append(result)
-            console.print(f"  {result.event}: {result.survived} of {result.tried}; {result.recovery}", highlight=False)
-    except CommandFailed as error:
-        # The rest of the drill is lost with it, and the other drills go on.
-        console.print(str(error), markup=False, highlight=False)
-        results.append(Result(event="the drill itself", tried=1, survived=0, recovery="a command failed, see above"))
+            so_far.append(result)
+            line = f"  {result.event}: {result.survived} of {result.tried}; {result.recovery}"
+            console.print(line, highlight=False, markup=False)
+    except Exception as error:  # noqa: BLE001 - the rest of the drill is lost with it, and the other drills go on
+        said = str(error) if isinstance(error, CommandFailed) else traceback.format_exc()
+        console.print(said, markup=False, highlight=False)
+        # Results are published: what the message says, paths among it, stays on this screen.
+        reason = f"it ended early: {type(error).__name__}, said on the screen of the run"
+        so_far.append(Result(event="the drill itself", tried=1, survived=0, recovery=reason))
     console.print(f"  {time.monotonic() - started:.0f} s", style="dim", highlight=False)
-    return Section(name=name, title=DRILLS[name], results=results)
+    return Section(name=name, title=DRILLS[name], results=so_far, found=found)
 
 
 def _share(text: str) -> float:

@@ -17,7 +17,8 @@ from urllib.parse import unquote
 import pytest
 
 import drills.__main__ as drills
-from drills.results import Section
+from bench.machine import Machine
+from drills.results import Found, Section
 from tests.pages import PAGES, ROOT, Block, parse
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -118,7 +119,8 @@ def test_drills_take_the_arguments_that_the_page_shows(tmp_path: Path, monkeypat
 
     def run(name: str, *_: object) -> Section:
         ran.append(name)
-        return Section(name=name, title="", results=())
+        found = Found(date="", commit="", share=1.0, seed=0, machine=Machine.here())
+        return Section(name=name, title="", results=(), found=found)
 
     monkeypatch.setattr(drills, "_run", run)
     # Where the page's `--json` leaves its file.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bench.machine import Machine
 from drills import load
 from drills.__main__ import DRILLS
 from drills.events import RATE, Load
-from drills.results import Result, Section
+from drills.results import Found, Result, Section
 from sandbox.traffic import Exchange, Report
 
 
@@ -49,7 +50,8 @@ def test_what_is_lost_is_shown_by_its_kind_where_it_has_one() -> None:
     requests = Result(
         event="hang", tried=9, survived=4, failed=3, cut=2, longest_gap=1.5, bound=5, recovery="restarted"
     )
-    text = Section(name="load", title="Requests", results=[runs, requests]).markdown()
+    found = Found(date="", commit="", share=1.0, seed=0, machine=Machine.here())
+    text = Section(name="load", title="Requests", results=[runs, requests], found=found).markdown()
     assert "| killed | 3 | 2 | 1 |  | none |" in text
     assert "| hang | 9 | 4 | 5 (3 failed, 2 cut) | 1.5 s | restarted |" in text
     assert (runs.bad, requests.bad) == (True, False)
