@@ -92,8 +92,13 @@ class Cloud:
                 raise CloudError(f"googleapi: Error 409: Already exists: {cluster_id}., alreadyExists")
         self._clock.sleep("cluster_create")
         cluster = self._bring_up(cluster_id, inputs)
-        # Last: one that a crash cut short has never been there.
-        self._write_record(cluster_id, inputs)
+        try:
+            # Last: one that a crash cut short has never been there.
+            self._write_record(cluster_id, inputs)
+        except OSError:
+            cluster.stop()
+            self._forget(cluster_id)
+            raise
         return self._facts(cluster_id, cluster)
 
     def update_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -112,9 +117,12 @@ class Cloud:
         cluster = self._cluster(cluster_id)
         self._clock.sleep("cluster_delete")
         cluster.stop()
+        self._forget(cluster_id)
+
+    def _forget(self, cluster_id: str) -> None:
         with self._lock:
             del self._clusters[cluster_id]
-            (self._cluster_dir(cluster_id) / _CLUSTER_FILE).unlink()
+            (self._cluster_dir(cluster_id) / _CLUSTER_FILE).unlink(missing_ok=True)
             shutil.rmtree(self._cluster_dir(cluster_id))
             self._link_kubeconfig()
 

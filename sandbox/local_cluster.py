@@ -6,6 +6,7 @@ resize is the autoscaler's, what a node runs is the node agent's.
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -136,12 +137,18 @@ class LocalCluster:
         with self.lock:
             self.pools[pool_name] = pool
             self._coming.add(pool_name)
-            self._save_pools()
-        self.clock.sleep("node_pool_create")
-        self._grow_in_parallel(pool, pool.initial_size)
-        with self.lock:
-            self._coming.discard(pool_name)
-            self._save_pools()
+        try:
+            self.clock.sleep("node_pool_create")
+            self._grow_in_parallel(pool, pool.initial_size)
+            with self.lock:
+                self._coming.discard(pool_name)
+                self._save_pools()
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                # Of this machine's disk, which is nothing that a pool of Google's could suffer from: it has never been there.
+                with self.lock:
+                    del self.pools[pool_name]
+            raise
 
     def update_node_pool(self, pool_name: str, inputs: dict[str, Any]) -> None:
         """Takes new inputs over: labels and taints reach the nodes, another machine replaces them, new limits resize."""

@@ -206,7 +206,10 @@ class SandboxStack:
 
     def _clear_locks(self) -> None:
         """An update that was killed leaves its lock in the backend. Raises `StackError` when one is under way."""
-        for lock in self._paths.pulumi_backend.glob(f".pulumi/locks/organization/{PROJECT_NAME}/{STACK}/*.json"):
+        for lock in self._paths.pulumi_backend.glob(f".pulumi/locks/organization/{PROJECT_NAME}/{STACK}/*"):
+            # A half-written one (`.tmp`, of a full disk) stops Pulumi as well.
+            if lock.suffix == ".attrs":
+                continue
             try:
                 pid = int(json.loads(lock.read_text())["pid"])
             except (ValueError, TypeError, KeyError):
@@ -215,7 +218,8 @@ class SandboxStack:
                 raise StackError(
                     f"an update of stack {STACK} is under way (`pulumi`, pid {pid}): wait for it, or end it with Ctrl-C where it runs"
                 )
-            lock.unlink(missing_ok=True)
+            for each in (lock, lock.with_name(f"{lock.name}.attrs")):
+                each.unlink(missing_ok=True)
             self._lock_cleared = True
 
     def _make_secrets(self, values: Mapping[str, Any]) -> None:

@@ -233,6 +233,9 @@ def test_lock_of_a_killed_update_is_cleared_and_that_of_a_running_one_is_not(pat
     folder.mkdir(parents=True)
     for name, text in (("dead", '{"pid": 4194305}'), ("reused", f'{{"pid": {os.getpid()}}}'), ("cut", '{"pi')):
         (folder / f"{name}.json").write_text(text)
+        (folder / f"{name}.json.attrs").write_text("{}")
+    # Of a disk that was full.
+    (folder / "half.json.18eb59897438899c.tmp").touch()
     stack._clear_locks()
     assert list(folder.iterdir()) == []
     pulumi = paths.state / "pulumi"
