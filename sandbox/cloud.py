@@ -123,8 +123,13 @@ class Cloud:
                 steps.append("node_pool_delete")
             with self._clock.during(*steps):
                 cluster = self._bring_up(cluster_id, inputs)
-            # Last: one that a crash cut short has never been there.
-            self._write_record(cluster_id, inputs)
+            try:
+                # Last: one that a crash cut short has never been there.
+                self._write_record(cluster_id, inputs)
+            except OSError:
+                cluster.stop()
+                self._forget(cluster_id)
+                raise
             return self._facts(cluster_id, cluster)
 
     def update_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -145,11 +150,14 @@ class Cloud:
             cluster = self._cluster(cluster_id)
             self._clock.sleep("cluster_delete")
             cluster.stop()
-            with self._lock:
-                del self._clusters[cluster_id]
-                (self._cluster_dir(cluster_id) / _CLUSTER_FILE).unlink()
-                shutil.rmtree(self._cluster_dir(cluster_id))
-                self._link_kubeconfig()
+            self._forget(cluster_id)
+
+    def _forget(self, cluster_id: str) -> None:
+        with self._lock:
+            del self._clusters[cluster_id]
+            (self._cluster_dir(cluster_id) / _CLUSTER_FILE).unlink(missing_ok=True)
+            shutil.rmtree(self._cluster_dir(cluster_id))
+            self._link_kubeconfig()
 
     def settle_cluster(self, cluster_id: str) -> dict[str, Any] | None:
         """Waits until no operation runs on it; what it was made of, None when there is none."""

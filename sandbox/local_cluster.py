@@ -6,6 +6,7 @@ resize is the autoscaler's, what a node runs is the node agent's.
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -158,6 +159,12 @@ class LocalCluster:
         try:
             self.clock.sleep("node_pool_create")
             self._make_first_nodes(pool, give_up)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                # Of this machine's disk, which is nothing that a pool of Google's could suffer from: it has never been there.
+                with self.lock:
+                    del self.pools[pool_name]
+            raise
         finally:
             pool.in_operation = False
 

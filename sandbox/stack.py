@@ -188,7 +188,7 @@ class SandboxStack:
     def _was_killed(self) -> bool:
         """By what is left of it in the backend's folder, since asking pulumi takes a second."""
         bookkeeping = self._paths.pulumi_backend / ".pulumi"
-        if any((bookkeeping / "locks").rglob("*.json")):
+        if any(each.suffix in (".json", ".tmp") for each in (bookkeeping / "locks").rglob("*")):
             return True
         checkpoint = bookkeeping / "stacks" / PROJECT_NAME / f"{STACK}.json"
         if not checkpoint.exists():

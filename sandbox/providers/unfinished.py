@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,9 @@ class Unfinished:
         try:
             yield
         finally:
-            self._note(urn, None)
+            # On a full disk the note stays until the next is written; the resource is there all the same.
+            with suppress(OSError):
+                self._note(urn, None)
 
     def take_back(self, records: Records, kubeconfig: Path) -> None:
         """Removes what an earlier daemon was making; `kubeconfig` is the cluster's, and not there when there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 import signal
 import socket
@@ -373,6 +374,16 @@ def test_empty_attributes_go_and_everything_else_stays(tmp_path: Path) -> None:
     assert [each.name for each in backend_folder.mend(tmp_path)] == ["dev.json.attrs"]
     backend_folder.remove_leftovers(tmp_path, "organization/p/dev")
     assert sorted(each.name for each in stacks.iterdir()) == ["dev.json", "prod.json.attrs"]
+
+
+def test_half_of_a_lock_goes_and_one_that_is_just_being_written_stays(tmp_path: Path) -> None:
+    locks = tmp_path / ".pulumi" / "locks" / "organization" / "p" / "dev"
+    locks.mkdir(parents=True)
+    for name in ("whole.json", "half.json.18eb.tmp", "coming.json.18ec.tmp"):
+        (locks / name).touch()
+    os.utime(locks / "half.json.18eb.tmp", (0, 0))
+    assert [each.name for each in backend_folder.mend(tmp_path)] == ["half.json.18eb.tmp"]
+    assert sorted(each.name for each in locks.iterdir()) == ["coming.json.18ec.tmp", "whole.json"]
 
 
 @pytest.mark.parametrize("url", ["gs://bucket", "https://api.pulumi.com", "s3://b?region=x"])
