@@ -18,7 +18,7 @@ from drills import events
 from drills.events import RATE, Load, load
 from drills.results import Options, Result
 from sandbox.client import CommandFailed, Sandbox, fresh_sandbox
-from sandbox.node_agent.preemption import MONITOR_SECONDS, POD_SECONDS, SILENT_SECONDS
+from sandbox.node_agent.preemption import POD_SECONDS, SILENT_SECONDS
 from sandbox.traffic import Report
 
 #: The stand-in's, of one token.
@@ -189,7 +189,7 @@ def _preemption_without_notice(service: _Service, name: str) -> Iterator[Result]
     with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         events.preempt(service.sandbox, "l4-spot", notice=0, told=traffic.happens)
     recovery = "the autoscaler brought another node once Kubernetes had missed its heartbeats"
-    seen = SILENT_SECONDS + MONITOR_SECONDS + _HEARD_SECONDS
+    seen = SILENT_SECONDS + _HEARD_SECONDS
     yield _unannounced(name, traffic, seen, replicas=3, recovery=recovery)
 
 

@@ -30,11 +30,13 @@ NOTICE_SECONDS = 30.0
 #: What is left for pods that are not critical; older versions of GKE gave 25.
 POD_SECONDS = 15.0
 
-#: For so long the controller manager takes a node that is silent for well, and its pods for ready (kube-controller-manager's
-#: --node-monitor-grace-period, 50 s by default in Kubernetes 1.37; what GKE sets is unverified). It looks every 5 s. Then Google's side
-#: is asked for the machine, and the Node is deleted; its pods wait for the garbage collector, and are out of the endpoints by then.
+#: For so long the controller manager takes a node that is silent for well (kube-controller-manager's --node-monitor-grace-period, 50 s
+#: by default in Kubernetes 1.37; what GKE sets is unverified). Then it says so of the node and of its pods, which leave the endpoints.
+#: Here this module does, since kwok goes on renewing the node's lease.
 SILENT_SECONDS = 50.0
-MONITOR_SECONDS = 5.0
+
+#: Between that and the Node's deletion; Google's side is asked whether the machine is still there (unverified how soon).
+_ASKED_SECONDS = 5.0
 
 _TAINT = {"key": "cloud.google.com/impending-node-termination", "effect": "NoSchedule"}
 
@@ -54,7 +56,7 @@ class Preemption:
         workers: Callable[[], Iterable[PodWorker]],
         machine_ends: Callable[[str], None],
         silent_seconds: float = SILENT_SECONDS,
-        monitor_seconds: float = MONITOR_SECONDS,
+        asked_seconds: float = _ASKED_SECONDS,
     ) -> None:
         self._api = api
         self._node = node
@@ -62,7 +64,7 @@ class Preemption:
         self._workers = workers
         self._machine_ends = machine_ends
         self._silent_seconds = silent_seconds
-        self._monitor_seconds = monitor_seconds
+        self._asked_seconds = asked_seconds
 
     def start(self) -> None:
         threading.Thread(target=self._run, name=f"preempt {self._node}", daemon=True).start()
@@ -80,7 +82,8 @@ class Preemption:
                 worker.lost()
             time.sleep(self._silent_seconds)
             self._tell(_SILENT)
-            time.sleep(2 * self._monitor_seconds)
+            self._mark_pods_not_ready()
+            time.sleep(self._asked_seconds)
         self._machine_ends(self._node)
 
     def _tell(self, condition: Object, taint: Object | None = None) -> None:
@@ -95,3 +98,13 @@ class Preemption:
             self._api.patch(f"{path}/status", {"status": {"conditions": [condition]}}, STRATEGIC_MERGE)
         except (ApiError, urllib3.exceptions.HTTPError) as error:
             logger.warning("node %s cannot be said to be not ready: %s", self._node, error)
+
+    def _mark_pods_not_ready(self) -> None:
+        """As the node lifecycle controller does (https://github.com/kubernetes/kubernetes, pkg/controller/util/node, MarkPodsNotReady)."""
+        condition = {"type": "Ready", "status": "False", "lastTransitionTime": timestamp()}
+        for worker in self._workers():
+            path = f"/api/v1/namespaces/{worker.namespace}/pods/{worker.name}/status"
+            try:
+                self._api.patch(path, {"status": {"conditions": [condition]}}, STRATEGIC_MERGE)
+            except (ApiError, urllib3.exceptions.HTTPError) as error:
+                logger.warning("pod %s/%s cannot be said to be not ready: %s", worker.namespace, worker.name, error)
