@@ -49,9 +49,14 @@ class Load:
 
 @contextmanager
 def load(
-    sandbox: Sandbox, *, tokens: Sequence[int], keep_alive: bool = False, answer_seconds: float = 60.0
+    sandbox: Sandbox,
+    *,
+    tokens: Sequence[int],
+    keep_alive: bool = False,
+    answer_seconds: float = 60.0,
+    calm_seconds: float = _CALM_SECONDS,
 ) -> Iterator[Load]:
-    """Requests from a little before to a little after."""
+    """Requests from `calm_seconds` before, so that long answers are under way, to a little after."""
     outputs = sandbox.outputs()
     traffic = Traffic(
         outputs["service_url"],
@@ -63,7 +68,7 @@ def load(
     )
     found = Load()
     traffic.start()
-    time.sleep(_CALM_SECONDS)
+    time.sleep(calm_seconds)
     try:
         yield found
     finally:

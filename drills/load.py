@@ -18,17 +18,21 @@ from drills import events
 from drills.events import RATE, Load, load
 from drills.results import Options, Result
 from sandbox.client import CommandFailed, Sandbox, fresh_sandbox
-from sandbox.latencies import MONITOR_SECONDS, POD_SECONDS, SILENT_SECONDS
+from sandbox.latencies import POD_SECONDS, SILENT_SECONDS
 from sandbox.traffic import Report
 
 #: The stand-in's, of one token.
 _TOKEN_SECONDS = 0.02
 
-#: Of 0.3 to 13.8 s, so that long answers are under way whatever happens; an odd number, since every other one is streamed.
+#: Of 0.3 to 13.8 s, so that long answers are under way whatever happens. So many of them that each length is streamed and not, and
+#: comes to each of two or three replicas in turn.
 _TOKENS = (16, 64, 200, 16, 64, 690, 200)
 
 #: With one of 30 s, which a Spot machine's end does not wait for.
-_TOKENS_WITH_LONG = (*_TOKENS[:4], 1500, *_TOKENS[4:], 690)
+_TOKENS_WITH_LONG = (*_TOKENS, 1500, 16, 64, 690)
+
+#: For how long requests go on before: long enough for some of all lengths on each replica.
+_BEFORE_SECONDS = 14.0
 
 #: What the health command gives a server, and an engine that stands still for one token (images/fungibility-health).
 _HEALTH_SECONDS = 5.0
@@ -99,7 +103,7 @@ class _Service:
 
 def _rolling_update(service: _Service, name: str, *, keep_alive: bool) -> Iterator[Result]:
     service.settle(2)
-    with load(service.sandbox, tokens=_TOKENS, keep_alive=keep_alive) as traffic:
+    with load(service.sandbox, tokens=_TOKENS, keep_alive=keep_alive, calm_seconds=_BEFORE_SECONDS) as traffic:
         service.deploy(maxModelLen=4096)
     yield _planned(name, traffic, "each new pod served before an old one left")
 
@@ -107,7 +111,7 @@ def _rolling_update(service: _Service, name: str, *, keep_alive: bool) -> Iterat
 def _drain(service: _Service, name: str) -> Iterator[Result]:
     service.settle(2)
     node = min(events.serving(service.sandbox))
-    with load(service.sandbox, tokens=_TOKENS) as traffic:
+    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         events.drain(service.sandbox, node)
     service.sandbox.kubectl("uncordon", node)
     yield _planned(name, traffic, "its replica finished what was under way, and came up on another node")
@@ -115,7 +119,7 @@ def _drain(service: _Service, name: str) -> Iterator[Result]:
 
 def _scale(service: _Service, name: str) -> Iterator[Result]:
     service.settle(1, replicas=1)
-    with load(service.sandbox, tokens=_TOKENS) as traffic:
+    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         service.sandbox.command("scale", "3")
         service.sandbox.command("scale", "1")
     yield _planned(name, traffic, "replicas came on the best pools that had room, and left after their last answer")
@@ -123,7 +127,7 @@ def _scale(service: _Service, name: str) -> Iterator[Result]:
 
 def _pool_out_of_service(service: _Service, name: str) -> Iterator[Result]:
     service.settle(2)
-    with load(service.sandbox, tokens=_TOKENS) as traffic:
+    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         service.deploy(**service.without_the_tpu_pool())
         _wait_for_pools(service, lambda pool: pool != "v6e-1", "both replicas on other pools")
     yield _planned(
@@ -133,7 +137,7 @@ def _pool_out_of_service(service: _Service, name: str) -> Iterator[Result]:
 
 def _migration(service: _Service, name: str) -> Iterator[Result]:
     service.settle(2, **service.without_the_tpu_pool())
-    with load(service.sandbox, tokens=_TOKENS) as traffic:
+    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         service.deploy()
         _wait_for_pools(service, lambda pool: pool == "v6e-1", "both replicas back on the TPUs")
     yield _planned(name, traffic, "the TPU pool came back, and replicas moved up to it one at a time")
@@ -151,7 +155,7 @@ def _update_that_crashes(service: _Service, name: str) -> Iterator[Result]:
     service.settle(2)
     wrong = ["--no-such-flag"]
     patience = {"serverStartupSeconds": 20, "rolloutTimeoutSeconds": 30}
-    with load(service.sandbox, tokens=_TOKENS) as traffic:
+    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         said = events.deploy(
             service.sandbox,
             check=False,
@@ -169,7 +173,7 @@ def _update_that_crashes(service: _Service, name: str) -> Iterator[Result]:
 
 def _preemption(service: _Service, name: str) -> Iterator[Result]:
     service.settle(3)
-    with load(service.sandbox, tokens=_TOKENS_WITH_LONG) as traffic:
+    with load(service.sandbox, tokens=_TOKENS_WITH_LONG, calm_seconds=_BEFORE_SECONDS) as traffic:
         events.preempt(service.sandbox, "l4-spot", told=traffic.happens)
     short = traffic.report.only(lambda each: each.tokens * _TOKEN_SECONDS < POD_SECONDS)
     yield _result(
@@ -182,10 +186,10 @@ def _preemption(service: _Service, name: str) -> Iterator[Result]:
 
 def _preemption_without_notice(service: _Service, name: str) -> Iterator[Result]:
     service.settle(3)
-    with load(service.sandbox, tokens=_TOKENS) as traffic:
+    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         events.preempt(service.sandbox, "l4-spot", notice=0, told=traffic.happens)
     recovery = "the autoscaler brought another node once Kubernetes had missed its heartbeats"
-    seen = SILENT_SECONDS + MONITOR_SECONDS + _HEARD_SECONDS
+    seen = SILENT_SECONDS + _HEARD_SECONDS
     yield _unannounced(name, traffic, seen, replicas=3, recovery=recovery)
 
 
@@ -193,7 +197,9 @@ def _hang(service: _Service, name: str, *, engine: bool) -> Iterator[Result]:
     service.settle(2)
     pod = events.replicas(service.sandbox)[0]["name"]
     before = events.restarts(service.sandbox, pod)
-    with load(service.sandbox, tokens=_TOKENS, answer_seconds=2 * _RESTART_SECONDS) as traffic:
+    with load(
+        service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS, answer_seconds=2 * _RESTART_SECONDS
+    ) as traffic:
         service.sandbox.command("hang", pod, *(["--engine"] if engine else []))
         traffic.happens()
         _wait_for_restarts(service, pod, before + 1)
@@ -206,7 +212,7 @@ def _death(service: _Service, name: str) -> Iterator[Result]:
     service.settle(2)
     pod = events.replicas(service.sandbox)[0]["name"]
     before = events.restarts(service.sandbox, pod)
-    with load(service.sandbox, tokens=_TOKENS) as traffic:
+    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         service.sandbox.command("crash", pod, "--once")
         traffic.happens()
         _wait_for_restarts(service, pod, before + 1)
@@ -218,7 +224,7 @@ def _crash_loop(service: _Service, name: str) -> Iterator[Result]:
     service.settle(2)
     pod = events.replicas(service.sandbox)[0]["name"]
     before = events.restarts(service.sandbox, pod)
-    with load(service.sandbox, tokens=_TOKENS) as traffic:
+    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         service.sandbox.command("crash", pod)
         traffic.happens()
         _wait_for_restarts(service, pod, before + 3)

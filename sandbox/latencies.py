@@ -65,11 +65,10 @@ NOTICE_SECONDS = 30.0
 #: What is left of it for pods that are not critical; older versions of GKE gave 25.
 POD_SECONDS = 15.0
 
-#: For so long the controller manager takes a node that is silent for well, and its pods for ready (kube-controller-manager's
-#: --node-monitor-grace-period, 50 s by default in Kubernetes 1.37; what GKE sets is unverified). It looks every 5 s. Then Google's side
-#: is asked for the machine, and the Node is deleted; its pods wait for the garbage collector, and are out of the endpoints by then.
+#: For so long the controller manager takes a node that is silent for well (kube-controller-manager's --node-monitor-grace-period, 50 s
+#: by default in Kubernetes 1.37; what GKE sets is unverified). Then it says so of the node and of its pods, which leave the endpoints.
+#: In the sandbox `node_agent.preemption` does, since kwok goes on renewing the node's lease.
 SILENT_SECONDS = 50.0
-MONITOR_SECONDS = 5.0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 import urllib3
 
 from sandbox.kube_api import STRATEGIC_MERGE, ApiError, KubeApi, Object
-from sandbox.latencies import MONITOR_SECONDS, POD_SECONDS, SILENT_SECONDS
+from sandbox.latencies import POD_SECONDS, SILENT_SECONDS
 from sandbox.node_agent.quantities import timestamp
 from sandbox.node_agent.worker import PodWorker
 
@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 #: On a Node: seconds of notice that its machine is given; 0 for none.
 PREEMPTION_ANNOTATION = "sandbox.fungibility/preemption"
+
+#: Between the Node's silence being known and its deletion; Google's side is asked whether the machine is still there (unverified how soon).
+_ASKED_SECONDS = 5.0
 
 _TAINT = {"key": "cloud.google.com/impending-node-termination", "effect": "NoSchedule"}
 
@@ -44,7 +47,7 @@ class Preemption:
         workers: Callable[[], Iterable[PodWorker]],
         machine_ends: Callable[[str], None],
         silent_seconds: float = SILENT_SECONDS,
-        monitor_seconds: float = MONITOR_SECONDS,
+        asked_seconds: float = _ASKED_SECONDS,
     ) -> None:
         self._api = api
         self._node = node
@@ -52,7 +55,7 @@ class Preemption:
         self._workers = workers
         self._machine_ends = machine_ends
         self._silent_seconds = silent_seconds
-        self._monitor_seconds = monitor_seconds
+        self._asked_seconds = asked_seconds
 
     def start(self) -> None:
         threading.Thread(target=self._run, name=f"preempt {self._node}", daemon=True).start()
@@ -70,7 +73,8 @@ class Preemption:
                 worker.lost()
             time.sleep(self._silent_seconds)
             self._tell(_SILENT)
-            time.sleep(2 * self._monitor_seconds)
+            self._mark_pods_not_ready()
+            time.sleep(self._asked_seconds)
         self._machine_ends(self._node)
 
     def _tell(self, condition: Object, taint: Object | None = None) -> None:
@@ -85,3 +89,13 @@ class Preemption:
             self._api.patch(f"{path}/status", {"status": {"conditions": [condition]}}, STRATEGIC_MERGE)
         except (ApiError, urllib3.exceptions.HTTPError) as error:
             logger.warning("node %s cannot be said to be not ready: %s", self._node, error)
+
+    def _mark_pods_not_ready(self) -> None:
+        """As the node lifecycle controller does (https://github.com/kubernetes/kubernetes, pkg/controller/util/node, MarkPodsNotReady)."""
+        condition = {"type": "Ready", "status": "False", "lastTransitionTime": timestamp()}
+        for worker in self._workers():
+            path = f"/api/v1/namespaces/{worker.namespace}/pods/{worker.name}/status"
+            try:
+                self._api.patch(path, {"status": {"conditions": [condition]}}, STRATEGIC_MERGE)
+            except (ApiError, urllib3.exceptions.HTTPError) as error:
+                logger.warning("pod %s/%s cannot be said to be not ready: %s", worker.namespace, worker.name, error)

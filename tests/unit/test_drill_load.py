@@ -64,3 +64,9 @@ def test_the_times_are_the_probes_own() -> None:
 
 def test_the_drill_is_in_the_table_of_drills() -> None:
     assert "load" in DRILLS
+
+
+def test_every_length_of_answer_comes_to_every_replica_streamed_and_not() -> None:
+    for lengths in (load._TOKENS, load._TOKENS_WITH_LONG):
+        # Backends take turns, and every other request is streamed.
+        assert all(len(lengths) % number for number in (2, 3))

@@ -24,6 +24,8 @@ class _Api:
 
 
 class _Worker:
+    namespace, name = "default", "vllm-1"
+
     def __init__(self, told: list[str]) -> None:
         self._told = told
 
@@ -50,7 +52,7 @@ def _preempt(notice: float) -> tuple[list[str], list[str]]:
         workers=lambda: [_Worker(told)],  # type: ignore[list-item]
         machine_ends=machine_ends,
         silent_seconds=0.01,
-        monitor_seconds=0.01,
+        asked_seconds=0.01,
     ).start()
     assert over.wait(10)
     return told, api.patched
@@ -65,5 +67,5 @@ def test_with_notice_the_node_says_so_and_its_pods_have_their_share_of_it() -> N
 
 def test_without_notice_its_pods_are_gone_and_nobody_is_told_until_the_node_has_been_silent_for_long() -> None:
     told, patched = _preempt(0)
-    assert told == ["lost", "status Unknown", "spot ends"]
-    assert patched == ["/api/v1/nodes/spot/status"]
+    assert told == ["lost", "status Unknown", "status False", "spot ends"]
+    assert patched == ["/api/v1/nodes/spot/status", "/api/v1/namespaces/default/pods/vllm-1/status"]
