@@ -21,7 +21,14 @@ def _down(sandbox: Sandbox) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The dev stack's own tests come first, since they begin with a new stack; its end is before sandboxes of their own begin."""
-    order = {"test_dev_stack": -1, "test_end": 1, "test_machine": 2, "test_prod_stack": 3, "test_real_images": 4}
+    order = {
+        "test_dev_stack": -1,
+        "test_end": 1,
+        "test_machine": 2,
+        "test_prod_stack": 3,
+        "test_real_images": 4,
+        "test_killed_update": 5,
+    }
     items.sort(key=lambda item: order.get(item.path.stem, 0))
 
 

@@ -22,10 +22,10 @@ _PATIENCE = 300.0
 
 
 @pytest.fixture(scope="module")
-def killed() -> Iterator[Sandbox]:
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox whose first `up` lost its engine in the middle of the cluster's creation, which goes on in the cloud."""
     with fresh_sandbox("killed") as sandbox:
-        printed = sandbox.state.parent / "killed-up.txt"
+        printed = tmp_path_factory.mktemp("killed") / "up.txt"
         with printed.open("w") as output:
             up = subprocess.Popen(
                 [sys.executable, "-m", "sandbox", "up"],
