@@ -300,6 +300,17 @@ class _Connections:
             self.by_peer.move_to_end(peer)
             return self.by_peer[peer]
 
+    def introduced(self, peer: str) -> Provider:
+        """As `instance`, for the calls with which an engine begins.
+
+        One that was cancelled begins nothing: its address is another engine's by now, for which it must not be cancelled.
+        """
+        with self.lock:
+            known = self.by_peer.get(peer)
+            if known is not None and known.cancelled.is_set():
+                del self.by_peer[peer]
+        return self.instance(peer)
+
     def working_instance(self, peer: str) -> Provider:
         """As `instance`, but an unknown connection is one that an idle engine has made anew, after `configure`."""
         with self.lock:
@@ -328,16 +339,16 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
     # Acquaintance.
 
     def GetPluginInfo(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> plugin_pb2.PluginInfo:
-        return plugin_pb2.PluginInfo(version=self._connections.instance(context.peer()).version)
+        return plugin_pb2.PluginInfo(version=self._connections.introduced(context.peer()).version)
 
     def Attach(self, request: plugin_pb2.PluginAttach, context: grpc.ServicerContext) -> empty_pb2.Empty:
-        self._connections.instance(context.peer()).attach(request.address)
+        self._connections.introduced(context.peer()).attach(request.address)
         return empty_pb2.Empty()
 
     def Handshake(
         self, request: provider_pb2.ProviderHandshakeRequest, context: grpc.ServicerContext
     ) -> provider_pb2.ProviderHandshakeResponse:
-        provider = self._connections.instance(context.peer())
+        provider = self._connections.introduced(context.peer())
         if request.engine_address:
             provider.attach(request.engine_address)
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=True)
@@ -495,11 +506,13 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
 
     def _answer(self, request: Any, context: grpc.ServicerContext, work: Callable[[], Response]) -> Response:
         ended = threading.Event()
+        # Not when it ends: another engine may have been configured by then.
+        provider = self._connections.working_instance(context.peer())
 
         def on_termination() -> None:
             if not ended.is_set():
                 # The engine is gone without a word: nobody waits any more for what this connection asked for.
-                self._connections.working_instance(context.peer()).cancelled.set()
+                provider.cancelled.set()
 
         context.add_callback(on_termination)
         try:

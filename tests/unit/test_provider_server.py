@@ -296,6 +296,28 @@ def test_an_interruption_ends_what_waits(client: Client) -> None:
     assert errors == ["interrupted"]
 
 
+def test_an_engine_at_the_address_of_an_interrupted_one_begins_anew(client: Client) -> None:
+    client.stub.Cancel(empty_pb2.Empty(), timeout=20)
+    # As an engine begins.
+    client.version()
+    client.configure(region="here")
+    errors: list[str] = []
+
+    def create() -> None:
+        try:
+            client.create(THING, {"do": "wait"})
+        except grpc.RpcError as error:
+            errors.append(error.details())
+
+    waiting = threading.Thread(target=create)
+    waiting.start()
+    waiting.join(0.3)
+    assert errors == []
+    client.stub.Cancel(empty_pb2.Empty(), timeout=20)
+    waiting.join(20)
+    assert errors == ["interrupted"]
+
+
 def test_a_vanished_engine_ends_what_waits() -> None:
     instances: list[Provider] = []
     started = threading.Event()
