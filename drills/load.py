@@ -180,7 +180,8 @@ def _preemption(service: _Service, name: str) -> Iterator[Result]:
         f"{name}: requests of under {POD_SECONDS:g} s", short, "its pod left the load balancer first, and finished", 0
     )
     long = traffic.report.only(lambda each: each.tokens * _TOKEN_SECONDS >= POD_SECONDS)
-    recovery = f"those under way on it were cut after {POD_SECONDS:g} s: send them again"
+    lost = len(long.exchanges) - long.count("answered")
+    recovery = f"{lost or 'none'} were under way on it and cut after {POD_SECONDS:g} s: to be sent again"
     yield _result(f"{name}: requests of 30 s", long, recovery, _share(long, traffic.happened, replicas=3))
 
 
