@@ -263,8 +263,13 @@ def parse(
         "region", r"[a-z]+-[a-z]+[0-9]+", "a region of Google Cloud", "give one such as asia-northeast1"
     )
     zone = reader.text("zone")
-    if region and zone and not is_zone_of(zone, region):
-        reader.problem("zone", zone, f"is not a zone of region {region}", f"use one such as {region}-b")
+    if reader.has("zone") and not is_zone_of(zone, region):
+        reader.problem(
+            "zone",
+            zone,
+            f"is not a zone of region {region}" if region else "is not a zone",
+            f"use one such as {region or 'REGION'}-b",
+        )
     pools: tuple[AcceleratorPool, ...] = ()
     pool_problems: list[Problem] = []
     if (pool_values := reader.json("acceleratorPools")) is not None:
@@ -615,6 +620,9 @@ class _Reader:
         if value is None:
             self.problem(key, None, "is missing", f"`pulumi config set {key} VALUE`")
         return value
+
+    def has(self, key: str) -> bool:
+        return self._values.get(f"{self._namespace}:{key}") is not None
 
     def text(self, key: str) -> str:
         value = self.raw(key)

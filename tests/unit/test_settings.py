@@ -505,6 +505,14 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
         "acceleratorPools[0].zones",
         ('"asia-northeast1-b"', "is there twice", "remove one"),
     ),
+    "empty zone": (
+        {
+            "zone": "",
+            "acceleratorPools": _pools({"zones": ["asia-northeast1-b"]}, {"zones": ["asia-northeast1-b"]})[:2],
+        },
+        "zone",
+        ('""', "is not a zone of region asia-northeast1", "use one such as asia-northeast1-b"),
+    ),
     "nothing where pools should be": (
         {"acceleratorPools": "null"},
         "acceleratorPools",
