@@ -264,9 +264,7 @@ class _Drill:
         records = json.loads((state / "cloud.json").read_text()) if (state / "cloud.json").exists() else {}
         # An API that a stack switched on stays on.
         kinds = sorted(f"{kind} x{len(ids)}" for kind, ids in records.items() if kind != "gcp:projects/service:Service")
-        pools = sorted(
-            name for record in state.glob("clusters/*/pools.json") for name in json.loads(record.read_text())
-        )
+        pools = sorted(record.stem for record in state.glob("clusters/*/pools/*.json"))
         objects: list[str] = []
         if pools:
             kubeconfig = ["--kubeconfig", str(self._sandbox.paths.own_kubeconfig)]

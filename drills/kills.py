@@ -125,7 +125,7 @@ class _Stack:
             found.update(f"cloud: {kind} {record['owner'].rpartition('::')[2]}" for record in by_id.values())
         for cluster in self.sandbox.state.glob("clusters/*"):
             found[f"cloud: cluster {cluster.name}"] += 1
-            found.update(f"cloud: node pool {name}" for name in _json(cluster / "pools.json"))
+            found.update(f"cloud: node pool {record.stem}" for record in cluster.glob("pools/*.json"))
         if list(self.sandbox.state.glob("clusters/*")):
             found.update(self._objects())
         backend = self.sandbox.paths.pulumi_backend / ".pulumi"

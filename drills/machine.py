@@ -636,7 +636,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("providers' ports taken while they were down", _provider_ports_taken, up=True),
     Fault("daemon.json cut in half", _record_cut, up=True),
     Fault("daemon.json of another version", _record_of_another_version, up=True),
-    Fault("pools.json cut in half", _state_file_cut("pools.json", of_cluster=True), up=True),
+    Fault("a pool's record cut in half", _state_file_cut("pools/v6e-1.json", of_cluster=True), up=True),
     Fault("cluster.json cut in half", _state_file_cut("cluster.json", of_cluster=True), up=True),
     Fault("ports.json cut in half", _state_file_cut("ports.json", of_cluster=True), up=True),
     Fault("cloud.json cut in half", _state_file_cut("cloud.json", of_cluster=False), up=True),
