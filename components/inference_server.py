@@ -303,9 +303,13 @@ def service_spec(args: InferenceServerArgs) -> Any:
     return spec | service_arguments(args.network_policy)
 
 
-def _ingress_ip(status: Any) -> str:
-    """The provider waits until the load balancer has an address."""
-    return str(status.load_balancer.ingress[0].ip)
+def ingress_ip(status: Any) -> str | None:
+    """The provider waits until the load balancer has an address; None of a Service that could not be made.
+
+    With `--continue-on-error` the program goes on after a resource that failed, whose outputs are empty then.
+    """
+    ingress = status.load_balancer.ingress if status and status.load_balancer else None
+    return str(ingress[0].ip) if ingress else None
 
 
 def make_service_url(ip: str, port: int) -> str:
@@ -316,9 +320,10 @@ def make_service_url(ip: str, port: int) -> str:
 class InferenceServer(pulumi.ComponentResource):
     """vLLM behind a load balancer."""
 
-    service_ip: pulumi.Output[str]
+    #: None only in an update that could not make the Service.
+    service_ip: pulumi.Output[str | None]
     #: Ends in `/v1`.
-    service_url: pulumi.Output[str]
+    service_url: pulumi.Output[str | None]
 
     def __init__(self, name: str, args: InferenceServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:InferenceServer", name, None, opts)
@@ -389,6 +394,6 @@ class InferenceServer(pulumi.ComponentResource):
             spec=service_spec(args),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.service_ip = service.status.apply(_ingress_ip)
-        self.service_url = self.service_ip.apply(lambda ip: make_service_url(ip, args.service_port))
+        self.service_ip = service.status.apply(ingress_ip)
+        self.service_url = self.service_ip.apply(lambda ip: make_service_url(ip, args.service_port) if ip else None)
         self.register_outputs({"service_ip": self.service_ip, "service_url": self.service_url})

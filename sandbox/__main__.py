@@ -167,7 +167,7 @@ def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
     outputs = stack.outputs()
     failed = f"`pulumi up --stack {STACK}` failed (exit status {status}); its output is above"
     incomplete = stack.incomplete() if status != 0 else []
-    if status != 0 and not (incomplete and "service_url" in outputs):
+    if status != 0 and not (incomplete and outputs.get("service_url")):
         raise StackError(failed)
     with screens.progress() as report:
         report("waiting until the service answers and every replica is where it belongs", None)
@@ -442,7 +442,7 @@ def _running(paths: Paths) -> DaemonRecord:
 
 def _outputs(paths: Paths) -> dict[str, Any]:
     outputs = SandboxStack(paths, _running(paths)).outputs()
-    if "service_url" not in outputs:
+    if not outputs.get("service_url"):
         raise SandboxError("the stack has no service yet; run `make up` (or `python -m sandbox up`)")
     return outputs
 

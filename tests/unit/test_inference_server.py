@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from components.accelerator_pool import AcceleratorPool, parse_pools
-from components.inference_server import make_service_url, tpu_environment
+from components.inference_server import ingress_ip, make_service_url, tpu_environment
 from components.machines import MACHINE_TYPES
 from tests.unit.program import NAMESPACE, Run, config, run_program
 
@@ -294,3 +295,16 @@ def test_ladder_of_tpus_alone_runs_one_container_without_nvidia_s_volume() -> No
 @pytest.mark.parametrize(("port", "url"), [(80, "http://198.51.100.7/v1"), (8080, "http://198.51.100.7:8080/v1")])
 def test_service_url_is_a_base_url_that_names_a_port_only_where_needed(port: int, url: str) -> None:
     assert make_service_url("198.51.100.7", port) == url
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        None,
+        SimpleNamespace(load_balancer=None),
+        SimpleNamespace(load_balancer=SimpleNamespace(ingress=None)),
+        SimpleNamespace(load_balancer=SimpleNamespace(ingress=[])),
+    ],
+)
+def test_a_service_that_could_not_be_made_has_no_address_and_ends_the_program_with_no_traceback(status: Any) -> None:
+    assert ingress_ip(status) is None
