@@ -54,6 +54,8 @@ def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Map
     from sandbox.secret_manager import SecretStore
 
     records = Records(state_dir / "cloud.json")
+    # A file that cannot be used is told now, and not by an update that has begun.
+    records.check()
     unfinished = Unfinished(state_dir / "unfinished.json")
     unfinished.take_back(records, state_dir / "kubeconfig")
     secret_store = SecretStore(state_dir / "secret-manager")
