@@ -60,6 +60,8 @@ def serve(
     from sandbox.secret_manager import SecretStore
 
     records = Records(state_dir / "cloud.json")
+    # A file that cannot be used is told now, and not by an update that has begun.
+    records.check()
     unfinished = Unfinished(state_dir / "unfinished.json")
     unfinished.take_back(records, state_dir / "own-kubeconfig")
     secret_store = SecretStore(state_dir / "secret-manager")

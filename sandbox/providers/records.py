@@ -68,6 +68,11 @@ class Records:
             if known.get(kind, {}).pop(id, None) is not None:
                 self._write({name: of_kind for name, of_kind in known.items() if of_kind})
 
+    def check(self) -> None:
+        """Raises `StateError` for a file that cannot be used."""
+        with self._lock:
+            self._read()
+
     def forget(self, owner: str) -> None:
         """Removes whatever a resource of this URN has made."""
         with self._lock:

@@ -62,6 +62,12 @@ def test_file_that_was_cut_short_is_named_with_the_way_out(tmp_path: Path, text:
         read_object(path)
 
 
+def test_records_that_were_cut_short_are_told_before_an_update_asks(tmp_path: Path) -> None:
+    (tmp_path / "cloud.json").write_text('{"Account": {')
+    with pytest.raises(StateError, match="cloud.json cannot be used"):
+        Records(tmp_path / "cloud.json").check()
+
+
 def test_file_stays_as_it_was_when_it_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "pools.json"
     write_object(path, {"a": 1})
