@@ -471,7 +471,7 @@ class PodWorker:
             return True
         try:
             self._services.api.patch(
-                f"{self._path}/status", {"metadata": {"uid": self.uid}, "status": status}, STRATEGIC_MERGE
+                f"{self._path}/status", {"metadata": {"uid": self.uid}, "status": _as_patch(status)}, STRATEGIC_MERGE
             )
         except ApiError as error:
             if error.status in (404, 409):
@@ -485,6 +485,11 @@ class PodWorker:
             return False
         self._published = status
         return True
+
+
+def _as_patch(status: Object) -> Object:
+    """For a strategic merge, which adds to lists: a pod whose address another sandbox has taken meanwhile has a new one alone."""
+    return {**status, **({"podIPs": [{"$patch": "replace"}, *status["podIPs"]]} if "podIPs" in status else {})}
 
 
 def _containers(spec: Object) -> Iterator[tuple[ContainerKind, Object]]:

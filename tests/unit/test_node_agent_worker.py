@@ -208,6 +208,13 @@ def test_a_pod_runs_and_its_status_says_so(bench: Bench) -> None:
     assert [reason for reason, _ in bench.events.reasons] == ["Pulling", "Pulled", "Created", "Started"]
 
 
+def test_an_address_replaces_the_one_from_before_instead_of_joining_it(bench: Bench) -> None:
+    bench.run(bench.pod({"args": [STEADY]}))
+    status = bench.api.wait(ready)
+    # A strategic merge keeps what is in a list: the API server refuses two addresses of one family for ever.
+    assert status["podIPs"] == [{"$patch": "replace"}, {"ip": status["podIP"]}]
+
+
 def test_a_container_sees_its_environment_and_nothing_of_this_machines(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
