@@ -263,7 +263,9 @@ def _deployed(sandbox: Sandbox, options: Options) -> Iterator[Result]:
             sandbox.pulumi("preview", "--expect-no-changes", "--non-interactive", "--diff", overrides=file)
         except CommandFailed as error:
             failures.append(f"{str(error)[-1500:]} ({json.dumps(file)})")
-    repeated = f"; {again} that replaced the cluster needed a second update (pulumi/pulumi#14650, docs/operate.md)"
+    repeated = (
+        f"; {again} that replaced the cluster needed its objects deleted first (pulumi/pulumi#14650, docs/operate.md)"
+    )
     yield Result(
         event="accepted files, one update after the other on one stack, each followed by a preview",
         tried=len(files),
@@ -273,13 +275,17 @@ def _deployed(sandbox: Sandbox, options: Options) -> Iterator[Result]:
 
 
 def _updated(sandbox: Sandbox, file: Mapping[str, Any]) -> bool:
-    """Whether it took two updates: the engine loses its connection to the provider of a cluster that it replaces."""
+    """Whether the old cluster's objects had to go first, since the engine loses the provider of a cluster that it replaces."""
     update = ["up", "--yes", "--skip-preview", "--non-interactive"]
     first = sandbox.pulumi(*update, overrides=file, check=False)
     if first.returncode == 0:
         return False
     if _LOST_PROVIDER not in first.stdout + first.stderr:
         raise CommandFailed(first.stdout + first.stderr)
+    resources = json.loads(sandbox.pulumi("stack", "export").stdout)["deployment"]["resources"]
+    objects = [each["urn"] for each in resources if each["type"].startswith("kubernetes:")]
+    targets = [word for urn in objects for word in ("--target", urn)]
+    sandbox.pulumi("destroy", "--yes", "--skip-preview", "--non-interactive", "--target-dependents", *targets)
     sandbox.pulumi(*update, overrides=file)
     return True
 
