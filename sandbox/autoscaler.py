@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_PERIOD_SECONDS = 0.5
+#: A round asks the API server for everything; more often it would take the machine from what it looks at.
+_LEAST_PERIOD_SECONDS = 0.5
 
 #: GKE's default of `autoscalingPolicy.consolidationDelayMinutes`.
 _CONSOLIDATION_DELAY_MINUTES = 10
@@ -170,6 +171,8 @@ class Autoscaler:
         #: Class uid -> what its status says of the priorities.
         self._statuses: dict[str, list[dict[str, Any]]] = {}
         self._growing = 0
+        #: Uids of the pods that were at rest a round ago.
+        self._at_rest: set[str] = set()
         self._settled: bool | None = None
 
     def start(self) -> None:
@@ -180,7 +183,7 @@ class Autoscaler:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        while not self._stop.wait(_PERIOD_SECONDS):
+        while not self._stop.wait(max(_LEAST_PERIOD_SECONDS, self._cluster.clock.scaled(LATENCIES["autoscaler_scan"]))):
             try:
                 snapshot = self._look()
                 settled = self._step(snapshot)
@@ -210,7 +213,11 @@ class Autoscaler:
         for compute_class in snapshot.classes:
             acted = self._scale_up(snapshot, compute_class) or acted
         acted = self._fill_to_minimum() or acted
-        if not acted and self._growing <= self._held:
+        # A replica that is just ready stays for a round: whoever waits for it has to see it, too.
+        at_rest = {pod["metadata"]["uid"] for pod in snapshot.pods if _is_settled(pod)}
+        fresh = bool(at_rest - self._at_rest)
+        self._at_rest = at_rest
+        if not acted and not fresh and self._growing <= self._held:
             for compute_class in snapshot.classes:
                 acted = (compute_class.active_migration and self._migrate(snapshot, compute_class)) or acted
         if not acted:
@@ -219,7 +226,7 @@ class Autoscaler:
         joining = any(pool.joining.keys() - pool.held for pool in self._cluster.pools.values())
         busy = joining or self._growing > self._held
         moving = any(not _is_settled(pod) for pod in snapshot.pods)
-        return not (acted or busy or moving)
+        return not (acted or busy or moving or fresh)
 
     # --- up
 

@@ -32,6 +32,9 @@ LATENCIES = MappingProxyType(
         "tpu_node_join": 220.0,
         # Unverified: a machine that is given back.
         "node_delete": 60.0,
+        # The cluster autoscaler looks every 10 s (its --scan-interval by default); what GKE sets is unverified:
+        # https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md
+        "autoscaler_scan": 10.0,
         # Per-rule cool-down after a stock-out, "about 5 minutes".
         "stock_out_cool_down": 300.0,
         # Unverified for a builder: the base of about 10 GB comes as it comes to a node that does not stream ("5-6 min", and

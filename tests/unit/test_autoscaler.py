@@ -104,7 +104,10 @@ class _Scaler(Autoscaler):
     def _event(self, pod: dict[str, Any], reason: str, message: str, *, kind: str = "Normal") -> None:
         self.events.append(f"{reason}: {message}")
 
-    def round(self, *pods: dict[str, Any], rules: ComputeClassRules = RULES) -> bool:
+    def round(self, *pods: dict[str, Any], rules: ComputeClassRules = RULES, fresh: bool = False) -> bool:
+        """`fresh`: the pods that are ready have just become so, and else they were a round ago."""
+        if not fresh:
+            self._at_rest = {pod["metadata"]["uid"] for pod in pods}
         pools = self._cluster.pools.values()
         nodes = {
             name: {
@@ -184,6 +187,14 @@ def test_nothing_moves_while_a_replica_is_still_starting(scaler_of: Any) -> None
     scaler, _cluster = scaler_of(tpu=2, spot=0, on_demand=1)
     scaler.round(pod("a", "v6e-1-0", ready=False), pod("c", "l4-0"))
     assert scaler.evicted == []
+
+
+def test_a_replica_that_is_just_ready_stays_for_a_round_and_is_not_settled_until_then(scaler_of: Any) -> None:
+    scaler, _cluster = scaler_of(tpu=2, spot=0, on_demand=1)
+    assert not scaler.round(pod("c", "l4-0"), fresh=True)
+    assert scaler.evicted == []
+    scaler.round(pod("c", "l4-0"), fresh=True)
+    assert scaler.evicted == ["c -> v6e-1"]
 
 
 def test_without_active_migration_nothing_moves(scaler_of: Any) -> None:
