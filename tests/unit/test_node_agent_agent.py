@@ -231,7 +231,9 @@ def test_a_preempted_node_says_so_and_ends_its_pods_before_its_machine_goes(clus
     assert not cluster.api.removed
 
 
-def test_a_node_that_is_preempted_without_notice_ends_its_pods_before_anybody_knows(cluster: Cluster) -> None:
+def test_what_runs_on_a_node_that_is_preempted_without_notice_is_gone_before_the_cluster_knows(
+    cluster: Cluster,
+) -> None:
     cluster.nodes.sync([NODE])
     cluster.pods.sync([pod("trap '' TERM; while :; do sleep 0.05; done")])
     cluster.running(pod())
