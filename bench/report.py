@@ -98,7 +98,7 @@ def _markdown(section: Section) -> str:
             *(f"- {line}" for line in section.lines),
             *([f"- Ended early: {section.failed}"] if section.failed else []),
             "",
-            f"Measured {measured.date} at commit {measured.commit}, {measured.repeats} repeats"
+            f"Measured {measured.date} at commit {measured.commit}, at most {measured.repeats} times each"
             f"{', quick' if measured.quick else ''}, on: {measured.machine}.",
         ]
     )

@@ -154,7 +154,9 @@ def _word(text: str, *parts: str, status: int | None = None) -> str:
     # The line that says what happened; paths are of this machine, and long.
     words = text[text.index("sandbox: ") :].splitlines()
     line = next((line for line in words if parts and parts[0] in line), words[0])
-    said = re.sub(r"/\S+/(?=[^/\s])", ".../", line.removeprefix("sandbox: ").strip())
+    # As do the date of a line of the daemon's log, and processes' numbers.
+    line = re.sub(r"^\S+ \S+ ERROR \S+ ", "", line.removeprefix("sandbox: ").strip())
+    said = re.sub(r" \(pid \d+\)", "", re.sub(r"/\S+/(?=[^/\s])", ".../", line))
     return said if len(said) < 240 else f"{said[:240]}..."
 
 
@@ -267,7 +269,7 @@ def _daemon_killed_in_up(sandbox: Sandbox) -> str:
     up.until(lambda: _pods_come(sandbox), "the cluster was up")
     time.sleep(1.5)
     _kill_daemon(sandbox)
-    word = _word(up.end(), "daemon", "is gone", "python -m sandbox up", status=up.process.returncode)
+    word = _word(up.end(), "the sandbox's daemon", "is gone", "python -m sandbox up", status=up.process.returncode)
     _no_orphan(sandbox)
     _works_again(sandbox)
     return word
@@ -277,7 +279,7 @@ def _daemon_killed_in_cluster_creation(sandbox: Sandbox) -> str:
     up = _Up(sandbox)
     up.until(lambda: _cluster_dir(sandbox), "the cluster was begun")
     _kill_daemon(sandbox)
-    word = _word(up.end(), "daemon", "is gone", "python -m sandbox up", status=up.process.returncode)
+    word = _word(up.end(), "the sandbox's daemon", "is gone", "python -m sandbox up", status=up.process.returncode)
     _no_orphan(sandbox)
     _works_again(sandbox)
     return word

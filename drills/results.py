@@ -119,7 +119,7 @@ class Section:
 
     def markdown(self) -> str:
         """As it stands in a page."""
-        lines = [f"**{self.title}**", "", "| event | tried | survived | lost | longest gap | how it recovered |"]
+        lines = ["| event | tried | survived | lost | longest gap | how it recovered |"]
         lines.append("|---|---:|---:|---:|---:|---|")
         for each in self.results:
             gap = "" if each.longest_gap is None else f"{each.longest_gap:.1f} s"
@@ -144,3 +144,16 @@ def write(path: Path, sections: Sequence[Section]) -> None:
     kept = {section.name: section for section in (*read(path), *sections)}
     document = {"sections": [section.as_document() for section in kept.values()]}
     path.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def page(sections: Sequence[Section]) -> str:
+    """What was tried, survived and lost of each drill, and below it each drill's own events, folded."""
+    totals = ["| drill | what is counted | tried | survived | lost |", "|---|---|---:|---:|---:|"]
+    for section in sections:
+        tried, survived = (sum(getattr(each, name) for each in section.results) for name in ("tried", "survived"))
+        totals.append(f"| `{section.name}` | {section.title} | {tried} | {survived} | {tried - survived} |")
+    folded = [
+        f"<details>\n<summary><code>{section.name}</code></summary>\n\n{section.markdown()}\n\n</details>"
+        for section in sections
+    ]
+    return "\n\n".join(["\n".join(totals), *folded])

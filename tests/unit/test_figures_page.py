@@ -27,7 +27,7 @@ def _of_benches() -> str:
 
 
 def _of_drills() -> str:
-    return "\n\n".join(section.markdown() for section in drill_results.read(FOLDER / "drills.json"))
+    return drill_results.page(drill_results.read(FOLDER / "drills.json"))
 
 
 @pytest.mark.parametrize(("name", "made"), [("bench", _of_benches), ("drills", _of_drills)])
@@ -78,3 +78,10 @@ def test_a_drill_s_page_says_what_was_lost_and_when_and_where_it_was_found() -> 
     page = _section("load", 1, machine).markdown().splitlines()
     assert "| an / event | 2 | 1 | 1 (1 failed, 0 cut) | 1.2 s | by itself |" in page
     assert page[-1] == f"Found 2026-01-01T00:00:00+00:00 at commit abc, 50% of it, seed 3, on: {machine}."
+
+
+def test_a_page_of_drills_begins_with_what_each_lost_of_all_that_it_tried() -> None:
+    machine = Machine.here()
+    page = drill_results.page([_section("load", 1, machine), _section("kills", 2, machine)])
+    assert "| `load` | Load | 2 | 1 | 1 |\n| `kills` | Kills | 2 | 2 | 0 |" in page
+    assert page.count("<details>") == page.count("</details>") == 2
