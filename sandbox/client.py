@@ -120,6 +120,8 @@ def run_command(
 def fresh_sandbox(name: str, variables: Mapping[str, str] | None = None) -> Iterator[Sandbox]:
     """A sandbox with nothing in it below `.sandbox/NAME`, taken down at the end whatever happens."""
     sandbox = Sandbox(PROJECT_DIR / ".sandbox" / name, variables or {})
+    # Where whoever drives it may keep files of its own, which outlive `down`.
+    sandbox.state.parent.mkdir(parents=True, exist_ok=True)
     sandbox.command("down", check=False)
     try:
         yield sandbox

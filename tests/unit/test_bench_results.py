@@ -190,7 +190,7 @@ def test_page_has_a_row_a_figure_the_lines_and_the_machine() -> None:
     assert "| missed <by far> | 2.50x | ±0.25x | at most 2.00x | no |" in page
     assert "| watched | 500 MB | one sample |  |  |" in page
     assert "- the first line" in page
-    assert "at commit 0123456789ab, 5 repeats, on: Some CPU, 4 cores, 16 GiB" in page
+    assert "at commit 0123456789ab, at most 5 times each, on: Some CPU, 4 cores, 16 GiB" in page
 
 
 @pytest.mark.parametrize(
