@@ -7,7 +7,7 @@ BIN := .venv/bin
 export PIP_CACHE_DIR ?= $(CURDIR)/.sandbox/cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/bin/gke-gcloud-auth-plugin sandbox/metrics/image/adapter .ci/run .ci/install-docker
+SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/metrics/image/adapter .ci/run .ci/install-docker
 
 .PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-vllm lint format
 .PHONY: preview deploy recover drift cost smoke comment drift-issue deployed-commit bench drills
