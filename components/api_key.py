@@ -49,4 +49,8 @@ def container_environment(api_key: pulumi.Input[str]) -> list[dict[str, Any]]:
 
 def pod_annotations(secret: core.v1.Secret | None) -> dict[str, pulumi.Input[str]]:
     """The Secret's own identity: a changed key replaces the Secret, and so rolls the pods. It says nothing of the key."""
-    return {} if secret is None else {ANNOTATION: secret.metadata.apply(lambda metadata: str(metadata.uid))}
+    return (
+        {}
+        if secret is None
+        else {ANNOTATION: secret.metadata.apply(lambda metadata: str(metadata.uid) if metadata else "")}
+    )

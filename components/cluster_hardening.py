@@ -121,13 +121,25 @@ def node_labels(labels: Mapping[str, str]) -> dict[str, Any]:
     return {"resource_labels": dict(labels)} if labels else {}
 
 
+#: Of a cluster that could not be made. With `--continue-on-error` the program goes on after it, and nothing that needs the cluster is made;
+#: a kubeconfig that is missing would be the machine's own, and so another cluster's.
+NO_ENDPOINT = ("cluster-could-not-be-made.invalid", None)
+
+
 def kubeconfig_endpoint(cluster: Any, dns_endpoint: bool) -> pulumi.Output[tuple[str, str | None]]:
     """Host of the control plane, and the certificate to trust: None where it is a public authority's, as the DNS name's is."""
     if dns_endpoint:
-        config = cluster.control_plane_endpoints_config
-        endpoint: pulumi.Output[tuple[str, str | None]] = config.apply(
-            lambda known: (str(known.dns_endpoint_config.endpoint), None)
-        )
+        endpoint: pulumi.Output[tuple[str, str | None]] = cluster.control_plane_endpoints_config.apply(dns_endpoint_of)
         return endpoint
-    certificate = cluster.master_auth.apply(lambda auth: auth.cluster_ca_certificate)
-    return pulumi.Output.all(cluster.endpoint, certificate).apply(lambda known: (str(known[0]), str(known[1])))
+    return pulumi.Output.all(cluster.endpoint, cluster.master_auth).apply(lambda known: ip_endpoint_of(*known))
+
+
+def dns_endpoint_of(config: Any) -> tuple[str, str | None]:
+    """`config`: the cluster's control_plane_endpoints_config."""
+    found = config.dns_endpoint_config if config else None
+    return (str(found.endpoint), None) if found else NO_ENDPOINT
+
+
+def ip_endpoint_of(endpoint: str | None, auth: Any) -> tuple[str, str | None]:
+    """`auth`: the cluster's master_auth."""
+    return (endpoint, str(auth.cluster_ca_certificate)) if endpoint and auth else NO_ENDPOINT

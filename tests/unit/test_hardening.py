@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from components.cluster_hardening import NO_ENDPOINT, dns_endpoint_of, ip_endpoint_of
 from components.device_access import device_access
 from components.network_policy import NetworkPolicyArgs, address_block, network_policy_spec
 from tests.unit.program import API_KEY, STORED, Resource, Run, run_program
@@ -266,3 +268,15 @@ def test_privilege_can_be_kept() -> None:
     spec = _pod(run_program({"acceleratorPools": GPU_POOLS, "deviceAccess": "privileged"}))["spec"]
     assert spec["containers"][0]["securityContext"] == {"privileged": True}
     assert spec["volumes"]
+
+
+def test_a_cluster_that_could_not_be_made_has_an_endpoint_that_leads_nowhere_and_ends_the_program_with_no_traceback() -> (
+    None
+):
+    assert dns_endpoint_of(None) == ip_endpoint_of(None, None) == NO_ENDPOINT
+    assert NO_ENDPOINT[0].endswith(".invalid")
+    assert dns_endpoint_of(SimpleNamespace(dns_endpoint_config=SimpleNamespace(endpoint="gke-1.goog"))) == (
+        "gke-1.goog",
+        None,
+    )
+    assert ip_endpoint_of("203.0.113.10", SimpleNamespace(cluster_ca_certificate="Q0E=")) == ("203.0.113.10", "Q0E=")
