@@ -131,7 +131,8 @@ def kubeconfig_endpoint(cluster: Any, dns_endpoint: bool) -> pulumi.Output[tuple
     if dns_endpoint:
         endpoint: pulumi.Output[tuple[str, str | None]] = cluster.control_plane_endpoints_config.apply(dns_endpoint_of)
         return endpoint
-    return pulumi.Output.all(cluster.endpoint, cluster.master_auth).apply(lambda known: ip_endpoint_of(*known))
+    certificate = cluster.master_auth.apply(lambda auth: auth.cluster_ca_certificate if auth else None)
+    return pulumi.Output.all(cluster.endpoint, certificate).apply(lambda known: ip_endpoint_of(*known))
 
 
 def dns_endpoint_of(config: Any) -> tuple[str, str | None]:
@@ -140,6 +141,5 @@ def dns_endpoint_of(config: Any) -> tuple[str, str | None]:
     return (str(found.endpoint), None) if found else NO_ENDPOINT
 
 
-def ip_endpoint_of(endpoint: str | None, auth: Any) -> tuple[str, str | None]:
-    """`auth`: the cluster's master_auth."""
-    return (endpoint, str(auth.cluster_ca_certificate)) if endpoint and auth else NO_ENDPOINT
+def ip_endpoint_of(endpoint: str | None, certificate: str | None) -> tuple[str, str | None]:
+    return (endpoint, certificate) if endpoint and certificate else NO_ENDPOINT

@@ -279,4 +279,4 @@ def test_a_cluster_that_could_not_be_made_has_an_endpoint_that_leads_nowhere_and
         "gke-1.goog",
         None,
     )
-    assert ip_endpoint_of("203.0.113.10", SimpleNamespace(cluster_ca_certificate="Q0E=")) == ("203.0.113.10", "Q0E=")
+    assert ip_endpoint_of("203.0.113.10", "Q0E=") == ("203.0.113.10", "Q0E=")
