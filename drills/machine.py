@@ -264,25 +264,25 @@ def _program_killed_at_rest(name: str) -> Callable[[Sandbox], str]:
     return happen
 
 
-def _daemon_killed_in_up(sandbox: Sandbox) -> str:
-    up = _Up(sandbox)
-    up.until(lambda: _pods_come(sandbox), "the cluster was up")
-    time.sleep(1.5)
+def _daemon_killed_under(up: _Up, sandbox: Sandbox) -> str:
     _kill_daemon(sandbox)
     word = _word(up.end(), "the sandbox's daemon", "is gone", "python -m sandbox up", status=up.process.returncode)
     _no_orphan(sandbox)
     _works_again(sandbox)
     return word
+
+
+def _daemon_killed_in_up(sandbox: Sandbox) -> str:
+    up = _Up(sandbox)
+    up.until(lambda: _pods_come(sandbox), "the cluster was up")
+    time.sleep(1.5)
+    return _daemon_killed_under(up, sandbox)
 
 
 def _daemon_killed_in_cluster_creation(sandbox: Sandbox) -> str:
     up = _Up(sandbox)
     up.until(lambda: _cluster_dir(sandbox), "the cluster was begun")
-    _kill_daemon(sandbox)
-    word = _word(up.end(), "the sandbox's daemon", "is gone", "python -m sandbox up", status=up.process.returncode)
-    _no_orphan(sandbox)
-    _works_again(sandbox)
-    return word
+    return _daemon_killed_under(up, sandbox)
 
 
 def _program_killed_in_up(name: str) -> Callable[[Sandbox], str]:

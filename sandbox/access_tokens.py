@@ -15,6 +15,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sandbox.state_files import write_object
+
 PREFIX = "ya29.sandbox"
 
 #: Google's access tokens live an hour: https://cloud.google.com/docs/authentication/token-types#access-tokens
@@ -52,9 +54,7 @@ class AccessTokens:
 
     def set_login(self, login: Login) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        coming = self._file.with_suffix(".new")
-        coming.write_text(json.dumps(asdict(login)))
-        coming.replace(self._file)
+        write_object(self._file, asdict(login))
 
     def prepare(self) -> None:
         """Makes the key, for whoever may need it first."""

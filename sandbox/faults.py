@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sandbox.state_files import write_object
+
 CLOUD = "cloud"
 KUBERNETES = "kubernetes"
 APIS = (CLOUD, KUBERNETES)
@@ -124,6 +126,4 @@ class FaultStore:
 
     def _write(self, rules: dict[str, Rule]) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        coming = self._file.with_suffix(".new")
-        coming.write_text(json.dumps({name: asdict(rule) for name, rule in rules.items()}, indent=1))
-        coming.replace(self._file)
+        write_object(self._file, {name: asdict(rule) for name, rule in rules.items()})

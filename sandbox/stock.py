@@ -17,6 +17,7 @@ import yaml
 
 from components.stack_files import PROJECT_NAME, known_stacks
 from sandbox.paths import PROJECT_DIR, Paths
+from sandbox.state_files import write_object
 
 Supply = Literal["in", "out", "hold"]
 
@@ -55,9 +56,7 @@ class Stock:
         if supply == "in":
             del pools[pool]
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".new")
-        temporary.write_text(json.dumps(pools))
-        temporary.replace(self._path)
+        write_object(self._path, pools)
 
 
 def refusal(node: str, *, project: str, zone: str) -> str:
