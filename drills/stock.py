@@ -177,7 +177,8 @@ def _while_serving(sandbox: Sandbox, view: _View, pools: Pools, out: Sequence[st
     # Replicas on lost machines are still counted for a moment.
     problems.unless(_comes_true(lambda: not view.nodes_of(out)), f"machines of {', '.join(out)} are still there")
     problems.unless(_comes_true(lambda: view.serving().total() == wanted), f"{view.shown()}, not {wanted}")
-    said = {name for name in out if _comes_true(lambda name=name: name in view.said_to_be_short(), 60.0)}  # type: ignore[misc]
+    # A pod of a lost machine is replaced, and so asks its pool for another, when the pod garbage collector has found it: up to 80 s.
+    said = {name for name in out if _comes_true(lambda name=name: name in view.said_to_be_short())}  # type: ignore[misc]
     problems.unless(said == set(out), f"the class's status never named {', '.join(set(out) - said)}")
     on = view.serving()
     steady = time.monotonic()
