@@ -26,6 +26,7 @@ from components.cluster_hardening import (
 from components.image_streaming import prepare_image_streaming, streaming_config
 from components.network import Network
 from components.project_services import enable_apis
+from components.replacement import beside
 from components.settings import Settings
 
 #: Everything that a node has to do besides pulling images: logs, metrics, autoscaling reports.
@@ -190,13 +191,15 @@ class Cluster(pulumi.ComponentResource):
             # The default pool lives for a minute, but without this it needs the project's default service account.
             node_config={"service_account": account.email},
             **cluster_arguments(args.hardening),
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                # Google's refusal says so only after everything on the cluster is gone; Pulumi's comes first.
-                protect=args.deletion_protection,
-                depends_on=before_nodes,
-                # Both describe the default pool, which is gone: Google reports other pools' values there.
-                ignore_changes=["nodeConfig", "initialNodeCount", *ignored_changes(args.hardening)],
+            opts=pulumi.ResourceOptions.merge(
+                beside(self, "Cluster"),
+                pulumi.ResourceOptions(
+                    # Google's refusal says so only after everything on the cluster is gone; Pulumi's comes first.
+                    protect=args.deletion_protection,
+                    depends_on=before_nodes,
+                    # Both describe the default pool, which is gone: Google reports other pools' values there.
+                    ignore_changes=["nodeConfig", "initialNodeCount", *ignored_changes(args.hardening)],
+                ),
             ),
         )
         container.NodePool(

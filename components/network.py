@@ -13,6 +13,7 @@ from pulumi_gcp import compute
 
 from components.network_ranges import NetworkRanges
 from components.project_services import enable_apis
+from components.replacement import beside
 from components.settings import Settings
 
 #: Names of the subnetwork's secondary ranges.
@@ -71,7 +72,8 @@ class Network(pulumi.ComponentResource):
                 {"range_name": SERVICE_RANGE_NAME, "ip_cidr_range": args.ranges.services},
             ],
             private_ip_google_access=True,
-            opts=child,
+            # The cluster cannot leave it for one of other ranges.
+            opts=beside(self, "Subnetwork"),
         )
         router = compute.Router(
             name, project=args.project, region=args.region, name=args.name, network=network.id, opts=child

@@ -42,8 +42,7 @@ _PATHS = {
     "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
 }
 
-#: What the engine says of a provider that depends on a resource which the same update replaces.
-_LOST_PROVIDER = "grpc: the client connection is closing"
+_UPDATE = ("up", "--yes", "--skip-preview", "--non-interactive")
 
 _SCRATCH = "kube-node-lease"
 
@@ -256,37 +255,34 @@ def _applied(sandbox: Sandbox, options: Options) -> Result:
 
 def _deployed(sandbox: Sandbox, options: Options) -> Iterator[Result]:
     files = [_deployable(file, index) for index, file in enumerate(drawn(options.some(DEPLOYED), options.seed + 1))]
-    again, failures = 0, []
-    for file in files:
+    renamed, failures = 0, []
+    for index, file in enumerate(files):
+        values: Mapping[str, Any] = file
         try:
-            again += _updated(sandbox, file)
-            sandbox.pulumi("preview", "--expect-no-changes", "--non-interactive", "--diff", overrides=file)
+            if _name_was_taken(sandbox, file):
+                values = {**file, "clusterName": f"beside-{index}"}
+                renamed += 1
+                sandbox.pulumi(*_UPDATE, overrides=values)
+            sandbox.pulumi("preview", "--expect-no-changes", "--non-interactive", "--diff", overrides=values)
         except CommandFailed as error:
-            failures.append(f"{str(error)[-1500:]} ({json.dumps(file)})")
-    repeated = (
-        f"; {again} that replaced the cluster needed its objects deleted first (pulumi/pulumi#14650, docs/operate.md)"
-    )
+            failures.append(f"{str(error)[-1500:]} ({json.dumps(values)})")
+    said = f"; {renamed} that replaced the cluster under its own name were told to change clusterName with it, and then went through"
     yield Result(
         event="accepted files, one update after the other on one stack, each followed by a preview",
         tried=len(files),
         survived=len(files) - len(failures),
-        recovery=" | ".join(failures[:3]) or f"nothing to change at the second look{repeated if again else ''}",
+        recovery=" | ".join(failures[:3]) or f"nothing to change at the second look{said if renamed else ''}",
     )
 
 
-def _updated(sandbox: Sandbox, file: Mapping[str, Any]) -> bool:
-    """Whether the old cluster's objects had to go first, since the engine loses the provider of a cluster that it replaces."""
-    update = ["up", "--yes", "--skip-preview", "--non-interactive"]
-    first = sandbox.pulumi(*update, overrides=file, check=False)
-    if first.returncode == 0:
+def _name_was_taken(sandbox: Sandbox, file: Mapping[str, Any]) -> bool:
+    """Updates; whether it was refused, with the cure, since the cluster is replaced by one of another name only."""
+    done = sandbox.pulumi(*_UPDATE, overrides=file, check=False)
+    if done.returncode == 0:
         return False
-    if _LOST_PROVIDER not in first.stdout + first.stderr:
-        raise CommandFailed(first.stdout + first.stderr)
-    resources = json.loads(sandbox.pulumi("stack", "export").stdout)["deployment"]["resources"]
-    objects = [each["urn"] for each in resources if each["type"].startswith("kubernetes:")]
-    targets = [word for urn in objects for word in ("--target", urn)]
-    sandbox.pulumi("destroy", "--yes", "--skip-preview", "--non-interactive", "--target-dependents", *targets)
-    sandbox.pulumi(*update, overrides=file)
+    printed = done.stdout + done.stderr
+    if "change clusterName in the same update" not in printed:
+        raise CommandFailed(printed)
     return True
 
 

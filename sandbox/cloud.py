@@ -23,6 +23,7 @@ from sandbox.addresses import PodAddresses
 from sandbox.faults import FaultStore
 from sandbox.image_store import ImageStore
 from sandbox.latencies import Clock
+from sandbox.load_balancer import Frontends
 from sandbox.local_cluster import LocalCluster
 from sandbox.machine_types import UnknownMachineTypeError, size_of
 from sandbox.operations import Operations
@@ -65,6 +66,7 @@ class Cloud:
         self._environment = dict(environment)
         self._clock = clock
         self._pod_addresses = PodAddresses()
+        self._frontends = Frontends()
         self._access_tokens = AccessTokens(paths.state)
         self._clusters: dict[str, LocalCluster] = {}
         self._lock = threading.RLock()
@@ -239,6 +241,7 @@ class Cloud:
             spawner=self._spawner,
             images=self._images,
             pod_addresses=self._pod_addresses,
+            frontends=self._frontends,
             clock=self._clock,
             stock=Stock(self._paths.stock),
             ensure_metrics_tools=self._ensure_metrics_tools,

@@ -142,11 +142,32 @@ class _Listening:
     ports: dict[int, str] = field(default_factory=dict)
 
 
+class Frontends:
+    """Which loopback address and ports each Service of all the sandbox's clusters has; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: set[Address] = set()
+
+    def take(self, ports: Iterable[int], preferred: str | None = None) -> str:
+        """An address at which nobody has any of the ports, `choose_address`'s choice. Raises `LoadBalancerError`."""
+        wanted = set(ports)
+        with self._lock:
+            address = choose_address(wanted, self._taken, preferred)
+            self._taken.update((address, port) for port in wanted)
+        return address
+
+    def free(self, address: str, ports: Iterable[int]) -> None:
+        with self._lock:
+            self._taken.difference_update((address, port) for port in ports)
+
+
 class LoadBalancer:
     """Serves every LoadBalancer Service of one cluster; restarts of its API server do not disturb connections."""
 
-    def __init__(self, api_client: client.ApiClient) -> None:
+    def __init__(self, api_client: client.ApiClient, frontends: Frontends) -> None:
         self._api = KubeApi(api_client)
+        self._frontends = frontends
         self._proxy = TcpProxy()
         self._lock = threading.Lock()
         self._services: dict[Key, Object] = {}
@@ -179,6 +200,8 @@ class LoadBalancer:
         self._dirty.put(None)
         self._worker.join()
         self._proxy.stop()
+        for listening in self._listening.values():
+            self._frontends.free(listening.address, listening.ports)
 
     # --- what the API server says; on the watchers' threads
 
@@ -279,9 +302,12 @@ class LoadBalancer:
         if current is None:
             if not ports:
                 return None
-            others = [(each.address, port) for each in self._listening.values() for port in each.ports]
-            address = choose_address(ports, others, preferred=_address_in_status(service))
-            self._listen(address, backends)
+            address = self._frontends.take(ports, preferred=_address_in_status(service))
+            try:
+                self._listen(address, backends)
+            except LoadBalancerError:
+                self._frontends.free(address, ports)
+                raise
             current = self._listening[key] = _Listening(address)
             self._tell(service, "Normal", "EnsuredLoadBalancer", f"listens on {address}, port {_listing(ports)}")
         current.ports = ports
@@ -307,6 +333,7 @@ class LoadBalancer:
             return
         for port in listening.ports:
             self._proxy.close((listening.address, port))
+        self._frontends.free(listening.address, listening.ports)
         # A Service that waits for these ports need not wait for its next try.
         with self._lock:
             waiting = [each for each in self._services if each not in self._listening]

@@ -24,7 +24,7 @@ from sandbox.control_plane import ControlPlane
 from sandbox.faults import FaultStore
 from sandbox.image_store import ImageStore
 from sandbox.latencies import LATENCIES, Clock
-from sandbox.load_balancer import LoadBalancer
+from sandbox.load_balancer import Frontends, LoadBalancer
 from sandbox.metrics.collection import MetricsCollection
 from sandbox.node_agent import NodeAgent
 from sandbox.node_pools import NODE_POOL_LABEL, NodePool, node_labels, node_object, node_taints
@@ -56,6 +56,7 @@ class LocalCluster:
         spawner: Spawner,
         images: ImageStore,
         pod_addresses: PodAddresses,
+        frontends: Frontends,
         clock: Clock,
         stock: Stock,
         ensure_metrics_tools: Callable[[], None],
@@ -74,6 +75,7 @@ class LocalCluster:
         self._dir = state_dir
         self._images = images
         self._pod_addresses = pod_addresses
+        self._frontends = frontends
         self._environment = dict(environment)
         self.control_plane = ControlPlane(
             state_dir=state_dir,
@@ -130,7 +132,7 @@ class LocalCluster:
             machine_ends=self.lose_node,
         )
         self._node_agent.start()
-        self._load_balancer = LoadBalancer(self.control_plane.api_client())
+        self._load_balancer = LoadBalancer(self.control_plane.api_client(), self._frontends)
         self._load_balancer.start()
         self._autoscaler = Autoscaler(self, self.control_plane.api_client(), state_dir=self._dir)
         self._autoscaler.start()

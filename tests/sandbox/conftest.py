@@ -20,14 +20,18 @@ def _down(sandbox: Sandbox) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The dev stack's own tests come first, since they begin with a new stack; its end is before sandboxes of their own begin."""
+    """The dev stack's own tests come first, since they begin with a new stack, and what takes its cluster away last.
+
+    Its end is before sandboxes of their own begin.
+    """
     order = {
         "test_dev_stack": -1,
-        "test_end": 1,
-        "test_machine": 2,
-        "test_prod_stack": 3,
-        "test_real_images": 4,
-        "test_killed_update": 5,
+        "test_replaced_cluster": 1,
+        "test_end": 2,
+        "test_machine": 3,
+        "test_prod_stack": 4,
+        "test_real_images": 5,
+        "test_killed_update": 6,
     }
     items.sort(key=lambda item: order.get(item.path.stem, 0))
 

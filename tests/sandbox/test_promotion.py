@@ -12,7 +12,6 @@ import requests
 import yaml
 
 from sandbox.client import Sandbox, run_command
-from sandbox.ports import free_ports
 from tests.sandbox.conftest import ROOT
 from tests.sandbox.stacks import Stack, stack_of
 
@@ -30,8 +29,6 @@ def _settings(sandbox: Sandbox, **changes: Any) -> dict[str, Any]:
     own = {
         "clusterName": CLUSTER,
         "repositoryName": "promoted-repo",
-        # Google gives each load balancer an address; here two clusters share one.
-        "servicePort": free_ports(1)[0],
         **changes,
     }
     return {key: value for key, value in values.items() if not isinstance(value, dict) or "secure" not in value} | {

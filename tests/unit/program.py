@@ -61,6 +61,8 @@ class Resource:
     ignore_changes: list[str]
     custom: bool
     protect: bool
+    #: None leaves it to the provider.
+    delete_before_replace: bool | None
     #: Names of the hooks that hear of its failures.
     error_hooks: list[str]
 
@@ -130,6 +132,7 @@ class _RecordingMonitor(mocks.MockMonitor):
                 ignore_changes=list(request.ignoreChanges),
                 custom=request.custom,
                 protect=request.protect,
+                delete_before_replace=request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None,
                 error_hooks=list(request.hooks.on_error),
             )
         return response

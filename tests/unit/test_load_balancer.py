@@ -14,7 +14,7 @@ from kubernetes import client
 
 import sandbox.load_balancer as under_test
 from sandbox.kube_api import ApiError
-from sandbox.load_balancer import LoadBalancer, LoadBalancerError, backends_of, choose_address, explain
+from sandbox.load_balancer import Frontends, LoadBalancer, LoadBalancerError, backends_of, choose_address, explain
 from sandbox.tcp_proxy import Address, TcpProxy, choose
 
 Object = dict[str, Any]
@@ -318,9 +318,9 @@ class FakeWatcher:
 class Cluster:
     """A load balancer and the API server's side of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, frontends: Frontends) -> None:
         FakeWatcher.made = {}
-        self.balancer = LoadBalancer(client.ApiClient())
+        self.balancer = LoadBalancer(client.ApiClient(), frontends)
         self.services = FakeWatcher.made["services"]
         self.slices = FakeWatcher.made["endpointslices"]
         self.api = self.services.api
@@ -331,11 +331,16 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def frontends(monkeypatch: pytest.MonkeyPatch) -> Frontends:
     monkeypatch.setattr(under_test, "KubeApi", FakeApi)
     monkeypatch.setattr(under_test, "Watcher", FakeWatcher)
     monkeypatch.setattr(under_test, "_RETRY_SECONDS", 0.05)
-    cluster = Cluster()
+    return Frontends()
+
+
+@pytest.fixture
+def cluster(frontends: Frontends) -> Iterator[Cluster]:
+    cluster = Cluster(frontends)
     yield cluster
     cluster.balancer.stop()
 
@@ -379,6 +384,21 @@ def test_all_ports_of_a_service_are_listened_on_and_two_services_may_have_the_sa
     assert eventually(lambda: cluster.api.ingress.get("other")) == [{"ip": "127.0.0.3", "ipMode": "VIP"}]
     for address in (("127.0.0.2", one), ("127.0.0.2", two), ("127.0.0.3", two)):
         connect(address).close()
+
+
+def test_services_of_two_clusters_may_have_the_same_port_and_an_address_is_free_again_when_its_cluster_ends(
+    cluster: Cluster, frontends: Frontends
+) -> None:
+    _, port = free_address()
+    cluster.services.event("ADDED", service(port))
+    assert eventually(lambda: cluster.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.2", "ipMode": "VIP"}]
+    other = Cluster(frontends)
+    try:
+        other.services.event("ADDED", service(port))
+        assert eventually(lambda: other.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.3", "ipMode": "VIP"}]
+    finally:
+        other.balancer.stop()
+    assert frontends.take([port]) == "127.0.0.3"
 
 
 @pytest.mark.parametrize("change", ["deleted", "another port", "another type", "another class"])

@@ -1,0 +1,42 @@
+"""How a cluster is replaced when a setting cannot be changed on it: beside the old one, so under another name.
+
+The provider would delete first, since the name stays, and everything on the cluster before it: the service would be gone for as long
+as a cluster takes to make, and the engine loses the Kubernetes provider of a cluster that it replaces so, before it has deleted with
+it (pulumi/pulumi#14650). Left out: accelerator pools, which no other cluster's name stands in the way of.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pulumi
+
+_NAME_IS_TAKEN = re.compile(r"alreadyExists|already exists", re.IGNORECASE)
+
+
+def explanation(kind: str, name: str, errors: list[str]) -> str | None:
+    """Of what `kind` (a word for people) of that name could not be created; None for another reason than its name."""
+    if not _NAME_IS_TAKEN.search("\n".join(errors)):
+        return None
+    return (
+        f"{kind} {name} is there already. Where this update replaces it (a change of network, networkPolicy or clientNamespaces "
+        f"does), nothing was deleted and the service is as it was. Fix: change clusterName in the same update: the new one is made "
+        f"beside the old one, which goes at the end. Where no stack has it: delete it, or take it over with `pulumi import`. More in "
+        f"docs/operate.md (A change that replaces the cluster)."
+    )
+
+
+def beside(parent: pulumi.Resource, kind: str) -> pulumi.ResourceOptions:
+    """Of a resource with a name that Google gives once: its successor comes first. Needs Pulumi 3.245."""
+
+    def explain(args: pulumi.ErrorHookArgs) -> bool:
+        said = explanation(kind, str((args.new_inputs or {}).get("name")), list(args.errors))
+        if said is not None and args.failed_operation == "create":
+            pulumi.log.warn(said)
+        # Trying again at once would only find that it exists.
+        return False
+
+    hook = pulumi.ErrorHook(f"{kind.replace(' ', '-').lower()}-replacement", explain)
+    return pulumi.ResourceOptions(
+        parent=parent, delete_before_replace=False, hooks=pulumi.ResourceHookBinding(on_error=[hook])
+    )
