@@ -26,7 +26,7 @@ from components.cluster_hardening import (
 from components.image_streaming import prepare_image_streaming, streaming_config
 from components.network import Network
 from components.project_services import enable_apis
-from components.replacement import beside
+from components.replacement import beside, successor_first
 from components.settings import Settings
 
 #: Everything that a node has to do besides pulling images: logs, metrics, autoscaling reports.
@@ -152,14 +152,14 @@ class Cluster(pulumi.ComponentResource):
             account_id=node_account_id(args.name),
             display_name=f"Nodes of GKE cluster {args.name}",
             # No output of an API's says that it is on.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=apis),
+            opts=successor_first(self, depends_on=apis),
         )
         node_role = projects.IAMMember(
             f"{name}-node-role",
             project=args.project,
             role=NODE_ROLE,
             member=account.email.apply(lambda email: f"serviceAccount:{email}"),
-            opts=child,
+            opts=successor_first(self),
         )
         # Without its role a node cannot report that it is ready.
         before_nodes: list[pulumi.Resource] = [node_role]

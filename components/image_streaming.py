@@ -13,6 +13,7 @@ import pulumi
 from pulumi_gcp import projects
 
 from components.project_services import enable_apis
+from components.replacement import successor_first
 
 #: Nodes whose account is not the project's default one need it in the project that holds the images, or nothing streams.
 NODE_ROLE = "roles/serviceusage.serviceUsageConsumer"
@@ -36,6 +37,6 @@ def prepare_image_streaming(
             project=project,
             role=NODE_ROLE,
             member=node_service_account.apply(lambda email: f"serviceAccount:{email}"),
-            opts=pulumi.ResourceOptions(parent=parent),
+            opts=successor_first(parent),
         ),
     ]

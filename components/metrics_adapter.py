@@ -18,6 +18,7 @@ from pulumi_gcp import organizations, projects
 from pulumi_kubernetes import apiregistration, apps, core, rbac
 
 from components.project_services import enable_apis
+from components.replacement import successor_first
 from components.workload_identity import pod_principal
 
 NAMESPACE = "custom-metrics"
@@ -103,9 +104,7 @@ class MetricsAdapter(pulumi.ComponentResource):
                     service_account=NAME,
                 )
             ),
-            opts=pulumi.ResourceOptions(
-                parent=self, depends_on=enable_apis(name, ["monitoring"], project=args.project, parent=self)
-            ),
+            opts=successor_first(self, depends_on=enable_apis(name, ["monitoring"], project=args.project, parent=self)),
         )
         namespace = core.v1.Namespace(f"{name}-namespace", metadata={"name": NAMESPACE}, opts=child)
         in_namespace = pulumi.ResourceOptions(parent=self, depends_on=[namespace])

@@ -13,7 +13,7 @@ from pulumi_gcp import compute
 
 from components.network_ranges import NetworkRanges
 from components.project_services import enable_apis
-from components.replacement import beside
+from components.replacement import beside, successor_first
 from components.settings import Settings
 
 #: Names of the subnetwork's secondary ranges.
@@ -47,18 +47,14 @@ class Network(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:Network", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
         network = compute.Network(
             name,
             project=args.project,
             name=args.name,
             auto_create_subnetworks=False,
             routing_mode="REGIONAL",
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                # No output of an API's says that it is on.
-                depends_on=enable_apis(name, ["compute"], project=args.project, parent=self),
-            ),
+            # No output of an API's says that it is on.
+            opts=successor_first(self, depends_on=enable_apis(name, ["compute"], project=args.project, parent=self)),
         )
         subnetwork = compute.Subnetwork(
             f"{name}-nodes",
@@ -76,7 +72,12 @@ class Network(pulumi.ComponentResource):
             opts=beside(self, "Subnetwork"),
         )
         router = compute.Router(
-            name, project=args.project, region=args.region, name=args.name, network=network.id, opts=child
+            name,
+            project=args.project,
+            region=args.region,
+            name=args.name,
+            network=network.id,
+            opts=successor_first(self),
         )
         nat = compute.RouterNat(
             name,
@@ -90,7 +91,7 @@ class Network(pulumi.ComponentResource):
             # A server that downloads weights opens many connections to one host at once.
             enable_dynamic_port_allocation=True,
             log_config={"enable": True, "filter": "ERRORS_ONLY"},
-            opts=child,
+            opts=successor_first(self),
         )
         self.network_id = network.id
         # Through the NAT too, so that no node comes before its way out.

@@ -8,13 +8,24 @@ it (pulumi/pulumi#14650). Left out: accelerator pools, which no other cluster's 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pulumi
 
 _NAME_IS_TAKEN = re.compile(r"alreadyExists|already exists", re.IGNORECASE)
 
 
-def explanation(kind: str, name: str, errors: list[str]) -> str | None:
+def successor_first(
+    parent: pulumi.Resource, *, depends_on: Sequence[pulumi.Resource] | None = None
+) -> pulumi.ResourceOptions:
+    """Of what moves with a cluster under another name, or grants something to what does: the new one comes before the old one goes.
+
+    The provider would delete first, and all that rests on it, since it does not ask whether a name that it was given has changed.
+    """
+    return pulumi.ResourceOptions(parent=parent, depends_on=depends_on, delete_before_replace=False)
+
+
+def explanation(kind: str, name: str, errors: Sequence[str]) -> str | None:
     """Of what `kind` (a word for people) of that name could not be created; None for another reason than its name."""
     if not _NAME_IS_TAKEN.search("\n".join(errors)):
         return None
@@ -30,13 +41,13 @@ def beside(parent: pulumi.Resource, kind: str) -> pulumi.ResourceOptions:
     """Of a resource with a name that Google gives once: its successor comes first. Needs Pulumi 3.245."""
 
     def explain(args: pulumi.ErrorHookArgs) -> bool:
-        said = explanation(kind, str((args.new_inputs or {}).get("name")), list(args.errors))
+        said = explanation(kind, str((args.new_inputs or {}).get("name")), args.errors)
         if said is not None and args.failed_operation == "create":
             pulumi.log.warn(said)
         # Trying again at once would only find that it exists.
         return False
 
     hook = pulumi.ErrorHook(f"{kind.replace(' ', '-').lower()}-replacement", explain)
-    return pulumi.ResourceOptions(
-        parent=parent, delete_before_replace=False, hooks=pulumi.ResourceHookBinding(on_error=[hook])
+    return pulumi.ResourceOptions.merge(
+        successor_first(parent), pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(on_error=[hook]))
     )

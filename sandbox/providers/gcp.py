@@ -136,10 +136,10 @@ class GcpProvider(Provider):
                 # Compared as what it means; else as what cannot be the same.
                 old[key], new[key] = (True, True) if same(old[key], new[key]) else (False, True)
         changes = tuple(_with_replacement(kind, change) for change in compare(old, new))
-        # Google allows one of a name only; a name that stays has to be free before the successor comes.
+        # Of a name that a program gives, the bridge does not ask whether it is another one now (nameRequiresDeleteBeforeReplace).
         name = kind.auto_named
-        same_name = name is None or (name not in (new_inputs.get(_DEFAULTS) or []) and old.get(name) == new.get(name))
-        return Difference(changes, delete_before_replace=same_name)
+        named = name is not None and name in new_inputs and name not in (new_inputs.get(_DEFAULTS) or [])
+        return Difference(changes, delete_before_replace=kind.goes_first or named)
 
     def create(self, urn: Urn, inputs: Properties, timeout: float | None, preview: bool) -> Created:
         if preview:

@@ -52,6 +52,8 @@ class Kind:
     #: The property that gets a name of Pulumi's making where the program gives none.
     auto_named: str | None = None
     max_name_length: int = 63
+    #: Whether a successor waits for its end, whatever its name (`DeleteBeforeReplace` of its ResourceInfo in pulumi-gcp).
+    goes_first: bool = False
     #: Whether making what is there already is no error, as with a role that is already granted.
     idempotent: bool = False
     #: Property -> (pattern, what is said of a value that does not match).
@@ -323,7 +325,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         replaces=frozenset({"project", "service"}),
     ),
     "gcp:projects/iAMMember:IAMMember": Kind(
-        id="{project}/{role}/{member}", outputs=_etag, idempotent=True, replaces=frozenset({"*"})
+        id="{project}/{role}/{member}", outputs=_etag, idempotent=True, replaces=frozenset({"*"}), goes_first=True
     ),
     "gcp:serviceaccount/iAMMember:IAMMember": Kind(
         id="{serviceAccountId}/{role}/{member}", outputs=_etag, idempotent=True, replaces=frozenset({"*"})

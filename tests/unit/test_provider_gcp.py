@@ -219,8 +219,19 @@ def test_a_block_that_goes_takes_its_replacing_parts_along(client: Client) -> No
 def test_a_pool_of_a_given_name_goes_before_its_successor_comes_and_one_of_a_made_up_name_after(client: Client) -> None:
     given = client.diff(urn(NODE_POOL, "x"), pool(), pool(initialNodeCount=2))
     assert given.delete_before_replace
+    # The bridge does not ask whether the name stays.
+    assert client.diff(urn(NODE_POOL, "x"), pool(), pool(name="other")).delete_before_replace
     made_up = pool(name="x-0000000", __defaults=["name"])
     assert not client.diff(urn(NODE_POOL, "x"), made_up, {**made_up, "initialNodeCount": 2}).delete_before_replace
+
+
+def test_a_grant_goes_before_its_successor_in_a_project_and_after_it_elsewhere(client: Client) -> None:
+    grant = {"project": "p", "role": "roles/viewer", "member": "user:a"}
+    of_project = urn("gcp:projects/iAMMember:IAMMember", "x")
+    assert client.diff(of_project, grant, {**grant, "member": "user:b"}).delete_before_replace
+    repository = {**grant, "location": "r", "repository": "docker"}
+    of_repository = urn("gcp:artifactregistry/repositoryIamMember:RepositoryIamMember", "x")
+    assert not client.diff(of_repository, repository, {**repository, "member": "user:b"}).delete_before_replace
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,17 @@ def prod() -> Run:
     return run_program(stack="prod")
 
 
-@pytest.mark.parametrize("type_token", [CLUSTER, SUBNETWORK])
-def test_the_successor_of_what_the_cluster_cannot_leave_is_made_before_anything_is_deleted(
+@pytest.mark.parametrize(
+    "type_token",
+    [
+        CLUSTER, SUBNETWORK, "gcp:compute/network:Network", "gcp:compute/router:Router", "gcp:compute/routerNat:RouterNat",
+        "gcp:serviceaccount/account:Account", "gcp:projects/iAMMember:IAMMember",
+    ],
+)  # fmt: skip
+def test_the_successor_of_what_moves_with_a_cluster_is_made_before_anything_is_deleted(
     prod: Run, type_token: str
 ) -> None:
-    assert prod.only(type_token).delete_before_replace is False
+    assert {each.delete_before_replace for each in prod.of_type(type_token)} == {False}
 
 
 def test_a_pool_whose_name_stays_is_left_to_the_provider_which_deletes_it_first(prod: Run) -> None:
