@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,8 +16,8 @@ from bench import picture, report, results
 from bench.comparison import Comparison, compare_sections
 from bench.figures import Bench, Options
 from bench.machine import Machine, commit
+from bench.part import part
 from bench.results import Measured, ResultsError, Section
-from sandbox.client import CommandFailed
 from sandbox.paths import PROJECT_DIR
 
 #: Bench (a module of this package with a function `run`) -> what it measures.
@@ -87,9 +85,7 @@ def _earlier(save: Path, against: Path | None) -> tuple[list[Section], dict[str,
 def _run(name: str, options: Options, measured: Measured, console: Console) -> Section:
     """One bench to its end, or as far as it comes: what it found before it failed stays, and the other benches go on."""
     section = Section(bench=name, title=BENCHES[name], measured=measured)
-    console.print(f"[bold]{name}[/]: {BENCHES[name]}")
-    started = time.monotonic()
-    try:
+    with part(name, BENCHES[name], console) as outcome:
         bench: Bench = importlib.import_module(f"bench.{name}").run
         for findings in bench(options):
             section = section.with_findings(findings)
@@ -99,15 +95,7 @@ def _run(name: str, options: Options, measured: Measured, console: Console) -> S
                 )
             for line in findings.lines:
                 console.print(f"  {line}", style="dim", highlight=False, markup=False)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is this bench's alone
-        if isinstance(error, CommandFailed):
-            console.print(str(error), markup=False, highlight=False)
-        else:
-            console.print(traceback.format_exc(), markup=False, highlight=False)
-        # Results are published: what the message says, paths among it, stays on this screen.
-        section = replace(section, failed=f"{type(error).__name__}, said on the screen of the run")
-    console.print(f"  {time.monotonic() - started:.0f} s", style="dim", highlight=False)
-    return section
+    return replace(section, failed=outcome.failed)
 
 
 def _show(sections: Sequence[Section], comparisons: dict[str, Comparison], console: Console) -> None:

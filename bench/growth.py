@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,15 @@ class Samples:
     """Seconds of one thing by size, as many for each size."""
 
     by_size: dict[int, list[float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, sizes: Sequence[int], repeats: int, measure: Callable[[int], float]) -> Samples:
+        """Sizes in turn, so that what else the machine does at a time strikes all of them."""
+        samples = cls()
+        for _ in range(repeats):
+            for size in sizes:
+                samples.add(size, measure(size))
+        return samples
 
     def add(self, size: int, seconds: float) -> None:
         self.by_size.setdefault(size, []).append(seconds)
@@ -119,15 +128,16 @@ def run(options: Options) -> Iterator[Findings]:
 
 def of_environments(sizes: Sequence[int], repeats: int) -> Findings:
     """Settings of many environments loaded and checked in one process."""
-    samples = Samples()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         (folder / "Pulumi.yaml").write_text((PROJECT_DIR / "Pulumi.yaml").read_text())
         write_stack_files(folder, max(sizes))
-        for _ in range(repeats):
-            for size in sizes:
-                command = [sys.executable, "-c", _LOADER, str(folder), str(size)]
-                samples.add(size, float(run_command(command, os.environ, check=True, timeout=_SECONDS).stdout))
+
+        def load(size: int) -> float:
+            command = [sys.executable, "-c", _LOADER, str(folder), str(size)]
+            return float(run_command(command, os.environ, check=True, timeout=_SECONDS).stdout)
+
+        samples = Samples.of(sizes, repeats, load)
     few, *_, many = sizes
     one_more = _one_more("settings of environments: one more", samples)
     return Findings(
@@ -207,16 +217,17 @@ class Stack:
 
 def of_stacks(sandbox: Sandbox, sizes: Sequence[int], repeats: int) -> Findings:
     """Previews of one stack beside ever more stack files in its project and stacks in its backend."""
-    samples = Samples()
     project = copy_of_project(sandbox.state / "project")
     stack = Stack(sandbox, project)
     # The first one after an update fills caches for all the others.
     stack.preview()
-    for _ in range(repeats):
-        for size in sizes:
-            # Beside the stack itself.
-            _neighbours(sandbox, project, size - 1)
-            samples.add(size, stack.preview())
+
+    def preview(size: int) -> float:
+        # Beside the stack itself.
+        _neighbours(sandbox, project, size - 1)
+        return stack.preview()
+
+    samples = Samples.of(sizes, repeats, preview)
     _neighbours(sandbox, project, 0)
     few, *_, many = sizes
     return Findings(

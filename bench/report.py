@@ -57,7 +57,7 @@ def said(change: Change) -> str:
     now, saved = change.now, change.saved
     return (
         f"{change.verdict}: {now.name}: {amount(now.value, now.unit)}, was {amount(saved.value, saved.unit)} "
-        f"(noise of both: {amount(change.noise, now.unit)})"
+        f"(noise may move it by {amount(change.margin, now.unit)})"
     )
 
 

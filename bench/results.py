@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.figures import Curve, Figure, Findings
 from bench.machine import Machine
+from sandbox.state_files import write_text
 
 #: Of the JSON; another number is another form.
 FORM = 1
@@ -132,6 +133,4 @@ def merged(earlier: Sequence[Section], now: Sequence[Section]) -> list[Section]:
 def write(path: Path, text: str) -> None:
     """Whole or not at all. Raises `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    coming = path.with_name(path.name + ".new")
-    coming.write_text(text)
-    coming.replace(path)
+    write_text(path, text)

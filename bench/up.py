@@ -38,7 +38,8 @@ from sandbox.stack import PARALLEL
 SPEED = 4.0
 _QUICK_SPEED = 20.0
 
-#: A run takes minutes and differs little from the next.
+#: A run takes 4 to 5 minutes and differed from the next by a thousandth, so two are enough to notice a slowdown of 30 %
+#: (`bench.comparison`, whose margin for two samples is the widest).
 _MOST_REPEATS = 2
 
 #: Between two attempts to get an answer, in seconds of this machine's clock.

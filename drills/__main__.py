@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-import time
-import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.machine import Machine, commit
+from bench.part import part
 from drills import results
 from drills.results import Drill, Found, Options, Result, Section
-from sandbox.client import CommandFailed
 
 #: Drill (a module of this package with a function `run`) -> what it counts.
 DRILLS = {
@@ -53,8 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(name: str, options: Options, console: Console) -> Section:
-    drill: Drill = importlib.import_module(f"drills.{name}").run
-    console.print(f"[bold]{name}[/]: {DRILLS[name]}")
+    """One drill to its end, or as far as it comes: what it found before it failed stays, and the other drills go on."""
     found = Found(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=commit(),
@@ -63,19 +60,16 @@ def _run(name: str, options: Options, console: Console) -> Section:
         machine=Machine.here(),
     )
     so_far: list[Result] = []
-    started = time.monotonic()
-    try:
+    with part(name, DRILLS[name], console) as outcome:
+        drill: Drill = importlib.import_module(f"drills.{name}").run
         for result in drill(options):
             so_far.append(result)
             line = f"  {result.event}: {result.survived} of {result.tried}; {result.recovery}"
             console.print(line, highlight=False, markup=False)
-    except Exception as error:  # noqa: BLE001 - the rest of the drill is lost with it, and the other drills go on
-        said = str(error) if isinstance(error, CommandFailed) else traceback.format_exc()
-        console.print(said, markup=False, highlight=False)
-        # Results are published: what the message says, paths among it, stays on this screen.
-        reason = f"it ended early: {type(error).__name__}, said on the screen of the run"
-        so_far.append(Result(event="the drill itself", tried=1, survived=0, recovery=reason))
-    console.print(f"  {time.monotonic() - started:.0f} s", style="dim", highlight=False)
+    if outcome.failed:
+        so_far.append(
+            Result(event="the drill itself", tried=1, survived=0, recovery=f"it ended early: {outcome.failed}")
+        )
     return Section(name=name, title=DRILLS[name], results=so_far, found=found)
 
 

@@ -9,12 +9,12 @@ Left out: answers that are lost after the request was carried out. No second run
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,9 +23,11 @@ from typing import Any
 import yaml
 
 from components.stack_files import PROJECT_NAME
+from drills.inventory import cloud_inventory, difference
 from drills.results import Options, Result
 from sandbox.client import CommandFailed, Sandbox, fresh_sandbox, run_command
 from sandbox.faults import APIS, CLOUD, FaultStore
+from sandbox.providers.gcp_kinds import SERVICE
 
 #: Of the cloud's clock: waiting for Google's machines is not what is drilled.
 _VARIABLES = {"SANDBOX_SPEED": "300"}
@@ -251,30 +253,27 @@ class _Drill:
         """What is not as it should be after a run that said it was; empty when all is."""
         there = self._inventory()
         if command == _DESTROY:
-            left = [name for names in there.values() for name in names]
-            return f"left behind: {', '.join(left)}" if left else ""
+            return f"left behind: {', '.join(there)}" if there else ""
         if there != self._there:
-            return f"there is {there}, and should be {self._there}"
-        difference = self._preview()
-        return f"the next preview is not empty: {difference}" if difference else ""
+            return difference(self._there, there)
+        changes = self._preview()
+        return f"the next preview is not empty: {changes}" if changes else ""
 
-    def _inventory(self) -> dict[str, list[str]]:
-        """Kinds of the cloud's records with how many there are, pools, and the objects of the program in the cluster."""
+    def _inventory(self) -> dict[str, int]:
+        """How often there is what in the cloud, and which objects of the program are in the cluster."""
         state = self._sandbox.paths.state
-        records = json.loads((state / "cloud.json").read_text()) if (state / "cloud.json").exists() else {}
+        there = cloud_inventory(state)
         # An API that a stack switched on stays on.
-        kinds = sorted(f"{kind} x{len(ids)}" for kind, ids in records.items() if kind != "gcp:projects/service:Service")
-        pools = sorted(record.stem for record in state.glob("clusters/*/pools/*.json"))
-        objects: list[str] = []
-        if pools:
+        found = {name: count for name, count in there.items() if not name.startswith(f"cloud: {SERVICE} ")}
+        if any(state.glob("clusters/*/pools/*.json")):
             kubeconfig = ["--kubeconfig", str(self._sandbox.paths.own_kubeconfig)]
             listed = run_command(
                 ["kubectl", *kubeconfig, "get", "deployments,services,secrets,computeclasses,poddisruptionbudgets", "-o", "name"],
                 self._environment, check=True, timeout=60,
             )  # fmt: skip
             # A Secret that Pulumi named carries a number.
-            objects = sorted(re.sub(r"-[0-9a-f]{8}$", "", name) for name in listed.stdout.split())
-        return {"cloud": kinds, "pools": pools, "objects": objects}
+            found |= Counter(f"cluster: {re.sub(r'-[0-9a-f]{8}$', '', name)}" for name in listed.stdout.split())
+        return found
 
     def _change(self) -> None:
         """Other settings of resources on both sides, none of which rolls the pods."""

@@ -16,17 +16,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from components.stack_files import PROJECT_NAME
+from drills.inventory import cloud_inventory, difference, json_object, resource_name
 from drills.results import Options, Result
 from sandbox.client import CommandFailed, Sandbox, fresh_sandbox, run_command
 from sandbox.paths import PROJECT_DIR
-from sandbox.processes import process_start
+from sandbox.processes import command_line, process_start
 from sandbox.stack import STACK
 
 CYCLES = 50
@@ -105,7 +104,7 @@ class _Stack:
             self.pulumi("preview", "--stack", STACK, "--expect-no-changes", "--non-interactive")
         found = self.settled(self.yardstick[command])
         if found != self.yardstick[command]:
-            raise Lost(_difference(self.yardstick[command], found))
+            raise Lost(difference(self.yardstick[command], found))
 
     def settled(self, wanted: Mapping[str, int] | None) -> dict[str, int]:
         """The inventory as soon as it is `wanted`, or has been the same three times, or the patience is at its end."""
@@ -119,19 +118,13 @@ class _Stack:
 
     def inventory(self) -> dict[str, int]:
         """How often there is what: in the cloud, in the cluster, in the state, among the processes."""
-        found: Counter[str] = Counter()
-        records: dict[str, dict[str, Any]] = _json(self.sandbox.state / "cloud.json")
-        for kind, by_id in records.items():
-            found.update(f"cloud: {kind} {record['owner'].rpartition('::')[2]}" for record in by_id.values())
-        for cluster in self.sandbox.state.glob("clusters/*"):
-            found[f"cloud: cluster {cluster.name}"] += 1
-            found.update(f"cloud: node pool {record.stem}" for record in cluster.glob("pools/*.json"))
+        found = cloud_inventory(self.sandbox.state)
         if list(self.sandbox.state.glob("clusters/*")):
             found.update(self._objects())
         backend = self.sandbox.paths.pulumi_backend / ".pulumi"
         # As `pulumi stack export` would say it.
-        state = _json(backend / "stacks" / PROJECT_NAME / f"{STACK}.json")["checkpoint"].get("latest") or {}
-        found.update(f"state: {each['type']} {_name(each['urn'])}" for each in state.get("resources") or [])
+        state = json_object(backend / "stacks" / PROJECT_NAME / f"{STACK}.json")["checkpoint"].get("latest") or {}
+        found.update(f"state: {each['type']} {resource_name(each['urn'])}" for each in state.get("resources") or [])
         found["state: pending operations"] += len(state.get("pending_operations") or [])
         found["backend: locks"] += len(list((backend / "locks").rglob("*.json")))
         found["backend: half written"] += len(list((backend / "stacks").rglob("*.tmp")))
@@ -212,7 +205,7 @@ def _killed(stack: _Stack, command: str, share: float) -> str:
         stack.pulumi("destroy" if command == "up" else "up", *_RUN)
         share *= 0.9
     children = {pid: process_start(pid) or "" for pid in _descendants(process.pid)}
-    programs = [pid for pid in children if "pulumi-language-python-exec" in _command_line(pid)]
+    programs = [pid for pid in children if "pulumi-language-python-exec" in " ".join(command_line(pid))]
     process.send_signal(signal.SIGKILL)
     process.wait()
     deadline = time.monotonic() + _PROGRAM_SECONDS
@@ -319,19 +312,6 @@ def _short(text: str) -> str:
     return " ".join(errors[:3])[:300]
 
 
-def _difference(wanted: Mapping[str, int], found: Mapping[str, int]) -> str:
-    names = sorted(name for name in {*wanted, *found} if wanted.get(name, 0) != found.get(name, 0))
-    return "; ".join(f"{name}: {found.get(name, 0)} instead of {wanted.get(name, 0)}" for name in names)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text())) if path.exists() else {}
-
-
-def _name(urn: str) -> str:
-    return urn.rpartition("::")[2]
-
-
 def _descendants(pid: int) -> list[int]:
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
@@ -347,12 +327,6 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
-
-
 def _program(pid: int) -> str:
-    return os.path.basename(_command_line(pid).split(" ")[0]) or "unknown"
+    # Some programs put their whole title into the first argument.
+    return os.path.basename(" ".join(command_line(pid)).partition(" ")[0]) or "unknown"

@@ -29,7 +29,7 @@ from sandbox import command_lock
 from sandbox.client import CommandFailed, Sandbox, fresh_sandbox
 from sandbox.load_balancer import LISTEN_ADDRESSES
 from sandbox.paths import PROJECT_DIR
-from sandbox.processes import processes_with
+from sandbox.processes import command_line, processes_with
 
 #: Fast enough for a drill, slow enough that an `up` has a middle.
 _SPEED = {"SANDBOX_SPEED": "200"}
@@ -170,10 +170,7 @@ def _no_orphan(sandbox: Sandbox, but: Sequence[int] = ()) -> None:
 
 
 def _name_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:120]
-    except OSError:
-        return str(pid)
+    return " ".join(command_line(pid))[:120] or str(pid)
 
 
 def _works_again(sandbox: Sandbox) -> None:
@@ -198,9 +195,8 @@ def _kill_daemon(sandbox: Sandbox) -> int:
 
 def _program(sandbox: Sandbox, name: str) -> int:
     for pid in sandbox.processes():
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].endswith(f"/{name}".encode()):
-                return pid
+        if any(argument.endswith(f"/{name}") for argument in command_line(pid)[:1]):
+            return pid
     raise Lost(f"no {name} runs")
 
 

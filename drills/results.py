@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.machine import Machine
+from sandbox.state_files import write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,10 +141,10 @@ def read(path: Path) -> list[Section]:
 
 
 def write(path: Path, sections: Sequence[Section]) -> None:
-    """Drills that the file has and that did not run now stay in it."""
+    """Drills that the file has and that did not run now stay in it. Whole or not at all; raises `OSError`."""
     kept = {section.name: section for section in (*read(path), *sections)}
     document = {"sections": [section.as_document() for section in kept.values()]}
-    path.write_text(json.dumps(document, indent=2) + "\n")
+    write_text(path, json.dumps(document, indent=2) + "\n")
 
 
 def page(sections: Sequence[Section]) -> str:

@@ -24,7 +24,7 @@ from sandbox.lifecycle import SandboxError
 from sandbox.paths import Paths
 from sandbox.room import NoRoom
 from sandbox.stack import STACK, SandboxStack, StackError, model_of, scales_on_metrics
-from sandbox.state_files import StateError
+from sandbox.state_files import StateError, write_text
 from sandbox.stock import Stock, StockError, Supply, require_pool
 from sandbox.tools import METRICS_TOOLS, Toolbox, ToolError
 from sandbox.vllm.install import RealVllm
@@ -423,9 +423,7 @@ def _login(paths: Paths, arguments: argparse.Namespace) -> int:
 def _restart_api_server(paths: Paths, arguments: argparse.Namespace) -> int:
     _running(paths)
     request = paths.restart_request
-    coming = request.with_suffix(".new")
-    coming.write_text(f"{arguments.away:g}")
-    coming.replace(request)
+    write_text(request, f"{arguments.away:g}")
     deadline = time.monotonic() + arguments.away + _RESTART_SECONDS
     while request.exists():
         _running(paths)

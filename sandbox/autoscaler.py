@@ -9,7 +9,6 @@ compute class, bin packing of several pods on one new node (a replica here takes
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -27,6 +26,7 @@ from urllib3.exceptions import HTTPError
 from sandbox.latencies import LATENCIES
 from sandbox.node_pools import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL, NodePool, node_labels, node_taints
 from sandbox.scaling_messages import Backoff, Growth, Trigger, failed_scale_up, not_triggered, priority_statuses
+from sandbox.state_files import write_object
 from sandbox.stock import OutOfStockError
 
 if TYPE_CHECKING:
@@ -418,9 +418,7 @@ class Autoscaler:
     def _report(self, settled: bool) -> None:
         if settled != self._settled:
             self._settled = settled
-            temporary = self._record.with_suffix(".new")
-            temporary.write_text(json.dumps({"settled": settled, "since": time.time()}))
-            temporary.replace(self._record)
+            write_object(self._record, {"settled": settled, "since": time.time()})
 
     def _write_status(self, compute_class: ComputeClassRules) -> None:
         """The conditions of the class's priorities, when they have changed."""

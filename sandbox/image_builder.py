@@ -23,6 +23,7 @@ from sandbox.image_store import ImageConfig, ImageStore, StoredImage, split_refe
 from sandbox.local_registry import LocalRegistry
 from sandbox.oci_image import Fetch, unpack
 from sandbox.processes import Spawner
+from sandbox.state_files import write_text
 
 #: By image name, what the last build of each did; part of the sandbox's state.
 RECORD = "image-builds.json"
@@ -180,9 +181,8 @@ class ImageBuilder:
             return
         self._state_dir.mkdir(parents=True, exist_ok=True)
         notes = {**read_notes(self._state_dir), name: BuildNote(digest=built.stored.digest, how=built.how)}
-        coming = self._state_dir / f"{RECORD}.new"
-        coming.write_text(json.dumps({key: asdict(note) for key, note in notes.items()}, indent=1, sort_keys=True))
-        coming.replace(self._state_dir / RECORD)
+        document = {key: asdict(note) for key, note in notes.items()}
+        write_text(self._state_dir / RECORD, json.dumps(document, indent=1, sort_keys=True))
 
 
 @dataclass(frozen=True, kw_only=True)

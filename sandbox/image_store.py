@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sandbox.state_files import write_text
+
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -150,9 +152,7 @@ class ImageStore:
             return {}
 
     def _write_tags(self, tags: Mapping[str, Mapping[str, str]]) -> None:
-        coming = self._root / "tags.json.new"
-        coming.write_text(json.dumps(tags, sort_keys=True, indent=1))
-        coming.replace(self._root / "tags.json")
+        write_text(self._root / "tags.json", json.dumps(tags, sort_keys=True, indent=1))
 
 
 def content_digest(config: ImageConfig, rootfs: Path) -> str:

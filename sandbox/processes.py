@@ -25,6 +25,15 @@ def process_start(pid: int) -> str | None:
     return None if fields[0] == "Z" else fields[19]
 
 
+def command_line(pid: int) -> list[str]:
+    """A process's program and arguments; empty when there is none or it is a zombie."""
+    try:
+        text = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return []
+    return text.rstrip("\0").split("\0") if text else []
+
+
 def processes_with(variable: str, value: str) -> list[int]:
     """Pids of the running processes of this user's whose environment has the variable with this value."""
     wanted = f"{variable}={value}".encode()

@@ -1,11 +1,13 @@
-"""Files of the sandbox's state: JSON that is there as a whole or not at all, and a clear word about one that is neither.
+"""Files of the sandbox's state: there as a whole or not at all, and a clear word about one that is neither.
 
-A process may be killed, and a disk be full, at any moment; so a file is written beside its place and then moved to it.
+A process may be killed, and a disk be full, at any moment; so a file is written beside its place and then moved to it. Left out: a
+machine that loses its power (nothing is synchronised to the disk), and two writers of one file, which have to lock it themselves.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,13 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def write_object(path: Path, document: Any) -> None:
     """Raises `OSError`; the file is then as it was."""
+    write_text(path, json.dumps(document))
+
+
+def write_text(path: Path, text: str, *, mode: int = 0o666) -> None:
+    """`mode`: as of `os.open`, less the umask. Raises `OSError`; the file is then as it was."""
     coming = path.with_name(f"{path.name}.new")
-    coming.write_text(json.dumps(document))
+    # With its mode from the first byte on, so that nobody reads a private one meanwhile.
+    with open(os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+        file.write(text)
     coming.replace(path)

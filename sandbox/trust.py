@@ -13,6 +13,8 @@ from pathlib import Path
 
 import certifi
 
+from sandbox.state_files import write_text
+
 VARIABLE = "SSL_CERT_FILE"
 
 
@@ -23,13 +25,12 @@ def make_bundle(bundle: Path, environment: Mapping[str, str]) -> None:
     named = [environment.get(VARIABLE), ssl.get_default_verify_paths().cafile, certifi.where()]
     source = next(path for path in map(Path, filter(None, named)) if path.exists() and path != bundle)
     bundle.parent.mkdir(parents=True, exist_ok=True)
-    bundle.write_text(source.read_text())
+    # Half of one would stay for good.
+    write_text(bundle, source.read_text())
 
 
 def add_authority(bundle: Path, authority: Path) -> None:
     """Adds a certificate (PEM) once."""
     certificate, known = authority.read_text(), bundle.read_text()
     if certificate not in known:
-        temporary = bundle.with_suffix(".new")
-        temporary.write_text(f"{known.rstrip()}\n{certificate}")
-        temporary.replace(bundle)
+        write_text(bundle, f"{known.rstrip()}\n{certificate}")

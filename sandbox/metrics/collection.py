@@ -7,7 +7,6 @@ and Cloud Monitoring behind it all, whose delay of some tens of seconds a sandbo
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import subprocess
@@ -30,6 +29,7 @@ from sandbox.metrics import adapter
 from sandbox.metrics.scrape_config import prometheus_config
 from sandbox.ports import free_ports
 from sandbox.processes import Spawner
+from sandbox.state_files import write_object
 from sandbox.tools import ToolError
 
 logger = logging.getLogger(__name__)
@@ -274,9 +274,7 @@ class MetricsCollection:
             "kubeconfig": str(kubeconfig),
             "rules": str(rules),
         }
-        coming = self._connection.with_suffix(".new")
-        coming.write_text(json.dumps(connection))
-        coming.replace(self._connection)
+        write_object(self._connection, connection)
 
     def _end_prometheus(self) -> None:
         process, self._process = self._process, None

@@ -6,14 +6,13 @@ Secret values are not kept: the file is plain, and Pulumi's own state has them e
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sandbox.providers.wire import Secret
-from sandbox.state_files import read_object
+from sandbox.state_files import read_object, write_text
 
 
 class AlreadyExistsError(Exception):
@@ -91,11 +90,8 @@ class Records:
             return {}
 
     def _write(self, known: Mapping[str, Any]) -> None:
-        coming = self._path.with_suffix(".new")
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(known, file, indent=1, sort_keys=True)
-        coming.replace(self._path)
+        write_text(self._path, json.dumps(known, indent=1, sort_keys=True), mode=0o600)
 
 
 def _without_secrets(value: Any) -> Any:

@@ -26,6 +26,17 @@ def _samples(seconds: dict[int, list[float]]) -> Samples:
     return samples
 
 
+def test_sizes_are_measured_in_turn() -> None:
+    measured: list[int] = []
+
+    def measure(size: int) -> float:
+        measured.append(size)
+        return float(len(measured))
+
+    assert Samples.of((3, 10), 2, measure).by_size == {3: [1.0, 3.0], 10: [2.0, 4.0]}
+    assert measured == [3, 10, 3, 10]
+
+
 def test_linear_growth_is_1_whatever_it_starts_from() -> None:
     assert _samples({size: [4.0 + 0.03 * size] for size in POOLS}).one_more() == pytest.approx(1.0)
 

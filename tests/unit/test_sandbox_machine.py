@@ -25,7 +25,7 @@ from sandbox.paths import Paths
 from sandbox.processes import Spawner, process_start, processes_with
 from sandbox.providers.records import Records
 from sandbox.providers.unfinished import Unfinished
-from sandbox.state_files import StateError, read_object, write_object
+from sandbox.state_files import StateError, read_object, write_object, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,6 +74,24 @@ def test_file_stays_as_it_was_when_it_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_object(path, {"a": object()})
     assert read_object(path) == {"a": 1}
+
+
+def test_file_stays_as_it_was_on_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "trust.pem"
+    write_text(path, "whole")
+    # Every write to it fails as on a full disk.
+    (tmp_path / "trust.pem.new").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        write_text(path, "half")
+    assert path.read_text() == "whole"
+
+
+def test_private_file_is_private_from_its_beginning_and_another_goes_by_the_umask(tmp_path: Path) -> None:
+    write_text(tmp_path / "private", "", mode=0o600)
+    write_text(tmp_path / "public", "")
+    (tmp_path / "usual").write_text("")
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("private", "public", "usual")]
+    assert modes == [0o600, modes[2], modes[2]]
 
 
 @pytest.mark.parametrize("known", [{"pid": 1, "port": 2}, {}])
