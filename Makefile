@@ -6,6 +6,8 @@ BIN := .venv/bin
 # Nothing is written to the home folder.
 export PIP_CACHE_DIR ?= $(CURDIR)/.sandbox/cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set, as in many containers, each of the many short programs here would be translated anew every time.
+unexport PYTHONDONTWRITEBYTECODE
 
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/metrics/image/adapter .ci/run .ci/install-docker
 
