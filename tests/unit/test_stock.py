@@ -87,6 +87,9 @@ class _Machines(LocalCluster):
     def _wait_until_ready(self, node: str) -> None:
         pass
 
+    def _zone_of(self, pool: NodePool, node: str) -> str:
+        return ZONE
+
 
 INPUTS: dict[str, Any] = {
     "autoscaling": {"minNodeCount": 1, "maxNodeCount": 2},
