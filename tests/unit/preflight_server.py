@@ -99,6 +99,13 @@ class Seen:
 Answer = dict[str, Any] | Fault | list[Any] | Callable[[Seen], Any]
 
 
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    #: All checks come at once; of connections beyond five (the standard library's number) the kernel drops some, and the client
+    #: tries again after a second.
+    request_queue_size = 128
+
+
 class PreflightServer:
     """`url` is what `--endpoint` takes. Hosts are the first part of a path."""
 
@@ -108,8 +115,7 @@ class PreflightServer:
         self.seen: list[Seen] = []
         self.violations: list[str] = []
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Http(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
