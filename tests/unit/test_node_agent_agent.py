@@ -18,7 +18,16 @@ from sandbox.node_agent import NodeAgent
 from sandbox.node_agent import agent as agent_module
 from sandbox.node_agent.preemption import PREEMPTION_ANNOTATION
 from sandbox.processes import Spawner
-from tests.unit.test_node_agent_worker import NODE, STEADY, FakeApi, FakeEvents, Object, deleted, ready
+from tests.unit.test_node_agent_worker import (
+    NODE,
+    STEADY,
+    FakeApi,
+    FakeEvents,
+    Object,
+    deleted,
+    ready,
+    shorten_waits,
+)
 
 
 class FakeWatcher:
@@ -118,6 +127,7 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    shorten_waits(monkeypatch)
     result = Cluster(tmp_path, monkeypatch)
     yield result
     result.agent.stop()
@@ -211,15 +221,15 @@ def test_a_preempted_node_says_so_and_ends_its_pods_before_its_machine_goes(clus
     cluster.pods.sync([pod("trap 'echo told; exit 0' TERM; while :; do sleep 0.05; done")])
     cluster.running(pod())
     begun = time.monotonic()
-    cluster.nodes.event("MODIFIED", preempted("2"))
+    cluster.nodes.event("MODIFIED", preempted("1"))
     # Every later change of the node shows the annotation again.
-    cluster.nodes.event("MODIFIED", preempted("2"))
+    cluster.nodes.event("MODIFIED", preempted("1"))
     failed = cluster.api.wait(lambda status: status.get("phase") == "Failed")
     assert failed["reason"] == "Terminated"
     assert failed["message"] == "Pod was terminated in response to imminent node shutdown."
     assert not cluster.lost
     cluster.wait(lambda: cluster.lost == ["node-1"])
-    assert time.monotonic() - begun >= 2
+    assert time.monotonic() - begun >= 1
     patches = dict(cluster.api.patches)
     assert [each["key"] for each in patches["/api/v1/nodes/node-1"]["spec"]["taints"]] == [
         "a",

@@ -82,7 +82,8 @@ def test_a_model_without_a_chat_template_is_asked_by_completions() -> None:
         assert run(server.url, api="completions").ok
 
 
-def test_health_is_waited_for() -> None:
+def test_health_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_LOOK_SECONDS", 0.01)
     loading = says({"error": "loading"}, 503)
     with serving(health=in_turn(closes, loading, says(b"", kind="text/plain"))) as server:
         report = run(server.url, Limits(healthy=5.0))
