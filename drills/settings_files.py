@@ -279,18 +279,28 @@ WRONG_POOL_VALUES: dict[str, Any_] = {
 }
 
 
+_TPU_TYPES = sorted(name for name, each in MACHINE_TYPES.items() if each.kind == "tpu")
+#: Number of GPUs -> machine types.
+_GPU_TYPES = {
+    gpus: sorted(name for name, each in MACHINE_TYPES.items() if each.kind == "gpu" and each.count == gpus)
+    for gpus in sorted({each.count for each in MACHINE_TYPES.values() if each.kind == "gpu"})
+}
+
+# Built once: what Hypothesis finds out about a strategy, it keeps with it.
+_TPUS = st.sampled_from(_TPU_TYPES)
+_GPUS = st.sampled_from(list(_GPU_TYPES))
+_POOL_NAMES = st.lists(
+    st.one_of(_NAME, _of("p" * 40)).filter(lambda name: name != "system"), min_size=1, max_size=4, unique=True
+)
+
+
 @st.composite
 def _pools(draw: DrawFn, region: str, zone: str) -> list[dict[str, Any]]:
     """Pools that go together: one TPU generation and topology, one number of GPUs."""
-    tpu = draw(st.sampled_from(sorted(name for name, each in MACHINE_TYPES.items() if each.kind == "tpu")))
-    gpus = draw(st.sampled_from(sorted({each.count for each in MACHINE_TYPES.values() if each.kind == "gpu"})))
-    gpu = sorted(name for name, each in MACHINE_TYPES.items() if each.kind == "gpu" and each.count == gpus)
+    tpu = draw(_TPUS)
+    gpu = _GPU_TYPES[draw(_GPUS)]
     machines = draw(_of((tpu,), gpu, (tpu, *gpu), (tpu, *gpu)))
-    names = draw(
-        st.lists(
-            st.one_of(_NAME, _of("p" * 40)).filter(lambda name: name != "system"), min_size=1, max_size=4, unique=True
-        )
-    )
+    names = draw(_POOL_NAMES)
     pools = []
     for name in names:
         machine_type = draw(st.sampled_from(machines))
