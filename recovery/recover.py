@@ -97,12 +97,15 @@ def recover(
         failed = stack.refresh()
     stack.remove_leftovers()
     document = stack.export()
-    known = {each["urn"]: each for each in state.resources(document)}
+    # Of a resource that is being replaced there are two.
+    known = {each["urn"]: each for each in state.resources(document) if not each.get("delete")}
     plan = state.plan(document, listing, given or {})
     unsettled = [
         each.urn
         for each in begun
-        if each.kind in ("updating", "deleting") and each.type_token in identifiers.WAITED_FOR and each.urn in known
+        if each.kind in ("updating", "deleting")
+        and each.type_token in identifiers.WAITED_FOR
+        and known.get(each.urn, {}).get("id") == each.resource.get("id")
     ]
     pending = {each.urn: each for each in state.operations(document)}
     if pending or unsettled:
@@ -114,13 +117,13 @@ def recover(
     _wait_for_deletions(stack, deleting, say, sleep)
     now = {each["urn"]: each for each in state.resources(stack.export()) if not each.get("delete")}
     name = {each.urn: each.name for each in [*begun, *pending.values()]}
+    not_made = [urn for urn, id in plan.look_for.items() if now.get(urn, {}).get("id") != id]
     return Outcome(
         mended=mended,
         locks=[str(each) for each in locks],
         orphans=ended,
-        imported={name[urn]: now[urn]["id"] for urn in plan.look_for if urn in now},
-        dropped={name[urn]: why for urn, why in plan.drop.items()}
-        | {name[urn]: "was not made" for urn in plan.look_for if urn not in now},
+        imported={name[urn]: id for urn, id in plan.look_for.items() if urn not in not_made},
+        dropped={name[urn]: why for urn, why in plan.drop.items()} | {name[urn]: "was not made" for urn in not_made},
         gone=[name[urn] for urn in deleting if urn not in now],
         undecided=dict(plan.undecided),
     )
@@ -182,7 +185,7 @@ def _import(
             stack.replace(changed)
             wanted = [urn for urn in wanted if urn not in missing]
         found = stack.export()
-        completed = state.with_provider_s_own(found, before)
+        completed = state.with_provider_s_own(state.without_successors(found, plan, document), before)
         if completed != found:
             stack.replace(completed)
     except BaseException:

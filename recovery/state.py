@@ -155,6 +155,18 @@ def without(document: Mapping[str, Any], urns: Sequence[str]) -> dict[str, Any]:
     return changed
 
 
+def without_successors(document: Mapping[str, Any], plan: Plan, before: Mapping[str, Any]) -> dict[str, Any]:
+    """With what made room for a successor that turned out not to be there as it was `before`: nothing of it is to be deleted."""
+    changed = copy.deepcopy(dict(document))
+    there = {(each["urn"], each.get("id")) for each in resources(document)}
+    alone = {urn for urn, id in plan.look_for.items() if (urn, id) not in there}
+    stayed = {(each["urn"], each.get("id")) for each in resources(before) if not each.get("delete")}
+    for resource in changed["deployment"].get("resources") or []:
+        if resource["urn"] in alone and (resource["urn"], resource.get("id")) in stayed:
+            resource.pop("delete", None)
+    return changed
+
+
 def with_provider_s_own(document: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """With what an importer could only guess, taken from inputs by URN that are known from before."""
     changed = copy.deepcopy(dict(document))

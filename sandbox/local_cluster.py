@@ -101,6 +101,8 @@ class LocalCluster:
     def start(self) -> None:
         self.control_plane.start()
         self._core = client.CoreV1Api(self.control_plane.api_client())
+        # Google tells it also of a cluster that is being deleted, whose API server is gone.
+        self.version = str(client.VersionApi(self._core.api_client).get_code().git_version)
         self._load_pools()
         certificates = self.control_plane.certificates
         # Before the pods, of which one may be waiting for it.
@@ -408,10 +410,6 @@ class LocalCluster:
             return str(self._core.read_node(node).metadata.labels["topology.kubernetes.io/zone"])
         except ApiException:
             return pool.zones[0]
-
-    @property
-    def version(self) -> str:
-        return str(client.VersionApi(self._core.api_client).get_code().git_version)
 
     # --- what survives the daemon
 

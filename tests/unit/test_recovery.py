@@ -254,6 +254,51 @@ def test_a_replacement_takes_the_place_of_what_it_replaces() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("answer", [None, "googleapi: Error 404: Not found: b, notFound"])
+def test_what_was_to_be_replaced_stays_when_its_successor_was_not_made(answer: str | None) -> None:
+    operation = pending(CLUSTER, "cluster", {"project": "p", "location": "r", "name": "b"})
+    urn = operation["resource"]["urn"]
+    serving = {
+        "urn": urn,
+        "type": CLUSTER,
+        "id": "projects/p/locations/r/clusters/a",
+        "inputs": {},
+        "outputs": {"n": 1},
+    }
+    there = {"projects/p/locations/r/clusters/a": {"n": 1}, "projects/p/locations/r/clusters/b": answer}
+    stack = FakeStack(document(operation, resources=[serving]), there)
+    outcome = recovered(stack)
+    assert (outcome.imported, outcome.dropped) == ({}, {f"{CLUSTER} cluster": "was not made"})
+    assert state.resources(stack.state) == [serving]
+
+
+def test_what_is_being_replaced_goes_when_its_successor_is_there_and_only_that_is_imported() -> None:
+    operation = pending(CLUSTER, "cluster", {"project": "p", "location": "r", "name": "b"})
+    urn = operation["resource"]["urn"]
+    serving = {
+        "urn": urn,
+        "type": CLUSTER,
+        "id": "projects/p/locations/r/clusters/a",
+        "inputs": {},
+        "outputs": {"n": 1},
+    }
+    there = {f"projects/p/locations/r/clusters/{name}": {"n": 1} for name in "ab"}
+    stack = FakeStack(document(operation, resources=[serving]), there)
+    assert recovered(stack).imported == {f"{CLUSTER} cluster": "projects/p/locations/r/clusters/b"}
+    assert [(each["id"][-1], each.get("delete")) for each in state.resources(stack.state)] == [("a", True), ("b", None)]
+
+
+def test_a_successor_is_not_imported_again_because_what_it_replaced_was_being_deleted() -> None:
+    old = {"urn": "urn:a::c", "type": CLUSTER, "id": "a", "custom": True, "delete": True, "outputs": {"n": 1}}
+    new = {**old, "id": "b", "delete": False}
+    stack = FakeStack(
+        document({"type": "deleting", "resource": old}, resources=[old, new]), {"a": {"n": 1}, "b": {"n": 2}}
+    )
+    recovered(stack)
+    assert [each["outputs"] for each in state.resources(stack.state)] == [{"n": 1}, {"n": 2}]
+    assert stack.refreshed == [[]]
+
+
 def test_every_type_of_the_program_can_be_found_again() -> None:
     golden = {
         key.split("::")[-2].split("$")[-1]: value["inputs"]
