@@ -254,36 +254,31 @@ def test_a_replacement_takes_the_place_of_what_it_replaces() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("answer", [None, "googleapi: Error 404: Not found: b, notFound"])
-def test_what_was_to_be_replaced_stays_when_its_successor_was_not_made(answer: str | None) -> None:
+def killed_replacement() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Cluster a, and the state of an update that was killed while it made cluster b in a's place."""
     operation = pending(CLUSTER, "cluster", {"project": "p", "location": "r", "name": "b"})
-    urn = operation["resource"]["urn"]
     serving = {
-        "urn": urn,
+        "urn": operation["resource"]["urn"],
         "type": CLUSTER,
         "id": "projects/p/locations/r/clusters/a",
         "inputs": {},
         "outputs": {"n": 1},
     }
-    there = {"projects/p/locations/r/clusters/a": {"n": 1}, "projects/p/locations/r/clusters/b": answer}
-    stack = FakeStack(document(operation, resources=[serving]), there)
+    return serving, document(operation, resources=[serving])
+
+
+@pytest.mark.parametrize("answer", [None, "googleapi: Error 404: Not found: b, notFound"])
+def test_what_was_to_be_replaced_stays_when_its_successor_was_not_made(answer: str | None) -> None:
+    serving, killed = killed_replacement()
+    stack = FakeStack(killed, {serving["id"]: {"n": 1}, "projects/p/locations/r/clusters/b": answer})
     outcome = recovered(stack)
     assert (outcome.imported, outcome.dropped) == ({}, {f"{CLUSTER} cluster": "was not made"})
     assert state.resources(stack.state) == [serving]
 
 
 def test_what_is_being_replaced_goes_when_its_successor_is_there_and_only_that_is_imported() -> None:
-    operation = pending(CLUSTER, "cluster", {"project": "p", "location": "r", "name": "b"})
-    urn = operation["resource"]["urn"]
-    serving = {
-        "urn": urn,
-        "type": CLUSTER,
-        "id": "projects/p/locations/r/clusters/a",
-        "inputs": {},
-        "outputs": {"n": 1},
-    }
-    there = {f"projects/p/locations/r/clusters/{name}": {"n": 1} for name in "ab"}
-    stack = FakeStack(document(operation, resources=[serving]), there)
+    _, killed = killed_replacement()
+    stack = FakeStack(killed, {f"projects/p/locations/r/clusters/{name}": {"n": 1} for name in "ab"})
     assert recovered(stack).imported == {f"{CLUSTER} cluster": "projects/p/locations/r/clusters/b"}
     assert [(each["id"][-1], each.get("delete")) for each in state.resources(stack.state)] == [("a", True), ("b", None)]
 
