@@ -14,7 +14,7 @@ from components.observability import Observability, ObservabilityArgs
 from components.replica_autoscaler import ReplicaAutoscaler, ReplicaAutoscalerArgs
 from components.weights_cache import WeightsCache, WeightsCacheArgs, make_model_caches
 
-interpreter.spare_collections()
+interpreter.prepare()
 config = settings.load()
 # Seen in every preview, before it is spent.
 pulumi.log.info(cost.summary(config))

@@ -47,7 +47,7 @@ def beside(parent: pulumi.Resource, kind: str) -> pulumi.ResourceOptions:
         # Trying again at once would only find that it exists.
         return False
 
-    hook = pulumi.ErrorHook(f"{kind.replace(' ', '-').lower()}-replacement", explain)
+    hook = pulumi.ErrorHook(f"{kind.lower()}-replacement", explain)
     return pulumi.ResourceOptions.merge(
         successor_first(parent), pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(on_error=[hook]))
     )

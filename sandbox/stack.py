@@ -20,7 +20,7 @@ import yaml
 
 from components.secret_reference import parse_reference
 from components.stack_files import PROJECT_NAME, is_secret, known_stacks
-from sandbox import supervised, trust
+from sandbox import room, supervised, trust
 from sandbox.daemon import DaemonRecord, sandbox_environment
 from sandbox.paths import MARK, PROJECT_DIR, Paths
 from sandbox.ports import free_ports, listener, taken_by
@@ -141,17 +141,27 @@ class SandboxStack:
             # What was being deleted or changed may have come to its end although the engine was not told.
             command.append("--refresh")
         started = datetime.now(UTC)
+        full: list[str] = []
+
+        def trouble() -> str | None:
+            # Remembered: what fails for want of room takes back what it had written, and there is room again.
+            full.extend(filter(None, [room.full(self._paths)]))
+            return self._trouble(started)
+
         try:
-            return supervised.run(
+            status = supervised.run(
                 # A pool that is out of stock fails early on this fast clock.
                 [str(self._paths.tools / "pulumi"), *command, "--continue-on-error"],
                 cwd=PROJECT_DIR,
                 environment=self._environment(),
-                trouble=lambda: self._trouble(started),
+                trouble=trouble,
                 say=say,
             )
-        except supervised.Troubled as trouble:
-            raise StackError(f"`pulumi up --stack {STACK}` was ended: {trouble}") from trouble
+        except supervised.Troubled as troubled:
+            raise StackError(f"`pulumi up --stack {STACK}` was ended: {troubled}") from troubled
+        if status != 0 and (why := room.full(self._paths) or next(iter(full), "")):
+            raise StackError(f"`pulumi up --stack {STACK}` failed (exit status {status}). {why}")
+        return status
 
     def pulumi(self, *arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
         """Runs the real command line in the project's folder; its output goes to the terminal unless captured."""

@@ -205,7 +205,7 @@ def run_program(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev
         mock.patch.dict("os.environ", {"PULUMI_CONFIG": "{}"}),
         mock.patch.object(pulumi, "export", export),
         # This process outlives the program.
-        mock.patch.object(interpreter, "spare_collections"),
+        mock.patch.object(interpreter, "prepare"),
         mock.patch("pulumi.runtime.resource._get_callbacks", callbacks),
     ):
         program()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from functools import cache
@@ -106,6 +107,18 @@ def test_the_programs_interpreter_collects_no_garbage_and_traverses_none_at_its_
     program = dev_program()
     assert not program["collects"]
     assert program["frozen"]
+
+
+def test_the_programs_interpreter_leaves_an_interruption_to_the_engine_and_says_nothing() -> None:
+    script = "import time; from components import interpreter; interpreter.prepare(); print('ready', flush=True); time.sleep(60)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == ""
+    assert process.returncode == 130
 
 
 def test_settings_are_read_once() -> None:

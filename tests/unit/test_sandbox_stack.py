@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import stack
+from sandbox import room, stack, supervised
 from sandbox.daemon import DaemonRecord
 from sandbox.paths import Paths
 from sandbox.stack import SandboxStack, StackError, scales_on_metrics
@@ -38,3 +38,16 @@ def test_the_engine_looks_for_no_plugin_on_the_internet_which_the_stand_ins_stan
     variables = SandboxStack(Paths(cache=tmp_path, state=tmp_path), record).variables()
     assert variables["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
     assert variables["PULUMI_DEBUG_PROVIDERS"] == "gcp:1,docker:2"
+
+
+@pytest.mark.parametrize("lacked", ["while it ran", "at its end"])
+def test_a_failed_update_says_that_a_disk_was_full_although_there_may_be_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacked: str
+) -> None:
+    looks = iter(["It is full.", ""] if lacked == "while it ran" else ["", "It is full."])
+    monkeypatch.setattr(room, "full", lambda paths: next(looks))
+    monkeypatch.setattr(supervised, "run", lambda *_, trouble, **__: 1 if trouble() is None else 2)
+    monkeypatch.setattr(SandboxStack, "_trouble", lambda self, since: None)
+    record = DaemonRecord(pid=1, started="", debug_providers="", speed=100.0)
+    with pytest.raises(StackError, match=r"failed \(exit status 1\)\. It is full\."):
+        SandboxStack(Paths(cache=tmp_path, state=tmp_path), record).up(print)
