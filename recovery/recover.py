@@ -115,14 +115,15 @@ def recover(
         _import(stack, document, plan, unsettled, before, say)
     deleting = [each.urn for each in begun if each.kind == "deleting"]
     _wait_for_deletions(stack, deleting, say, sleep)
-    now = {each["urn"]: each for each in state.resources(stack.export()) if not each.get("delete")}
+    after = stack.export()
+    now = {each["urn"]: each for each in state.resources(after) if not each.get("delete")}
     name = {each.urn: each.name for each in [*begun, *pending.values()]}
-    not_made = [urn for urn, id in plan.look_for.items() if now.get(urn, {}).get("id") != id]
+    not_made = state.not_made(after, plan, document)
     return Outcome(
         mended=mended,
         locks=[str(each) for each in locks],
         orphans=ended,
-        imported={name[urn]: id for urn, id in plan.look_for.items() if urn not in not_made},
+        imported={name[urn]: now[urn]["id"] for urn in plan.look_for if urn not in not_made},
         dropped={name[urn]: why for urn, why in plan.drop.items()} | {name[urn]: "was not made" for urn in not_made},
         gone=[name[urn] for urn in deleting if urn not in now],
         undecided=dict(plan.undecided),

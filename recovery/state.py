@@ -158,13 +158,31 @@ def without(document: Mapping[str, Any], urns: Sequence[str]) -> dict[str, Any]:
 def without_successors(document: Mapping[str, Any], plan: Plan, before: Mapping[str, Any]) -> dict[str, Any]:
     """With what made room for a successor that turned out not to be there as it was `before`: nothing of it is to be deleted."""
     changed = copy.deepcopy(dict(document))
-    there = {(each["urn"], each.get("id")) for each in resources(document)}
-    alone = {urn for urn, id in plan.look_for.items() if (urn, id) not in there}
-    stayed = {(each["urn"], each.get("id")) for each in resources(before) if not each.get("delete")}
+    alone = not_made(document, plan, before)
+    stayed = _live(before)
     for resource in changed["deployment"].get("resources") or []:
         if resource["urn"] in alone and (resource["urn"], resource.get("id")) in stayed:
             resource.pop("delete", None)
     return changed
+
+
+def not_made(document: Mapping[str, Any], plan: Plan, before: Mapping[str, Any]) -> set[str]:
+    """What was looked for and is not there: the state has nothing of its URN, or only what it had `before` under another id.
+
+    What was found may have another id than it was asked for by (an IAM binding's parts come with slashes).
+    """
+    stayed = _live(before)
+    found = {
+        each["urn"]
+        for each in resources(document)
+        if not each.get("delete")
+        and ((each["urn"], each.get("id")) not in stayed or each.get("id") == plan.look_for.get(each["urn"]))
+    }
+    return {urn for urn in plan.look_for if urn not in found}
+
+
+def _live(document: Mapping[str, Any]) -> set[tuple[str, str | None]]:
+    return {(each["urn"], each.get("id")) for each in resources(document) if not each.get("delete")}
 
 
 def with_provider_s_own(document: Mapping[str, Any], before: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

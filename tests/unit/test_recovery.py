@@ -283,6 +283,33 @@ def test_what_is_being_replaced_goes_when_its_successor_is_there_and_only_that_i
     assert [(each["id"][-1], each.get("delete")) for each in state.resources(stack.state)] == [("a", True), ("b", None)]
 
 
+def test_what_an_earlier_update_had_yet_to_delete_is_no_successor() -> None:
+    serving, killed = killed_replacement()
+    earlier = {**serving, "id": "projects/p/locations/r/clusters/older", "delete": True}
+    killed["deployment"]["resources"].insert(0, earlier)
+    stack = FakeStack(killed, {each["id"]: {"n": 1} for each in (earlier, serving)})
+    assert recovered(stack).imported == {}
+    assert state.resources(stack.state) == [earlier, serving]
+
+
+def test_a_successor_is_there_under_whatever_id_its_provider_gives_it() -> None:
+    member = "gcp:projects/iAMMember:IAMMember"
+    operation = pending(member, "reader", {"project": "p", "role": "r", "member": "user:b"})
+    urn = operation["resource"]["urn"]
+    old = {"urn": urn, "type": member, "id": "p/r/user:a", "outputs": {"n": 1}}
+
+    class Renaming(FakeStack):
+        def refresh(self, targets: Sequence[str] = ()) -> dict[str, str]:
+            failed = super().refresh(targets)
+            for each in self.state["deployment"]["resources"]:
+                each["id"] = each["id"].replace(" ", "/")
+            return failed
+
+    stack = Renaming(document(operation, resources=[old]), {"p/r/user:a": {"n": 1}, "p r user:b": {"n": 2}})
+    assert recovered(stack).imported == {f"{member} reader": "p/r/user:b"}
+    assert [each.get("delete") for each in state.resources(stack.state)] == [True, None]
+
+
 def test_a_successor_is_not_imported_again_because_what_it_replaced_was_being_deleted() -> None:
     old = {"urn": "urn:a::c", "type": CLUSTER, "id": "a", "custom": True, "delete": True, "outputs": {"n": 1}}
     new = {**old, "id": "b", "delete": False}
