@@ -141,11 +141,12 @@ class SandboxStack:
             # What was being deleted or changed may have come to its end although the engine was not told.
             command.append("--refresh")
         started = datetime.now(UTC)
-        full: list[str] = []
+        full = ""
 
         def trouble() -> str | None:
             # Remembered: what fails for want of room takes back what it had written, and there is room again.
-            full.extend(filter(None, [room.full(self._paths)]))
+            nonlocal full
+            full = full or room.full(self._paths)
             return self._trouble(started)
 
         try:
@@ -159,8 +160,8 @@ class SandboxStack:
             )
         except supervised.Troubled as troubled:
             raise StackError(f"`pulumi up --stack {STACK}` was ended: {troubled}") from troubled
-        if status != 0 and (why := room.full(self._paths) or next(iter(full), "")):
-            raise StackError(f"`pulumi up --stack {STACK}` failed (exit status {status}). {why}")
+        if status != 0 and (full := full or room.full(self._paths)):
+            raise StackError(f"`pulumi up --stack {STACK}` failed (exit status {status}). {full}")
         return status
 
     def pulumi(self, *arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:

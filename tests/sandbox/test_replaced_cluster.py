@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
 from sandbox.client import Sandbox
-from sandbox.status import ServiceError, chat
+from sandbox.status import wait_for_chat
 
 pytestmark = pytest.mark.sandbox
 
@@ -20,15 +19,9 @@ _BESIDE: dict[str, Any] = {**_CHANGE, "clusterName": "successor"}
 def _answers(sandbox: Sandbox) -> str:
     """The URL that answered; after an update the only replica may be on its way to a better pool."""
     outputs = sandbox.outputs()
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            assert chat(outputs["service_url"], outputs["model"], "Who serves?").pool in outputs["accelerator_pools"]
-            return str(outputs["service_url"])
-        except ServiceError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
+    answer = wait_for_chat(outputs["service_url"], outputs["model"], "Who serves?", 60)
+    assert answer.pool in outputs["accelerator_pools"]
+    return str(outputs["service_url"])
 
 
 def test_under_its_own_name_it_is_refused_with_the_cure_and_serves_on(sandbox: Sandbox) -> None:
