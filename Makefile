@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/metrics/image/adapter .ci/run .ci/install-docker
 
-.PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-vllm lint format
+.PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-vllm lint check format
 .PHONY: preview deploy recover drift cost smoke comment drift-issue deployed-commit bench drills
 
 help: ## what there is
@@ -50,7 +50,7 @@ REPORT ?=
 # The policy pack, empty for none, and the stack's configuration of it; without one the levels of production hold.
 POLICY_PACK ?= policies
 POLICY_CONFIG ?= $(wildcard policies/$(STACK).json)
-step = $(if $(STACK),,$(error STACK is not set: make $@ STACK=dev))$(if $(REPORT),$(BIN)/python -m ci record --folder $(REPORT)/$(STACK) $@ --)
+step = $(if $(STACK),,$(error STACK is not set: make $@ STACK=dev))$(if $(REPORT),$(BIN)/python -m ops ci record --folder $(REPORT)/$(STACK) $@ --)
 # With --refresh: what somebody changed by hand is seen, and put back.
 pulumi_options = --refresh --stack $(STACK) --non-interactive$(if $(REPORT), --color never)
 policy_options = $(if $(POLICY_PACK),--policy-pack $(POLICY_PACK)$(if $(POLICY_CONFIG), --policy-pack-config $(POLICY_CONFIG)))
@@ -67,7 +67,7 @@ deploy: .venv/.installed policies/.venv/.installed ## update STACK without askin
 	$(named)$(step) pulumi up --yes $(pulumi_options) $(deploy_options) $(policy_options)
 
 recover: .venv/.installed ## after an update of STACK that was killed: take its lock away, find what it had begun (docs/operate.md)
-	$(named)$(step) $(BIN)/python -m recovery --stack $(STACK) $(RECOVER_ARGUMENTS)
+	$(named)$(step) $(BIN)/python -m ops recovery --stack $(STACK) $(RECOVER_ARGUMENTS)
 
 policy: .venv/.installed policies/.venv/.installed ## preview STACK=dev with the policy pack (docs/policies.md)
 	pulumi preview --stack $(STACK) --policy-pack policies $(if $(POLICY_CONFIG),--policy-pack-config $(POLICY_CONFIG))
@@ -76,13 +76,13 @@ drift: .venv/.installed ## fail when what STACK has in the cloud is not what its
 	$(step) pulumi preview --expect-no-changes $(pulumi_options)
 
 preflight: .venv/.installed ## what has to be true of STACK's project before `pulumi up` (docs/preflight.md)
-	$(step) $(BIN)/python -m preflight --stack $(STACK) $(PREFLIGHT_ARGUMENTS)
+	$(step) $(BIN)/python -m ops preflight --stack $(STACK) $(PREFLIGHT_ARGUMENTS)
 
 cost: .venv/.installed ## what STACK costs an hour
-	$(step) $(BIN)/python -m cost --stack $(STACK) --markdown
+	$(step) $(BIN)/python -m ops cost --stack $(STACK) --markdown
 
 smoke: .venv/.installed ## whether STACK's service answers
-	@$(if $(API_KEY_SECRET),VLLM_API_KEY="$$(gcloud secrets versions access $(API_KEY_SECRET)/versions/latest)" && export VLLM_API_KEY && )$(step) $(BIN)/python -m smoke --stack $(STACK)
+	@$(if $(API_KEY_SECRET),VLLM_API_KEY="$$(gcloud secrets versions access $(API_KEY_SECRET)/versions/latest)" && export VLLM_API_KEY && )$(step) $(BIN)/python -m ops smoke --stack $(STACK)
 
 # Where the server asks for a key: Secret Manager's secret that holds it, projects/PROJECT/secrets/NAME, unless VLLM_API_KEY is set.
 API_KEY_SECRET ?=
@@ -92,13 +92,13 @@ STACKS ?= dev prod
 PULL_REQUEST ?=
 
 comment: .venv/.installed ## the pull request's comment from the records in REPORT
-	@$(BIN)/python -m ci comment --reports $(or $(REPORT),$(error REPORT is not set: make $@ REPORT=report)) $(if $(PULL_REQUEST),--pull-request $(PULL_REQUEST)) $(STACKS)
+	@$(BIN)/python -m ops ci comment --reports $(or $(REPORT),$(error REPORT is not set: make $@ REPORT=report)) $(if $(PULL_REQUEST),--pull-request $(PULL_REQUEST)) $(STACKS)
 
 drift-issue: .venv/.installed ## open, update or close the issue about STACK's drift, from the record in REPORT
-	@$(BIN)/python -m ci drift-issue --reports $(or $(REPORT),$(error REPORT is not set: make $@ STACK=dev REPORT=report)) $(or $(STACK),$(error STACK is not set: make $@ STACK=dev REPORT=report))
+	@$(BIN)/python -m ops ci drift-issue --reports $(or $(REPORT),$(error REPORT is not set: make $@ STACK=dev REPORT=report)) $(or $(STACK),$(error STACK is not set: make $@ STACK=dev REPORT=report))
 
 deployed-commit: .venv/.installed ## the commit that STACK was last deployed from
-	@$(BIN)/python -m ci deployed-commit $(or $(STACK),$(error STACK is not set: make $@ STACK=dev))
+	@$(BIN)/python -m ops ci deployed-commit $(or $(STACK),$(error STACK is not set: make $@ STACK=dev))
 
 # Arguments of `make recover`: --take-lock, --id URN=ID.
 RECOVER_ARGUMENTS ?=
@@ -108,10 +108,10 @@ BENCH_ARGUMENTS ?=
 DRILLS_ARGUMENTS ?=
 
 bench: .venv/.installed ## how long it takes and what it costs as it grows, on the sandbox, against the last saved run
-	@$(BIN)/python -m bench $(BENCH_ARGUMENTS)
+	@$(BIN)/python -m trials bench $(BENCH_ARGUMENTS)
 
 drills: .venv/.installed ## what breaks it: stock-outs, kills, faulty answers, events under load, random settings
-	@$(BIN)/python -m drills $(DRILLS_ARGUMENTS)
+	@$(BIN)/python -m trials drills $(DRILLS_ARGUMENTS)
 
 lint: .venv/.installed ## every linter and the type checker
 	$(BIN)/ruff check .
@@ -120,8 +120,10 @@ lint: .venv/.installed ## every linter and the type checker
 	cd examples/consumer && ../../$(BIN)/mypy --config-file ../../pyproject.toml .
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	$(BIN)/hadolint images/*.Dockerfile examples/consumer/gateway/Dockerfile
-	actionlint=$$($(BIN)/python -m sandbox.tools actionlint) && "$$actionlint" -shellcheck $(BIN)/shellcheck -pyflakes=
+	actionlint=$$($(BIN)/python -m sandbox.toolchain.tools actionlint) && "$$actionlint" -shellcheck $(BIN)/shellcheck -pyflakes=
 	$(BIN)/zizmor --quiet --offline --persona pedantic .github
+
+check: lint test-unit ## the loop for people: linters and quick tests, about a minute
 
 format: .venv/.installed ## rewrite what the formatter would
 	$(BIN)/ruff check --fix .

@@ -2,17 +2,18 @@
 
 import pulumi
 
-import cost
-from components import interpreter, providers, secret_manager, settings
-from components.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
-from components.cluster import Cluster, ClusterArgs
-from components.compute_class import ComputeClass, ComputeClassArgs
-from components.image_registry import ImageRegistry, ImageRegistryArgs
-from components.inference_server import InferenceServer, InferenceServerArgs
-from components.network import Network, NetworkArgs
-from components.observability import Observability, ObservabilityArgs
-from components.replica_autoscaler import ReplicaAutoscaler, ReplicaAutoscalerArgs
-from components.weights_cache import WeightsCache, WeightsCacheArgs, make_model_caches
+from components import interpreter, providers, secret_manager
+from components.cluster.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
+from components.cluster.cluster import Cluster, ClusterArgs
+from components.cluster.compute_class import ComputeClass, ComputeClassArgs
+from components.cluster.image_registry import ImageRegistry, ImageRegistryArgs
+from components.cluster.network import Network, NetworkArgs
+from components.monitoring.observability import Observability, ObservabilityArgs
+from components.serving.inference_server import InferenceServer, InferenceServerArgs
+from components.serving.replica_autoscaler import ReplicaAutoscaler, ReplicaAutoscalerArgs
+from components.serving.weights_cache import WeightsCache, WeightsCacheArgs, make_model_caches
+from components.settings import settings
+from ops import cost
 
 interpreter.prepare()
 config = settings.load()

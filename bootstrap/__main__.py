@@ -13,7 +13,7 @@ from bootstrap import github_commands, settings
 from bootstrap.environment_access import EnvironmentAccess, EnvironmentAccessArgs
 from bootstrap.github_identity import GitHubIdentity, GitHubIdentityArgs
 from bootstrap.state_store import StateStore, StateStoreArgs
-from components.project_services import enable_apis
+from components.cluster.project_services import enable_apis
 
 #: Google counts an account's requests against the account's own project, where the APIs have to be on as well.
 _APIS_OF_THE_PIPELINES = (

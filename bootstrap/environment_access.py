@@ -15,7 +15,7 @@ from bootstrap import roles
 from bootstrap.github_identity import GitHubIdentity
 from bootstrap.settings import Environment
 from bootstrap.state_store import write_condition
-from components.project_services import enable_apis
+from components.cluster.project_services import enable_apis
 
 #: In the environment's own project, before the program runs: through the first it switches on the others, and the provider
 #: reads the project through the second.

@@ -13,7 +13,7 @@ import pulumi
 from pulumi_gcp import iam
 
 from bootstrap.settings import PREVIEW_SUFFIX
-from components.project_services import enable_apis
+from components.cluster.project_services import enable_apis
 
 ISSUER = "https://token.actions.githubusercontent.com"
 

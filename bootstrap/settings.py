@@ -14,7 +14,7 @@ from typing import Any
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 
-from components.problems import Problem, SettingsError, nearest
+from components.settings.problems import Problem, SettingsError, nearest
 
 _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 

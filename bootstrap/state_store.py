@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_gcp import kms, storage
 
-from components.project_services import enable_apis
+from components.cluster.project_services import enable_apis
 
 #: Versions of a state that are kept, and for how long at least.
 _KEPT_VERSIONS = 50

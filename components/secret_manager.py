@@ -11,7 +11,7 @@ import pulumi
 import pulumi_gcp
 from pulumi_gcp import secretmanager
 
-from components.secret_reference import SecretReference
+from components.settings.secret_reference import SecretReference
 
 
 def value_of(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from components.accelerator_pool import Provisioning
-from components.prices import Price, node_price
+from components.catalog.prices import Price, node_price
+from components.settings.accelerator_pool import Provisioning
 from policies.node_pools import Pool, pools_of
 from policies.rule import UNKNOWN, Finding, Option, Options, Resource, StackRule, Undecided, Violation
 
@@ -51,7 +51,7 @@ def unpriced(resources: Sequence[Resource], options: Options) -> Iterable[Findin
             resource=pool.resource, property=f"{pool.path}nodeConfig.machineType", value=machine,
             reason=f"has no price in {region(pool)} (provisioning {provisioning(pool)}), so cost-ceiling counts its "
             f"{most_nodes(pool)} nodes as free",
-            fix="add it to components/prices.py with its source",
+            fix="add it to components/catalog/prices.py with its source",
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from policies.control_plane import CLUSTER
 from policies.node_pools import pools_of
 from policies.rule import UNKNOWN, Finding, Options, Resource, ResourceRule, Undecided, Violation
 
-_FIX = "give it an account of its own with roles/container.defaultNodeServiceAccount, as components/cluster.py does for its nodes"
+_FIX = "give it an account of its own with roles/container.defaultNodeServiceAccount, as components/cluster/cluster.py does for its nodes"
 
 
 def default_account(resource: Resource, options: Options) -> Iterable[Finding]:

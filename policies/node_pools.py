@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from components.machines import MACHINE_TYPES
+from components.catalog.machines import MACHINE_TYPES
 from policies.control_plane import CLUSTER
 from policies.rule import UNKNOWN, Finding, Options, Resource, ResourceRule, Undecided, Violation, get
 

@@ -15,19 +15,21 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, get_args
 
-from sandbox import lifecycle, model_server, room, trust
-from sandbox.access_tokens import LIFETIME_SECONDS, AccessTokens, Login
+from sandbox.cli import lifecycle
+from sandbox.cli.lifecycle import SandboxError
+from sandbox.cli.stack import STACK, SandboxStack, StackError, model_of, scales_on_metrics
 from sandbox.daemon import DaemonRecord
-from sandbox.faults import ANSWERS, APIS, SLOW_SECONDS, FaultStore, Rule
-from sandbox.latencies import NOTICE_SECONDS, POD_SECONDS, SILENT_SECONDS
-from sandbox.lifecycle import SandboxError
-from sandbox.paths import Paths
-from sandbox.room import NoRoom
-from sandbox.stack import STACK, SandboxStack, StackError, model_of, scales_on_metrics
-from sandbox.state_files import StateError, write_text
-from sandbox.stock import Stock, StockError, Supply, require_pool
-from sandbox.tools import METRICS_TOOLS, Toolbox, ToolError
-from sandbox.vllm.install import RealVllm
+from sandbox.google.access_tokens import LIFETIME_SECONDS, AccessTokens, Login
+from sandbox.google.faults import ANSWERS, APIS, SLOW_SECONDS, FaultStore, Rule
+from sandbox.google.latencies import NOTICE_SECONDS, POD_SECONDS, SILENT_SECONDS
+from sandbox.google.stock import Stock, StockError, Supply, require_pool
+from sandbox.host import ca_bundle, disk_space
+from sandbox.host.disk_space import NoRoom
+from sandbox.host.paths import Paths
+from sandbox.host.state_files import StateError, write_text
+from sandbox.servers import model_server
+from sandbox.servers.real.install import RealVllm
+from sandbox.toolchain.tools import METRICS_TOOLS, Toolbox, ToolError
 
 # Every test and every shell pays for what is loaded here: what a command alone needs (clients, tables), it loads itself.
 
@@ -54,9 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     paths = Paths.from_environment()
     command: Callable[[Paths, argparse.Namespace], int] = arguments.run
-    if os.environ.get(trust.VARIABLE) == str(paths.trust) and not paths.trust.exists():
+    if os.environ.get(ca_bundle.VARIABLE) == str(paths.trust) and not paths.trust.exists():
         # From `env` of a sandbox that is down by now; Go would trust nobody.
-        del os.environ[trust.VARIABLE]
+        del os.environ[ca_bundle.VARIABLE]
     try:
         if not sys.platform.startswith("linux"):
             raise SandboxError(
@@ -121,17 +123,17 @@ def _up(paths: Paths, arguments: argparse.Namespace) -> int:
 def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
     from rich.markup import escape
 
-    from sandbox import screens
-    from sandbox.status import ClusterView, ServiceError, status_document, wait_for_chat
-    from smoke import checks as smoke_checks
-    from smoke import screen as smoke_screen
-    from smoke.service import KEY_VARIABLE
-    from smoke.target import of_outputs
+    from ops.smoke import checks as smoke_checks
+    from ops.smoke import screen as smoke_screen
+    from ops.smoke.service import KEY_VARIABLE
+    from ops.smoke.target import of_outputs
+    from sandbox.cli import screens
+    from sandbox.cli.status import ClusterView, ServiceError, status_document, wait_for_chat
 
     console = screens.console
     console.print("[bold]tpu-gpu-fungibility[/] sandbox (simulated hardware, no cloud account)")
     if not paths.daemon_record.exists():
-        room.require(paths.state, room.STATE_MB, "the sandbox's state")
+        disk_space.require(paths.state, disk_space.STATE_MB, "the sandbox's state")
     with screens.progress() as report:
         toolbox = Toolbox(paths, report)
         toolbox.ensure()
@@ -213,8 +215,8 @@ def _down(paths: Paths, arguments: argparse.Namespace) -> int:
 
 
 def _status(paths: Paths, arguments: argparse.Namespace) -> int:
-    from sandbox import screens
-    from sandbox.status import status_document
+    from sandbox.cli import screens
+    from sandbox.cli.status import status_document
 
     record = _running(paths)
     stack = SandboxStack(paths, record)
@@ -238,7 +240,7 @@ def _env(paths: Paths, arguments: argparse.Namespace) -> int:
 
 
 def _chat(paths: Paths, arguments: argparse.Namespace) -> int:
-    from sandbox.status import ClusterView, chat
+    from sandbox.cli.status import ClusterView, chat
 
     outputs = _outputs(paths)
     key = ClusterView(paths).api_key(outputs["namespace"])
@@ -252,8 +254,8 @@ def _chat(paths: Paths, arguments: argparse.Namespace) -> int:
 
 
 def _scale(paths: Paths, arguments: argparse.Namespace) -> int:
-    from sandbox import screens
-    from sandbox.status import ClusterView, status_document
+    from sandbox.cli import screens
+    from sandbox.cli.status import ClusterView, status_document
 
     outputs = _outputs(paths)
     view = ClusterView(paths)
@@ -274,7 +276,7 @@ def _scale(paths: Paths, arguments: argparse.Namespace) -> int:
 
 
 def _preempt(paths: Paths, arguments: argparse.Namespace) -> int:
-    from sandbox.status import ClusterView
+    from sandbox.cli.status import ClusterView
 
     _running(paths)
     view = ClusterView(paths)
@@ -300,7 +302,7 @@ def _stock(paths: Paths, arguments: argparse.Namespace) -> int:
 
 
 def _hang(paths: Paths, arguments: argparse.Namespace) -> int:
-    from sandbox import server_faults
+    from sandbox.servers import server_faults
 
     record = _running(paths)
     if arguments.engine:
@@ -312,7 +314,7 @@ def _hang(paths: Paths, arguments: argparse.Namespace) -> int:
 
 
 def _crash(paths: Paths, arguments: argparse.Namespace) -> int:
-    from sandbox import server_faults
+    from sandbox.servers import server_faults
 
     record = _running(paths)
     if not arguments.once:
@@ -331,8 +333,8 @@ def _stand_in_only(record: DaemonRecord, command: str) -> None:
 
 
 def _traffic(paths: Paths, arguments: argparse.Namespace) -> int:
-    from sandbox import screens
-    from sandbox.traffic import Traffic
+    from sandbox.cli import screens
+    from sandbox.cli.traffic import Traffic
 
     outputs = _outputs(paths)
     traffic = Traffic(

@@ -16,17 +16,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sandbox.latencies import Clock
-from sandbox.model_server import STAND_IN, ModelServer
-from sandbox.monitoring_api import MonitoringApi
-from sandbox.paths import PROJECT_DIR, Paths
-from sandbox.processes import Spawner, process_start
+from sandbox.google.latencies import Clock
+from sandbox.google.monitoring_api import MonitoringApi
+from sandbox.host.paths import PROJECT_DIR, Paths
+from sandbox.host.processes import Spawner, process_start
+from sandbox.host.state_files import StateError, read_object, unusable, write_object
 from sandbox.providers import serve
 from sandbox.providers.real_plugins import real_plugin_on_path
-from sandbox.state_files import StateError, read_object, unusable, write_object
+from sandbox.servers.model_server import STAND_IN, ModelServer
 
 if TYPE_CHECKING:
-    from sandbox.cloud import Cloud
+    from sandbox.gke.cloud import Cloud
 
 #: How much faster than Google's the sandbox's clock runs unless SANDBOX_SPEED says otherwise.
 DEFAULT_SPEED = 100.0
@@ -72,7 +72,7 @@ class DaemonRecord:
 
 def sandbox_environment(paths: Paths) -> dict[str, str]:
     """The environment of everything that the daemon starts: this machine's, the sandbox's programs first on PATH."""
-    search = [str(PROJECT_DIR / "sandbox" / "bin"), str(paths.tools), str(Path(sys.executable).parent)]
+    search = [str(PROJECT_DIR / "sandbox" / "google" / "bin"), str(paths.tools), str(Path(sys.executable).parent)]
     # The engine has a home of its own here, in which it would not find what a user's has.
     if plugin := real_plugin_on_path("kubernetes", os.environ):
         search.append(str(plugin.parent))
@@ -85,7 +85,7 @@ def sandbox_environment(paths: Paths) -> dict[str, str]:
 
 def _restart(cloud: Cloud, paths: Paths) -> None:
     """What `python -m sandbox restart-api-server` asks for."""
-    from sandbox.control_plane import ControlPlaneError
+    from sandbox.control_plane.control_plane import ControlPlaneError
 
     seconds = float(paths.restart_request.read_text())
     logger.info("restarts the API servers, away for %g s", seconds)
@@ -100,12 +100,12 @@ def _restart(cloud: Cloud, paths: Paths) -> None:
 
 def main() -> int:
     # The cloud's modules take longer to load than most commands, which need the record alone, take to run.
-    from sandbox.cloud import Cloud
-    from sandbox.control_plane import ControlPlaneError
-    from sandbox.image_builder import ImageBuilder
-    from sandbox.image_store import ImageStore
+    from sandbox.control_plane.control_plane import ControlPlaneError
+    from sandbox.gke.cloud import Cloud
+    from sandbox.images.image_builder import ImageBuilder
+    from sandbox.images.image_store import ImageStore
+    from sandbox.images.published_images import published_images
     from sandbox.providers.records import Records
-    from sandbox.published_images import published_images
 
     paths = Paths.from_environment()
     paths.state.mkdir(parents=True, exist_ok=True)

@@ -21,16 +21,16 @@ import urllib3
 import yaml
 from kubernetes import client
 
-from sandbox.control_plane import ControlPlane, kubeconfig_document, write_private
-from sandbox.image_store import split_reference
-from sandbox.kube_api import ApiError, KubeApi, Watcher
-from sandbox.latencies import Clock
+from sandbox.control_plane.control_plane import ControlPlane, kubeconfig_document, write_private
+from sandbox.google.latencies import Clock
+from sandbox.host.ports import free_ports
+from sandbox.host.processes import Spawner
+from sandbox.host.state_files import write_object
+from sandbox.images.image_store import split_reference
+from sandbox.kube.kube_api import ApiError, KubeApi, Watcher
 from sandbox.metrics import adapter
 from sandbox.metrics.scrape_config import prometheus_config
-from sandbox.ports import free_ports
-from sandbox.processes import Spawner
-from sandbox.state_files import write_object
-from sandbox.tools import ToolError
+from sandbox.toolchain.tools import ToolError
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sandbox.latencies import Clock
+from sandbox.google.latencies import Clock
 
 Object = dict[str, Any]
 
@@ -26,7 +26,7 @@ _LEAST_SECONDS = 1.0
 _META = "__meta_kubernetes_pod"
 _DEFAULT_METADATA = ("container", "pod", "top_level_controller_name", "top_level_controller_type")
 
-#: `10.88.a.b`, with or without a port, as in sandbox/addresses.py.
+#: `10.88.a.b`, with or without a port, as in sandbox/host/addresses.py.
 _POD_ADDRESS = r"10\.(88\..+)"
 _LOOPBACK_ADDRESS = "127.$1"
 

@@ -12,19 +12,19 @@ from pathlib import Path
 
 from kubernetes import client
 
-from sandbox.addresses import PodAddresses
-from sandbox.image_store import ImageStore
-from sandbox.kube_api import KubeApi, Object, Watcher
+from sandbox.host.addresses import PodAddresses
+from sandbox.host.paths import MARK
+from sandbox.host.processes import Spawner
+from sandbox.images.image_store import ImageStore
+from sandbox.kube.kube_api import KubeApi, Object, Watcher
 from sandbox.metrics.adapter import CLUSTER_DIR_VARIABLE
-from sandbox.model_server import ModelServer
 from sandbox.node_agent.container import Container
 from sandbox.node_agent.devices import NodeDevices
 from sandbox.node_agent.events import EventRecorder
 from sandbox.node_agent.kubelet_api import KubeletApi
 from sandbox.node_agent.preemption import PREEMPTION_ANNOTATION, Preemption
 from sandbox.node_agent.worker import AgentServices, Node, PodWorker, pod_folder
-from sandbox.paths import MARK
-from sandbox.processes import Spawner
+from sandbox.servers.model_server import ModelServer
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from sandbox.image_store import ImageStore, StoredImage
-from sandbox.model_server import STAND_IN, ModelServer
+from sandbox.host.processes import Spawner
+from sandbox.images.image_store import ImageStore, StoredImage
 from sandbox.node_agent.backoff import BackOff
 from sandbox.node_agent.environment import ContainerConfigError, command_line
 from sandbox.node_agent.images import in_image, search_path, working_directory
@@ -25,7 +25,7 @@ from sandbox.node_agent.probes import Kind, ProbeError, ProbeFailure, Prober, Pr
 from sandbox.node_agent.process import ContainerProcess, run_in_container
 from sandbox.node_agent.quantities import timestamp
 from sandbox.node_agent.status import ContainerKind, ContainerView
-from sandbox.processes import Spawner
+from sandbox.servers.model_server import STAND_IN, ModelServer
 
 Object = dict[str, Any]
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import urllib3
 
-from sandbox.kube_api import ApiError, KubeApi, Object
+from sandbox.kube.kube_api import ApiError, KubeApi, Object
 from sandbox.node_agent.quantities import timestamp
 
 logger = logging.getLogger(__name__)

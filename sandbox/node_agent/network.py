@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 
-from sandbox.addresses import PodAddresses, to_loopback
+from sandbox.host.addresses import PodAddresses, to_loopback
 
 #: Any port does, so long as all sandboxes take the same: pods talk TCP, so it is in nobody's way.
 _CLAIM_PORT = 10250

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 
 import urllib3
 
-from sandbox.kube_api import STRATEGIC_MERGE, ApiError, KubeApi, Object
-from sandbox.latencies import POD_SECONDS, SILENT_SECONDS
+from sandbox.google.latencies import POD_SECONDS, SILENT_SECONDS
+from sandbox.kube.kube_api import STRATEGIC_MERGE, ApiError, KubeApi, Object
 from sandbox.node_agent.quantities import timestamp
 from sandbox.node_agent.worker import PodWorker
 

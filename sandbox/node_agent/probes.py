@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from sandbox.addresses import to_loopback
+from sandbox.host.addresses import to_loopback
 
 Object = dict[str, Any]
 Kind = Literal["Startup", "Readiness", "Liveness"]

@@ -15,8 +15,8 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from sandbox.host.processes import Spawner
 from sandbox.node_agent.logs import LogPump
-from sandbox.processes import Spawner
 
 #: Carried by every process of one run of a container.
 CONTAINER_MARK = "SANDBOX_CONTAINER_ID"

@@ -19,10 +19,10 @@ from typing import Literal
 
 import urllib3
 
-from sandbox.addresses import PodAddresses
-from sandbox.image_store import ImageStore
-from sandbox.kube_api import STRATEGIC_MERGE, ApiError, KubeApi, Object
-from sandbox.model_server import ModelServer, stand_in
+from sandbox.host.addresses import PodAddresses
+from sandbox.host.processes import Spawner
+from sandbox.images.image_store import ImageStore
+from sandbox.kube.kube_api import STRATEGIC_MERGE, ApiError, KubeApi, Object
 from sandbox.node_agent.container import Container
 from sandbox.node_agent.devices import NodeDevices
 from sandbox.node_agent.environment import container_variables, service_variables
@@ -30,7 +30,7 @@ from sandbox.node_agent.events import EventRecorder
 from sandbox.node_agent.network import PodNetwork
 from sandbox.node_agent.quantities import timestamp
 from sandbox.node_agent.status import ContainerKind, ContainerView, PodView, pod_status
-from sandbox.processes import Spawner
+from sandbox.servers.model_server import ModelServer, stand_in
 
 logger = logging.getLogger(__name__)
 

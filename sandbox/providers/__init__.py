@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from sandbox.paths import PROJECT_DIR
+from sandbox.host.paths import PROJECT_DIR
 
 if TYPE_CHECKING:
     # The modules behind these take a second to load, and whoever imports one provider needs no other.
-    from sandbox.cloud import Cloud
-    from sandbox.image_builder import ImageBuilder
-    from sandbox.latencies import Clock
+    from sandbox.gke.cloud import Cloud
+    from sandbox.google.latencies import Clock
+    from sandbox.images.image_builder import ImageBuilder
     from sandbox.providers.server import ProviderServer
 
 
@@ -47,8 +47,9 @@ def serve(
 
     `clock`: on which images are built and requests to Google wait before they are tried again. Raises `StateError`.
     """
-    from sandbox.access_tokens import AccessTokens
-    from sandbox.faults import FaultStore
+    from sandbox.google.access_tokens import AccessTokens
+    from sandbox.google.faults import FaultStore
+    from sandbox.google.secret_manager import SecretStore
     from sandbox.providers.docker import DockerProvider
     from sandbox.providers.gcp import GcpProvider
     from sandbox.providers.google_requests import GoogleRequests
@@ -57,7 +58,6 @@ def serve(
     from sandbox.providers.records import Records
     from sandbox.providers.server import ProviderServer
     from sandbox.providers.unfinished import Unfinished
-    from sandbox.secret_manager import SecretStore
 
     records = Records(state_dir / "cloud.json")
     # A file that cannot be used is told now, and not by an update that has begun.

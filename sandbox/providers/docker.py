@@ -16,19 +16,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sandbox.build_context import BuildContext, BuildContextError
-from sandbox.docker_engine import DockerError
-from sandbox.dockerfile import DockerfileError
-from sandbox.image_builder import BuildRequest, ImageBuilder
-from sandbox.image_store import split_reference
-from sandbox.latencies import Clock
-from sandbox.local_registry import RegistryError
-from sandbox.oci_image import OciImageError
+from sandbox.google.latencies import Clock
+from sandbox.images.build_context import BuildContext, BuildContextError
+from sandbox.images.docker_engine import DockerError
+from sandbox.images.dockerfile import DockerfileError
+from sandbox.images.image_builder import BuildRequest, ImageBuilder
+from sandbox.images.image_store import split_reference
+from sandbox.images.local_registry import RegistryError
+from sandbox.images.oci_image import OciImageError
 from sandbox.providers.differences import Difference, PropertyChange, compare
 from sandbox.providers.google_requests import GoogleRequests, RequestError
+from sandbox.providers.sdk_types import find_problems
 from sandbox.providers.server import Checked, CheckFailure, Created, Properties, Provider, ProviderError, ReadState, Urn
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
-from sandbox.sdk_types import find_problems
 
 IMAGE = "docker:index/image:Image"
 

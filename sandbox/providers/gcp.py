@@ -20,11 +20,13 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, Protocol, TypeVar
 
-from sandbox.cloud import CloudError, PoolInErrorStateError
+from sandbox.gke.cloud import CloudError, PoolInErrorStateError
+from sandbox.google.secret_manager import SecretStore
 from sandbox.providers.differences import Difference, Path, PropertyChange, compare, property_path
 from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, URN_NAME, Kind, kind_of, new_names, project_number
 from sandbox.providers.google_requests import GoogleRequests, RequestError, UnreadError
 from sandbox.providers.records import AlreadyExistsError, Records
+from sandbox.providers.sdk_types import Problem, find_problems, property_names
 from sandbox.providers.server import (
     Checked,
     CheckFailure,
@@ -37,8 +39,6 @@ from sandbox.providers.server import (
     Urn,
 )
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
-from sandbox.sdk_types import Problem, find_problems, property_names
-from sandbox.secret_manager import SecretStore
 
 _T = TypeVar("_T")
 

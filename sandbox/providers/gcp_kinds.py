@@ -23,7 +23,7 @@ from functools import cache
 from typing import Any, Final
 
 from sandbox.providers.gcp_monitoring import alert_policy_problems, dashboard_problems, same_dashboard
-from sandbox.sdk_types import args_class, property_names
+from sandbox.providers.sdk_types import args_class, property_names
 
 CLUSTER: Final = "gcp:container/cluster:Cluster"
 NODE_POOL: Final = "gcp:container/nodePool:NodePool"

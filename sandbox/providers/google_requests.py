@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sandbox.access_tokens import PREFIX, REVOKED, AccessTokens
-from sandbox.faults import CLOUD, FaultStore, Rule
-from sandbox.latencies import Clock
+from sandbox.google.access_tokens import PREFIX, REVOKED, AccessTokens
+from sandbox.google.faults import CLOUD, FaultStore, Rule
+from sandbox.google.latencies import Clock
 
 #: Seconds of Google's, see the sources above.
 _ROUND_TRIP_SECONDS = 120.0

@@ -22,11 +22,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sandbox import sdk_types
 from sandbox.providers import kubernetes_await as waits
 from sandbox.providers import kubernetes_diff as diffs
+from sandbox.providers import sdk_types
 from sandbox.providers.differences import Difference, Path, PropertyChange
-from sandbox.providers.hiding import hiding
 from sandbox.providers.kubernetes_client import (
     BrokenRequestError,
     ClusterClient,
@@ -36,6 +35,7 @@ from sandbox.providers.kubernetes_client import (
     Object,
     UnknownKindError,
 )
+from sandbox.providers.redaction import hiding
 from sandbox.providers.server import (
     Checked,
     CheckFailure,

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sandbox.host.state_files import read_object, write_text
 from sandbox.providers.wire import Secret
-from sandbox.state_files import read_object, write_text
 
 
 class AlreadyExistsError(Exception):

@@ -45,7 +45,7 @@ from pulumi.runtime.proto import (
 )
 
 from sandbox.providers.differences import Difference, property_path
-from sandbox.providers.hiding import hiding
+from sandbox.providers.redaction import hiding
 from sandbox.providers.wire import from_struct, to_struct
 
 logger = logging.getLogger(__name__)

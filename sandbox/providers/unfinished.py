@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sandbox.host.state_files import read_object, write_object
 from sandbox.providers.kubernetes_client import (
     ClusterClient,
     ClusterUnreachableError,
@@ -23,7 +24,6 @@ from sandbox.providers.kubernetes_client import (
 )
 from sandbox.providers.records import Records
 from sandbox.providers.wire import plain
-from sandbox.state_files import read_object, write_object
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from typing import Any
 
 import yaml
 
-from components.model_caches import mount_options
+from components.serving.model_caches import mount_options
 from tests.cold_start.hub import hub
 
 WORKER = Path(__file__).with_name("worker.py")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.client import Sandbox
+from sandbox.cli.client import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from sandbox.client import Sandbox, run_command
+from sandbox.cli.client import Sandbox, run_command
 
 
 class Stack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 
-from sandbox.client import Sandbox
+from sandbox.cli.client import Sandbox
 
 
 def test_an_update_outlasts_what_the_real_providers_outlast(sandbox: Sandbox) -> None:

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import requests
 
-from sandbox.client import Sandbox
-from sandbox.paths import Paths
-from sandbox.tools import METRICS_TOOLS, Toolbox
+from sandbox.cli.client import Sandbox
+from sandbox.host.paths import Paths
+from sandbox.toolchain.tools import METRICS_TOOLS, Toolbox
 
 pytestmark = pytest.mark.sandbox
 

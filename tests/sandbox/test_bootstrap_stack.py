@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sandbox.client import Sandbox
+from sandbox.cli.client import Sandbox
 from tests.pages import named_by
 from tests.sandbox.conftest import ROOT
 

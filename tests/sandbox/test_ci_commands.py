@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ci import report
-from ci.step_record import read_folder
-from sandbox.client import Sandbox
+from ops.ci import report
+from ops.ci.step_record import read_folder
+from sandbox.cli.client import Sandbox
 from tests.pages import named_by
 from tests.sandbox.conftest import ROOT
 

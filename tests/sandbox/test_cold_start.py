@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.client import Sandbox
+from sandbox.cli.client import Sandbox
 
 pytestmark = pytest.mark.sandbox
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from sandbox.client import Sandbox
-from sandbox.ports import free_ports
+from sandbox.cli.client import Sandbox
+from sandbox.host.ports import free_ports
 from tests.sandbox.conftest import ROOT, TOKEN
 from tests.sandbox.stacks import Stack, stack_of
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from sandbox.client import Sandbox
+from sandbox.cli.client import Sandbox
 from tests.sandbox.conftest import TOKEN
 
 pytestmark = pytest.mark.sandbox

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.client import Sandbox
+from sandbox.cli.client import Sandbox
 from tests.sandbox.conftest import ROOT
 
 pytestmark = pytest.mark.sandbox

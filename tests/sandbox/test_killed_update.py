@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.client import Sandbox, fresh_sandbox
+from sandbox.cli.client import Sandbox, fresh_sandbox
 from tests.sandbox.conftest import ROOT
 
 pytestmark = pytest.mark.sandbox

@@ -1,11 +1,11 @@
-"""Faults of the sandbox's own machine; `python -m drills machine` tries many more."""
+"""Faults of the sandbox's own machine; `python -m trials drills machine` tries many more."""
 
 from __future__ import annotations
 
 import pytest
 
-from drills.machine import FAULTS, tried
-from sandbox.client import fresh_sandbox
+from sandbox.cli.client import fresh_sandbox
+from trials.drills.machine import FAULTS, tried
 
 pytestmark = pytest.mark.sandbox
 

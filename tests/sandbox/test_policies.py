@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sandbox.client import Sandbox
+from sandbox.cli.client import Sandbox
 from tests.sandbox.conftest import ROOT, TOKEN
 
 pytestmark = pytest.mark.sandbox

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from sandbox.client import Sandbox
-from sandbox.secret_manager import SecretStore
+from sandbox.cli.client import Sandbox
+from sandbox.google.secret_manager import SecretStore
 from tests.sandbox.conftest import ROOT
 
 pytestmark = pytest.mark.sandbox

@@ -11,7 +11,7 @@ import pytest
 import requests
 import yaml
 
-from sandbox.client import Sandbox, run_command
+from sandbox.cli.client import Sandbox, run_command
 from tests.sandbox.conftest import ROOT
 from tests.sandbox.stacks import Stack, stack_of
 
@@ -98,7 +98,7 @@ def test_nothing_is_built_for_it_and_the_next_preview_is_empty(promoted: Stack) 
 
 
 def test_both_stacks_answer_and_the_smoke_test_passes_on_the_promoted_one(sandbox: Sandbox, promoted: Stack) -> None:
-    command = [".venv/bin/python", "-m", "smoke", "--stack", promoted.name, "--json", "--timeout", "60"]
+    command = [".venv/bin/python", "-m", "ops", "smoke", "--stack", promoted.name, "--json", "--timeout", "60"]
     result = run_command([*command, "--no-cluster"], promoted.environment, check=True, timeout=120)
     document = json.loads(result.stdout)
     assert document["ok"] is True

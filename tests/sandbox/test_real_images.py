@@ -13,7 +13,7 @@ import pytest
 import requests
 import yaml
 
-from sandbox.client import Sandbox
+from sandbox.cli.client import Sandbox
 from tests.images.conftest import REQUIRED
 from tests.images.image_docker import NoDocker, some_docker
 from tests.sandbox.conftest import ROOT

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.client import Sandbox
-from sandbox.status import wait_for_chat
+from sandbox.cli.client import Sandbox
+from sandbox.cli.status import wait_for_chat
 
 pytestmark = pytest.mark.sandbox
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import yaml
 
-from components.stack_files import PROJECT_NAME
-from sandbox.client import Sandbox
+from components.settings.stack_files import PROJECT_NAME
+from sandbox.cli.client import Sandbox
 
 pytestmark = pytest.mark.sandbox
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from drills.events import drain, load, pools, preempt, replicas, restarts, serving, wait_until
-from sandbox.client import Sandbox
-from sandbox.traffic import Report
+from sandbox.cli.client import Sandbox
+from sandbox.cli.traffic import Report
+from trials.drills.events import drain, load, pools, preempt, replicas, restarts, serving, wait_until
 
 pytestmark = pytest.mark.sandbox
 

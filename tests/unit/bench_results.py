@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.figures import Curve, Figure
-from bench.machine import Machine
-from bench.results import Measured, Section
+from trials.bench.figures import Curve, Figure
+from trials.bench.machine import Machine
+from trials.bench.results import Measured, Section
 
 MACHINE = Machine(
     cpu="Some CPU", cores=4, memory_gib=16, system="Linux x86_64, Some Linux 1", python="3.11.7", engine="3.250.0",

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from preflight import requirements
+from ops.preflight import requirements
 from tests.unit.preflight_server import DIGEST, Fault, PreflightServer, Seen, api_error
 
 PROJECT = "my-project"

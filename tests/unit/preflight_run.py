@@ -12,16 +12,16 @@ from typing import Any
 import google.auth
 import pytest
 
-from components import stack_files
-from components.settings import Settings
-from preflight.calls import Patience
-from preflight.checks import CHECKS
-from preflight.context import Context
-from preflight.google import Google
-from preflight.pulumi_cli import PulumiCli
-from preflight.report import Finding, Outcome, Report
-from preflight.runner import run_checks
-from preflight.web import Web
+from components.settings import stack_files
+from components.settings.settings import Settings
+from ops.preflight.calls import Patience
+from ops.preflight.checks import CHECKS
+from ops.preflight.context import Context
+from ops.preflight.google import Google
+from ops.preflight.pulumi_cli import PulumiCli
+from ops.preflight.report import Finding, Outcome, Report
+from ops.preflight.runner import run_checks
+from ops.preflight.web import Web
 from tests.unit.preflight_project import PROJECT, REGION, set_project
 from tests.unit.preflight_server import PreflightServer, credentials_file
 

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from googleapiclient import discovery_cache
 
-from preflight.google import APIS
+from ops.preflight.google import APIS
 
 ACCOUNT = "deployer@my-project.iam.gserviceaccount.com"
 ACCESS_TOKEN = "ya29.an-access-token-that-nobody-may-see"

@@ -15,8 +15,9 @@ from google.protobuf import json_format
 from pulumi.runtime import mocks
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
-from components import interpreter, stack_files
-from sandbox import sdk_types
+from components import interpreter
+from components.settings import stack_files
+from sandbox.providers import sdk_types
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "tpu-gpu-fungibility"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.addresses import PodAddresses
-from sandbox.model_server import ModelServer, make_scratch, real_vllm, remove_scratch, stand_in
+from sandbox.host.addresses import PodAddresses
+from sandbox.host.paths import Paths
 from sandbox.node_agent.network import PodNetwork
-from sandbox.paths import Paths
-from sandbox.vllm.install import RealVllm
+from sandbox.servers.model_server import ModelServer, make_scratch, real_vllm, remove_scratch, stand_in
+from sandbox.servers.real.install import RealVllm
 from tests.unit.program import run_program
 from tests.vllm.servers import MODEL
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import requests
 
-from sandbox.model_server import ModelServer
 from sandbox.node_agent.devices import GPU_LABEL, TPU_LABEL, NodeDevices
 from sandbox.node_agent.images import search_path
+from sandbox.servers.model_server import ModelServer
 
 ENTRYPOINT = Path(__file__).resolve().parents[2] / "images" / "fungibility-entrypoint"
 

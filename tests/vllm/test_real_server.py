@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.addresses import PodAddresses
-from sandbox.model_server import ModelServer
+from sandbox.host.addresses import PodAddresses
 from sandbox.node_agent.network import PodNetwork
+from sandbox.servers.model_server import ModelServer
 from tests.vllm.servers import MODEL, Server, metrics
 
 #: Arguments that only an accelerator's vLLM takes, and why: container -> argument -> reason. vLLM's build for CPUs takes

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.addresses import PodAddresses
-from sandbox.model_server import ModelServer
+from sandbox.host.addresses import PodAddresses
 from sandbox.node_agent.network import PodNetwork
+from sandbox.servers.model_server import ModelServer
 from tests.vllm import differences as known
 from tests.vllm.exchanges import ALL, AUTHORISED, KEY, SUCCESSES
 from tests.vllm.servers import Server, metrics

@@ -1,0 +1,1 @@
+"""The cluster, its network, its accelerator pools, its images and the ComputeClass. Left out: what runs on it."""

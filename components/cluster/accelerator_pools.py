@@ -1,0 +1,140 @@
+"""The accelerator node pools, one a step of the fallback, tainted for their ComputeClass alone.
+
+Pools wait for the cluster and not for each other. Left out: the order among them, which is the ComputeClass's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_gcp import container
+
+from components.cluster.cluster import node_defaults
+from components.cluster.cluster_hardening import node_labels, node_pool_arguments
+from components.cluster.pool_failures import error_hook
+from components.settings.accelerator_pool import AcceleratorPool
+from components.settings.settings import Settings
+
+#: Marks a hand-made pool as one of a class: the same key as label and as taint.
+#: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/about-custom-compute-classes#gke-standard-pools-compute-classes
+COMPUTE_CLASS_KEY = "cloud.google.com/compute-class"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceleratorPoolsArgs:
+    project: str
+    location: str
+    cluster_name: pulumi.Input[str]
+    compute_class_name: str
+    node_service_account: pulumi.Input[str]
+    image_streaming: bool
+    #: The best first; a reordered list changes nothing here, since pools are kept by name.
+    pools: tuple[AcceleratorPool, ...]
+    private_nodes: bool
+    #: Of the machines and their disks.
+    labels: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls, settings: Settings, *, cluster_name: pulumi.Input[str], node_service_account: pulumi.Input[str]
+    ) -> AcceleratorPoolsArgs:
+        return cls(
+            project=settings.project,
+            location=settings.region,
+            cluster_name=cluster_name,
+            compute_class_name=settings.compute_class_name,
+            node_service_account=node_service_account,
+            image_streaming=settings.image_streaming,
+            pools=settings.accelerator_pools,
+            private_nodes=settings.network is not None,
+            labels=settings.labels,
+        )
+
+
+def node_config(
+    pool: AcceleratorPool,
+    *,
+    compute_class_name: str,
+    node_service_account: pulumi.Input[str],
+    labels: Mapping[str, str],
+    image_streaming: bool,
+) -> dict[str, Any]:
+    """`node_config` of the pool's NodePool resource."""
+    config: dict[str, Any] = {
+        "machine_type": pool.machine_type,
+        "labels": {COMPUTE_CLASS_KEY: compute_class_name},
+        # GKE adds the accelerator's own taint (google.com/tpu or nvidia.com/gpu), which is not ours to declare.
+        "taints": [{"key": COMPUTE_CLASS_KEY, "value": compute_class_name, "effect": "NO_SCHEDULE"}],
+        **node_defaults(node_service_account, image_streaming=image_streaming),
+        **node_labels(labels),
+    }
+    if pool.provisioning == "spot":
+        config["spot"] = True
+    elif pool.provisioning == "preemptible":
+        config["preemptible"] = True
+    if pool.kind == "gpu":
+        config["guest_accelerators"] = [
+            {
+                "type": pool.machine.accelerator,
+                "count": pool.machine.count,
+                "gpu_driver_installation_config": {"gpu_driver_version": pool.gpu_driver_version},
+            }
+        ]
+    if pool.disk_size_gb is not None:
+        config["disk_size_gb"] = pool.disk_size_gb
+    if pool.secondary_boot_disk_image is not None:
+        # A change replaces the pool: nodes cannot change the disk, nor GKE a pool's.
+        config["secondary_boot_disks"] = [
+            {"disk_image": pool.secondary_boot_disk_image, "mode": "CONTAINER_IMAGE_CACHE"}
+        ]
+    return config
+
+
+class AcceleratorPools(pulumi.ComponentResource):
+    """Node pools by name."""
+
+    pools: Mapping[str, container.NodePool]
+
+    def __init__(self, name: str, args: AcceleratorPoolsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("fungibility:index:AcceleratorPools", name, None, opts)
+        hooks = pulumi.ResourceHookBinding(on_error=[error_hook({pool.name: pool for pool in args.pools})])
+        self.pools = {
+            pool.name: container.NodePool(
+                pool.name,
+                project=args.project,
+                name=pool.name,
+                cluster=args.cluster_name,
+                location=args.location,
+                node_locations=list(pool.zones),
+                initial_node_count=pool.initial_node_count if pool.enabled else 0,
+                # The maximum of a disabled pool stays, so that switching it on again changes one number and waits for nothing.
+                autoscaling={
+                    "min_node_count": pool.min_node_count if pool.enabled else 0,
+                    "max_node_count": pool.max_node_count,
+                },
+                management={"auto_repair": True, "auto_upgrade": True},
+                node_config=node_config(
+                    pool,
+                    compute_class_name=args.compute_class_name,
+                    node_service_account=args.node_service_account,
+                    labels=args.labels,
+                    image_streaming=args.image_streaming,
+                ),
+                **node_pool_arguments(args.private_nodes),
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    # The cluster autoscaler owns the size from the first minute on, and a changed initial count would
+                    # replace the pool with all that runs on it (pulumi-gcp#412).
+                    ignore_changes=["initialNodeCount", "nodeCount"],
+                    # Out of stock, GKE tries for 36 minutes before it says so; the provider would give up before it.
+                    custom_timeouts=pulumi.CustomTimeouts(create="45m"),
+                    # What it says then is not what is wrong.
+                    hooks=hooks,
+                ),
+            )
+            for pool in args.pools
+        }
+        self.register_outputs({"names": list(self.pools)})

@@ -1,0 +1,238 @@
+"""The GKE cluster: control plane, system node pool, and the least-privileged identity that all its nodes share.
+
+Left out: accelerator pools (`accelerator_pools`), so that their trouble is never the cluster's, and what hardens it, which is in
+`cluster_hardening`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_gcp import container, projects, serviceaccount
+
+from components.cluster.cluster_hardening import (
+    ClusterHardening,
+    cluster_arguments,
+    ignored_changes,
+    kubeconfig_endpoint,
+    node_labels,
+    node_pool_arguments,
+)
+from components.cluster.image_streaming import prepare_image_streaming, streaming_config
+from components.cluster.network import Network
+from components.cluster.project_services import enable_apis
+from components.cluster.replacement import beside, successor_first
+from components.settings.accelerator_pool import SYSTEM_POOL_NAME
+from components.settings.settings import Settings
+
+#: Everything that a node has to do besides pulling images: logs, metrics, autoscaling reports.
+#: https://docs.cloud.google.com/kubernetes-engine/docs/how-to/hardening-your-cluster#use_least_privilege_sa
+NODE_ROLE = "roles/container.defaultNodeServiceAccount"
+
+_APIS = ("compute", "container", "iam", "cloudresourcemanager")
+
+#: IAM's limit on the name of a service account.
+_MAX_ACCOUNT_LENGTH = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterArgs:
+    project: str
+    #: Region; the cluster has nodes in three of its zones.
+    location: str
+    name: str
+    release_channel: str
+    system_machine_type: str
+    system_nodes_per_zone: int
+    deletion_protection: bool
+    hardening: ClusterHardening
+    #: Whether nodes read images while they run instead of pulling them first.
+    image_streaming: bool
+    #: Whether pods can mount Cloud Storage buckets.
+    bucket_mounts: bool
+
+    @classmethod
+    def of(cls, settings: Settings, *, network: Network | None = None) -> ClusterArgs:
+        return cls(
+            project=settings.project,
+            location=settings.region,
+            name=settings.cluster_name,
+            release_channel=settings.release_channel,
+            system_machine_type=settings.system_machine_type,
+            system_nodes_per_zone=settings.system_nodes_per_zone,
+            deletion_protection=settings.deletion_protection,
+            hardening=ClusterHardening.of(settings, network),
+            image_streaming=settings.image_streaming,
+            bucket_mounts=settings.weights_cache,
+        )
+
+
+def node_account_id(cluster_name: str) -> str:
+    """`CLUSTER-nodes`; of a name too long for that a part and a hash, so that two clusters never share an account."""
+    account_id = f"{cluster_name}-nodes"
+    if len(account_id) <= _MAX_ACCOUNT_LENGTH:
+        return account_id
+    digest = hashlib.sha256(cluster_name.encode()).hexdigest()[:8]
+    return f"{cluster_name[:15].rstrip('-')}-{digest}-nodes"
+
+
+def make_kubeconfig(*, context: str, endpoint: str, ca_certificate: str | None) -> str:
+    """A kubeconfig that holds no credential: Google's plugin gets a fresh token for whoever uses it.
+
+    Without `ca_certificate` the machine's own trust counts, as for every public site.
+    """
+    server = {"server": f"https://{endpoint}"}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": context,
+                "cluster": server | ({"certificate-authority-data": ca_certificate} if ca_certificate else {}),
+            }
+        ],
+        "contexts": [{"name": context, "context": {"cluster": context, "user": context}}],
+        "current-context": context,
+        "users": [
+            {
+                "name": context,
+                "user": {
+                    "exec": {
+                        "apiVersion": "client.authentication.k8s.io/v1beta1",
+                        "command": "gke-gcloud-auth-plugin",
+                        "installHint": "gcloud components install gke-gcloud-auth-plugin",
+                        "interactiveMode": "IfAvailable",
+                        "provideClusterInfo": True,
+                    }
+                },
+            }
+        ],
+    }
+    return json.dumps(config, indent=2)
+
+
+def node_defaults(service_account: pulumi.Input[str], *, image_streaming: bool) -> dict[str, Any]:
+    """The part of a node's configuration that is the same for every pool; wire names of NodePool.nodeConfig."""
+    return {
+        "service_account": service_account,
+        # What the account may do is decided by its roles; scopes are the older, coarser gate.
+        "oauth_scopes": ["https://www.googleapis.com/auth/cloud-platform"],
+        **streaming_config(image_streaming),
+        "shielded_instance_config": {"enable_integrity_monitoring": True},
+        # Pods get the identity of their Kubernetes service account, never the node's.
+        "workload_metadata_config": {"mode": "GKE_METADATA"},
+    }
+
+
+class Cluster(pulumi.ComponentResource):
+    """A regional Standard cluster that is ready for accelerator pools."""
+
+    name: pulumi.Output[str]
+    location: pulumi.Output[str]
+    #: Secret, though it holds no credential: it names the control plane.
+    kubeconfig: pulumi.Output[str]
+    #: `projects/P/locations/L/clusters/N`.
+    cluster_id: pulumi.Output[str]
+    #: `PROJECT.svc.id.goog`: the identities of the cluster's pods.
+    workload_pool: pulumi.Output[str]
+    #: E-mail address of the account that nodes run as.
+    node_service_account: pulumi.Output[str]
+
+    def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("fungibility:index:Cluster", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        apis = enable_apis(name, (*_APIS, *args.hardening.apis), project=args.project, parent=self)
+        account = serviceaccount.Account(
+            f"{name}-nodes",
+            project=args.project,
+            account_id=node_account_id(args.name),
+            display_name=f"Nodes of GKE cluster {args.name}",
+            # No output of an API's says that it is on.
+            opts=successor_first(self, depends_on=apis),
+        )
+        node_role = projects.IAMMember(
+            f"{name}-node-role",
+            project=args.project,
+            role=NODE_ROLE,
+            member=account.email.apply(lambda email: f"serviceAccount:{email}"),
+            opts=successor_first(self),
+        )
+        # Without its role a node cannot report that it is ready.
+        before_nodes: list[pulumi.Resource] = [node_role]
+        if args.image_streaming:
+            before_nodes += prepare_image_streaming(
+                name, project=args.project, node_service_account=account.email, parent=self
+            )
+        cluster = container.Cluster(
+            name,
+            project=args.project,
+            name=args.name,
+            location=args.location,
+            deletion_protection=args.deletion_protection,
+            release_channel={"channel": args.release_channel},
+            workload_identity_config={"workload_pool": f"{args.project}.svc.id.goog"},
+            enable_shielded_nodes=True,
+            monitoring_config={
+                # The last two are kube state metrics, which say of each pod and Deployment what the dashboard and the alerts ask.
+                "enable_components": ["SYSTEM_COMPONENTS", "POD", "DEPLOYMENT"],
+                # What is scraped is said by PodMonitoring objects (`pod_monitoring`); found automatically, it would count twice.
+                "managed_prometheus": {"enabled": True, "auto_monitoring_config": {"scope": "NONE"}},
+            },
+            node_pool_defaults={"node_config_defaults": streaming_config(args.image_streaming)},
+            addons_config={"gcs_fuse_csi_driver_config": {"enabled": True}} if args.bucket_mounts else None,
+            # A pool that belongs to the cluster resource cannot change without replacing the cluster: the default one
+            # goes at once, and the system pool below is a resource of its own.
+            remove_default_node_pool=True,
+            initial_node_count=1,
+            # The default pool lives for a minute, but without this it needs the project's default service account.
+            node_config={"service_account": account.email},
+            **cluster_arguments(args.hardening),
+            opts=pulumi.ResourceOptions.merge(
+                beside(self, "Cluster"),
+                pulumi.ResourceOptions(
+                    # Google's refusal says so only after everything on the cluster is gone; Pulumi's comes first.
+                    protect=args.deletion_protection,
+                    depends_on=before_nodes,
+                    # Both describe the default pool, which is gone: Google reports other pools' values there.
+                    ignore_changes=["nodeConfig", "initialNodeCount", *ignored_changes(args.hardening)],
+                ),
+            ),
+        )
+        container.NodePool(
+            f"{name}-system",
+            project=args.project,
+            name=SYSTEM_POOL_NAME,
+            cluster=cluster.name,
+            location=args.location,
+            node_count=args.system_nodes_per_zone,
+            management={"auto_repair": True, "auto_upgrade": True},
+            node_config={
+                "machine_type": args.system_machine_type,
+                **node_defaults(account.email, image_streaming=args.image_streaming),
+                **node_labels(args.hardening.labels),
+            },
+            **node_pool_arguments(args.hardening.network is not None),
+            opts=child,
+        )
+        self.name = cluster.name
+        self.location = cluster.location
+        self.cluster_id = cluster.id
+        # Through the cluster, with whose first the pool comes about.
+        self.workload_pool = cluster.id.apply(lambda _: f"{args.project}.svc.id.goog")
+        self.node_service_account = account.email
+        self.kubeconfig = pulumi.Output.secret(
+            kubeconfig_endpoint(cluster, args.hardening.dns_endpoint).apply(
+                lambda known: make_kubeconfig(
+                    context=f"gke_{args.project}_{args.location}_{args.name}",
+                    endpoint=known[0],
+                    ca_certificate=known[1],
+                )
+            )
+        )
+        self.register_outputs(
+            {"name": self.name, "location": self.location, "node_service_account": self.node_service_account}
+        )

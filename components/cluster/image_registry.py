@@ -1,0 +1,191 @@
+"""The image repository and the images: one an accelerator, built here or elsewhere, and run by digest.
+
+The one place that knows how images are built (pulumi-docker). Nothing here waits for the cluster. Left out: the right to read
+another project's repository, which is that project's to give.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_docker
+from pulumi_gcp import artifactregistry
+
+from components.catalog.machines import Kind
+from components.cluster.project_services import enable_apis
+from components.settings.settings import Settings, is_digest_reference
+
+#: Build context and Dockerfiles, relative to the program.
+CONTEXT = "images"
+
+#: Versions of an image that stay whatever their age.
+KEPT_VERSIONS = 10
+
+#: GKE's accelerator machines are all of this platform, whatever the machine that builds.
+PLATFORM = "linux/amd64"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRegistryArgs:
+    project: str
+    location: str
+    repository_name: str
+    image_name: str
+    #: The accelerators that need an image.
+    kinds: Sequence[Kind]
+    #: Accelerator -> image to build on.
+    base_images: Mapping[Kind, str]
+    #: Accelerator -> reference by digest of an image that is not built.
+    prebuilt: Mapping[Kind, str]
+    #: ORGANISATION/PROJECT/STACK whose `images` output has what `prebuilt` has not; empty: it is built.
+    prebuilt_from: str
+    #: E-mail address of the account that pulls the images.
+    reader: pulumi.Input[str]
+    #: OAuth access token of the account that pushes them; secret.
+    access_token: pulumi.Input[str]
+    labels: Mapping[str, str]
+    #: Whether Google looks into pushed images for known vulnerabilities.
+    scanning: bool
+    #: Days for which an image without a tag stays; 0: for good.
+    retention_days: int
+    #: Whether Pulumi refuses to delete the repository: other stacks may run its images.
+    protect: bool
+
+    @classmethod
+    def of(cls, settings: Settings, *, reader: pulumi.Input[str], access_token: pulumi.Input[str]) -> ImageRegistryArgs:
+        return cls(
+            project=settings.project,
+            location=settings.region,
+            repository_name=settings.repository_name,
+            image_name=settings.image_name,
+            kinds=tuple(dict.fromkeys(pool.kind for pool in settings.accelerator_pools)),
+            base_images=settings.base_images,
+            prebuilt=settings.images,
+            prebuilt_from=settings.images_from,
+            reader=reader,
+            access_token=access_token,
+            labels=settings.labels,
+            scanning=settings.vulnerability_scanning,
+            retention_days=settings.image_retention_days,
+            protect=settings.deletion_protection,
+        )
+
+
+def repository_arguments(args: ImageRegistryArgs) -> dict[str, Any]:
+    """Keyword arguments of `artifactregistry.Repository` beyond its name; what is off is not named."""
+    arguments: dict[str, Any] = {}
+    if args.labels:
+        arguments["labels"] = dict(args.labels)
+    if args.scanning:
+        # What the project says, and Container Scanning is switched on in it (`apis`).
+        arguments["vulnerability_scanning_config"] = {"enablement_config": "INHERITED"}
+    if args.retention_days:
+        arguments["cleanup_policies"] = [
+            {
+                "id": "delete-untagged",
+                "action": "DELETE",
+                "condition": {"tag_state": "UNTAGGED", "older_than": f"{args.retention_days * 86_400}s"},
+            },
+            # Pods run digests, of which only the newest of each accelerator has its tag; those before it are for going back.
+            {"id": "keep-latest", "action": "KEEP", "most_recent_versions": {"keep_count": KEPT_VERSIONS}},
+        ]
+    return arguments
+
+
+class ImageRegistry(pulumi.ComponentResource):
+    """An Artifact Registry repository with the images of this program."""
+
+    #: `LOCATION-docker.pkg.dev/PROJECT/REPOSITORY`.
+    repository: pulumi.Output[str]
+    #: Accelerator -> reference by digest: a rebuilt image rolls its pods, and an unchanged one does nothing.
+    images: dict[Kind, pulumi.Output[str]]
+
+    def __init__(self, name: str, args: ImageRegistryArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("fungibility:index:ImageRegistry", name, None, opts)
+        self._built_by: pulumi.StackReference | None = None
+        server = f"{args.location}-docker.pkg.dev"
+        repository = artifactregistry.Repository(
+            name,
+            project=args.project,
+            location=args.location,
+            repository_id=args.repository_name,
+            format="DOCKER",
+            description="Images of the tpu-gpu-fungibility stack",
+            **repository_arguments(args),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                # No output of an API's says that it is on.
+                depends_on=enable_apis(name, _apis(args), project=args.project, parent=self),
+                protect=args.protect,
+            ),
+        )
+        reader = artifactregistry.RepositoryIamMember(
+            f"{name}-reader",
+            project=args.project,
+            location=args.location,
+            repository=repository.name,
+            role="roles/artifactregistry.reader",
+            member=pulumi.Output.from_input(args.reader).apply(lambda email: f"serviceAccount:{email}"),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.repository = repository.repository_id.apply(
+            # Of a project of an organisation's own domain the colon is a slash here, as in every image reference.
+            lambda known: f"{server}/{args.project.replace(':', '/')}/{known}"
+        )
+        self.images = {}
+        for kind in args.kinds:
+            if kind in args.prebuilt:
+                self.images[kind] = pulumi.Output.from_input(args.prebuilt[kind])
+            elif args.prebuilt_from:
+                self.images[kind] = self._promoted(kind, args.prebuilt_from)
+            else:
+                image = self._build(f"{name}-{kind}", kind, args.base_images[kind], server, args)
+                # An image is of use once nodes may pull it: whoever takes the reference waits for that too.
+                self.images[kind] = pulumi.Output.all(image.repo_digest, reader.id).apply(lambda known: str(known[0]))
+        self.register_outputs({"repository": self.repository, "images": self.images})
+
+    def _promoted(self, kind: Kind, stack: str) -> pulumi.Output[str]:
+        if self._built_by is None:
+            self._built_by = pulumi.StackReference(stack, opts=pulumi.ResourceOptions(parent=self))
+        images: pulumi.Output[Any] = self._built_by.get_output("images")
+        return images.apply(lambda known: promoted_image(known, kind, stack))
+
+    def _build(self, name: str, kind: Kind, base: str, server: str, args: ImageRegistryArgs) -> pulumi_docker.Image:
+        return pulumi_docker.Image(
+            name,
+            # The walkthrough's tags; pods never use them.
+            image_name=self.repository.apply(lambda known: f"{known}/{args.image_name}:{kind.upper()}"),
+            build=pulumi_docker.DockerBuildArgs(
+                context=CONTEXT,
+                dockerfile=f"{CONTEXT}/{kind}.Dockerfile",
+                platform=PLATFORM,
+                args={"BASE_IMAGE": base},
+                # COPY --link is BuildKit's.
+                builder_version=pulumi_docker.BuilderVersion.BUILDER_BUILD_KIT,
+            ),
+            # A token that is new with every run makes no diff: the provider leaves the password out of its comparison.
+            registry=pulumi_docker.RegistryArgs(
+                server=server, username="oauth2accesstoken", password=args.access_token
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+
+def _apis(args: ImageRegistryArgs) -> list[str]:
+    return ["artifactregistry", *(["containerscanning"] if args.scanning else [])]
+
+
+def promoted_image(images: Any, kind: Kind, stack: str) -> str:
+    """The reference in another stack's `images` output. Raises `pulumi.RunError`."""
+    reference = images.get(kind) if isinstance(images, Mapping) else None
+    if isinstance(reference, str) and is_digest_reference(reference):
+        return reference
+    found = "nothing" if reference is None else json.dumps(reference, default=str)
+    raise pulumi.RunError(
+        f"imagesFrom: {json.dumps(stack)} has {found} as image of accelerator {kind} in its output `images`, "
+        f"not a reference by digest. Fix: run `pulumi up` on that stack with a pool of {kind}, or name the image in `images`."
+    )

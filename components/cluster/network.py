@@ -1,0 +1,99 @@
+"""The stack's own VPC: one subnetwork with ranges for nodes, pods and Services, and Cloud NAT for nodes without public addresses.
+
+Google's own services (images, logs, metrics) are reached by Private Google Access; everything else (Hugging Face, Docker Hub) through
+the NAT. Left out: firewall rules, which GKE makes for what it runs, and ways into the network (VPN, peering).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_gcp import compute
+
+from components.cluster.project_services import enable_apis
+from components.cluster.replacement import beside, successor_first
+from components.settings.network_ranges import NetworkRanges
+from components.settings.settings import Settings
+
+#: Names of the subnetwork's secondary ranges.
+POD_RANGE_NAME = "pods"
+SERVICE_RANGE_NAME = "services"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkArgs:
+    project: str
+    region: str
+    #: Of the network, the router and the NAT; at most 57 characters.
+    name: str
+    ranges: NetworkRanges
+
+    @classmethod
+    def of(cls, settings: Settings) -> NetworkArgs:
+        assert settings.network is not None, "only a stack with a network of its own makes one"
+        return cls(
+            project=settings.project, region=settings.region, name=settings.cluster_name, ranges=settings.network
+        )
+
+
+class Network(pulumi.ComponentResource):
+    """A VPC network of which only private nodes make use."""
+
+    #: `projects/P/global/networks/N`.
+    network_id: pulumi.Output[str]
+    #: `projects/P/regions/R/subnetworks/N`.
+    subnetwork_id: pulumi.Output[str]
+
+    def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("fungibility:index:Network", name, None, opts)
+        network = compute.Network(
+            name,
+            project=args.project,
+            name=args.name,
+            auto_create_subnetworks=False,
+            routing_mode="REGIONAL",
+            # No output of an API's says that it is on.
+            opts=successor_first(self, depends_on=enable_apis(name, ["compute"], project=args.project, parent=self)),
+        )
+        subnetwork = compute.Subnetwork(
+            f"{name}-nodes",
+            project=args.project,
+            region=args.region,
+            name=f"{args.name}-nodes",
+            network=network.id,
+            ip_cidr_range=args.ranges.nodes,
+            secondary_ip_ranges=[
+                {"range_name": POD_RANGE_NAME, "ip_cidr_range": args.ranges.pods},
+                {"range_name": SERVICE_RANGE_NAME, "ip_cidr_range": args.ranges.services},
+            ],
+            private_ip_google_access=True,
+            # The cluster cannot leave it for one of other ranges.
+            opts=beside(self, "Subnetwork"),
+        )
+        router = compute.Router(
+            name,
+            project=args.project,
+            region=args.region,
+            name=args.name,
+            network=network.id,
+            opts=successor_first(self),
+        )
+        nat = compute.RouterNat(
+            name,
+            project=args.project,
+            region=args.region,
+            name=args.name,
+            router=router.name,
+            nat_ip_allocate_option="AUTO_ONLY",
+            # Pods' addresses are in a secondary range, and leave by it.
+            source_subnetwork_ip_ranges_to_nat="ALL_SUBNETWORKS_ALL_IP_RANGES",
+            # A server that downloads weights opens many connections to one host at once.
+            enable_dynamic_port_allocation=True,
+            log_config={"enable": True, "filter": "ERRORS_ONLY"},
+            opts=successor_first(self),
+        )
+        self.network_id = network.id
+        # Through the NAT too, so that no node comes before its way out.
+        self.subnetwork_id = pulumi.Output.all(subnetwork.id, nat.id).apply(lambda known: str(known[0]))
+        self.register_outputs({"network_id": self.network_id, "subnetwork_id": self.subnetwork_id})

@@ -1,0 +1,156 @@
+"""What somebody has to know of at once: each alert with its query, its patience and what to do first.
+
+Left out: who is told (the setting `notificationChannels`), and alerts that other tools have (quota, billing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from components.monitoring import promql
+from components.monitoring.promql import Scope
+from components.settings.accelerator_pool import AcceleratorPool
+
+Severity = Literal["CRITICAL", "ERROR", "WARNING"]
+
+#: How long no replica may be ready: a server's start takes longer, so waiting would spare nobody the message.
+_NO_REPLICA_MINUTES = 5
+
+#: How long queues and latency may be bad: longer than a burst, and than the time that a ready node needs to take a share.
+_SLOW_MINUTES = 10
+
+#: What every text ends with.
+_RUNBOOK = "The runbook is docs/operate.md in the repository of this stack."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """One alert policy with its one condition."""
+
+    #: Of the resource, after the component's.
+    name: str
+    title: str
+    severity: Severity
+    query: str
+    #: For which the query must have results before anybody is told.
+    minutes: int
+    #: Markdown: what it means, and the first action.
+    documentation: str
+
+
+def alerts(
+    *,
+    scope: Scope,
+    pools: Sequence[AcceleratorPool],
+    pending_alert_minutes: int,
+    waiting_alert_requests: int,
+    first_token_alert_seconds: int,
+    preemption_alert_count: int,
+) -> list[Alert]:
+    """The alerts of a stack; that of preemptions only where a pool can be preempted."""
+    # What is out of service already is no advice.
+    pools = [pool for pool in pools if pool.enabled]
+    found = [
+        Alert(
+            name="no-ready-replica",
+            title="no ready replica",
+            severity="CRITICAL",
+            query=promql.no_ready_replica(scope),
+            minutes=_NO_REPLICA_MINUTES,
+            documentation=_text(
+                f"No replica of Deployment `{promql.DEPLOYMENT_NAME}` on cluster {scope.cluster} has been ready for "
+                f"{_NO_REPLICA_MINUTES} min, or its metrics do not come any more: nobody is served.",
+                "`kubectl get pods -l app=vllm -o wide`. **Pending** pods: see the next step. **Running** but not ready: "
+                "`kubectl logs` of the container whose accelerator the node has. No pods or no metrics: is the cluster there?",
+                f"Pending because a pool is out of stock: {_take_out(pools)}.",
+                "During the first `pulumi up` this is normal until the first server has started.",
+            ),
+        ),
+        Alert(
+            name="replica-pending",
+            title=f"replica pending for {pending_alert_minutes} min",
+            severity="ERROR",
+            query=promql.pending_by_pod(scope),
+            minutes=pending_alert_minutes,
+            documentation=_text(
+                f"A replica has had no node, or no image, for {pending_alert_minutes} min. A TPU that is out of stock can hold "
+                "the fallback up for as long as ten hours.",
+                "`kubectl describe pod` names the pool in its events (`FailedScaleUp`, `GCE out of resources`, `GCE quota "
+                "exceeded`), `kubectl describe computeclass` the rule.",
+                f"Out of stock: {_take_out(pools)}. Quota: ask for more, or lower the pool's `maxNodeCount`.",
+                "`ErrImagePull`: `pulumi stack output images`, and may the nodes' service account read that repository?",
+            ),
+        ),
+        Alert(
+            name="requests-waiting",
+            title=f"more than {waiting_alert_requests} requests wait",
+            severity="WARNING",
+            query=f"{promql.waiting_requests(scope)} > {waiting_alert_requests}",
+            minutes=_SLOW_MINUTES,
+            documentation=_text(
+                f"More than {waiting_alert_requests} requests have waited in the servers' queues for {_SLOW_MINUTES} min.",
+                "The dashboard: are as many replicas ready as wanted, and on which pool? Replicas on a lower rung answer fewer "
+                "requests.",
+                "All ready and on the best pool: more `replicas`, or `maxReplicas` where an autoscaler has the number (and "
+                "`maxNodeCount` of the first pools).",
+                "Fewer ready than wanted: go on with the alert of pending replicas.",
+            ),
+        ),
+        Alert(
+            name="first-token-slow",
+            title=f"first token takes more than {first_token_alert_seconds} s",
+            severity="WARNING",
+            query=f"{promql.time_to_first_token(scope, 0.95)} > {first_token_alert_seconds}",
+            minutes=_SLOW_MINUTES,
+            documentation=_text(
+                f"One request in twenty has waited longer than {first_token_alert_seconds} s for its first token, for "
+                f"{_SLOW_MINUTES} min.",
+                "The dashboard: do requests wait (then more replicas), or are replicas on a lower rung than usual?",
+                "Neither: longer prompts than usual, or a server that compiles for new shapes; `kubectl logs` says so.",
+            ),
+        ),
+    ]
+    preemptible = [pool.name for pool in pools if pool.provisioning != "on-demand"]
+    if preemptible:
+        query = promql.preemptions_by_pool(scope, preemptible, "1h")
+        found.append(
+            Alert(
+                name="preemptions",
+                title=f"{preemption_alert_count} nodes preempted within an hour",
+                severity="WARNING",
+                query=f"{query} >= {preemption_alert_count}",
+                minutes=0,
+                documentation=_text(
+                    f"Google has taken back {preemption_alert_count} or more nodes of one of the pools {', '.join(preemptible)} "
+                    "within an hour. Single preemptions are normal; that many mean that replicas spend their time starting.",
+                    f"Until it is quieter there: {_take_out(pools, preemptible)}. Its replicas move to the pools after it.",
+                    "Often: another zone (`zones`) or another machine type for that pool.",
+                ),
+            )
+        )
+    return found
+
+
+def _take_out(pools: Sequence[AcceleratorPool], names: Sequence[str] | None = None) -> str:
+    """The one-line way out; an example of a name is better than a placeholder."""
+    name = (names or [pool.name for pool in pools])[0]
+    return (
+        f"take the pool out of service with `enabled: false` in its entry of `acceleratorPools` (such as `{name}`) and "
+        "`pulumi up`, which replaces and deletes nothing"
+    )
+
+
+def _text(meaning: str, *steps: str) -> str:
+    return "\n".join(
+        [
+            "## What it means",
+            meaning,
+            "",
+            "## What to do first",
+            *(f"{number}. {step}" for number, step in enumerate(steps, start=1)),
+            "",
+            _RUNBOOK,
+        ]
+    )

@@ -1,0 +1,399 @@
+"""The inference server in the cluster: its Secrets, the Deployment of vLLM with its disruption budget, its scraping and its network
+policy, and the load balancer in front of it.
+
+Each pod has one container an accelerator; each container finds out which device its node has, and one serves while the
+other idles (images/fungibility-entrypoint). Left out here: what the number of replicas follows (`replica_autoscaler`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes import apiextensions, apps, core, policy
+
+from components.catalog.machines import KINDS, Kind, MachineType
+from components.cluster.accelerator_pools import COMPUTE_CLASS_KEY
+from components.cluster.compute_class import preference_weights
+from components.serving import api_key, drain
+from components.serving.device_access import DeviceAccess, device_resources, security_context
+from components.serving.disruption_budget import disruption_budget_name, disruption_budget_spec
+from components.serving.load_balancer import service_annotations
+from components.serving.model_caches import (
+    ModelCaches,
+    cache_annotations,
+    cache_environment,
+    cache_mounts,
+    cache_volumes,
+    pod_service_account,
+)
+from components.serving.network_policy import NetworkPolicyArgs, network_policy, service_arguments
+from components.serving.pod_monitoring import pod_monitoring_spec
+from components.serving.probes import container_probes
+from components.settings.accelerator_pool import AcceleratorPool
+from components.settings.settings import Settings
+
+APP_LABELS = {"app": "vllm"}
+DEPLOYMENT_NAME = "vllm"
+SERVER_PORT = 8000
+
+SECRET_NAME = "hf-secret"  # noqa: S105 - the name of a Secret
+SECRET_KEY = "hf_api_token"  # noqa: S105 - the key in it
+
+NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
+
+#: Never below the running capacity: the new pod comes first, on a node of its own, for which the settings keep room.
+ROLLING_UPDATE = {"max_surge": 1, "max_unavailable": 0}
+
+#: Where GKE's driver installer leaves NVIDIA's libraries on a node, and where the image looks for them.
+GPU_DRIVER_HOST_PATH = "/home/kubernetes/bin/nvidia"
+GPU_DRIVER_MOUNT_PATH = "/usr/local/nvidia"
+
+#: The pod requests neither device (it must fit nodes of both kinds), so GKE adds neither toleration.
+TOLERATIONS = [
+    {"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in ("nvidia.com/gpu", "google.com/tpu")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceServerArgs:
+    namespace: str
+    compute_class_name: pulumi.Input[str]
+    #: The best first.
+    pools: tuple[AcceleratorPool, ...]
+    #: Accelerator -> image by digest, for every accelerator of the pools.
+    images: Mapping[Kind, pulumi.Input[str]]
+    #: What pods keep between starts.
+    caches: ModelCaches
+    model: str
+    max_model_len: int
+    #: Accelerator -> more arguments for its server.
+    server_arguments: Mapping[Kind, Sequence[str]]
+    #: At least; with `max_replicas` the number is an autoscaler's.
+    replicas: int
+    #: 0 for a fixed number.
+    max_replicas: int
+    keep_last_replica: bool
+    #: Kubernetes quantities, each container's.
+    cpu_request: str
+    memory_request: str
+    gpu_ephemeral_storage_limit: str
+    service_port: int
+    #: IPv4 CIDR; empty lets everyone in.
+    load_balancer_source_ranges: Sequence[str]
+    #: How long a server may take to start before its container is restarted.
+    server_startup_seconds: int
+    termination_grace_period_seconds: int
+    #: Accelerator -> whether its server finishes requests after SIGTERM.
+    server_drains: Mapping[Kind, bool]
+    rollout_timeout_seconds: int
+    hugging_face_token: pulumi.Input[str]
+    #: Secret; empty: the server asks for none.
+    api_key: pulumi.Input[str]
+    device_access: DeviceAccess
+    internal_load_balancer: bool
+    #: None: every pod and every address may connect.
+    network_policy: NetworkPolicyArgs | None
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        compute_class_name: pulumi.Input[str],
+        images: Mapping[Kind, pulumi.Input[str]],
+        hugging_face_token: pulumi.Input[str],
+        api_key: pulumi.Input[str],
+        caches: ModelCaches,
+    ) -> InferenceServerArgs:
+        return cls(
+            namespace=settings.namespace,
+            compute_class_name=compute_class_name,
+            pools=settings.accelerator_pools,
+            images=images,
+            caches=caches,
+            model=settings.model,
+            max_model_len=settings.max_model_len,
+            server_arguments=settings.server_arguments,
+            replicas=settings.replicas,
+            max_replicas=settings.max_replicas,
+            keep_last_replica=settings.keep_last_replica,
+            cpu_request=settings.cpu_request,
+            memory_request=settings.memory_request,
+            gpu_ephemeral_storage_limit=settings.gpu_ephemeral_storage_limit,
+            service_port=settings.service_port,
+            load_balancer_source_ranges=settings.load_balancer_source_ranges,
+            server_startup_seconds=settings.server_startup_seconds,
+            termination_grace_period_seconds=settings.termination_grace_period_seconds,
+            server_drains=settings.server_drains,
+            rollout_timeout_seconds=settings.rollout_timeout_seconds,
+            hugging_face_token=hugging_face_token,
+            api_key=api_key,
+            device_access=settings.device_access,
+            internal_load_balancer=settings.internal_load_balancer,
+            network_policy=NetworkPolicyArgs.of(settings),
+        )
+
+
+def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
+    """What libtpu reads in place of the metadata that a pod without a TPU request does not get, for one host.
+
+    https://github.com/ai-on-gke/tutorials-and-examples, tutorial gpu-tpu/fungibility-recipes.
+    """
+    chips = ",".join(machine.topology.split("x")) + ",1"
+    fixed = {
+        "TPU_TOPOLOGY": machine.topology,
+        "TPU_WORKER_ID": "0",
+        "TPU_SKIP_MDS_QUERY": "true",
+        "TPU_TOPOLOGY_WRAP": "false,false,false",
+        "TPU_CHIPS_PER_HOST_BOUNDS": chips,
+        "TPU_ACCELERATOR_TYPE": f"{machine.generation}-{machine.count}",
+        "TPU_RUNTIME_METRICS_PORTS": ",".join(str(8431 + chip) for chip in range(machine.count)),
+        "TPU_TOPOLOGY_ALT": "false",
+        "CHIPS_PER_HOST_BOUNDS": chips,
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "HOST_BOUNDS": "1,1,1",
+        "TPU_HOST_BOUNDS": "1,1,1",
+    }
+    return [
+        *({"name": name, "value": value} for name, value in fixed.items()),
+        {"name": "NODE_IP", "value_from": {"field_ref": {"field_path": "status.hostIP"}}},
+        # After NODE_IP: a variable can use only those before it.
+        {"name": "VBAR_CONTROL_SERVICE_URL", "value": "$(NODE_IP):8353"},
+    ]
+
+
+def _ending(kind: Kind, args: InferenceServerArgs) -> Any:
+    return {
+        "grace_seconds": args.termination_grace_period_seconds,
+        # The network policy wants clients' own addresses, and so `externalTrafficPolicy: Local`.
+        "settle_seconds": drain.settle_seconds(local_traffic=args.network_policy is not None),
+        "server_drains": args.server_drains[kind],
+    }
+
+
+def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> list[str]:
+    """The command line of vLLM's server in the container of an accelerator."""
+    arguments = ["--host=0.0.0.0", f"--port={SERVER_PORT}"]
+    if kind == "gpu" or machine.count > 1:
+        arguments.append(f"--tensor-parallel-size={machine.count}")
+    if kind == "tpu":
+        arguments.append(f"--max-model-len={args.max_model_len}")
+    ending = drain.server_arguments(**_ending(kind, args))
+    return [*arguments, f"--model={args.model}", *ending, *args.server_arguments[kind]]
+
+
+def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> dict[str, Any]:
+    """The container of one accelerator."""
+    requests = {"cpu": args.cpu_request, "memory": args.memory_request}
+    arguments = server_arguments(kind, machine, args)
+    spec: dict[str, Any] = {
+        "name": f"vllm-{kind}",
+        "image": args.images[kind],
+        "args": arguments,
+        "security_context": security_context(args.device_access),
+        "env": [
+            {
+                "name": "HUGGING_FACE_HUB_TOKEN",
+                "value_from": {"secret_key_ref": {"name": SECRET_NAME, "key": SECRET_KEY}},
+            },
+            *api_key.container_environment(args.api_key),
+            # With a request GKE's device plugin says all this itself.
+            *(tpu_environment(machine) if kind == "tpu" and args.device_access == "privileged" else []),
+            *cache_environment(kind, machine, args.caches, image=args.images[kind], arguments=arguments),
+        ],
+        "resources": {"requests": requests},
+        **container_probes(startup_seconds=args.server_startup_seconds),
+        "lifecycle": drain.lifecycle(**_ending(kind, args)),
+    }
+    if kind == "gpu":
+        storage = {"ephemeral-storage": args.gpu_ephemeral_storage_limit}
+        spec["resources"] = {"requests": {**requests, **storage}, "limits": storage}
+    if devices := device_resources(args.device_access, kind, machine):
+        resources = spec["resources"]
+        spec["resources"] = {
+            "requests": resources["requests"] | devices,
+            "limits": resources.get("limits", {}) | devices,
+        }
+    elif any(pool.kind == "gpu" for pool in args.pools):
+        # In the TPU container too: it asks nvidia-smi whether this is the other's node.
+        spec["volume_mounts"] = [{"name": "gpu", "mount_path": GPU_DRIVER_MOUNT_PATH}]
+    if mounts := cache_mounts(kind, args.caches):
+        spec["volume_mounts"] = [*spec.get("volume_mounts", []), *mounts]
+    return spec
+
+
+def affinity(pools: Sequence[AcceleratorPool]) -> dict[str, Any]:
+    """One replica a node, and the best node that is free."""
+    weights = preference_weights([pool.name for pool in pools if pool.enabled])
+    disabled = [pool.name for pool in pools if not pool.enabled]
+    # A disabled pool's nodes carry the class's label for as long as they are there.
+    elsewhere: dict[str, Any] = {
+        "required_during_scheduling_ignored_during_execution": {
+            "node_selector_terms": [
+                {"match_expressions": [{"key": NODE_POOL_LABEL, "operator": "NotIn", "values": disabled}]}
+            ]
+        }
+    }
+    return {
+        "pod_anti_affinity": {
+            "required_during_scheduling_ignored_during_execution": [
+                {"label_selector": {"match_labels": APP_LABELS}, "topology_key": "kubernetes.io/hostname"}
+            ]
+        },
+        "node_affinity": {
+            **(elsewhere if disabled else {}),
+            "preferred_during_scheduling_ignored_during_execution": [
+                {
+                    "weight": weight,
+                    "preference": {"match_expressions": [{"key": NODE_POOL_LABEL, "operator": "In", "values": [name]}]},
+                }
+                for name, weight in weights.items()
+            ],
+        },
+    }
+
+
+def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
+    """The pod template's spec: only the containers that the pools need, GPU first as in the walkthrough."""
+    machines: dict[Kind, MachineType] = {pool.kind: pool.machine for pool in args.pools}
+    spec: dict[str, Any] = {
+        "node_selector": {COMPUTE_CLASS_KEY: args.compute_class_name},
+        "tolerations": TOLERATIONS,
+        "affinity": affinity(args.pools),
+        "termination_grace_period_seconds": args.termination_grace_period_seconds,
+        # Said in every case: one that is no longer said stays, by the older field `serviceAccount` that Kubernetes fills from
+        # it, and pods of an account that is gone are refused.
+        "service_account_name": pod_service_account(args.caches),
+        "containers": [container_spec(kind, machines[kind], args) for kind in KINDS if kind in machines],
+    }
+    # GKE's device plugin mounts the same folder into a container that requests a GPU.
+    if "gpu" in machines and args.device_access == "privileged":
+        spec["volumes"] = [{"name": "gpu", "host_path": {"path": GPU_DRIVER_HOST_PATH, "type": "DirectoryOrCreate"}}]
+    if volumes := cache_volumes(tuple(machines), args.caches):
+        spec["volumes"] = [*spec.get("volumes", []), *volumes]
+    return spec
+
+
+def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pulumi.Input[str]]) -> Any:
+    metadata: dict[str, Any] = {"labels": APP_LABELS}
+    if annotations := {**pod_annotations, **cache_annotations(args.caches)}:
+        metadata["annotations"] = annotations
+    return {
+        "replicas": args.replicas,
+        "selector": {"match_labels": APP_LABELS},
+        "strategy": {"type": "RollingUpdate", "rolling_update": ROLLING_UPDATE},
+        # Kubernetes's own patience (10 minutes) ends before a TPU node and its server are there.
+        "progress_deadline_seconds": args.rollout_timeout_seconds,
+        "template": {"metadata": metadata, "spec": pod_spec(args)},
+    }
+
+
+def service_spec(args: InferenceServerArgs) -> Any:
+    spec: dict[str, Any] = {
+        "type": "LoadBalancer",
+        "selector": APP_LABELS,
+        "ports": [{"protocol": "TCP", "port": args.service_port, "target_port": SERVER_PORT}],
+    }
+    # Kubernetes takes a missing list to mean that everyone may come in.
+    if args.load_balancer_source_ranges:
+        spec["load_balancer_source_ranges"] = list(args.load_balancer_source_ranges)
+    return spec | service_arguments(args.network_policy)
+
+
+def ingress_ip(status: Any) -> str | None:
+    """The provider waits until the load balancer has an address; None of a Service that could not be made.
+
+    With `--continue-on-error` the program goes on after a resource that failed, whose outputs are empty then.
+    """
+    ingress = status.load_balancer.ingress if status and status.load_balancer else None
+    return str(ingress[0].ip) if ingress else None
+
+
+def make_service_url(ip: str, port: int) -> str:
+    """The base URL of an OpenAI client."""
+    return f"http://{ip}/v1" if port == 80 else f"http://{ip}:{port}/v1"
+
+
+class InferenceServer(pulumi.ComponentResource):
+    """vLLM behind a load balancer."""
+
+    #: None only in an update that could not make the Service.
+    service_ip: pulumi.Output[str | None]
+    #: Ends in `/v1`.
+    service_url: pulumi.Output[str | None]
+
+    def __init__(self, name: str, args: InferenceServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("fungibility:index:InferenceServer", name, None, opts)
+        secret = core.v1.Secret(
+            f"{name}-{SECRET_NAME}",
+            metadata={"name": SECRET_NAME, "namespace": args.namespace},
+            # There for a model that needs no token too, holding nothing, so that the pod is the same for all.
+            string_data={SECRET_KEY: args.hugging_face_token},
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        key_secret = api_key.api_key_secret(name, namespace=args.namespace, api_key=args.api_key, parent=self)
+        network_policy(name, args.network_policy, pod_labels=APP_LABELS, port=SERVER_PORT, parent=self)
+        apps.v1.Deployment(
+            name,
+            metadata={
+                "name": DEPLOYMENT_NAME,
+                "namespace": args.namespace,
+                "labels": APP_LABELS,
+                "annotations": {
+                    # For all replicas, which come one after the other.
+                    "pulumi.com/timeoutSeconds": str(
+                        args.rollout_timeout_seconds * max(args.replicas, args.max_replicas)
+                    ),
+                    # `kubectl scale` makes kubectl the owner of the replicas; the next update would fail on that.
+                    "pulumi.com/patchForce": "true",
+                },
+            },
+            spec=deployment_spec(args, api_key.pod_annotations(key_secret)),
+            # The pod names the Secret as text, which no output of the Secret's says.
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[secret],
+                # Set once; from then on an update would undo what the autoscaler decided.
+                ignore_changes=["spec.replicas"] if args.max_replicas else [],
+            ),
+        )
+        budget = disruption_budget_spec(
+            labels=APP_LABELS,
+            least_replicas=args.replicas,
+            autoscaled=args.max_replicas > 0,
+            keep_last=args.keep_last_replica,
+        )
+        policy.v1.PodDisruptionBudget(
+            f"{name}-disruption-budget",
+            metadata={"name": disruption_budget_name(DEPLOYMENT_NAME, budget), "namespace": args.namespace},
+            spec=budget,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        apiextensions.CustomResource(
+            f"{name}-pod-monitoring",
+            api_version="monitoring.googleapis.com/v1",
+            kind="PodMonitoring",
+            metadata={"name": DEPLOYMENT_NAME, "namespace": args.namespace, "labels": APP_LABELS},
+            spec=pod_monitoring_spec(labels=APP_LABELS, port=SERVER_PORT),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        # Not after the Deployment, nor the Deployment after it: each waits for what the other gives it.
+        service = core.v1.Service(
+            f"{name}-service",
+            metadata={
+                "name": "vllm-service",
+                "namespace": args.namespace,
+                "annotations": {
+                    "pulumi.com/timeoutSeconds": str(args.rollout_timeout_seconds),
+                    **service_annotations(args.internal_load_balancer),
+                },
+            },
+            spec=service_spec(args),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.service_ip = service.status.apply(ingress_ip)
+        self.service_url = self.service_ip.apply(lambda ip: make_service_url(ip, args.service_port) if ip else None)
+        self.register_outputs({"service_ip": self.service_ip, "service_url": self.service_url})

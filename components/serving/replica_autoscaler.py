@@ -1,0 +1,100 @@
+"""How many replicas there are: a HorizontalPodAutoscaler that goes by the requests that wait in the servers' queues.
+
+Why this metric: a queue is what users feel, it reads the same on a TPU and on a GPU, and it is empty on a server with room.
+The KV cache's use (`vllm:kv_cache_usage_perc`) rises earlier, but stays high on a busy and healthy server, and the two
+accelerators differ in its size. Google's guide names both and starts with the queue at 3 to 5 a replica:
+https://docs.cloud.google.com/kubernetes-engine/docs/best-practices/machine-learning/inference/autoscaling
+
+Left out: scaling to zero, with which the first request would wait for a node and a start of minutes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes import autoscaling
+
+from components.serving.inference_server import APP_LABELS, DEPLOYMENT_NAME
+from components.serving.metrics_adapter import MetricsAdapter, MetricsAdapterArgs
+from components.settings.settings import Settings
+
+#: A Prometheus metric's name as the adapter has it: PREFIX|NAME|KIND.
+WAITING_METRIC = "prometheus.googleapis.com|vllm:num_requests_waiting|gauge"
+
+#: A new replica takes minutes to help, so more than one step at a time has to be possible, and no step on a passing peak.
+_SCALE_UP = {
+    "stabilization_window_seconds": 30,
+    "policies": [{"type": "Pods", "value": 2, "period_seconds": 60}],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaAutoscalerArgs:
+    project: str
+    cluster_name: pulumi.Input[str]
+    namespace: str
+    min_replicas: int
+    max_replicas: int
+    #: Requests in the queue of a server, on average over the replicas.
+    target_waiting_requests: int
+    scale_down_stabilization_seconds: int
+
+    @classmethod
+    def of(cls, settings: Settings, *, cluster_name: pulumi.Input[str]) -> ReplicaAutoscalerArgs:
+        return cls(
+            project=settings.project,
+            cluster_name=cluster_name,
+            namespace=settings.namespace,
+            min_replicas=settings.replicas,
+            max_replicas=settings.max_replicas,
+            target_waiting_requests=settings.target_waiting_requests,
+            scale_down_stabilization_seconds=settings.scale_down_stabilization_seconds,
+        )
+
+
+def autoscaler_spec(args: ReplicaAutoscalerArgs) -> Any:
+    """`spec` of the HorizontalPodAutoscaler (autoscaling/v2)."""
+    return {
+        "scale_target_ref": {"api_version": "apps/v1", "kind": "Deployment", "name": DEPLOYMENT_NAME},
+        "min_replicas": args.min_replicas,
+        "max_replicas": args.max_replicas,
+        "metrics": [
+            {
+                "type": "Pods",
+                "pods": {
+                    "metric": {"name": WAITING_METRIC},
+                    "target": {"type": "AverageValue", "average_value": str(args.target_waiting_requests)},
+                },
+            }
+        ],
+        "behavior": {
+            "scale_up": _SCALE_UP,
+            "scale_down": {
+                "stabilization_window_seconds": args.scale_down_stabilization_seconds,
+                # One at a time: its requests have to fit into the others.
+                "policies": [{"type": "Pods", "value": 1, "period_seconds": 60}],
+            },
+        },
+    }
+
+
+class ReplicaAutoscaler(pulumi.ComponentResource):
+    """The HorizontalPodAutoscaler, and the adapter that it asks."""
+
+    def __init__(self, name: str, args: ReplicaAutoscalerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("fungibility:index:ReplicaAutoscaler", name, None, opts)
+        adapter = MetricsAdapter(
+            f"{name}-metrics",
+            MetricsAdapterArgs(project=args.project, cluster_name=args.cluster_name),
+            pulumi.ResourceOptions(parent=self),
+        )
+        autoscaling.v2.HorizontalPodAutoscaler(
+            name,
+            metadata={"name": DEPLOYMENT_NAME, "namespace": args.namespace, "labels": APP_LABELS},
+            spec=autoscaler_spec(args),
+            # Before that it could only say that it cannot read its metric.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[adapter]),
+        )
+        self.register_outputs({})

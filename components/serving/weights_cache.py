@@ -1,0 +1,132 @@
+"""The weights cache: a Cloud Storage bucket that pods mount as a folder, and the identity by which they may.
+
+The first pod that serves a model downloads it into the bucket; later ones, on whatever node, read it from there. Sources:
+https://docs.cloud.google.com/kubernetes-engine/docs/how-to/cloud-storage-fuse-csi-driver-setup (identity, role, add-on) and
+https://docs.cloud.google.com/storage/docs/cloud-storage-fuse/overview. Left out: what the pod has of it (`model_caches`), and the
+cluster's add-on (`cluster`). The bucket deletes no model: what is served no longer stays until somebody removes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes import core
+
+from components.cluster.project_services import enable_apis
+from components.serving.model_caches import BucketMount, ModelCaches
+from components.serving.workload_identity import pod_principal
+from components.settings.settings import Settings, parse_quantity
+
+#: Kubernetes service account of the pods that mount the bucket.
+SERVICE_ACCOUNT = "vllm"
+
+#: Reads and writes objects, and may change nothing about the bucket itself.
+ROLE = "roles/storage.objectUser"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsCacheArgs:
+    project: str
+    #: Region of the bucket: the nodes', so that reading costs no traffic between regions.
+    location: str
+    #: Kubernetes namespace of the pods.
+    namespace: str
+    #: `PROJECT.svc.id.goog`, known once the cluster is there: Google makes the pool with a project's first such cluster.
+    workload_pool: pulumi.Input[str]
+    #: Of the bucket, for the bill.
+    labels: Mapping[str, str]
+
+    @classmethod
+    def of(cls, settings: Settings, *, workload_pool: pulumi.Input[str]) -> WeightsCacheArgs:
+        return cls(
+            project=settings.project,
+            location=settings.region,
+            namespace=settings.namespace,
+            workload_pool=workload_pool,
+            labels=settings.labels,
+        )
+
+
+def bucket_options(location: str) -> dict[str, Any]:
+    """Inputs of the Bucket beside its project."""
+    return {
+        # In capitals, as Google says it.
+        "location": location.upper(),
+        # Identities of Kubernetes are known to IAM alone, not to the older access lists of objects.
+        "uniform_bucket_level_access": True,
+        "public_access_prevention": "enforced",
+        # Everything in it can be had again, so it neither outlives the stack nor keeps what was deleted.
+        "force_destroy": True,
+        "soft_delete_policy": {"retention_duration_seconds": 0},
+        "lifecycle_rules": [
+            {
+                # What a download that was cut off leaves behind; Hugging Face's library begins anew beside it.
+                "action": {"type": "Delete"},
+                "condition": {"age": 1, "matches_suffixes": [".incomplete"]},
+            }
+        ],
+    }
+
+
+class WeightsCache(pulumi.ComponentResource):
+    """A bucket, a Kubernetes service account, and the right of the one's pods to the other."""
+
+    #: Name of the bucket.
+    bucket: pulumi.Output[str]
+    #: Name of the Kubernetes service account; known once it may use the bucket.
+    service_account: pulumi.Output[str]
+
+    def __init__(self, name: str, args: WeightsCacheArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        # Here, since it takes a third of a second that a stack without the cache need not wait at every preview.
+        from pulumi_gcp import storage
+
+        super().__init__("fungibility:index:WeightsCache", name, None, opts)
+        bucket = storage.Bucket(
+            # Its name is Pulumi's to make: names of buckets are one space for all of Google Cloud.
+            name,
+            project=args.project,
+            **bucket_options(args.location),
+            **({"labels": dict(args.labels)} if args.labels else {}),
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=enable_apis(name, ["storage"], project=args.project, parent=self)
+            ),
+        )
+        account = core.v1.ServiceAccount(
+            f"{name}-{SERVICE_ACCOUNT}",
+            metadata={"name": SERVICE_ACCOUNT, "namespace": args.namespace},
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        user = storage.BucketIAMMember(
+            f"{name}-user",
+            bucket=bucket.name,
+            role=ROLE,
+            member=pulumi.Output.all(bucket.project_number, args.workload_pool).apply(
+                lambda known: pod_principal(
+                    project_number=int(known[0]),
+                    workload_pool=str(known[1]),
+                    namespace=args.namespace,
+                    service_account=SERVICE_ACCOUNT,
+                )
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.bucket = bucket.name
+        # Through both, so that whoever runs as the account waits for them.
+        self.service_account = pulumi.Output.all(account.id, user.id).apply(lambda _: SERVICE_ACCOUNT)
+        self.register_outputs({"bucket": self.bucket, "service_account": self.service_account})
+
+
+def make_model_caches(settings: Settings, weights_cache: WeightsCache | None) -> ModelCaches:
+    """What pods keep between starts."""
+    bucket = None
+    if weights_cache is not None:
+        bucket = BucketMount(
+            bucket=weights_cache.bucket,
+            service_account=weights_cache.service_account,
+            # The setting says how much room weights may take on a node; now they take it there.
+            file_cache_mib=int(parse_quantity(settings.gpu_ephemeral_storage_limit) / 2**20),
+        )
+    return ModelCaches(bucket=bucket, xla=settings.xla_cache)

@@ -1,0 +1,326 @@
+"""One accelerator pool as settings describe it, and what can be wrong with one or with the list of them.
+
+The list is in order of priority, and everything about fallback derives from it. Left out: multi-host TPU slices, on which
+vLLM does not run in GKE (its TPU serving is single-host).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from components.catalog.machines import MACHINE_TYPES, Kind, MachineType
+from components.settings.problems import Problem, nearest
+
+Provisioning = Literal["on-demand", "spot", "preemptible"]
+
+#: GKE's installation of NVIDIA's driver.
+GPU_DRIVER_VERSIONS = ("DEFAULT", "LATEST", "INSTALLATION_DISABLED")
+
+#: GKE's own limit on the number of rules of a ComputeClass is higher; past ten a list of fallbacks is a mistake.
+MAX_POOLS = 10
+
+#: GKE's limits on the names of clusters and node pools.
+NAME_PATTERN = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+MAX_NAME_LENGTH = 40
+
+#: The cluster's own node pool, in which no accelerator is and whose name no accelerator pool may take.
+SYSTEM_POOL_NAME = "system"
+
+#: Nodes a zone; GKE's limit on the size of a node pool.
+_MAX_NODES = 1000
+
+#: How GKE names a disk image with preloaded container images: of the cluster's project, or of the one that it names.
+#: https://docs.cloud.google.com/kubernetes-engine/docs/how-to/data-container-image-preloading
+_DISK_IMAGE = re.compile(
+    r"(projects/([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]/)?global/images/[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
+)
+
+#: What a pool's object may hold; the README says what each means.
+KEYS = (
+    "name", "machineType", "accelerator", "gpuDriverVersion", "tpuTopology", "provisioning", "initialNodeCount",
+    "minNodeCount", "maxNodeCount", "zones", "diskSizeGb", "secondaryBootDiskImage", "enabled",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceleratorPool:
+    """Node counts are for each of the pool's zones, as GKE's own are."""
+
+    name: str
+    machine_type: str
+    provisioning: Provisioning
+    initial_node_count: int
+    min_node_count: int
+    max_node_count: int
+    zones: tuple[str, ...]
+    #: None for a machine with TPUs.
+    gpu_driver_version: str | None
+    #: GB of the boot disk; None leaves GKE's default.
+    disk_size_gb: int | None
+    #: False takes the pool out of service and keeps it: no rule of the class names it, no replica runs on it, and its nodes go.
+    enabled: bool
+    #: Disk image with preloaded container images, which every node gets as a second disk.
+    secondary_boot_disk_image: str | None = None
+
+    @property
+    def machine(self) -> MachineType:
+        return MACHINE_TYPES[self.machine_type]
+
+    @property
+    def max_nodes(self) -> int:
+        """In all of its zones together; what replicas can count on."""
+        return self.max_node_count * len(self.zones) if self.enabled else 0
+
+    @property
+    def kind(self) -> Kind:
+        return self.machine.kind
+
+
+def parse_pools(
+    values: Any, *, region: str, zone: str, max_pools: int = MAX_POOLS
+) -> tuple[tuple[AcceleratorPool, ...], list[Problem]]:
+    """The pools of the setting `acceleratorPools`, and every problem; pools are complete only without problems."""
+    field = "acceleratorPools"
+    if not isinstance(values, list):
+        return (), [Problem(field, values, "is not a list", "give a list of pools, the best first")]
+    if not values:
+        reason = "has no pool, so nothing could serve"
+        return (), [Problem(field, values, reason, "give at least one pool with name, machineType and maxNodeCount")]
+    problems: list[Problem] = []
+    if len(values) > max_pools:
+        problems.append(
+            Problem(field, None, f"has {len(values)} pools, more than {max_pools}", "remove the ones of least priority")
+        )
+    pools = []
+    for index, value in enumerate(values):
+        reader = _PoolReader(f"{field}[{index}]", value, problems)
+        pool = reader.read(region=region, zone=zone)
+        if pool is not None:
+            pools.append(pool)
+    problems += _duplicates(values) + _mixed(pools)
+    if len(pools) == len(values) and not any(pool.enabled for pool in pools):
+        problems.append(
+            Problem(
+                f"{field}[].enabled", False, "is set for every pool, so nothing could serve", "leave one pool enabled"
+            )
+        )
+    return tuple(pools), problems
+
+
+class _PoolReader:
+    """Reads one element of the list; every problem goes to `problems`."""
+
+    def __init__(self, field: str, value: Any, problems: list[Problem]) -> None:
+        self._field = field
+        self._value = value
+        self._problems = problems
+
+    def read(self, *, region: str, zone: str) -> AcceleratorPool | None:
+        before = len(self._problems)
+        if not isinstance(self._value, Mapping):
+            self._problem("", self._value, "is not a pool", "give an object with name, machineType and maxNodeCount")
+            return None
+        for key in self._value:
+            if key not in KEYS:
+                self._problems.append(
+                    Problem(
+                        f"{self._field}.{key}", self._value[key], "is not a setting of a pool", nearest(str(key), KEYS)
+                    )
+                )
+        name = self._name()
+        machine_type = self._machine_type()
+        machine = MACHINE_TYPES.get(machine_type)
+        provisioning = self._one_of("provisioning", get_args(Provisioning), "on-demand")
+        minimum = self._count("minNodeCount", 0)
+        maximum = self._count("maxNodeCount", None)
+        # A broken minimum is one problem, not two.
+        initial = self._count("initialNodeCount", 0 if minimum is None else minimum)
+        self._check_counts(minimum, initial, maximum)
+        driver = None
+        if machine is not None:
+            self._check_accelerator(machine_type, machine)
+            driver = self._driver(machine)
+        disk = self._value.get("diskSizeGb")
+        if disk is not None and not (_is_int(disk) and 10 <= disk <= 65536):
+            self._problem("diskSizeGb", disk, "is not a size of a boot disk", "give whole GB from 10 to 65536")
+        disk_image = self._disk_image()
+        zones = self._zones(region, zone)
+        enabled = self._value.get("enabled", True)
+        if not isinstance(enabled, bool):
+            self._problem("enabled", enabled, "is neither true nor false", "give true or false")
+        if len(self._problems) > before:
+            return None
+        assert minimum is not None
+        assert maximum is not None
+        assert initial is not None
+        return AcceleratorPool(
+            name=name,
+            machine_type=machine_type,
+            provisioning=provisioning,  # type: ignore[arg-type]  # _one_of has checked it
+            initial_node_count=initial,
+            min_node_count=minimum,
+            max_node_count=maximum,
+            zones=zones,
+            gpu_driver_version=driver,
+            disk_size_gb=disk,
+            enabled=enabled,
+            secondary_boot_disk_image=disk_image,
+        )
+
+    def _name(self) -> str:
+        name = self._value.get("name")
+        if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
+            self._problem(
+                "name", name, "is not a name of a node pool",
+                "use lower-case letters, digits and hyphens, a letter first and no hyphen last",
+            )  # fmt: skip
+            return ""
+        if name == SYSTEM_POOL_NAME:
+            self._problem("name", name, "is the name of the cluster's own node pool", "choose another name")
+        if len(name) > MAX_NAME_LENGTH:
+            self._problem("name", name, f"has {len(name)} characters, and GKE allows {MAX_NAME_LENGTH}", "shorten it")
+        return name
+
+    def _machine_type(self) -> str:
+        machine_type = self._value.get("machineType")
+        if not isinstance(machine_type, str) or machine_type not in MACHINE_TYPES:
+            self._problem(
+                "machineType", machine_type, "is not a machine type with an accelerator that this program knows",
+                nearest(str(machine_type), MACHINE_TYPES) + " (a new one is a line in components/catalog/machines.py)",
+            )  # fmt: skip
+            return ""
+        return str(machine_type)
+
+    def _check_accelerator(self, machine_type: str, machine: MachineType) -> None:
+        accelerator = self._value.get("accelerator")
+        if accelerator is not None and accelerator != machine.accelerator:
+            self._problem(
+                "accelerator", accelerator, f"is not what a {machine_type} carries",
+                f"use {machine.accelerator}, or a machine type with {accelerator}",
+            )  # fmt: skip
+        topology = self._value.get("tpuTopology")
+        if topology is None:
+            return
+        if machine.kind == "gpu":
+            self._problem("tpuTopology", topology, f"is set for {machine_type}, which has no TPU", "remove it")
+        elif topology != machine.topology:
+            self._problem(
+                "tpuTopology", topology, f"is not the topology of one {machine_type}, and vLLM serves on one host only",
+                f"use {machine.topology}, or remove it",
+            )  # fmt: skip
+
+    def _driver(self, machine: MachineType) -> str | None:
+        if machine.kind == "tpu":
+            if (driver := self._value.get("gpuDriverVersion")) is not None:
+                self._problem("gpuDriverVersion", driver, "is set for a machine without GPU", "remove it")
+            return None
+        return self._one_of("gpuDriverVersion", GPU_DRIVER_VERSIONS, "LATEST")
+
+    def _one_of(self, key: str, known: Sequence[str], default: str) -> str:
+        value = self._value.get(key, default)
+        if value not in known:
+            self._problem(key, value, f"is not one of {', '.join(known)}", nearest(str(value), known))
+        return str(value)
+
+    def _count(self, key: str, default: int | None) -> int | None:
+        value = self._value.get(key, default)
+        if not _is_int(value) or not 0 <= value <= _MAX_NODES:
+            self._problem(key, value, "is not a number of nodes", f"give a whole number from 0 to {_MAX_NODES}")
+            return None
+        return int(value)
+
+    def _check_counts(self, minimum: int | None, initial: int | None, maximum: int | None) -> None:
+        if maximum is None or minimum is None:
+            return
+        if maximum == 0:
+            self._problem(
+                "maxNodeCount", maximum, "leaves the pool without room", "give at least 1, or remove the pool"
+            )
+        elif minimum > maximum:
+            self._problem(
+                "minNodeCount", minimum, f"is above maxNodeCount {maximum}", "lower it, or raise maxNodeCount"
+            )
+        elif initial is not None and not minimum <= initial <= maximum:
+            self._problem(
+                "initialNodeCount", initial, f"is outside minNodeCount {minimum} to maxNodeCount {maximum}",
+                f"give a number from {minimum} to {maximum}",
+            )  # fmt: skip
+
+    def _disk_image(self) -> str | None:
+        value = self._value.get("secondaryBootDiskImage")
+        if value is not None and not (isinstance(value, str) and _DISK_IMAGE.fullmatch(value)):
+            self._problem(
+                "secondaryBootDiskImage", value, "is not a disk image's name as GKE wants it",
+                "give global/images/IMAGE, or projects/PROJECT/global/images/IMAGE for one of another project",
+            )  # fmt: skip
+            return None
+        return value
+
+    def _zones(self, region: str, zone: str) -> tuple[str, ...]:
+        zones = self._value.get("zones", [zone])
+        if not isinstance(zones, list) or not zones:
+            self._problem("zones", zones, "is not a list of zones", f"give a list such as [{zone}], or remove it")
+            return ()
+        for index, each in enumerate(zones) if "zones" in self._value else ():
+            if not is_zone_of(each, region):
+                self._problem("zones", each, f"is not a zone of region {region}", f"use one such as {region}-b")
+            elif each in zones[:index]:
+                self._problem(
+                    "zones", each, "is there twice, and its nodes would be counted twice", "remove one of the two"
+                )
+        return tuple(map(str, zones))
+
+    def _problem(self, key: str, value: Any, reason: str, fix: str) -> None:
+        field = f"{self._field}.{key}" if key else self._field
+        if value is None:
+            reason = "is missing"
+        self._problems.append(Problem(field, value, reason, fix))
+
+
+def is_zone_of(zone: Any, region: str) -> bool:
+    return isinstance(zone, str) and bool(re.fullmatch(re.escape(region) + "-[a-z]", zone))
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _duplicates(values: Sequence[Any]) -> list[Problem]:
+    earlier: set[str] = set()
+    problems = []
+    for index, value in enumerate(values):
+        name = value.get("name") if isinstance(value, Mapping) else None
+        if not isinstance(name, str):
+            # A problem of its own already.
+            continue
+        if name in earlier:
+            problems.append(
+                Problem(
+                    f"acceleratorPools[{index}].name", name, "is the name of an earlier pool", "give each pool its own"
+                )
+            )
+        earlier.add(name)
+    return problems
+
+
+def _mixed(pools: Sequence[AcceleratorPool]) -> list[Problem]:
+    """One pod template runs on every pool, so what its environment and arguments say must be true on all of a kind."""
+    tpu: Callable[[MachineType], object] = lambda machine: (machine.generation, machine.topology)  # noqa: E731
+    gpu: Callable[[MachineType], object] = lambda machine: machine.count  # noqa: E731
+    problems = []
+    for kind, what, key in (("tpu", "TPU generation and topology", tpu), ("gpu", "number of GPUs", gpu)):
+        of_kind = [pool for pool in pools if pool.kind == kind]
+        odd = [pool for pool in of_kind if key(pool.machine) != key(of_kind[0].machine)]
+        problems += [
+            Problem(
+                "acceleratorPools", pool.machine_type,
+                f"of pool {pool.name} differs in {what} from {of_kind[0].machine_type} of pool {of_kind[0].name}, and one pod "
+                "template has to be right for both",
+                f"use machine types with the same {what}",
+            )
+            for pool in odd
+        ]  # fmt: skip
+    return problems

@@ -1,0 +1,116 @@
+"""A stack's settings read from its files, for tools that run beside the engine (preflight, cost, the sandbox).
+
+The engine hands the same values to the program itself, which reads them with `settings.load`. Left out: the stack's secrets,
+which only `pulumi config` can decrypt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from components.settings import settings
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+PROJECT_NAME = "tpu-gpu-fungibility"
+
+#: Stands for a secret that is set and that only the engine reads.
+UNREAD = "(known-to-the-engine-alone)"
+
+
+class StackFileError(Exception):
+    """There is no such stack file, or it is not what one looks like; the text says which and what to do."""
+
+
+def schema(project_dir: Path = PROJECT_DIR) -> dict[str, Any]:
+    """Pulumi.yaml's `config`, by key: `type`, `description`, and `default` where there is one."""
+    return dict(_schema((project_dir / "Pulumi.yaml").read_text()))
+
+
+@cache
+def _schema(text: str) -> dict[str, Any]:
+    """Parsed once a process: it is most of what loading a stack's settings takes, and the same for every stack."""
+    return dict(yaml.safe_load(text)["config"])
+
+
+def known_stacks(project_dir: Path = PROJECT_DIR) -> list[str]:
+    """Names of the stacks that have a file, in order."""
+    return sorted(each.name.split(".")[1] for each in project_dir.glob("Pulumi.*.yaml"))
+
+
+def stack_file(stack: str, project_dir: Path = PROJECT_DIR) -> Path:
+    """`Pulumi.STACK.yaml`; of a full name (ORGANISATION/PROJECT/STACK) the last part counts. Raises `StackFileError`."""
+    name = stack.rpartition("/")[2]
+    path = project_dir / f"Pulumi.{name}.yaml"
+    if not path.exists():
+        known = ", ".join(known_stacks(project_dir))
+        raise StackFileError(f"stack {stack}: there is no {path.name} in {project_dir}; known: {known}")
+    return path
+
+
+def values(
+    stack: str, overrides: Mapping[str, Any] | None = None, *, project_dir: Path = PROJECT_DIR, file: Path | None = None
+) -> dict[str, str]:
+    """What the engine would hand to the program: the schema's defaults, the stack's file, then `overrides`.
+
+    `NAMESPACE:key` -> text, structures as JSON; encrypted values are left out. An override of None removes the key; a key
+    without a namespace is the program's own. `file` is read instead of `Pulumi.STACK.yaml`. Raises `StackFileError`.
+    """
+    return _values(_config(file or stack_file(stack, project_dir)), overrides, project_dir)
+
+
+def _values(config: Mapping[str, Any], overrides: Mapping[str, Any] | None, project_dir: Path) -> dict[str, str]:
+    found: dict[str, Any] = {
+        f"{PROJECT_NAME}:{key}": each["default"] for key, each in schema(project_dir).items() if "default" in each
+    }
+    found |= {key: value for key, value in config.items() if not is_secret(value)}
+    for key, value in (overrides or {}).items():
+        found[key if ":" in key else f"{PROJECT_NAME}:{key}"] = value
+    return {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in found.items() if value is not None
+    }
+
+
+def load(
+    stack: str, overrides: Mapping[str, Any] | None = None, *, project_dir: Path = PROJECT_DIR, file: Path | None = None
+) -> settings.Settings:
+    """The checked settings of a stack, its secrets empty. Raises `StackFileError` and `problems.SettingsError`.
+
+    Of an API key only is known whether there is one, since that decides whether the settings are good: `UNREAD`, or empty.
+    """
+    # With it comes Pulumi's SDK, which whoever only looks into a file has no use for.
+    from components.settings import settings
+
+    config = _config(file or stack_file(stack, project_dir))
+    known = _values(config, overrides, project_dir)
+    key = f"{PROJECT_NAME}:apiKey"
+    encrypted = is_secret(config.get(key))
+    return settings.parse(
+        known,
+        namespace=PROJECT_NAME,
+        stack=stack,
+        hugging_face_token="",
+        api_key=UNREAD if known.get(key) or encrypted else "",
+    )
+
+
+def _config(source: Path) -> dict[str, Any]:
+    """A stack file's settings as they are written."""
+    try:
+        document = yaml.safe_load(source.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise StackFileError(f"{source}: cannot be read as YAML: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):
+        raise StackFileError(f"{source}: has no `config:` mapping of settings")
+    return dict(document.get("config") or {})
+
+
+def is_secret(value: Any) -> bool:
+    """Whether a setting of a stack file is an encrypted one."""
+    return isinstance(value, dict) and set(value) == {"secure"}

@@ -1,0 +1,140 @@
+"""What a stack costs an hour before it is there: idle, usual and at most, by pool and in total.
+
+From the settings and `components.prices` alone, without any call. Idle is every pool at its minimum; usual is what `replicas` need,
+the best pools first, and no pool below its minimum; at most is every pool at its maximum. Left out: what `NOT_COUNTED` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from components.catalog.prices import CLUSTER_FEE, Price, forwarding_rule_price, node_price
+from components.settings.accelerator_pool import SYSTEM_POOL_NAME, AcceleratorPool
+from components.settings.settings import Settings
+
+#: A month as Google's calculator counts it.
+HOURS_A_MONTH = 730
+
+#: Of a regional cluster, in which GKE puts the system pool's nodes unless told otherwise.
+ZONES_OF_A_REGION = 3
+
+NOT_COUNTED = (
+    "boot disks", "network traffic and NAT", "stored images", "logs and metrics", "taxes", "discounts and the free tier",
+    "the nodes that a pool starts with above its minimum",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One part of the bill: a node pool, or something that is there once."""
+
+    name: str
+    what: str
+    #: How many there are at least, usually and at most.
+    idle: int
+    usual: int
+    maximum: int
+    #: Of one an hour; None where it is not known.
+    price: Price | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A stack's lines, the accelerator pools first, in their order of priority."""
+
+    lines: tuple[Line, ...]
+
+    @property
+    def unpriced(self) -> tuple[Line, ...]:
+        """Lines of which no sum knows anything."""
+        return tuple(line for line in self.lines if line.price is None)
+
+    @property
+    def unverified(self) -> tuple[Line, ...]:
+        return tuple(line for line in self.lines if line.price is not None and not line.price.verified)
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        """Of the sources of the prices, the oldest first."""
+        return tuple(sorted({line.price.source.date for line in self.lines if line.price is not None}))
+
+    @property
+    def idle(self) -> float:
+        """USD an hour, as `usual` and `maximum` are."""
+        return self._total(lambda line: line.idle)
+
+    @property
+    def usual(self) -> float:
+        return self._total(lambda line: line.usual)
+
+    @property
+    def maximum(self) -> float:
+        return self._total(lambda line: line.maximum)
+
+    def _total(self, count: Callable[[Line], int]) -> float:
+        return sum(count(line) * line.price.usd for line in self.lines if line.price is not None)
+
+
+def estimate(settings: Settings) -> Estimate:
+    """What the stack of these settings costs."""
+    pools = settings.accelerator_pools
+    usual = usual_nodes(settings.replicas, pools)
+    system = settings.system_nodes_per_zone * ZONES_OF_A_REGION
+    return Estimate(
+        lines=(
+            *(
+                Line(
+                    name=pool.name,
+                    what=f"{pool.machine_type}, {pool.provisioning}",
+                    idle=_minimum(pool),
+                    usual=nodes,
+                    maximum=pool.max_nodes,
+                    price=node_price(pool.machine_type, pool.provisioning, settings.region),
+                )
+                for pool, nodes in zip(pools, usual, strict=True)
+            ),
+            Line(
+                name=SYSTEM_POOL_NAME,
+                what=f"{settings.system_machine_type}, on-demand",
+                idle=system,
+                usual=system,
+                maximum=system,
+                price=node_price(settings.system_machine_type, "on-demand", settings.region),
+            ),
+            Line(name="control plane", what="GKE's fee", idle=1, usual=1, maximum=1, price=CLUSTER_FEE),
+            Line(
+                name="load balancer", what="forwarding rule", idle=1, usual=1, maximum=1,
+                price=forwarding_rule_price(settings.region),
+            ),
+        )
+    )  # fmt: skip
+
+
+def usual_nodes(replicas: int, pools: Sequence[AcceleratorPool]) -> tuple[int, ...]:
+    """Nodes of each pool where `replicas`, one a node, are on the best ones that there may be."""
+    nodes = []
+    for pool in pools:
+        here = min(replicas, pool.max_nodes)
+        replicas -= here
+        nodes.append(max(here, _minimum(pool)))
+    return tuple(nodes)
+
+
+def summary(settings: Settings) -> str:
+    """One line for the preview: `Cost: about 4.22 USD an hour idle, ...`."""
+    found = estimate(settings)
+    text = (
+        f"Cost: about {found.idle:.2f} USD an hour idle, {found.usual:.2f} with {settings.replicas} "
+        f"replica{'s' if settings.replicas != 1 else ''}, {found.maximum:.2f} at most "
+        f"(prices of {found.dates[0]}; `python -m ops cost` says more)"
+    )
+    if found.unpriced:
+        text += f"; without {', '.join(line.name for line in found.unpriced)}, of which no price is known"
+    return text
+
+
+def _minimum(pool: AcceleratorPool) -> int:
+    """In all of its zones together; none of a disabled pool, whose idle nodes go."""
+    return pool.min_node_count * len(pool.zones) if pool.enabled else 0

@@ -1,0 +1,39 @@
+"""`python -m ops cost --stack NAME`: what a stack costs an hour and a month, before it is there.
+
+Exit status 0, or 2 where the settings are wrong or there is no such stack.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from components.settings import stack_files
+from components.settings.problems import SettingsError
+from ops.cost import estimate, report
+
+#: Prices know no project, and a stack's file need not name one yet.
+_ANY_PROJECT = {"gcp:project": "any-project"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ops cost", description="What a stack costs, before it is spent.")
+    parser.add_argument("--stack", required=True, help="name of the stack; Pulumi.NAME.yaml is read")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help="print Markdown, for a comment on a pull request")
+    options = parser.parse_args(arguments)
+    try:
+        named = stack_files.values(options.stack).get("gcp:project")
+        settings = stack_files.load(options.stack, None if named else _ANY_PROJECT)
+    except (stack_files.StackFileError, SettingsError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    render = report.as_json if options.json else report.markdown if options.markdown else report.text
+    print(render(options.stack, settings.region, estimate(settings)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

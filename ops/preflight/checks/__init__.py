@@ -1,0 +1,30 @@
+"""Every check, in the order of the report."""
+
+from ops.preflight.checks import (
+    apis,
+    billing,
+    credentials,
+    images,
+    machines,
+    model,
+    names,
+    permissions,
+    quotas,
+    secrets,
+    versions,
+)
+from ops.preflight.context import Check
+
+CHECKS: tuple[Check, ...] = (
+    credentials.CHECK,
+    apis.CHECK,
+    permissions.CHECK,
+    billing.CHECK,
+    machines.CHECK,
+    quotas.CHECK,
+    versions.CHECK,
+    names.CHECK,
+    secrets.CHECK,
+    images.CHECK,
+    model.CHECK,
+)

@@ -1,0 +1,49 @@
+"""Which APIs are on: those that `up` needs before it can switch on the others count, the rest is told."""
+
+from __future__ import annotations
+
+from ops.preflight import requirements
+from ops.preflight.context import Check, Context, enable_command
+from ops.preflight.report import Finding, failed, ok
+
+
+def _run(context: Context) -> list[Finding]:
+    program = requirements.apis_of_program(context.settings)
+    before = requirements.APIS_BEFORE_UP
+    asked = tuple(dict.fromkeys((*before, *program, *requirements.APIS_OF_PREFLIGHT)))
+    parent = f"projects/{context.project}"
+    names = [f"{parent}/services/{api}.googleapis.com" for api in asked]
+    answer = context.google.call("serviceusage", lambda client: client.services().batchGet(parent=parent, names=names))
+    states = {
+        str(each["name"]).rpartition("/")[2].removesuffix(".googleapis.com"): each.get("state")
+        for each in answer.get("services", [])
+    }
+    off = [api for api in asked if states.get(api) != "ENABLED"]
+    findings = []
+    for api in before:
+        what = f"{api}.googleapis.com"
+        if api in off:
+            findings.append(
+                failed(
+                    what, "off, and `up` needs it to switch on the others",
+                    cause="the provider enables APIs through Service Usage and reads the project through Resource Manager",
+                    cure=enable_command(context.project, api),
+                )
+            )  # fmt: skip
+        else:
+            findings.append(ok(what, "on"))
+    later = [api for api in program if api in off and api not in before]
+    if later:
+        note = f"off, switched on by `up`: {', '.join(later)} (checks that ask them are skipped; {{}})"
+        findings.append(ok("APIs of the program", note.format(enable_command(context.project, *later))))
+    else:
+        findings.append(ok("APIs of the program", "all on"))
+    unread = [api for api in requirements.APIS_OF_PREFLIGHT if api in off]
+    if unread:
+        findings.append(
+            ok("APIs that preflight asks", f"off: {', '.join(unread)}; {enable_command(context.project, *unread)}")
+        )
+    return findings
+
+
+CHECK = Check(name="apis", title="Google APIs of the project", needs=("credentials",), run=_run)

@@ -1,0 +1,81 @@
+"""Whether each pool's machine type, and its GPU, exist in each of the pool's zones. Left out: whether one is in stock."""
+
+from __future__ import annotations
+
+from components.settings.accelerator_pool import AcceleratorPool
+from ops.preflight.calls import CallFailed
+from ops.preflight.context import Check, Context
+from ops.preflight.report import Finding, failed, ok
+
+_TITLE = "Machine types and accelerators in the pools' zones"
+
+
+def _run(context: Context) -> list[Finding]:
+    wanted: dict[tuple[str, str], list[AcceleratorPool]] = {}
+    for pool in context.settings.accelerator_pools:
+        for zone in pool.zones:
+            wanted.setdefault((pool.machine_type, zone), []).append(pool)
+    return [_one(context, machine_type, zone, pools) for (machine_type, zone), pools in wanted.items()]
+
+
+def _one(context: Context, machine_type: str, zone: str, pools: list[AcceleratorPool]) -> Finding:
+    project, machine = context.project, pools[0].machine
+    what = f"{machine_type} in {zone} (pool {', '.join(pool.name for pool in pools)})"
+    cure = f'gcloud compute machine-types list --project={project} --filter="name={machine_type}"'
+    try:
+        found = context.google.call(
+            "compute",
+            lambda client: client.machineTypes().get(project=project, zone=zone, machineType=machine_type),
+        )
+    except CallFailed as failure:
+        if failure.reason != "not-found":
+            raise
+        places = _zones_with(context, machine_type)
+        known = f"it is in {', '.join(places)}" if places else "this project sees it in no zone"
+        return failed(
+            what, f"does not exist there; {known}", cause=failure.message, cure=f"{cure}; then set zone or zones"
+        )
+    carried = {
+        str(each.get("guestAcceleratorType")): each.get("guestAcceleratorCount")
+        for each in found.get("accelerators", [])
+    }
+    if machine.kind == "tpu":
+        # A TPU is part of its machine type, under a name of Compute Engine's own.
+        return ok(what, "exists")
+    if carried != {machine.accelerator: machine.count}:
+        return failed(
+            what, f"carries {carried or 'no accelerator'}, not {machine.count} {machine.accelerator}",
+            cause="components/catalog/machines.py is out of date", cure=f"correct its row of {machine_type}",
+        )  # fmt: skip
+    try:
+        context.google.call(
+            "compute",
+            lambda client: client.acceleratorTypes().get(
+                project=project, zone=zone, acceleratorType=machine.accelerator
+            ),
+        )
+    except CallFailed as failure:
+        if failure.reason != "not-found":
+            raise
+        return failed(
+            what, f"{machine.accelerator} does not exist there", cause=failure.message,
+            cure=f'gcloud compute accelerator-types list --project={project} --filter="name={machine.accelerator}"',
+        )  # fmt: skip
+    return ok(what, f"exists, with {machine.count} {machine.accelerator}")
+
+
+def _zones_with(context: Context, machine_type: str) -> list[str]:
+    """Zones of the region first, then others, at most five."""
+    zones: list[str] = []
+    for page in context.google.pages(
+        "compute",
+        lambda client: client.machineTypes(),
+        lambda collection: collection.aggregatedList(project=context.project, filter=f'name = "{machine_type}"'),
+    ):
+        zones += [
+            scope.removeprefix("zones/") for scope, each in page.get("items", {}).items() if each.get("machineTypes")
+        ]
+    return sorted(zones, key=lambda zone: (not zone.startswith(context.settings.region), zone))[:5]
+
+
+CHECK = Check(name="machines", title=_TITLE, needs=("credentials",), run=_run)

@@ -1,0 +1,77 @@
+"""Whether Hugging Face gives the model's files to the stack's token, or to everybody."""
+
+from __future__ import annotations
+
+from components.settings.stack_files import StackFileError
+from ops.preflight.calls import CallFailed
+from ops.preflight.checks.secrets import value_of
+from ops.preflight.context import Check, Context, explain
+from ops.preflight.hugging_face import look_up
+from ops.preflight.pulumi_cli import PulumiUnavailable
+from ops.preflight.report import Finding, failed, ok, skipped
+
+_TITLE = "Model on Hugging Face"
+
+
+def _run(context: Context) -> list[Finding]:
+    model = context.settings.model
+    what, page = f"model {model}", f"https://huggingface.co/{model}"
+    token, unread = "", ""
+    try:
+        token = _token(context)
+    except (PulumiUnavailable, StackFileError, CallFailed) as error:
+        unread = str(error)
+    try:
+        found = look_up(context.web, model, token)
+    except CallFailed as failure:
+        if failure.reason == "not-found":
+            return [
+                failed(
+                    what, "cannot be served", cause=failure.message, cure=f"look at {page}/tree/main, and set `model`"
+                )
+            ]
+        return [explain(failure, what, context)]
+    gate = "gated" if found.gated else "open to everybody"
+    set_token = f"pulumi config set --secret huggingFaceToken --stack {context.stack}"
+    if found.access == "granted":
+        return [ok(what, f"{gate}, and its files can be had" + (" with the stack's token" if token else ""))]
+    if unread and found.access in ("needs-token", "missing"):
+        return [
+            skipped(
+                f"{what} (needs a token)", cause=f"the stack's token could not be read: {unread}",
+                cure=f"pulumi config get huggingFaceToken --stack {context.stack} >/dev/null  (it has to work here)",
+            )
+        ]  # fmt: skip
+    if found.access == "bad-token":
+        return [
+            failed(
+                what, f"the stack's huggingFaceToken is refused, though the model is {gate}",
+                cause="the token is wrong, expired or revoked",
+                cure=f"{set_token}  (a new one: https://huggingface.co/settings/tokens)",
+            )
+        ]  # fmt: skip
+    if found.access == "needs-token":
+        return [failed(what, "is gated, and the stack has no token", cause="huggingFaceToken is empty", cure=set_token)]
+    if found.access == "not-granted":
+        return [
+            failed(
+                what, "is gated, and the token's account has not been let in",
+                cause="its terms were not accepted, or a fine-grained token does not cover gated repositories",
+                cure=f"{page}  (accept the terms with the token's account)",
+            )
+        ]  # fmt: skip
+    return [
+        failed(
+            what, "does not exist, or is private", cause="Hugging Face does not tell the two apart",
+            cure=f"look at {page}, and set `model`, or a token that may read it: {set_token}",
+        )
+    ]  # fmt: skip
+
+
+def _token(context: Context) -> str:
+    """Raises what the two places of it raise."""
+    reference = context.settings.hugging_face_token_secret
+    return context.pulumi.secret("huggingFaceToken") if reference is None else value_of(context, reference).strip()
+
+
+CHECK = Check(name="model", title=_TITLE, run=_run)

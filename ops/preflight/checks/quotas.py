@@ -1,0 +1,275 @@
+"""TPU and GPU quotas against the most that the pools may come to, and against what `up` starts with.
+
+Spot and preemptible machines count apart; in a region without any preemptible quota they count as standard ones
+(https://docs.cloud.google.com/compute/resource-usage#preemptible-quotas). What the stack itself already uses is not held
+against it. Left out: CPUs, disks and addresses, which a ladder of this size seldom exhausts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from components.catalog.machines import MACHINE_TYPES
+from components.settings.settings import Settings
+from ops.preflight.calls import CallFailed
+from ops.preflight.context import Check, Context, explain
+from ops.preflight.quota_metrics import GPUS_ALL_REGIONS, METRICS, QuotaMetric
+from ops.preflight.report import Finding, failed, ok, warning
+
+_TITLE = "TPU and GPU quotas"
+
+#: Instances in these states hold no accelerator.
+_RELEASED = ("TERMINATED", "SUSPENDED")
+
+#: (accelerator, whether Spot or preemptible) -> chips or GPUs
+Kind = tuple[str, bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """In chips or GPUs, all pools of a kind together."""
+
+    initial: int
+    maximum: int
+    pools: tuple[str, ...]
+
+    def __add__(self, other: Demand) -> Demand:
+        return Demand(
+            initial=self.initial + other.initial,
+            maximum=self.maximum + other.maximum,
+            pools=tuple(dict.fromkeys(self.pools + other.pools)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """`value` -1: unlimited. `used` counts the whole project, this stack too."""
+
+    value: float
+    used: float
+
+
+def demands(settings: Settings) -> dict[Kind, Demand]:
+    """What the ladder may reach: `maxNodeCount` of every zone of every enabled pool, times the accelerators of a node."""
+    found: dict[Kind, Demand] = {}
+    for pool in settings.accelerator_pools:
+        if not pool.enabled:
+            continue
+        kind = (pool.machine.accelerator, pool.provisioning != "on-demand")
+        demand = Demand(
+            initial=pool.initial_node_count * len(pool.zones) * pool.machine.count,
+            maximum=pool.max_nodes * pool.machine.count,
+            pools=(pool.name,),
+        )
+        found[kind] = found[kind] + demand if kind in found else demand
+    return found
+
+
+def in_use(instances: Iterable[Mapping[str, Any]]) -> dict[Kind, int]:
+    """Accelerators that instances hold, by kind; of machine types that `components.machines` knows."""
+    held: dict[Kind, int] = {}
+    for instance in instances:
+        machine = MACHINE_TYPES.get(str(instance.get("machineType", "")).rpartition("/")[2])
+        if machine is None or instance.get("status") in _RELEASED:
+            continue
+        scheduling = instance.get("scheduling", {})
+        spot = bool(scheduling.get("preemptible")) or scheduling.get("provisioningModel") == "SPOT"
+        kind = (machine.accelerator, spot)
+        held[kind] = held.get(kind, 0) + machine.count
+    return held
+
+
+def judge(what: str, limit: Limit, own: int, demand: Demand, cure: str, note: str = "") -> Finding:
+    """Enough for the maximum, only for the start, or not even for that."""
+    several = len(demand.pools) > 1
+    pools = f"pool{'s' if several else ''} {', '.join(demand.pools)}"
+    if limit.value < 0:
+        return ok(what, f"unlimited; {pools} may reach {demand.maximum}")
+    others = max(0.0, limit.used - own)
+    free = limit.value - others
+    have = f"{free:g} free of {limit.value:g}"
+    if free >= demand.maximum:
+        return ok(what, f"{have}; {pools} may reach {demand.maximum}")
+    cause = f"limit {limit.value:g}, others use {others:g}, this stack {own}" + (f"; {note}" if note else "")
+    if free >= demand.initial:
+        return warning(
+            what, f"{have}, enough to start with ({demand.initial}); {pools} may reach {demand.maximum}",
+            cause=cause, cure=f"{cure}, or lower maxNodeCount",
+        )  # fmt: skip
+    return failed(
+        what, f"{have}, and {pools} {'start' if several else 'starts'} with {demand.initial}", cause=cause, cure=cure
+    )
+
+
+def _run(context: Context) -> list[Finding]:
+    settings = context.settings
+    region = context.google.call(
+        "compute", lambda client: client.regions().get(project=context.project, region=settings.region)
+    )
+    instances = _instances(context)
+    held = in_use(instances)
+    own = in_use(
+        each for each in instances
+        if each.get("labels", {}).get("goog-k8s-cluster-name") == settings.cluster_name
+        and each.get("labels", {}).get("goog-k8s-cluster-location") == settings.region
+    )  # fmt: skip
+    reader = _Limits(context, _quotas(region), held)
+    wanted = demands(settings)
+    notes: dict[Kind, str] = {}
+    for kind in [each for each in wanted if each[1]]:
+        limit = reader.of(kind)
+        if limit is None or limit.value != 0:
+            continue
+        standard = (kind[0], False)
+        demand = wanted.pop(kind)
+        wanted[standard] = wanted[standard] + demand if standard in wanted else demand
+        own[standard] = own.get(standard, 0) + own.pop(kind, 0)
+        notes[standard] = f"{METRICS[kind].name} is 0, so Spot and preemptible nodes count here"
+    findings = []
+    for kind, demand in wanted.items():
+        limit = reader.of(kind)
+        if limit is not None:
+            mine = own.get(kind, 0)
+            what, cure = _what(METRICS[kind], settings), _request(context, METRICS[kind], limit, demand, mine)
+            findings.append(judge(what, limit, mine, demand, cure, notes.get(kind, "")))
+    return findings + reader.problems + _all_regions(context, own)
+
+
+class _Limits:
+    """Limits by kind, each read once; what could not be read is a finding in `problems`."""
+
+    def __init__(self, context: Context, regional: Mapping[str, Limit], held: Mapping[Kind, int]) -> None:
+        self._context = context
+        self._regional = regional
+        self._held = held
+        self._known: dict[Kind, Limit | None] = {}
+        self.problems: list[Finding] = []
+
+    def of(self, kind: Kind) -> Limit | None:
+        if kind not in self._known:
+            self._known[kind] = self._read(METRICS[kind], kind)
+        return self._known[kind]
+
+    def _read(self, metric: QuotaMetric, kind: Kind) -> Limit | None:
+        what = _what(metric, self._context.settings)
+        try:
+            limit = (
+                self._regional.get(metric.name) if metric.where == "region" else self._of_service_usage(metric, kind)
+            )
+        except CallFailed as failure:
+            if failure.reason != "not-found":
+                self.problems.append(explain(failure, what, self._context, "roles/serviceusage.serviceUsageViewer"))
+                return None
+            limit = None
+        if limit is None:
+            self.problems.append(
+                warning(
+                    what, "not checked: the project has no quota of this name",
+                    cause=f"the name is from {metric.source}" + ("" if metric.verified else " (unverified)"),
+                    cure=f"compare by hand: {_console(self._context.project)}",
+                )
+            )  # fmt: skip
+        return limit
+
+    def _of_service_usage(self, metric: QuotaMetric, kind: Kind) -> Limit | None:
+        name = f"projects/{self._context.project}/services/compute.googleapis.com/consumerQuotaMetrics/"
+        name += metric.name.replace("/", "%2F")
+        answer = self._context.google.call(
+            "quotas", lambda client: client.services().consumerQuotaMetrics().get(name=name)
+        )
+        value = effective_value(
+            [
+                (bucket.get("dimensions", {}), int(bucket["effectiveLimit"]))
+                for limit in answer.get("consumerQuotaLimits", [])
+                # The same metric may be limited by zone as well, or by time.
+                if "{region}" in limit.get("unit", "")
+                for bucket in limit.get("quotaBuckets", [])
+            ],
+            {"region": self._context.settings.region, **metric.dimensions},
+        )
+        # It does not tell the usage: the instances do.
+        return None if value is None else Limit(value=value, used=self._held.get(kind, 0))
+
+
+def _all_regions(context: Context, own: Mapping[Kind, int]) -> list[Finding]:
+    """The project's bound on GPUs of every kind and region, which not every project has."""
+    gpus = {machine.accelerator for machine in MACHINE_TYPES.values() if machine.kind == "gpu"}
+    wanted = [demand for (accelerator, _), demand in demands(context.settings).items() if accelerator in gpus]
+    if not wanted:
+        return []
+    project = context.google.call("compute", lambda client: client.projects().get(project=context.project))
+    limit = _quotas(project).get(GPUS_ALL_REGIONS.name)
+    what = f"{GPUS_ALL_REGIONS.name} of the project"
+    if limit is None:
+        return [ok(what, "the project has no such limit")]
+    demand = sum(wanted[1:], wanted[0])
+    mine = sum(count for (accelerator, _), count in own.items() if accelerator in gpus)
+    return [judge(what, limit, mine, demand, _request(context, GPUS_ALL_REGIONS, limit, demand, mine))]
+
+
+def _quotas(answer: Mapping[str, Any]) -> dict[str, Limit]:
+    return {
+        str(each["metric"]): Limit(value=float(each["limit"]), used=float(each.get("usage", 0)))
+        for each in answer.get("quotas", [])
+    }
+
+
+def effective_value(infos: Iterable[tuple[Mapping[str, str], int]], dimensions: Mapping[str, str]) -> int | None:
+    """The value of the bucket that fits `dimensions` and names most of them, as Service Usage defines it; None: none fits.
+
+    A bucket that leaves a dimension out is for all of its values that have no bucket of their own.
+    """
+    fitting = [
+        (len(named), value)
+        for named, value in infos
+        if all(key in dimensions and dimensions[key].lower() == each.lower() for key, each in named.items())
+    ]
+    return max(fitting)[1] if fitting else None
+
+
+def _instances(context: Context) -> list[Mapping[str, Any]]:
+    """The region's instances of accelerator machine types."""
+    families = sorted({machine_type.partition("-")[0] for machine_type in MACHINE_TYPES})
+    found: list[Mapping[str, Any]] = []
+    for page in context.google.pages(
+        "compute",
+        lambda client: client.instances(),
+        lambda collection: collection.aggregatedList(
+            project=context.project,
+            filter=f'machineType eq ".*/({"|".join(families)})-.*"',
+            fields="nextPageToken,items/*/instances(machineType,status,labels,scheduling/preemptible,scheduling/provisioningModel)",
+        ),
+    ):
+        for scope, each in page.get("items", {}).items():
+            if scope.removeprefix("zones/").startswith(f"{context.settings.region}-"):
+                found += each.get("instances", [])
+    return found
+
+
+def _what(metric: QuotaMetric, settings: Settings) -> str:
+    return f"{metric.name}{''.join(f' {value}' for value in metric.dimensions.values())} in {settings.region}"
+
+
+def _console(project: str) -> str:
+    return f"https://console.cloud.google.com/iam-admin/quotas?project={project}"
+
+
+def _request(context: Context, metric: QuotaMetric, limit: Limit, demand: Demand, own: int) -> str:
+    value = demand.maximum + max(0.0, limit.used - own)
+    places = (
+        dict(metric.dimensions)
+        if metric.where == "project"
+        else {"region": context.settings.region, **metric.dimensions}
+    )
+    dimensions = ",".join(f"{key}={each}" for key, each in places.items())
+    return (
+        "gcloud beta quotas preferences create --service=compute.googleapis.com "
+        f"--project={context.project} --quota-id={metric.quota_id} --preferred-value={value:g}"
+        + (f" --dimensions={dimensions}" if dimensions else "")
+        + f" (or {_console(context.project)})"
+    )
+
+
+CHECK = Check(name="quotas", title=_TITLE, needs=("credentials",), run=_run)

@@ -1,0 +1,93 @@
+"""Whether GKE's version, the channel's default or the cluster's own, is new enough for what the stack uses."""
+
+from __future__ import annotations
+
+import re
+
+from components.settings.settings import Settings
+from ops.preflight.calls import CallFailed
+from ops.preflight.context import Check, Context
+from ops.preflight.report import Finding, failed, ok, warning
+
+#: https://docs.cloud.google.com/kubernetes-engine/docs/reference/crds/computeclass
+COMPUTE_CLASS_MINIMUM = "1.30.3-gke.1451000"
+#: Accelerator -> minimum. https://docs.cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus
+ACCELERATOR_MINIMUMS = {"tpu-v6e-slice": "1.31.4-gke.1256000"}
+
+_TITLE = "GKE version"
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """`1.33.5-gke.1201000` -> (1, 33, 5, 1201000), which compares as versions do. Raises `ValueError`."""
+    match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)-gke\.(\d+)(?:\+.*)?", version)
+    if match is None:
+        raise ValueError(f"{version!r} is not a version of GKE")
+    return tuple(int(each) for each in match.groups())
+
+
+def minimum(settings: Settings) -> tuple[str, str]:
+    """The oldest version that serves the stack, and what asks for it."""
+    asked = [(COMPUTE_CLASS_MINIMUM, "ComputeClass")]
+    for pool in settings.accelerator_pools:
+        if pool.machine.accelerator in ACCELERATOR_MINIMUMS:
+            asked.append((ACCELERATOR_MINIMUMS[pool.machine.accelerator], pool.machine.accelerator))
+    return max(asked, key=lambda each: version_key(each[0]))
+
+
+def _run(context: Context) -> list[Finding]:
+    settings, project = context.settings, context.project
+    least, why = minimum(settings)
+    location = f"projects/{project}/locations/{settings.region}"
+    try:
+        cluster = context.google.call(
+            "container",
+            lambda client: (
+                client.projects().locations().clusters().get(name=f"{location}/clusters/{settings.cluster_name}")
+            ),
+        )
+    except CallFailed as failure:
+        if failure.reason != "not-found":
+            raise
+    else:
+        running = str(cluster["currentMasterVersion"])
+        what = f"{_TITLE} of cluster {settings.cluster_name}"
+        if version_key(running) >= version_key(least):
+            return [ok(what, f"{running}, and {why} needs {least}")]
+        return [
+            failed(
+                what, f"{running} is too old: {why} needs {least}", cause="the cluster was made with an older version",
+                cure=f"gcloud container clusters upgrade {settings.cluster_name} --master --location={settings.region} "
+                f"--project={project}",
+            )
+        ]  # fmt: skip
+    answer = context.google.call(
+        "container", lambda client: client.projects().locations().getServerConfig(name=location)
+    )
+    what = f"{_TITLE} of channel {settings.release_channel} in {settings.region}"
+    listing = (
+        f"gcloud container get-server-config --location={settings.region} --project={project} --flatten=channels "
+        f'--filter="channels.channel={settings.release_channel}"'
+    )
+    channels = {each.get("channel"): each for each in answer.get("channels", [])}
+    channel = channels.get(settings.release_channel)
+    if channel is None or "defaultVersion" not in channel:
+        return [
+            warning(what, "not checked: the region does not offer the channel", cause="it is not listed", cure=listing)
+        ]
+    default = str(channel["defaultVersion"])
+    if version_key(default) >= version_key(least):
+        return [ok(what, f"{default}, and {why} needs {least}")]
+    newer = [name for name in ("REGULAR", "RAPID") if _serves(channels.get(name), least)]
+    return [
+        failed(
+            what, f"{default} is too old: {why} needs {least}", cause="a new cluster gets the channel's default version",
+            cure=f"pulumi config set releaseChannel {newer[0]}" if newer else listing,
+        )
+    ]  # fmt: skip
+
+
+def _serves(channel: dict[str, str] | None, least: str) -> bool:
+    return channel is not None and version_key(channel.get("defaultVersion", "0.0.0-gke.0")) >= version_key(least)
+
+
+CHECK = Check(name="versions", title=_TITLE, needs=("credentials",), run=_run)

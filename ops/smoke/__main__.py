@@ -1,0 +1,127 @@
+"""Does a stack's service answer? Waits for its health, asks for a completion and a stream, and checks model, latency and rung.
+
+The server's API key, if it has one, is read from the variable VLLM_API_KEY. Exit status: 0 good, 1 a check failed, 2 wrong
+usage, or no stack to test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+
+from rich.console import Console
+
+from ops.smoke import checks, screen, target
+from ops.smoke.service import APIS, KEY_VARIABLE
+
+#: Pipes and CI logs have no width.
+_PIPE_WIDTH = 132
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    # People read on stderr what is going on; on stdout is the result alone.
+    progress = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        what = _target(arguments)
+        key = _key()
+    except target.TargetError as error:
+        print(f"smoke: {error}", file=sys.stderr)
+        return 2
+    report = checks.run(
+        what,
+        limits=checks.Limits(
+            healthy=arguments.timeout,
+            request=arguments.request_timeout,
+            first_token=arguments.max_first_token,
+            total=arguments.max_total,
+        ),
+        key=key,
+        api=arguments.api,
+        kubeconfig=arguments.kubeconfig,
+        ask_cluster=not arguments.no_cluster,
+        expected_pool=arguments.expect_pool,
+        report=lambda text: progress.print(text, style="dim", markup=False),
+    )
+    if arguments.json:
+        print(json.dumps(report.document(), indent=2))
+    else:
+        screen.show(report, Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH))
+    return 0 if report.ok else 1
+
+
+def _target(arguments: argparse.Namespace) -> target.Target:
+    if arguments.stack:
+        if arguments.model:
+            raise target.TargetError("--model: a stack's outputs name its model. Fix: leave --model or --stack out.")
+        found = target.of_stack(arguments.stack)
+    else:
+        if not arguments.model:
+            raise target.TargetError("--url: needs the model's name as well. Fix: add --model ORGANISATION/NAME.")
+        found = target.Target(service_url=target.check_url(arguments.url), model=arguments.model)
+    if arguments.expect_pool and found.pools and arguments.expect_pool not in found.pools:
+        raise target.TargetError(
+            f"--expect-pool: {arguments.expect_pool!r} is no pool of stack {found.stack}. "
+            f"Fix: name one of {', '.join(found.pools)}."
+        )
+    return found
+
+
+def _key() -> str:
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    # requests would name the whole value in its error.
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise target.TargetError(
+            f"{KEY_VARIABLE}: it holds a character that no HTTP header may. Fix: set it to the key alone."
+        )
+    return key
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ops smoke", description=__doc__)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--stack", help="Pulumi stack whose outputs say what to test")
+    which.add_argument("--url", help="base URL of an OpenAI client, ending in /v1, in place of a stack; needs --model")
+    parser.add_argument("--model", help="name of the model that is to answer, with --url")
+    parser.add_argument("--json", action="store_true", help="the result as one JSON document")
+    defaults = checks.Limits()
+    for option, default, text in (
+        ("--timeout", defaults.healthy, "how long to wait until the service is healthy"),
+        ("--request-timeout", defaults.request, "after which a request is given up"),
+        ("--max-first-token", defaults.first_token, "limit on the time to a stream's first token"),
+        ("--max-total", defaults.total, "limit on the time of a completion of at most 64 tokens"),
+    ):
+        parser.add_argument(
+            option, type=_seconds, default=default, metavar="S", help=f"seconds: {text} (default %(default)g)"
+        )
+    parser.add_argument(
+        "--api", choices=APIS, default="chat", help="completions: for a model without a chat template (default chat)"
+    )
+    parser.add_argument(
+        "--kubeconfig", metavar="FILE", help="to ask the cluster which rung serves; default: kubectl's own choice"
+    )
+    parser.add_argument("--no-cluster", action="store_true", help="do not ask the cluster; the rung stays unknown")
+    parser.add_argument(
+        "--expect-pool", metavar="POOL", help="fail unless this accelerator pool, and no other, answers"
+    )
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, up to 86400")
+    return seconds
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

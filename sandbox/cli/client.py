@@ -1,0 +1,129 @@
+"""A sandbox as another program uses it: the commands that a person runs, in a state folder of its own.
+
+For tests, drills and benchmarks. It starts nothing by itself: `command("up")` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.settings.stack_files import PROJECT_NAME
+from sandbox.cli.lifecycle import marked_processes
+from sandbox.host.paths import PROJECT_DIR, Paths
+
+
+class CommandFailed(Exception):
+    """A command that had to succeed did not; the message is its command line and all that it printed."""
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """Runs commands on the sandbox whose state is here. `variables` come on top of this process's environment."""
+
+    state: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def command(self, *arguments: str, check: bool = True, timeout: float = 1800) -> subprocess.CompletedProcess[str]:
+        """`python -m sandbox ...`. Raises `CommandFailed`."""
+        return run_command(
+            [sys.executable, "-m", "sandbox", *arguments], self.environment, check=check, timeout=timeout
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.variables, "SANDBOX_STATE": str(self.state)}
+
+    @property
+    def paths(self) -> Paths:
+        return Paths.from_environment(self.environment)
+
+    def shell_environment(self) -> dict[str, str]:
+        """What `eval "$(python -m sandbox env)"` gives a shell."""
+        exported = dict(self.environment)
+        for line in self.command("env").stdout.splitlines():
+            name, _, value = line.removeprefix("export ").partition("=")
+            exported[name] = shlex.split(value)[0]
+        return exported
+
+    def pulumi(
+        self, *arguments: str, check: bool = True, overrides: Mapping[str, Any] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """The real command line, in the project's folder; `overrides` change settings for this one run."""
+        environment = self.shell_environment()
+        if overrides:
+            document = yaml.safe_load(self.stack_config.read_text())
+            document["config"] |= {f"{PROJECT_NAME}:{key}": value for key, value in overrides.items()}
+            changed = self.state / "Pulumi.changed.yaml"
+            changed.write_text(yaml.safe_dump(document))
+            environment["PULUMI_OPTION_CONFIG_FILE"] = str(changed)
+        return run_command(["pulumi", *arguments], environment, check=check, timeout=900)
+
+    def preview(self, **overrides: Any) -> dict[str, str]:
+        """What a preview with changed settings would do: `TYPE::NAME` -> operation, unchanged resources left out."""
+        result = self.pulumi("preview", "--json", "--non-interactive", overrides=overrides)
+        steps = json.loads(result.stdout)["steps"]
+        return {
+            f"{step['urn'].split('::')[2].split('$')[-1]}::{step['urn'].split('::')[-1]}": step["op"]
+            for step in steps
+            if step["op"] != "same"
+        }
+
+    def kubectl(self, *arguments: str, check: bool = True, stdin: str = "") -> str:
+        result = run_command(["kubectl", *arguments], self.shell_environment(), check=check, timeout=120, stdin=stdin)
+        return result.stdout + ("" if check else result.stderr)
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(self.command("status", "--json").stdout))
+
+    def outputs(self) -> dict[str, Any]:
+        return dict(json.loads(self.pulumi("stack", "output", "--json").stdout))
+
+    @property
+    def stack_config(self) -> Path:
+        return self.paths.stack_config
+
+    def processes(self) -> list[int]:
+        """Every process that carries the sandbox's mark."""
+        return marked_processes(self.paths)
+
+
+def run_command(
+    command: list[str],
+    environment: Mapping[str, str],
+    *,
+    check: bool,
+    timeout: float,
+    stdin: str = "",
+    cwd: Path = PROJECT_DIR,
+) -> subprocess.CompletedProcess[str]:
+    """Raises `CommandFailed` where `check`, and `subprocess.TimeoutExpired`."""
+    result = subprocess.run(
+        command, cwd=cwd, env=dict(environment), input=stdin, capture_output=True, text=True, timeout=timeout
+    )
+    if check and result.returncode != 0:
+        raise CommandFailed(f"{' '.join(command)} ended with {result.returncode}\n{result.stdout}\n{result.stderr}")
+    return result
+
+
+@contextmanager
+def fresh_sandbox(name: str, variables: Mapping[str, str] | None = None) -> Iterator[Sandbox]:
+    """A sandbox with nothing in it below `.sandbox/NAME`, taken down at the end whatever happens."""
+    sandbox = Sandbox(PROJECT_DIR / ".sandbox" / name, variables or {})
+    # Where whoever drives it may keep files of its own, which outlive `down`.
+    sandbox.state.parent.mkdir(parents=True, exist_ok=True)
+    sandbox.command("down", check=False)
+    try:
+        yield sandbox
+    finally:
+        sandbox.command("down", check=False)

@@ -1,0 +1,207 @@
+"""What runs in the sandbox right now, read from its API server: nodes by pool, pods of the service, and who answers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import requests
+from kubernetes import client, config
+
+from components.serving.api_key_names import SECRET_KEY, SECRET_NAME
+from sandbox.cli.lifecycle import SandboxError
+from sandbox.cli.stack import STACK
+from sandbox.gke.node_pools import NODE_POOL_LABEL
+from sandbox.google.stock import Stock
+from sandbox.host.paths import Paths
+from sandbox.images.image_builder import read_notes
+
+_PREEMPTIBLE_LABELS = {"cloud.google.com/gke-spot", "cloud.google.com/gke-preemptible"}
+
+#: The server's start takes minutes on Google's clock and seconds on the sandbox's.
+_CHAT_SECONDS = 60.0
+
+
+class ServiceError(SandboxError):
+    """The service does not answer as it should; the message says what it said and what to look at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One chat completion; pod, node and pool are what the stand-in says of itself in its headers."""
+
+    text: str
+    model: str
+    pod: str
+    node: str
+    pool: str
+    seconds: float
+
+
+class ClusterView:
+    """Reads the cluster through the administrator's kubeconfig."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        api = config.new_client_from_config(str(paths.own_kubeconfig))
+        self._api = api
+        self._core = client.CoreV1Api(api)
+        self._apps = client.AppsV1Api(api)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": node["metadata"]["name"],
+                "pool": node["metadata"]["labels"].get(NODE_POOL_LABEL, ""),
+                "machine_type": node["metadata"]["labels"].get("node.kubernetes.io/instance-type", ""),
+                "ready": _is_ready(node),
+                "labels": node["metadata"]["labels"],
+                "taints": node["spec"].get("taints") or [],
+            }
+            for node in self._plain(self._core.list_node().items)
+        ]
+
+    def pods(self) -> list[dict[str, Any]]:
+        """Pods of every namespace, those that are ending included."""
+        pools = {node["name"]: node["pool"] for node in self.nodes()}
+        return [
+            {
+                "name": pod["metadata"]["name"],
+                "phase": (pod.get("status") or {}).get("phase", ""),
+                "node": pod["spec"].get("nodeName"),
+                "pool": pools.get(pod["spec"].get("nodeName")),
+                "ready": _is_ready(pod) and "deletionTimestamp" not in pod["metadata"],
+                "containers": [
+                    {
+                        "name": each["name"],
+                        "ready": each["ready"],
+                        "restarts": each["restartCount"],
+                        "state": next(iter(each.get("state") or {"waiting": {}})),
+                    }
+                    for each in (pod.get("status") or {}).get("containerStatuses") or []
+                ],
+            }
+            for pod in self._plain(self._core.list_pod_for_all_namespaces().items)
+        ]
+
+    def scale(self, namespace: str, deployment: str, replicas: int) -> None:
+        """As `kubectl scale` does."""
+        self._apps.patch_namespaced_deployment_scale(deployment, namespace, {"spec": {"replicas": replicas}})
+
+    def preemptible_node(self, target: str) -> str:
+        """The named node, or one of the named pool, a serving one first. Raises `ServiceError` when it is none of Spot."""
+        nodes = self.nodes()
+        serving = {pod["node"] for pod in self.pods() if pod["ready"]}
+        named = [node for node in nodes if target in (node["name"], node["pool"])]
+        spot = [node for node in named if node["labels"].keys() & _PREEMPTIBLE_LABELS]
+        if not spot:
+            known = sorted({node["pool"] for node in nodes if node["labels"].keys() & _PREEMPTIBLE_LABELS})
+            reason = "is no Spot or preemptible node" if named else "is neither a node nor a pool with nodes"
+            raise ServiceError(f"{target} {reason}; pools with such nodes now: {', '.join(known) or 'none'}")
+        return str(max(spot, key=lambda node: node["name"] in serving)["name"])
+
+    def preempt(self, node: str, notice: float) -> None:
+        """Google's notice; the node agent does the rest."""
+        # The agent's modules take longer to load than the other methods, which need none of them, take to answer.
+        from sandbox.node_agent.preemption import PREEMPTION_ANNOTATION
+
+        self._core.patch_node(node, {"metadata": {"annotations": {PREEMPTION_ANNOTATION: f"{notice:g}"}}})
+
+    def api_key(self, namespace: str) -> str | None:
+        """The server's API key from its Kubernetes Secret; None where the server asks for none."""
+        try:
+            secret = self._core.read_namespaced_secret(SECRET_NAME, namespace)
+        except client.ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+        return base64.b64decode(secret.data[SECRET_KEY]).decode()
+
+    def is_settled(self) -> bool:
+        """Nothing is pending, starting, ending or moving, and the Deployments have what they ask for."""
+        records = list(self._paths.state.glob("clusters/*/autoscaler.json"))
+        if not records or not all(json.loads(record.read_text())["settled"] for record in records):
+            return False
+        for deployment in self._plain(self._apps.list_deployment_for_all_namespaces().items):
+            status = deployment.get("status") or {}
+            wanted = deployment["spec"]["replicas"]
+            if status.get("observedGeneration") != deployment["metadata"]["generation"]:
+                return False
+            if any((status.get(key) or 0) != wanted for key in ("replicas", "updatedReplicas", "readyReplicas")):
+                return False
+        # A pod that its node has ended stays as a record of it for a while.
+        return all(pod["ready"] for pod in self.pods() if pod["phase"] not in ("Succeeded", "Failed"))
+
+    def wait_until_settled(self, seconds: float) -> bool:
+        """True once the cluster has been at rest for two looks in a row; False when the time is over."""
+        deadline, calm = time.monotonic() + seconds, 0
+        while time.monotonic() < deadline:
+            calm = calm + 1 if self.is_settled() else 0
+            if calm >= 2:
+                return True
+            time.sleep(0.6)
+        return False
+
+    def _plain(self, items: list[Any]) -> list[dict[str, Any]]:
+        return list(self._api.sanitize_for_serialization(items))
+
+
+def chat(service_url: str, model: str, question: str, api_key: str | None = None) -> Answer:
+    """One chat completion. Raises `ServiceError`."""
+    started = time.monotonic()
+    try:
+        response = requests.post(
+            f"{service_url}/chat/completions",
+            json={"model": model, "messages": [{"role": "user", "content": question}]},
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=_CHAT_SECONDS,
+        )
+    except requests.RequestException as error:
+        raise ServiceError(
+            f"{service_url} does not answer ({type(error).__name__}); `python -m sandbox status` shows why"
+        ) from error
+    if not response.ok:
+        raise ServiceError(f"{service_url} answers {response.status_code}: {response.text.strip()[:500]}")
+    body = response.json()
+    return Answer(
+        text=body["choices"][0]["message"]["content"],
+        model=body["model"],
+        pod=response.headers.get("X-Sandbox-Pod", ""),
+        node=response.headers.get("X-Sandbox-Node", ""),
+        pool=response.headers.get("X-Sandbox-Pool", ""),
+        seconds=time.monotonic() - started,
+    )
+
+
+def wait_for_chat(service_url: str, model: str, question: str, seconds: float, api_key: str | None = None) -> Answer:
+    """The first chat completion that comes within so many seconds. Raises the last `ServiceError`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return chat(service_url, model, question, api_key)
+        except ServiceError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def status_document(paths: Paths, service_url: str | None) -> dict[str, Any]:
+    """What `python -m sandbox status --json` prints."""
+    there = paths.kubeconfig.exists()
+    view = ClusterView(paths) if there else None
+    return {
+        "service_url": service_url,
+        "stack": STACK,
+        "nodes": view.nodes() if view else [],
+        "pods": view.pods() if view else [],
+        "out_of_stock": Stock(paths.stock).short(),
+        "images": {name: asdict(note) for name, note in read_notes(paths.state).items()},
+    }
+
+
+def _is_ready(body: dict[str, Any]) -> bool:
+    conditions = (body.get("status") or {}).get("conditions") or []
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

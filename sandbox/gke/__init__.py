@@ -1,0 +1,1 @@
+"""Stands in for GKE: clusters, node pools, the autoscaler, load balancers. Left out: what runs in a pod."""

@@ -1,0 +1,115 @@
+"""What GKE's cluster autoscaler says of scale-ups: events on pods, and conditions of a ComputeClass's priorities.
+
+The words and the shape are those of its published source (`pkg/events`, `pkg/computeclass/history`) and of ComputeClassStatus
+in GoogleCloudPlatform/compute-class-api. Left out: conditions about the whole class, `resourceInfo` and the history of scaling.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sandbox.gke.node_pools import NodePool
+
+#: Why a node is added, as a condition's reason -> the phrase in its message.
+_TRIGGERS = {
+    "PodPending": "pending pods",
+    "ActiveMigration": "active migration",
+    "NodePoolMinSize": "node pool minimum size",
+}
+
+Trigger = Literal["PodPending", "ActiveMigration", "NodePoolMinSize"]
+
+#: An API server takes whole seconds.
+_TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backoff:
+    """A pool that is left alone after a failure; `until` is of the monotonic clock, the datetimes are for people."""
+
+    until: float
+    since: datetime
+    ends: datetime
+    out_of_stock: bool
+
+    @property
+    def reason(self) -> str:
+        return "OutOfResources" if self.out_of_stock else "InternalError"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """Nodes on their way to a pool."""
+
+    trigger: Trigger
+    since: datetime
+
+
+def failed_scale_up(pool: NodePool, *, out_of_stock: bool) -> str:
+    """Of the warning FailedScaleUp."""
+    what = "GCE out of resources" if out_of_stock else "Internal error"
+    zones = ", ".join(pool.zones)
+    return f"Node scale up in zones {zones} associated with this pod failed: {what}. Pod is at risk of not being scheduled."
+
+
+def not_triggered(reasons: Iterable[str]) -> str:
+    """Of the event NotTriggerScaleUp, from each pool's reason."""
+    counted = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(reasons).items()))
+    return f"pod didn't trigger scale-up: {counted}" if counted else "pod didn't trigger scale-up"
+
+
+def priority_statuses(
+    rules: Sequence[Sequence[str]],
+    pools: Mapping[str, NodePool],
+    backoffs: Mapping[str, Backoff],
+    growths: Mapping[str, Growth],
+) -> list[dict[str, Any]]:
+    """`status.priorityStatuses` of a ComputeClass with these rules: one for each priority of which there is something to say."""
+    statuses = []
+    for index, names in enumerate(rules):
+        conditions = []
+        failed = [backoffs[name] for name in names if name in backoffs]
+        if failed:
+            # The last rule is never suspended as a whole: there would be nothing left to try.
+            conditions.append(_backed_off(failed[0], whole_rule=index < len(rules) - 1))
+        growing = [name for name in names if name in growths and name in pools]
+        if growing:
+            conditions.append(_in_progress(pools[growing[0]], growths[growing[0]], len(growing)))
+        if conditions:
+            statuses.append({"identifier": str(index), "conditions": conditions, "resourceInfo": []})
+    return statuses
+
+
+def _backed_off(backoff: Backoff, *, whole_rule: bool) -> dict[str, Any]:
+    until = f"{backoff.ends:%Y-%m-%d %H:%M:%S} UTC"
+    message = (
+        f"NodeProvisioning associated with this priority failed due to the {backoff.reason} error. Backing off the priority "
+        f"until {until}."
+        if whole_rule
+        else f"NodeProvisioning of the node pools associated with this priority failed due to the {backoff.reason} error. In "
+        f"backoff until {until}."
+    )
+    kind = "ProvisioningSuspended" if whole_rule else "ProvisioningConstrained"
+    return _condition(kind, backoff.reason, message, backoff.since)
+
+
+def _in_progress(pool: NodePool, growth: Growth, count: int) -> dict[str, Any]:
+    message = (
+        f"NodeProvisioning associated with this priority triggered due to {_TRIGGERS[growth.trigger]}. {count} new nodes will "
+        f"be added with config: {{MachineType: {pool.machine_type}, Zones: {', '.join(pool.zones)}}}"
+    )
+    return _condition("NodeProvisioningInProgress", growth.trigger, message, growth.since)
+
+
+def _condition(kind: str, reason: str, message: str, since: datetime) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": since.astimezone(UTC).strftime(_TIMESTAMP),
+    }

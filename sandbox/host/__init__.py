@@ -1,0 +1,1 @@
+"""This machine: paths, ports, processes, files, certificates. Left out: anything that stands in for a cloud."""

@@ -1,0 +1,235 @@
+"""How the sandbox builds images: by the Docker daemon where there is one, else by reading the Dockerfile.
+
+By Docker, the image is real: built, pushed to a registry on this machine, named by that registry's digest, and what runs
+are the files of its own layers. Only the base is not the one that the Dockerfile names, which has gigabytes: FROM of
+it means a small one made here, while `ARG BASE_IMAGE` and the labels keep the name. Either way the image keeps the name
+that the program gave it; the local registry stands for the one that the name says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sandbox.host.processes import Spawner
+from sandbox.host.state_files import write_text
+from sandbox.images.build_context import BuildContext
+from sandbox.images.docker_engine import DockerEngine, DockerError, NoDocker
+from sandbox.images.dockerfile import Image, base_images, build, write_files
+from sandbox.images.image_store import ImageConfig, ImageStore, StoredImage, split_reference
+from sandbox.images.local_registry import LocalRegistry
+from sandbox.images.oci_image import Fetch, unpack
+
+#: By image name, what the last build of each did; part of the sandbox's state.
+RECORD = "image-builds.json"
+
+_BASE_DOCKERFILE = "FROM scratch\nCOPY rootfs/ /\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """One image; as pulumi-docker's arguments, with paths that are absolute or count from here."""
+
+    #: `REGISTRY/PATH:TAG`.
+    name: str
+    context: BuildContext
+    platform: str
+    args: Mapping[str, str]
+    target: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltImage:
+    stored: StoredImage
+    #: One line for the user: what was done, with what, and what was not.
+    how: str
+
+
+class ImageBuilder:
+    """Builds images into the store; safe for several threads."""
+
+    def __init__(
+        self,
+        images: ImageStore,
+        *,
+        state_dir: Path | None = None,
+        find_docker: Callable[[], DockerEngine] | None = None,
+        registry: LocalRegistry | None = None,
+    ) -> None:
+        """`state_dir`: where the record is kept. Without `find_docker` and `registry` Docker is not looked for."""
+        self._images = images
+        self._state_dir = state_dir
+        self._find_docker = find_docker
+        self._registry = registry
+        self._lock = threading.Lock()
+        self._known_bases: set[str] = set()
+
+    @classmethod
+    def of_machine(
+        cls, images: ImageStore, *, state_dir: Path, spawner: Spawner, environment: Mapping[str, str]
+    ) -> ImageBuilder:
+        """A builder that looks for Docker anew with every build: a daemon may come and go."""
+        return cls(
+            images,
+            state_dir=state_dir,
+            find_docker=lambda: DockerEngine.find(environment, state_dir),
+            registry=LocalRegistry(state_dir / "registry", spawner, environment),
+        )
+
+    def build(self, request: BuildRequest) -> BuiltImage:
+        """Builds, pushes and keeps one image.
+
+        Raises `DockerfileError`, `BuildContextError`, `ValueError` for the name, and what Docker refuses as `DockerError`,
+        `RegistryError` and `OciImageError`.
+        """
+        repository, tag, _ = split_reference(request.name)
+        image = build(request.context, args=request.args, target=request.target, platform=request.platform)
+        with self._lock:
+            try:
+                engine = self._engine()
+            except NoDocker as reason:
+                built = self._read(request, image, repository, tag or "latest", str(reason))
+            else:
+                built = self._really(engine, request, image, repository, tag or "latest")
+            self._note(request.name, built)
+            self._known_bases.update(self._bases(request))
+        return built
+
+    def has_bases(self, request: BuildRequest) -> bool:
+        """Whether everything that the image is built on was built on before, since the builder began; raises as `build`.
+
+        A builder and a registry that have a base move next to nothing of it again (docs/images.md, measured).
+        """
+        return self._known_bases.issuperset(self._bases(request))
+
+    def _engine(self) -> DockerEngine:
+        if self._find_docker is None:
+            raise NoDocker("Docker was not looked for")
+        return self._find_docker()
+
+    def _read(self, request: BuildRequest, image: Image, repository: str, tag: str, reason: str) -> BuiltImage:
+        with tempfile.TemporaryDirectory(prefix="image-") as folder:
+            write_files(image, Path(folder))
+            stored = self._images.add(
+                repository=repository, tag=tag, config=declared_config(image), rootfs=Path(folder)
+            )
+        first_line = (reason.splitlines() or [""])[0]
+        how = f"read from its Dockerfile without Docker ({first_line}); the digest is the content's, and {image.base} was not pulled"
+        return BuiltImage(stored=stored, how=how)
+
+    def _really(
+        self, engine: DockerEngine, request: BuildRequest, image: Image, repository: str, tag: str
+    ) -> BuiltImage:
+        bases = {base: f"docker-image://{_base_name(base)}" for base in self._bases(request)}
+        # The registry's part of the name becomes the local one's.
+        path = repository.partition("/")[2]
+        use_registry = self._registry is not None and self._registry.available
+        address = self._registry.address() if self._registry is not None and use_registry else "sandbox.invalid"
+        local = f"{address}/{path}:{tag}"
+        try:
+            for base in bases:
+                _make_base(engine, base, request.platform)
+            engine.build(
+                context=request.context.root,
+                dockerfile=request.context.dockerfile,
+                tag=local,
+                platform=request.platform,
+                args=request.args,
+                target=request.target,
+                named_contexts=bases,
+            )
+            digest, fetch, place = self._hand_over(engine, local, path, tag, use_registry)
+        finally:
+            engine.remove([local, *map(_base_name, bases)])
+        with tempfile.TemporaryDirectory(prefix="image-") as folder:
+            config = unpack(digest, fetch, Path(folder), declared_config(image))
+            stored = self._images.add(repository=repository, tag=tag, config=config, rootfs=Path(folder), digest=digest)
+        how = f"built by Docker {engine.version} and {place}"
+        if bases:
+            how += f"; {', '.join(sorted(bases))} was not pulled: a small base made here stands for it"
+        return BuiltImage(stored=stored, how=how)
+
+    def _hand_over(
+        self, engine: DockerEngine, local: str, path: str, tag: str, use_registry: bool
+    ) -> tuple[str, Fetch, str]:
+        """Manifest digest, reader of the image's parts, and where they are."""
+        reason = "docker-registry is not installed"
+        if self._registry is not None and use_registry:
+            try:
+                engine.push(local)
+            except DockerError as error:
+                # A daemon in a virtual machine or elsewhere cannot reach this machine's loopback.
+                reason = f"the daemon cannot push to {local}: {(str(error).splitlines() or [''])[-1]}"
+            else:
+                digest = self._registry.manifest_digest(path, tag)
+                return digest, self._registry.reader(path), "pushed to a registry on this machine (docker-registry)"
+        digest, fetch = engine.save(local)
+        return digest, fetch, f"saved from the daemon's own store ({reason})"
+
+    def _bases(self, request: BuildRequest) -> list[str]:
+        found = base_images(request.context, args=request.args, target=request.target, platform=request.platform)
+        # `scratch` is no image, but Docker's word for none.
+        return sorted(found - {"scratch"})
+
+    def _note(self, name: str, built: BuiltImage) -> None:
+        if self._state_dir is None:
+            return
+        self._state_dir.mkdir(parents=True, exist_ok=True)
+        notes = {**read_notes(self._state_dir), name: BuildNote(digest=built.stored.digest, how=built.how)}
+        document = {key: asdict(note) for key, note in notes.items()}
+        write_text(self._state_dir / RECORD, json.dumps(document, indent=1, sort_keys=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildNote:
+    """What the last build of an image did."""
+
+    digest: str
+    how: str
+
+
+def read_notes(state_dir: Path) -> dict[str, BuildNote]:
+    """By image name; empty before the first build."""
+    try:
+        document = json.loads((state_dir / RECORD).read_text())
+    except FileNotFoundError:
+        return {}
+    return {name: BuildNote(**note) for name, note in document.items()}
+
+
+def declared_config(image: Image) -> ImageConfig:
+    """What the Dockerfile alone says of running the image."""
+    return ImageConfig(
+        base_image=image.base,
+        platform=image.platform,
+        entrypoint=image.entrypoint,
+        cmd=image.cmd,
+        env=dict(image.env),
+        labels=dict(image.labels),
+        workdir=image.workdir,
+        user=image.user,
+        stop_signal=image.stop_signal or "SIGTERM",
+        exposed_ports=image.exposed,
+        healthcheck=image.healthcheck or (),
+        volumes=image.volumes,
+    )
+
+
+def _base_name(base: str) -> str:
+    """Never the base's own name, under which somebody may have the real one in this daemon."""
+    return f"tpu-gpu-fungibility-sandbox/base:{hashlib.sha256(base.encode()).hexdigest()[:16]}"
+
+
+def _make_base(engine: DockerEngine, base: str, platform: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="base-") as name:
+        folder = Path(name)
+        (folder / "Dockerfile").write_text(_BASE_DOCKERFILE)
+        stands_for = folder / "rootfs" / "etc" / "sandbox-base"
+        stands_for.parent.mkdir(parents=True)
+        stands_for.write_text(f"stands for {base}\n")
+        engine.build(context=folder, dockerfile=folder / "Dockerfile", tag=_base_name(base), platform=platform, args={})

@@ -1,0 +1,1 @@
+"""A small client of the Kubernetes API that the sandbox's parts share. Left out: the provider's client."""

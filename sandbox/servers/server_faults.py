@@ -1,0 +1,69 @@
+"""Faults of a server that a person, a test or a drill makes on purpose: it hangs, its engine hangs, it dies, it does not start.
+
+Signals to the process in the pod's container, as one would send them on the node; and a file in the pod's folder, which the stand-in
+for vLLM looks for when it starts. A pod that is deleted takes its faults with it. Left out: real vLLM's own ways to fail.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Literal
+
+from sandbox.cli.lifecycle import SandboxError, marked_processes
+from sandbox.host.paths import Paths
+from sandbox.node_agent.worker import crash_file
+
+Fault = Literal["hang", "hang engine", "die", "crash"]
+
+_SERVER = b"vllm.entrypoints.openai.api_server"
+
+
+class FaultError(SandboxError):
+    """There is nothing to make the fault in; the message says what there is."""
+
+
+def make(paths: Paths, pod: str, fault: Fault) -> None:
+    """Raises `FaultError` unless a server runs in the pod."""
+    pids = _servers(paths, pod)
+    if not pids:
+        raise FaultError(
+            f"no server runs in a pod {pod!r}; `python -m sandbox status` names the pods, and which are running"
+        )
+    if fault == "crash":
+        for folder in _folders(paths, pod):
+            crash_file(folder).touch()
+    for pid in pids:
+        os.kill(pid, _SIGNALS[fault])
+
+
+_SIGNALS = {
+    "hang": signal.SIGSTOP,
+    "hang engine": signal.SIGUSR1,
+    # As the kernel does when memory runs out.
+    "die": signal.SIGKILL,
+    "crash": signal.SIGKILL,
+}
+
+
+def _servers(paths: Paths, pod: str) -> list[int]:
+    """Pids of the servers in the pod's containers: those that idle have none."""
+    wanted = f"SANDBOX_POD_NAME={pod}".encode()
+    found = []
+    for pid in marked_processes(paths):
+        process = Path("/proc") / str(pid)
+        try:
+            environment = (process / "environ").read_bytes().split(b"\0")
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            # Over by now.
+            continue
+        if wanted in environment and _SERVER in words:
+            found.append(pid)
+    return found
+
+
+def _folders(paths: Paths, pod: str) -> list[Path]:
+    """`pod_folder` of every namespace; a pod's name may hold no underscore."""
+    return [each for each in paths.state.glob("clusters/*/pods/*") if each.name.split("_")[1] == pod]

@@ -1,0 +1,1 @@
+"""The programs that the sandbox runs, found or built from pinned Go modules. Left out: Python packages."""

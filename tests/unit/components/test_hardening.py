@@ -1,0 +1,282 @@
+"""What the hardening settings make of the resources: network, control plane, policy, keys, devices, protection."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from components.cluster.cluster_hardening import NO_ENDPOINT, dns_endpoint_of, ip_endpoint_of
+from components.serving.device_access import device_access
+from components.serving.network_policy import NetworkPolicyArgs, address_block, network_policy_spec
+from tests.unit.program import API_KEY, STORED, Resource, Run, run_program
+
+CLUSTER = "gcp:container/cluster:Cluster"
+NODE_POOL = "gcp:container/nodePool:NodePool"
+REPOSITORY = "gcp:artifactregistry/repository:Repository"
+DEPLOYMENT = "kubernetes:apps/v1:Deployment"
+SERVICE = "kubernetes:core/v1:Service"
+SECRET = "kubernetes:core/v1:Secret"
+NETWORK_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
+API = "gcp:projects/service:Service"
+
+GPU_POOLS = [{"name": "l4", "machineType": "g2-standard-24", "maxNodeCount": 2}]
+TPU_POOLS = [{"name": "v6e", "machineType": "ct6e-standard-4t", "maxNodeCount": 2}]
+
+
+@pytest.fixture(scope="module")
+def prod() -> Run:
+    return run_program(stack="prod")
+
+
+@pytest.fixture(scope="module")
+def cluster(prod: Run) -> dict[str, Any]:
+    return prod.only(CLUSTER).inputs
+
+
+def _pod(run: Run) -> dict[str, Any]:
+    template: dict[str, Any] = run.only(DEPLOYMENT).inputs["spec"]["template"]
+    return template
+
+
+def _apis(run: Run) -> set[str]:
+    return {each.inputs["service"].removesuffix(".googleapis.com") for each in run.of_type(API)}
+
+
+# --- network
+
+
+def test_nodes_are_private_in_a_subnetwork_with_ranges_for_pods_and_services(
+    prod: Run, cluster: dict[str, Any]
+) -> None:
+    subnetwork = prod.only("gcp:compute/subnetwork:Subnetwork").inputs
+    assert subnetwork["ipCidrRange"] == "10.64.0.0/22"
+    assert {each["rangeName"]: each["ipCidrRange"] for each in subnetwork["secondaryIpRanges"]} == {
+        "pods": "10.65.0.0/17",
+        "services": "10.64.16.0/20",
+    }
+    # Images, logs and metrics without a public address.
+    assert subnetwork["privateIpGoogleAccess"] is True
+    assert (cluster["network"], cluster["subnetwork"]) == ("network-id", "network-nodes-id")
+    assert cluster["privateClusterConfig"] == {"enablePrivateNodes": True}
+    assert cluster["ipAllocationPolicy"] == {
+        "clusterSecondaryRangeName": "pods",
+        "servicesSecondaryRangeName": "services",
+    }
+    for pool in prod.of_type(NODE_POOL):
+        assert pool.inputs["networkConfig"] == {"enablePrivateNodes": True}, pool.name
+
+
+def test_cluster_waits_for_the_way_out_of_its_network(prod: Run) -> None:
+    nat = prod.only("gcp:compute/routerNat:RouterNat")
+    assert nat.inputs["sourceSubnetworkIpRangesToNat"] == "ALL_SUBNETWORKS_ALL_IP_RANGES"
+    assert nat.urn in prod.only(CLUSTER).dependencies
+
+
+def test_nothing_of_a_network_is_made_for_a_stack_without_one() -> None:
+    assert not [urn for urn in run_program().resources if ":compute/" in urn]
+
+
+# --- control plane
+
+
+def test_control_plane_is_reached_by_name_alone_and_its_kubeconfig_trusts_public_authorities(
+    prod: Run, cluster: dict[str, Any]
+) -> None:
+    assert cluster["controlPlaneEndpointsConfig"] == {
+        "dnsEndpointConfig": {"allowExternalTraffic": True},
+        "ipEndpointsConfig": {"enabled": False},
+    }
+    (known,) = json.loads(prod.outputs["kubeconfig"])["clusters"]
+    assert known["cluster"] == {"server": "https://gke-1.asia-northeast1.gke.goog"}
+
+
+def test_ranges_of_the_control_plane_let_no_stranger_s_machine_of_google_cloud_in() -> None:
+    inputs = run_program({"controlPlaneSourceRanges": ["203.0.113.0/24", "198.51.100.7/32"]}).only(CLUSTER).inputs
+    assert inputs["masterAuthorizedNetworksConfig"] == {
+        "cidrBlocks": [{"cidrBlock": "203.0.113.0/24"}, {"cidrBlock": "198.51.100.7/32"}],
+        "gcpPublicCidrsAccessEnabled": False,
+    }
+    assert "controlPlaneEndpointsConfig" not in inputs
+
+
+def test_cluster_and_repository_are_protected_by_pulumi_and_the_cluster_by_google(
+    prod: Run, cluster: dict[str, Any]
+) -> None:
+    assert cluster["deletionProtection"] is True
+    assert {each.type for each in prod.resources.values() if each.protect} == {CLUSTER, REPOSITORY}
+    assert not [each for each in run_program().resources.values() if each.protect]
+
+
+def test_upgrades_have_their_window(cluster: dict[str, Any]) -> None:
+    assert cluster["maintenancePolicy"] == {
+        "recurringWindow": {
+            "startTime": "2026-01-02T15:00:00Z",
+            "endTime": "2026-01-02T23:00:00Z",
+            "recurrence": "FREQ=WEEKLY;BYDAY=FR,SA",
+        }
+    }
+
+
+def test_secrets_are_encrypted_with_a_key_where_there_is_one() -> None:
+    key = "projects/p/locations/asia-northeast1/keyRings/r/cryptoKeys/k"
+    inputs = run_program({"secretsEncryptionKey": key}).only(CLUSTER).inputs
+    assert inputs["databaseEncryption"] == {"state": "ENCRYPTED", "keyName": key}
+
+
+def test_apis_are_those_that_the_settings_need(prod: Run) -> None:
+    assert _apis(prod) - _apis(run_program()) == {"binaryauthorization", "containerscanning"}
+
+
+def test_labels_are_on_everything_that_is_billed(prod: Run, cluster: dict[str, Any]) -> None:
+    labels = {"application": "tpu-gpu-fungibility", "environment": "prod"}
+    assert cluster["resourceLabels"] == labels
+    assert prod.only(REPOSITORY).inputs["labels"] == labels
+    for pool in prod.of_type(NODE_POOL):
+        assert pool.inputs["nodeConfig"]["resourceLabels"] == labels, pool.name
+
+
+# --- images
+
+
+def test_old_images_go_but_for_those_with_a_tag_and_the_latest_ten(prod: Run) -> None:
+    delete, keep = prod.only(REPOSITORY).inputs["cleanupPolicies"]
+    assert (delete["action"], delete["condition"]) == ("DELETE", {"tagState": "UNTAGGED", "olderThan": "7776000s"})
+    assert (keep["action"], keep["mostRecentVersions"]) == ("KEEP", {"keepCount": 10})
+
+
+# --- who reaches the servers
+
+
+def _policy(**changes: Any) -> Any:
+    args: dict[str, Any] = {"namespace": "default", "source_ranges": (), "pod_range": None, "client_namespaces": ()}
+    return network_policy_spec(NetworkPolicyArgs(**(args | changes)), pod_labels={"app": "vllm"}, port=8000)
+
+
+def test_policy_admits_clients_and_collectors_to_the_server_s_port_and_nothing_else() -> None:
+    (rule,) = _policy(source_ranges=["203.0.113.0/24"])["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8000}]
+    addresses, namespaces = rule["from_"]
+    assert addresses == {"ip_block": {"cidr": "203.0.113.0/24"}}
+    (expression,) = namespaces["namespace_selector"]["match_expressions"]
+    assert expression["values"] == ["gmp-system", "gke-gmp-system"]
+
+
+def test_policy_admits_the_namespaces_that_somebody_named() -> None:
+    (rule,) = _policy(client_namespaces=["chat"])["ingress"]
+    (expression,) = rule["from_"][-1]["namespace_selector"]["match_expressions"]
+    assert "chat" in expression["values"]
+
+
+def test_everybody_outside_is_not_everybody_inside() -> None:
+    (rule,) = _policy(pod_range="10.65.0.0/17")["ingress"]
+    assert rule["from_"][0] == {"ip_block": {"cidr": "0.0.0.0/0", "except_": ["10.65.0.0/17"]}}
+    # The API server refuses an exception that is no part of its range.
+    assert address_block("203.0.113.0/24", "10.65.0.0/17") == {"cidr": "203.0.113.0/24"}
+
+
+def test_policy_brings_dataplane_v2_and_the_senders_addresses(prod: Run, cluster: dict[str, Any]) -> None:
+    assert cluster["datapathProvider"] == "ADVANCED_DATAPATH"
+    assert prod.named(SERVICE, "vllm-service").inputs["spec"]["externalTrafficPolicy"] == "Local"
+    assert prod.only(NETWORK_POLICY).inputs["metadata"]["namespace"] == "default"
+    dev = run_program()
+    assert not dev.of_type(NETWORK_POLICY)
+    assert "externalTrafficPolicy" not in dev.only(SERVICE).inputs["spec"]
+
+
+def test_internal_load_balancer_is_one_of_gke_s() -> None:
+    annotations = run_program({"internalLoadBalancer": True}).only(SERVICE).inputs["metadata"]["annotations"]
+    assert annotations["networking.gke.io/load-balancer-type"] == "Internal"
+
+
+# --- secrets
+
+
+def _key_secret(run: Run) -> Resource:
+    return run.named(SECRET, "vllm-vllm-api-key")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "value"), [({"apiKey": API_KEY}, API_KEY), ({"apiKeySecret": "vllm-api-key"}, STORED)]
+)
+def test_api_key_reaches_both_containers_by_a_secret_and_nothing_else(overrides: dict[str, Any], value: str) -> None:
+    run = run_program(overrides)
+    secret = _key_secret(run)
+    assert (secret.inputs["stringData"], secret.secrets) == ({"api_key": value}, ["stringData"])
+    for container in _pod(run)["spec"]["containers"]:
+        (entry,) = [each for each in container["env"] if each["name"] == "VLLM_API_KEY"]
+        assert entry["valueFrom"] == {"secretKeyRef": {"name": "vllm-api-key", "key": "api_key"}}
+        assert value not in json.dumps(container)
+    for resource in run.resources.values():
+        assert resource.urn == secret.urn or value not in json.dumps(resource.inputs), resource.urn
+
+
+def test_another_key_rolls_the_pods_by_the_identity_of_its_secret() -> None:
+    template = _pod(run_program({"apiKey": API_KEY}))
+    assert template["metadata"]["annotations"] == {"fungibility/api-key-secret": "uid-of-vllm-vllm-api-key"}
+
+
+def test_server_without_a_key_knows_nothing_of_one() -> None:
+    dev = run_program()
+    assert [each.name for each in dev.of_type(SECRET)] == ["vllm-hf-secret"]
+    assert "VLLM_API_KEY" not in json.dumps(_pod(dev))
+    assert "annotations" not in _pod(dev)["metadata"]
+
+
+def test_token_of_secret_manager_is_a_secret_from_the_start() -> None:
+    run = run_program({"huggingFaceTokenSecret": "projects/other/secrets/hf/versions/3"})
+    secret = run.named(SECRET, "vllm-hf-secret")
+    assert (secret.inputs["stringData"], secret.secrets) == ({"hf_api_token": STORED}, ["stringData"])
+
+
+# --- devices
+
+
+@pytest.mark.parametrize(
+    ("choice", "kinds", "access"),
+    [
+        ("auto", ["tpu", "gpu"], "privileged"),
+        ("auto", ["gpu", "gpu"], "request"),
+        ("auto", ["tpu"], "request"),
+        ("privileged", ["gpu"], "privileged"),
+        ("request", ["tpu"], "request"),
+    ],
+)
+def test_privilege_is_for_pods_that_fit_both_kinds_of_node(choice: str, kinds: list[Any], access: str) -> None:
+    assert device_access(choice, kinds) == access
+
+
+@pytest.mark.parametrize(
+    ("pools", "resource", "count"), [(GPU_POOLS, "nvidia.com/gpu", "2"), (TPU_POOLS, "google.com/tpu", "4")]
+)
+def test_pods_for_one_accelerator_request_it_and_have_no_privilege(pools: list[Any], resource: str, count: str) -> None:
+    spec = _pod(run_program({"acceleratorPools": pools, "xlaCache": False}))["spec"]
+    (container,) = spec["containers"]
+    assert container["securityContext"] == {"privileged": False, "allowPrivilegeEscalation": False}
+    for part in ("requests", "limits"):
+        assert container["resources"][part][resource] == count
+    assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+    # What GKE's device plugin brings: NVIDIA's folder, and libtpu's variables.
+    assert "volumes" not in spec
+    assert "volumeMounts" not in container
+    assert not [each for each in container["env"] if each["name"].startswith("TPU_")]
+
+
+def test_privilege_can_be_kept() -> None:
+    spec = _pod(run_program({"acceleratorPools": GPU_POOLS, "deviceAccess": "privileged"}))["spec"]
+    assert spec["containers"][0]["securityContext"] == {"privileged": True}
+    assert spec["volumes"]
+
+
+def test_a_cluster_that_could_not_be_made_has_an_endpoint_that_leads_nowhere_and_ends_the_program_with_no_traceback() -> (
+    None
+):
+    assert dns_endpoint_of(None) == ip_endpoint_of(None, None) == NO_ENDPOINT
+    assert NO_ENDPOINT[0].endswith(".invalid")
+    assert dns_endpoint_of(SimpleNamespace(dns_endpoint_config=SimpleNamespace(endpoint="gke-1.goog"))) == (
+        "gke-1.goog",
+        None,
+    )
+    assert ip_endpoint_of("203.0.113.10", "Q0E=") == ("203.0.113.10", "Q0E=")

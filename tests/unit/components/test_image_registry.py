@@ -1,0 +1,143 @@
+"""The images: what is built from what, for which platform, and who may pull it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+import pulumi
+import pytest
+
+from components.cluster.image_registry import promoted_image
+from tests.unit import program
+from tests.unit.program import OTHER_IMAGES, ROOT, Run, run_program, schema
+
+IMAGE = "docker:index/image:Image"
+REPOSITORY = "gcp:artifactregistry/repository:Repository"
+DEPLOYMENT = "kubernetes:apps/v1:Deployment"
+SERVER = "asia-northeast1-docker.pkg.dev"
+
+
+@pytest.fixture(scope="module")
+def dev() -> Run:
+    return run_program()
+
+
+def test_repository_is_for_docker_images_in_the_cluster_s_region(dev: Run) -> None:
+    repository = dev.only(REPOSITORY).inputs
+    assert (repository["format"], repository["location"], repository["repositoryId"]) == (
+        "DOCKER",
+        "asia-northeast1",
+        "docker-repo",
+    )
+
+
+@pytest.mark.parametrize("kind", ["gpu", "tpu"])
+def test_image_is_built_from_its_own_dockerfile_on_its_base_for_the_nodes_platform(dev: Run, kind: str) -> None:
+    image = dev.named(IMAGE, f"images-{kind}").inputs
+    assert image["imageName"] == f"{SERVER}/my-project/docker-repo/vllm-fungibility:{kind.upper()}"
+    build = image["build"]
+    assert build["args"] == {"BASE_IMAGE": schema()[f"{kind}BaseImage"]["default"]}
+    assert build["platform"] == "linux/amd64"
+    # Both are relative to the program, whose folder the engine runs it in.
+    assert build["dockerfile"] == f"images/{kind}.Dockerfile"
+    assert (ROOT / build["dockerfile"]).is_file()
+    assert Path(build["context"]) == Path("images")
+
+
+@pytest.mark.parametrize("kind", ["gpu", "tpu"])
+def test_dockerfile_takes_the_base_image_that_the_build_gives(kind: str) -> None:
+    text = (ROOT / "images" / f"{kind}.Dockerfile").read_text()
+    assert "ARG BASE_IMAGE" in text
+    assert "FROM ${BASE_IMAGE}" in text
+
+
+@pytest.mark.parametrize("kind", ["gpu", "tpu"])
+def test_default_of_the_dockerfile_is_that_of_the_settings(kind: str) -> None:
+    default = schema()[f"{kind}BaseImage"]["default"]
+    assert f"ARG BASE_IMAGE={default}\n" in (ROOT / "images" / f"{kind}.Dockerfile").read_text()
+
+
+def test_images_are_pushed_with_an_access_token_of_whoever_runs_the_program(dev: Run) -> None:
+    for image in dev.of_type(IMAGE):
+        assert (image.inputs["registry"]["server"], image.inputs["registry"]["username"]) == (
+            SERVER,
+            "oauth2accesstoken",
+        )
+        assert any(path.startswith("registry") for path in image.secrets)
+
+
+def test_images_are_known_to_others_by_digest_alone(dev: Run) -> None:
+    for reference in dev.outputs["images"].values():
+        assert reference.startswith(f"{SERVER}/my-project/docker-repo/vllm-fungibility@sha256:")
+
+
+def _running(run: Run) -> dict[str, str]:
+    containers = run.only(DEPLOYMENT).inputs["spec"]["template"]["spec"]["containers"]
+    return {each["name"].removeprefix("vllm-"): each["image"] for each in containers}
+
+
+def test_prebuilt_image_runs_as_it_is_and_the_other_is_built() -> None:
+    run = run_program({"images": {"gpu": OTHER_IMAGES["gpu"]}})
+    assert [image.name for image in run.of_type(IMAGE)] == ["images-tpu"]
+    assert run.outputs["images"]["gpu"] == OTHER_IMAGES["gpu"]
+    assert run.outputs["images"]["tpu"].startswith(f"{SERVER}/my-project/")
+    assert _running(run) == run.outputs["images"]
+
+
+def test_images_of_another_stack_run_and_nothing_is_built() -> None:
+    run = run_program({"imagesFrom": "organization/tpu-gpu-fungibility/staging"})
+    assert run.of_type(IMAGE) == []
+    assert _running(run) == run.outputs["images"] == OTHER_IMAGES
+
+
+def test_named_image_wins_over_that_of_another_stack() -> None:
+    own = f"{SERVER}/other/repository/vllm@sha256:{'3' * 64}"
+    run = run_program({"imagesFrom": "organization/tpu-gpu-fungibility/staging", "images": {"tpu": own}})
+    assert run.of_type(IMAGE) == []
+    assert run.outputs["images"] == {"gpu": OTHER_IMAGES["gpu"], "tpu": own}
+
+
+def test_prebuilt_image_of_an_accelerator_without_pool_is_left_alone() -> None:
+    pools = [{"name": "a", "machineType": "g2-standard-8", "maxNodeCount": 2}]
+    run = run_program({"acceleratorPools": pools, "images": OTHER_IMAGES})
+    assert run.outputs["images"] == {"gpu": OTHER_IMAGES["gpu"]}
+
+
+@pytest.mark.parametrize(
+    ("images", "found"),
+    [
+        (None, "nothing"),
+        ({"gpu": OTHER_IMAGES["gpu"]}, "nothing"),
+        ({"tpu": "docker.io/a/b:1"}, '"docker.io/a/b:1"'),
+        ("text", "nothing"),
+    ],
+)
+def test_another_stack_without_the_image_is_refused_in_words(images: Any, found: str) -> None:
+    with pytest.raises(pulumi.RunError) as refused:
+        promoted_image(images, "tpu", "o/p/dev")
+    message = str(refused.value)
+    assert f'imagesFrom: "o/p/dev" has {found} as image of accelerator tpu' in message
+    assert "Fix: run `pulumi up` on that stack" in message
+
+
+class _Refusal(grpc.RpcError):  # type: ignore[misc]
+    """As the engine hands a provider's error on."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNKNOWN
+
+    def details(self) -> str:
+        return 'invocation of getClientConfig returned an error: Error setting access_token: oauth2: "invalid_grant"'
+
+
+def test_without_a_login_the_program_ends_with_a_word_that_says_how_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise _Refusal
+
+    monkeypatch.setattr(program._Mocks, "call", fail)
+    with pytest.raises(
+        pulumi.RunError, match=r'access token .* "invalid_grant".*gcloud auth application-default login'
+    ):
+        run_program()

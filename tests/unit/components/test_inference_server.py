@@ -1,0 +1,310 @@
+"""The Deployment, the Service and the Secret: the walkthrough's, with its defects of scheduling and images done right."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from components.catalog.machines import MACHINE_TYPES
+from components.serving.inference_server import ingress_ip, make_service_url, tpu_environment
+from components.settings.accelerator_pool import AcceleratorPool, parse_pools
+from tests.unit.program import NAMESPACE, Run, config, run_program
+
+DEPLOYMENT = "kubernetes:apps/v1:Deployment"
+SERVICE = "kubernetes:core/v1:Service"
+SECRET = "kubernetes:core/v1:Secret"
+DISRUPTION_BUDGET = "kubernetes:policy/v1:PodDisruptionBudget"
+
+
+@pytest.fixture(scope="module")
+def dev() -> Run:
+    return run_program()
+
+
+@pytest.fixture(scope="module")
+def pod(dev: Run) -> dict[str, Any]:
+    return _pod(dev)
+
+
+def _pod(run: Run) -> dict[str, Any]:
+    spec: dict[str, Any] = run.only(DEPLOYMENT).inputs["spec"]["template"]["spec"]
+    return spec
+
+
+def _container(pod: dict[str, Any], name: str) -> dict[str, Any]:
+    (found,) = [each for each in pod["containers"] if each["name"] == name]
+    assert isinstance(found, dict)
+    return found
+
+
+def _pools(*pools: dict[str, Any]) -> tuple[AcceleratorPool, ...]:
+    parsed, problems = parse_pools(list(pools), region="asia-northeast1", zone="asia-northeast1-b")
+    assert not problems
+    return parsed
+
+
+def test_names_are_those_of_the_walkthrough_s_commands(dev: Run) -> None:
+    deployment, service, secret = (dev.only(each).inputs for each in (DEPLOYMENT, SERVICE, SECRET))
+    names = [each["metadata"]["name"] for each in (deployment, service, secret)]
+    assert names == ["vllm", "vllm-service", "hf-secret"]
+    assert {each["metadata"]["namespace"] for each in (deployment, service, secret)} == {"default"}
+    assert deployment["spec"]["selector"] == {"matchLabels": {"app": "vllm"}}
+    assert deployment["spec"]["template"]["metadata"]["labels"] == {"app": "vllm"}
+    assert deployment["spec"]["replicas"] == 1
+
+
+def test_pod_selects_the_class_and_tolerates_both_accelerators(pod: dict[str, Any]) -> None:
+    assert pod["nodeSelector"] == {"cloud.google.com/compute-class": "vllm-fallback"}
+    assert pod["tolerations"] == [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": "google.com/tpu", "operator": "Exists", "effect": "NoSchedule"},
+    ]
+
+
+def test_one_replica_a_node_is_required(pod: dict[str, Any]) -> None:
+    assert pod["affinity"]["podAntiAffinity"] == {
+        "requiredDuringSchedulingIgnoredDuringExecution": [
+            {"labelSelector": {"matchLabels": {"app": "vllm"}}, "topologyKey": "kubernetes.io/hostname"}
+        ]
+    }
+
+
+def test_better_pools_are_preferred_with_falling_weight(pod: dict[str, Any]) -> None:
+    preferred = pod["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    expressions = [each["preference"]["matchExpressions"] for each in preferred]
+    assert [each[0]["values"] for each in expressions] == [["v6e-1"], ["l4-spot"], ["l4"]]
+    assert {each[0]["key"] for each in expressions} == {"cloud.google.com/gke-nodepool"}
+    weights = [each["weight"] for each in preferred]
+    assert weights[0] == 100
+    assert weights == sorted(set(weights), reverse=True)
+
+
+def test_containers_run_images_by_digest(dev: Run, pod: dict[str, Any]) -> None:
+    images = {each["name"].removeprefix("vllm-"): each["image"] for each in pod["containers"]}
+    assert images == dev.outputs["images"]
+    assert all("@sha256:" in image for image in images.values())
+
+
+def test_gpu_container_is_the_walkthrough_s(pod: dict[str, Any]) -> None:
+    container = _container(pod, "vllm-gpu")
+    assert container["args"] == [
+        "--host=0.0.0.0",
+        "--port=8000",
+        "--tensor-parallel-size=1",
+        "--model=Qwen/Qwen2-1.5B",
+        # Not the walkthrough's: its server aborts what it answers when its pod ends.
+        "--shutdown-timeout=110",
+    ]
+    assert container["securityContext"] == {"privileged": True}
+    assert container["volumeMounts"] == [{"name": "gpu", "mountPath": "/usr/local/nvidia"}]
+    assert pod["volumes"][0] == {
+        "name": "gpu",
+        "hostPath": {"path": "/home/kubernetes/bin/nvidia", "type": "DirectoryOrCreate"},
+    }
+    assert container["resources"]["limits"] == {"ephemeral-storage": "43Gi"}
+
+
+def test_tpu_container_is_the_walkthrough_s(pod: dict[str, Any]) -> None:
+    container = _container(pod, "vllm-tpu")
+    assert container["args"] == ["--host=0.0.0.0", "--port=8000", "--max-model-len=8192", "--model=Qwen/Qwen2-1.5B"]
+    assert container["securityContext"] == {"privileged": True}
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    assert environment.pop("VLLM_XLA_CACHE_PATH")
+    assert environment | {"HUGGING_FACE_HUB_TOKEN": None, "NODE_IP": None} == {
+        "HUGGING_FACE_HUB_TOKEN": None,
+        "TPU_TOPOLOGY": "1x1",
+        "TPU_WORKER_ID": "0",
+        "TPU_SKIP_MDS_QUERY": "true",
+        "TPU_TOPOLOGY_WRAP": "false,false,false",
+        "TPU_CHIPS_PER_HOST_BOUNDS": "1,1,1",
+        "TPU_ACCELERATOR_TYPE": "v6e-1",
+        "TPU_RUNTIME_METRICS_PORTS": "8431",
+        "TPU_TOPOLOGY_ALT": "false",
+        "CHIPS_PER_HOST_BOUNDS": "1,1,1",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "HOST_BOUNDS": "1,1,1",
+        "TPU_HOST_BOUNDS": "1,1,1",
+        "NODE_IP": None,
+        "VBAR_CONTROL_SERVICE_URL": "$(NODE_IP):8353",
+    }
+
+
+def test_node_address_is_defined_before_the_variable_that_uses_it(pod: dict[str, Any]) -> None:
+    names = [each["name"] for each in _container(pod, "vllm-tpu")["env"]]
+    assert names.index("NODE_IP") < names.index("VBAR_CONTROL_SERVICE_URL")
+    (node_ip,) = [each for each in _container(pod, "vllm-tpu")["env"] if each["name"] == "NODE_IP"]
+    assert node_ip["valueFrom"] == {"fieldRef": {"fieldPath": "status.hostIP"}}
+
+
+@pytest.mark.parametrize("name", ["vllm-gpu", "vllm-tpu"])
+def test_token_comes_from_the_secret(pod: dict[str, Any], name: str) -> None:
+    (token,) = [each for each in _container(pod, name)["env"] if each["name"] == "HUGGING_FACE_HUB_TOKEN"]
+    assert token["valueFrom"] == {"secretKeyRef": {"name": "hf-secret", "key": "hf_api_token"}}
+
+
+def test_containers_request_what_fits_the_smallest_node_together(pod: dict[str, Any]) -> None:
+    requests = [each["resources"]["requests"] for each in pod["containers"]]
+    assert [(each["cpu"], each["memory"]) for each in requests] == [("1500m", "5Gi")] * 2
+    # Requests of both devices would fit no node at all.
+    assert not any("/" in resource for each in requests for resource in each)
+
+
+def test_service_is_a_load_balancer_of_the_pods(dev: Run) -> None:
+    spec = dev.only(SERVICE).inputs["spec"]
+    assert (spec["type"], spec["selector"]) == ("LoadBalancer", {"app": "vllm"})
+    assert spec["ports"] == [{"protocol": "TCP", "port": 80, "targetPort": 8000}]
+    assert "loadBalancerSourceRanges" not in spec
+
+
+def test_update_waits_as_long_as_the_settings_say() -> None:
+    run = run_program({"rolloutTimeoutSeconds": 2400})
+    deployment = run.only(DEPLOYMENT).inputs
+    assert deployment["metadata"]["annotations"]["pulumi.com/timeoutSeconds"] == "2400"
+    assert deployment["spec"]["progressDeadlineSeconds"] == 2400
+    assert run.only(SERVICE).inputs["metadata"]["annotations"]["pulumi.com/timeoutSeconds"] == "2400"
+
+
+def test_update_takes_back_replicas_that_kubectl_scaled(dev: Run) -> None:
+    assert dev.only(DEPLOYMENT).inputs["metadata"]["annotations"]["pulumi.com/patchForce"] == "true"
+
+
+def test_new_pod_comes_before_the_old_one_goes(dev: Run) -> None:
+    strategy = dev.only(DEPLOYMENT).inputs["spec"]["strategy"]
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+
+
+def test_replicas_avoid_a_disabled_pool_and_the_rest_keeps_its_order() -> None:
+    pools = json.loads(config()[f"{NAMESPACE}:acceleratorPools"])
+    pools[0]["enabled"] = False
+    node_affinity = _pod(run_program({"acceleratorPools": pools}))["affinity"]["nodeAffinity"]
+    assert node_affinity["requiredDuringSchedulingIgnoredDuringExecution"] == {
+        "nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "cloud.google.com/gke-nodepool", "operator": "NotIn", "values": ["v6e-1"]}]}
+        ]
+    }
+    preferred = node_affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert [each["preference"]["matchExpressions"][0]["values"] for each in preferred] == [["l4-spot"], ["l4"]]
+
+
+def test_containers_of_a_disabled_pool_stay_so_that_nothing_is_built_when_it_comes_back() -> None:
+    pools = json.loads(config()[f"{NAMESPACE}:acceleratorPools"])
+    pools[0]["enabled"] = False
+    containers = _pod(run_program({"acceleratorPools": pools}))["containers"]
+    assert [each["name"] for each in containers] == ["vllm-gpu", "vllm-tpu"]
+
+
+def test_pod_leaves_the_load_balancer_before_its_server_is_told_to_stop(pod: dict[str, Any]) -> None:
+    assert pod["terminationGracePeriodSeconds"] == 120
+    gpu, tpu = (_container(pod, name) for name in ("vllm-gpu", "vllm-tpu"))
+    drain = "/usr/local/bin/fungibility-drain"
+    # The GPU image's vLLM finishes requests itself; for the TPU image's the hook waits.
+    assert gpu["lifecycle"] == {"preStop": {"exec": {"command": [drain, "5"]}}}
+    assert "--shutdown-timeout=110" in gpu["args"]
+    assert tpu["lifecycle"] == {"preStop": {"exec": {"command": [drain, "5", "115"]}}}
+    assert not any("shutdown-timeout" in each for each in tpu["args"])
+
+
+def test_pod_serves_until_a_load_balancer_with_clients_own_addresses_has_noticed() -> None:
+    pod = _pod(run_program({"networkPolicy": True}))
+    drain = "/usr/local/bin/fungibility-drain"
+    commands = [each["lifecycle"]["preStop"]["exec"]["command"] for each in pod["containers"]]
+    assert commands == [[drain, "30"], [drain, "30", "115"]]
+    assert "--shutdown-timeout=85" in _container(pod, "vllm-gpu")["args"]
+
+
+def test_update_waits_as_long_as_all_replicas_may_take_one_after_the_other() -> None:
+    annotations = run_program({"replicas": 3}).only(DEPLOYMENT).inputs["metadata"]["annotations"]
+    assert annotations["pulumi.com/timeoutSeconds"] == str(3 * 1800)
+
+
+def test_a_dead_server_is_not_waited_for(pod: dict[str, Any]) -> None:
+    for container in pod["containers"]:
+        assert container["livenessProbe"]["terminationGracePeriodSeconds"] == 10
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"replicas": 2}, {"maxUnavailable": 1}),
+        ({"replicas": 3, "keepLastReplica": True}, {"maxUnavailable": 1}),
+        ({"replicas": 1, "keepLastReplica": True}, {"minAvailable": 1}),
+        ({"replicas": 1, "maxReplicas": 3, "keepLastReplica": True}, {"minAvailable": "50%"}),
+        ({"replicas": 2, "maxReplicas": 4, "keepLastReplica": True}, {"maxUnavailable": 1}),
+        ({"replicas": 1, "keepLastReplica": False}, {"maxUnavailable": 1}),
+    ],
+)
+def test_budget_lets_replicas_move_one_at_a_time_and_keeps_the_last(
+    overrides: dict[str, Any], expected: dict[str, int]
+) -> None:
+    spec = run_program(overrides).only(DISRUPTION_BUDGET).inputs["spec"]
+    assert {key: value for key, value in spec.items() if key in ("minAvailable", "maxUnavailable")} == expected
+    assert spec["selector"] == {"matchLabels": {"app": "vllm"}}
+    assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def test_a_budget_of_the_other_kind_has_another_name_since_no_preview_sees_the_change_otherwise() -> None:
+    names = {
+        keep: run_program({"keepLastReplica": keep}).only(DISRUPTION_BUDGET).inputs["metadata"]["name"]
+        for keep in (True, False)
+    }
+    assert names == {True: "vllm-keep-last", False: "vllm"}
+
+
+def test_metrics_of_every_pod_are_scraped_once(dev: Run) -> None:
+    spec = dev.only("kubernetes:monitoring.googleapis.com/v1:PodMonitoring").inputs["spec"]
+    assert spec["selector"] == {"matchLabels": {"app": "vllm"}}
+    assert spec["endpoints"] == [{"port": 8000, "path": "/metrics", "interval": "15s"}]
+    managed = dev.only("gcp:container/cluster:Cluster").inputs["monitoringConfig"]["managedPrometheus"]
+    assert managed == {"enabled": True, "autoMonitoringConfig": {"scope": "NONE"}}
+
+
+def test_servers_use_all_accelerators_of_a_machine() -> None:
+    pools = [
+        {"name": "v6e-4", "machineType": "ct6e-standard-4t", "maxNodeCount": 2},
+        {"name": "l4x2", "machineType": "g2-standard-24", "maxNodeCount": 2},
+    ]
+    pod = _pod(run_program({"acceleratorPools": pools}))
+    assert "--tensor-parallel-size=2" in _container(pod, "vllm-gpu")["args"]
+    assert "--tensor-parallel-size=4" in _container(pod, "vllm-tpu")["args"]
+    environment = {each["name"]: each.get("value") for each in _container(pod, "vllm-tpu")["env"]}
+    assert environment["TPU_CHIPS_PER_HOST_BOUNDS"] == environment["CHIPS_PER_HOST_BOUNDS"] == "2,2,1"
+    assert environment["TPU_ACCELERATOR_TYPE"] == "v6e-4"
+    assert environment["TPU_RUNTIME_METRICS_PORTS"] == "8431,8432,8433,8434"
+
+
+@pytest.mark.parametrize("machine_type", [name for name, machine in MACHINE_TYPES.items() if machine.kind == "tpu"])
+def test_chips_of_a_host_are_as_many_as_the_machine_has(machine_type: str) -> None:
+    machine = MACHINE_TYPES[machine_type]
+    environment = {each["name"]: str(each.get("value")) for each in tpu_environment(machine)}
+    x, y, z = map(int, environment["TPU_CHIPS_PER_HOST_BOUNDS"].split(","))
+    assert x * y * z == machine.count
+
+
+def test_ladder_of_tpus_alone_runs_one_container_without_nvidia_s_volume() -> None:
+    pools = json.loads(config()[f"{NAMESPACE}:acceleratorPools"])[:1]
+    run = run_program({"acceleratorPools": pools, "gpuBaseImage": ""})
+    pod = _pod(run)
+    assert [each["name"] for each in pod["containers"]] == ["vllm-tpu"]
+    assert [each["name"] for each in pod["volumes"]] == ["xla-cache"]
+    assert list(run.outputs["images"]) == ["tpu"]
+
+
+@pytest.mark.parametrize(("port", "url"), [(80, "http://198.51.100.7/v1"), (8080, "http://198.51.100.7:8080/v1")])
+def test_service_url_is_a_base_url_that_names_a_port_only_where_needed(port: int, url: str) -> None:
+    assert make_service_url("198.51.100.7", port) == url
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        None,
+        SimpleNamespace(load_balancer=None),
+        SimpleNamespace(load_balancer=SimpleNamespace(ingress=None)),
+        SimpleNamespace(load_balancer=SimpleNamespace(ingress=[])),
+    ],
+)
+def test_a_service_that_could_not_be_made_has_no_address_and_ends_the_program_with_no_traceback(status: Any) -> None:
+    assert ingress_ip(status) is None

@@ -1,0 +1,52 @@
+"""Probes: long patience at the start, short afterwards."""
+
+from __future__ import annotations
+
+from components.serving.probes import HEALTH_COMMAND, container_probes, seconds_to_notice
+
+#: The slowest start that was seen (on a TPU), in seconds.
+SLOWEST_START = 337
+
+
+def _patience(probe: dict[str, int]) -> int:
+    return probe["period_seconds"] * probe["failure_threshold"]
+
+
+def test_a_start_may_take_as_long_as_the_setting_says_and_the_default_is_three_times_the_slowest_seen() -> None:
+    from tests.unit.program import schema
+
+    default = schema()["serverStartupSeconds"]["default"]
+    assert default > 3 * SLOWEST_START
+    for seconds in (default, 601):
+        probe = container_probes(startup_seconds=seconds)["startup_probe"]
+        assert seconds <= _patience(probe) < seconds + probe["period_seconds"]
+
+
+def test_a_server_that_died_is_found_within_a_minute() -> None:
+    assert _patience(container_probes(startup_seconds=1200)["liveness_probe"]) <= 60
+
+
+def test_every_probe_is_the_images_command_which_sees_an_engine_that_hangs_where_the_servers_own_health_does_not() -> (
+    None
+):
+    probes = container_probes(startup_seconds=1200)
+    assert probes["readiness_probe"]["exec_"]["command"] == [HEALTH_COMMAND, "ready"]
+    assert probes["liveness_probe"]["exec_"]["command"] == [HEALTH_COMMAND, "live"]
+    assert probes["startup_probe"]["exec_"]["command"] == [HEALTH_COMMAND, "ready"]
+
+
+def test_a_probe_outlasts_the_five_seconds_that_the_health_command_gives_a_server() -> None:
+    probes = container_probes(startup_seconds=1200)
+    assert all(probes[name]["timeout_seconds"] > 5 for name in probes)
+
+
+def test_a_server_that_hangs_leaves_traffic_within_a_quarter_of_a_minute_and_is_restarted_within_one() -> None:
+    probes = container_probes(startup_seconds=1200)
+    assert seconds_to_notice(probes["readiness_probe"], answer_seconds=5) == 15
+    assert seconds_to_notice(probes["liveness_probe"], answer_seconds=5) <= 60
+
+
+def test_an_attempt_that_takes_longer_than_a_period_delays_the_next() -> None:
+    probe = {"period_seconds": 5, "failure_threshold": 3}
+    assert seconds_to_notice(probe, answer_seconds=0) == 15
+    assert seconds_to_notice(probe, answer_seconds=7) == 5 + 3 * 7

@@ -1,0 +1,90 @@
+"""With `maxReplicas` the number of replicas is an autoscaler's; without, nothing of it is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components.serving.metrics_adapter import NAME, NAMESPACE
+from tests.unit.program import Run, run_program
+
+AUTOSCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
+API_SERVICE = "kubernetes:apiregistration.k8s.io/v1:APIService"
+DEPLOYMENT = "kubernetes:apps/v1:Deployment"
+
+
+@pytest.fixture(scope="module")
+def scaled() -> Run:
+    return run_program({"replicas": 2, "maxReplicas": 4})
+
+
+@pytest.fixture(scope="module")
+def spec(scaled: Run) -> dict[str, Any]:
+    found: dict[str, Any] = scaled.only(AUTOSCALER).inputs["spec"]
+    return found
+
+
+def test_a_fixed_number_of_replicas_needs_no_autoscaler_and_no_adapter() -> None:
+    dev = run_program()
+    assert dev.of_type(AUTOSCALER) == dev.of_type(API_SERVICE) == []
+    assert dev.named(DEPLOYMENT, "vllm").ignore_changes == []
+
+
+def test_autoscaler_goes_by_the_requests_that_wait(spec: dict[str, Any]) -> None:
+    assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "vllm"}
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 4)
+    assert spec["metrics"] == [
+        {
+            "type": "Pods",
+            "pods": {
+                "metric": {"name": "prometheus.googleapis.com|vllm:num_requests_waiting|gauge"},
+                "target": {"type": "AverageValue", "averageValue": "5"},
+            },
+        }
+    ]
+
+
+def test_replicas_go_slowly_and_one_at_a_time(spec: dict[str, Any]) -> None:
+    down = spec["behavior"]["scaleDown"]
+    # The slowest start that was seen took 337 s.
+    assert down["stabilizationWindowSeconds"] > 3 * 337
+    assert down["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 60}]
+
+
+def test_an_update_leaves_the_number_of_replicas_to_the_autoscaler(scaled: Run) -> None:
+    deployment = scaled.named(DEPLOYMENT, "vllm")
+    assert deployment.ignore_changes == ["spec.replicas"]
+    # For the first update, before the autoscaler is there.
+    assert deployment.inputs["spec"]["replicas"] == 2
+
+
+def test_adapter_may_read_metrics_as_its_kubernetes_account_and_nothing_else(scaled: Run) -> None:
+    (member,) = [
+        each for each in scaled.of_type("gcp:projects/iAMMember:IAMMember") if "monitoring" in each.inputs["role"]
+    ]
+    assert member.inputs["role"] == "roles/monitoring.viewer"
+    assert member.inputs["member"] == (
+        "principal://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/"
+        f"my-project.svc.id.goog/subject/ns/{NAMESPACE}/sa/{NAME}"
+    )
+    role = scaled.only("kubernetes:rbac.authorization.k8s.io/v1:ClusterRole")
+    assert role.inputs["rules"] == [
+        {"apiGroups": [""], "resources": ["pods", "nodes", "nodes/stats"], "verbs": ["get", "list", "watch"]}
+    ]
+
+
+def test_adapter_s_place_in_the_api_comes_after_it_and_the_autoscaler_after_both(scaled: Run) -> None:
+    for api_service in scaled.of_type(API_SERVICE):
+        names = {urn.rpartition("::")[2] for urn in api_service.dependencies}
+        assert {"replica-autoscaler-metrics", "replica-autoscaler-metrics-service"} <= names
+    waited_for = {urn.rpartition("::")[2] for urn in scaled.only(AUTOSCALER).dependencies}
+    assert {each.name for each in scaled.of_type(API_SERVICE)} <= waited_for
+
+
+def test_adapter_s_image_is_of_one_release_and_its_port_needs_no_privilege(scaled: Run) -> None:
+    pod = scaled.named(DEPLOYMENT, "replica-autoscaler-metrics").inputs["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"].startswith("gcr.io/gke-release/custom-metrics-stackdriver-adapter:v")
+    assert container["ports"][0]["containerPort"] > 1024
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False

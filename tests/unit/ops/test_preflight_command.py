@@ -1,0 +1,250 @@
+"""`python -m ops preflight` as a person or a pipeline runs it, and what its documentation says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from components.settings import stack_files
+from ops.preflight import __main__ as command
+from ops.preflight import cost_table, requirements
+from ops.preflight.checks import CHECKS
+from ops.preflight.quota_metrics import GPUS_ALL_REGIONS, METRICS
+from ops.preflight.report import STATUSES, Outcome, Report, failed, ok, skipped
+from tests.unit import program
+from tests.unit.preflight_project import PROJECT, QUOTAS, set_regional_quotas
+from tests.unit.preflight_run import Bench, _bench, _key, _server, _shared_server  # noqa: F401  # fixtures
+from tests.unit.preflight_server import ACCESS_TOKEN, Fault
+
+ROOT = stack_files.PROJECT_DIR
+DOCS = (ROOT / "docs" / "preflight.md").read_text()
+
+
+def _run(bench: Bench, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ops", "preflight", "--stack", "dev", "--project", PROJECT, "--endpoint", bench.server.url, *arguments],
+        cwd=ROOT, env={**bench.environment, "PYTHONWARNINGS": "default"}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_the_command_on_a_good_project(bench: Bench) -> None:
+    done = _run(bench)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    lines = [line for line in done.stdout.splitlines() if re.match(r"(ok|WARNING|FAILED|skipped) ", line)]
+    assert {line.split()[0] for line in lines} == {"ok"}
+    assert {line.split()[1] for line in lines} == {check.name for check in CHECKS}
+    assert re.search(r"^\d+ ok in \d+\.\d s$", done.stdout, re.MULTILINE)
+    assert ACCESS_TOKEN not in done.stdout
+
+
+def test_the_command_with_a_quota_that_is_short(bench: Bench) -> None:
+    set_regional_quotas(bench.server, {**QUOTAS, "NVIDIA_L4_GPUS": (0, 0)})
+    done = _run(bench, "--json")
+    assert done.returncode == 1
+    assert done.stderr == ""
+    document = json.loads(done.stdout)
+    assert not document["ok"]
+    assert document["counts"]["failed"] == 1
+    (bad,) = [each for each in document["findings"] if each["status"] == "failed"]
+    assert bad["check"] == "quotas"
+    assert bad["what"] == "NVIDIA_L4_GPUS in asia-northeast1"
+    assert bad["cure"].startswith("gcloud beta quotas preferences create")
+
+
+def _main(bench: Bench, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    status = command.main(
+        ["--stack", "dev", "--project", PROJECT, "--endpoint", bench.server.url, *arguments], sleep=bench.pauses.append
+    )
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_who_may_only_look_is_not_asked_for_permissions(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = _main(bench, capsys, "--json")
+    asked = {finding["check"] for finding in json.loads(out)["findings"]}
+    _, out, _ = _main(bench, capsys, "--json", "--reader")
+    assert asked - {finding["check"] for finding in json.loads(out)["findings"]} == {"permissions"}
+
+
+def test_warnings_pass_unless_they_may_not(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    set_regional_quotas(bench.server, {**QUOTAS, "NVIDIA_L4_GPUS": (1, 0)})
+    assert _main(bench, capsys)[0] == 0
+    status, out, _ = _main(bench, capsys, "--strict", "--json")
+    assert status == 1
+    assert json.loads(out)["ok"] is False
+
+
+def test_a_failure_is_shown_with_cause_and_a_cure_in_one_piece(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.server.set("cloudbilling.projects.getBillingInfo", {})
+    status, out, _ = _main(bench, capsys)
+    assert status == 1
+    assert "cause: no account is linked" in out
+    assert re.search(r"cure:  gcloud billing projects link my-project --billing-account=ACCOUNT_ID$", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--stack", "nowhere"], "there is no Pulumi.nowhere.yaml"),
+        (["--stack", "dev"], "gcp:project: is missing"),
+        (["--stack", "dev", "--project", "My Project"], "is not a project ID"),
+    ],
+)
+def test_wrong_settings_ask_nobody_anything(
+    bench: Bench, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert command.main([*arguments, "--endpoint", bench.server.url]) == 2
+    assert words in capsys.readouterr().err
+    assert bench.server.seen == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--stack"], ["--stack", "dev", "--timeout", "0"], ["--stack", "dev", "--no"]]
+)
+def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        command.main(arguments)
+    assert exit_.value.code == 2
+    assert "usage: python -m ops preflight" in capsys.readouterr().err
+
+
+def test_make_preflight_is_the_same_command() -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "preflight", "STACK=prod"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "-m ops preflight --stack prod" in done.stdout
+
+
+def test_make_preflight_wants_a_stack() -> None:
+    # Without a stack nothing may be asked: the command says what is missing.
+    environment = {key: value for key, value in os.environ.items() if key != "STACK"}
+    done = subprocess.run(
+        ["make", "--dry-run", "preflight"], cwd=ROOT, capture_output=True, text=True, check=False, env=environment
+    )
+    assert "-m ops preflight --stack dev" in done.stdout
+
+
+def test_cost_is_printed_below_the_checks(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(bench, capsys)[1].rstrip().endswith(cost_table.cost_text("dev", bench.context().settings).rstrip())
+    json.loads(_main(bench, capsys, "--json")[1])
+
+
+# Reports
+
+
+def _report() -> Report:
+    outcomes = (
+        Outcome(
+            check="a", findings=(ok("first", "well"), failed("second", "bad", cause="why", cure="do this")), seconds=1.0
+        ),
+        Outcome(check="longer", findings=(skipped("third", cause="needs a"),), seconds=0.0),
+    )
+    return Report(stack="dev", project="p", region="r", outcomes=outcomes, seconds=1.25)
+
+
+def test_the_document_has_the_shape_that_is_documented() -> None:
+    document = _report().document()
+    sample = json.loads(re.search(r"```json\n(.*?)```", DOCS, re.DOTALL)[1])  # type: ignore[index]  # the test fails without
+    assert _shape(document) == _shape(sample)
+    assert document["counts"] == {"ok": 1, "warning": 0, "failed": 1, "skipped": 1}
+    assert document["ok"] is False
+
+
+def _shape(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _shape(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_shape(value[0])]
+    return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+
+
+def test_the_text_aligns_and_breaks_no_command() -> None:
+    command_line = "gcloud " + " ".join(f"--flag-{number}=value" for number in range(30))
+    outcome = Outcome(check="a", findings=(failed("x", "y " * 200, cause="z " * 200, cure=command_line),), seconds=0)
+    text = Report(stack="s", project="p", region="r", outcomes=(outcome,), seconds=0).text(width=100)
+    assert command_line in text
+    assert all(len(line) <= 100 for line in text.splitlines() if command_line not in line)
+    lines = _report().text().splitlines()
+    assert lines[2].index("first") == lines[3].index("second") == lines[6].index("third")
+
+
+# What the program needs is what is asked for
+
+
+_STACKS = sorted(each.name.split(".")[1] for each in ROOT.glob("Pulumi.*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("stack", "overrides"),
+    [*((each, {}) for each in _STACKS), ("dev", {"maxReplicas": 3}), ("dev", {"weightsCache": True})],
+)
+def test_every_resource_of_every_stack_has_its_permissions_and_apis(stack: str, overrides: dict[str, Any]) -> None:
+    run = program.run_program(overrides, stack=stack)
+    settings = stack_files.load(stack, {"gcp:project": PROJECT, **overrides})
+    made = {
+        each.type for each in run.resources.values()
+        if each.custom and not each.type.startswith("pulumi:")
+    }  # fmt: skip
+    asked = {need.resource for need in requirements.needs(settings)}
+    assert made <= asked, f"ops/preflight/requirements.py has no line for {made - asked}"
+    assert asked <= made, (
+        f"ops/preflight/requirements.py: {asked - made} is not made by stack {stack}; give its line a `when`"
+    )
+    apis = {
+        each.inputs["service"].removesuffix(".googleapis.com") for each in run.of_type("gcp:projects/service:Service")
+    }
+    assert set(requirements.apis_of_program(settings)) == apis
+
+
+# Documentation
+
+
+def _table(heading: str) -> list[list[str]]:
+    section = DOCS.split(f"## {heading}")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[1:]]
+
+
+def test_documentation_lists_every_check_in_order() -> None:
+    assert [row[0] for row in _table("What is checked")] == [f"`{check.name}`" for check in CHECKS]
+
+
+def test_documentation_lists_every_quota_and_says_which_names_are_unverified() -> None:
+    expected = {
+        (
+            f"`{accelerator}`",
+            "Spot, preemptible" if spot else "on demand",
+            f"`{metric.name}`",
+            "yes" if metric.verified else "no",
+        )
+        for (accelerator, spot), metric in METRICS.items()
+    } | {("all GPUs", "any", f"`{GPUS_ALL_REGIONS.name}`", "yes" if GPUS_ALL_REGIONS.verified else "no")}
+    assert {tuple(row[:4]) for row in _table("Quotas")} == expected
+
+
+def test_documentation_names_every_role_that_up_needs() -> None:
+    assert {row[0].strip("`") for row in _table("Who may run it")} >= {need.role for need in requirements.NEEDS}
+
+
+def test_documentation_names_every_status_and_option() -> None:
+    for status in STATUSES:
+        assert f"`{status}`" in DOCS
+    for option in ("--stack", "--project", "--json", "--strict", "--reader", "--timeout", "--request-timeout"):
+        assert f"`{option}" in DOCS, option
+
+
+def test_a_fault_in_the_middle_of_a_run_is_not_a_traceback(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.server.set("compute.machineTypes.get", Fault(body=b'{"accelerators": 3}'))
+    status, out, err = _main(bench, capsys)
+    assert status == 1
+    assert "Traceback" not in out + err

@@ -1,0 +1,292 @@
+"""Credentials, errors and bounds of preflight, against a local server that breaks as Google's and others do."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import google.auth
+import pytest
+from google.oauth2 import credentials as user_credentials
+
+from ops.preflight.calls import CallFailed, Patience, Reason, retry_after
+from ops.preflight.context import Check, Context, explain
+from ops.preflight.report import Finding, ok, warning
+from ops.preflight.runner import run_checks
+from tests.unit.preflight_project import FAMILY, PROJECT, REGION, TPU_QUOTA
+from tests.unit.preflight_run import Bench, _bench, _key, _server, _shared_server  # noqa: F401  # fixtures
+from tests.unit.preflight_server import ACCESS_TOKEN, ACCOUNT, REFRESH_TOKEN, Fault, api_error, disabled, old_error
+
+BILLING = "cloudbilling.projects.getBillingInfo"
+
+
+def test_a_good_project_passes_every_check(bench: Bench) -> None:
+    report = bench.run()
+    assert report.passed(strict=True), report.text()
+    assert report.counts["skipped"] == 0
+    assert bench.pauses == []
+
+
+def test_no_credentials_names_the_login_command_and_skips_what_needs_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
+    report = bench.run()
+    statuses = {outcome.check: outcome.status for outcome in report.outcomes}
+    assert statuses.pop("credentials") == "failed"
+    assert statuses.pop("images") == statuses.pop("model") == "ok"
+    assert set(statuses.values()) == {"skipped"}
+    (credentials,) = report.outcomes[0].findings
+    assert credentials.finding == "there are none"
+    assert credentials.cure.startswith("gcloud auth application-default login")
+    (skipped,) = report.outcomes[1].findings
+    assert "credentials" in skipped.cause
+    assert not [each for each in bench.server.seen if each.method.startswith("compute.")]
+
+
+def test_credentials_file_that_is_not_one_is_told_from_an_absent_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bench.folder / "key.json").write_text("{")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(bench.folder / "key.json"))
+    (finding,) = bench.findings("credentials")
+    assert finding.finding == "cannot be used"
+
+
+def test_expired_credentials(bench: Bench) -> None:
+    body = {"error": "invalid_grant", "error_description": "Token has been expired or revoked."}
+    bench.server.answers["token"] = Fault(status=400, body=json.dumps(body).encode())
+    (finding,) = bench.findings("credentials")
+    assert finding.status == "failed"
+    assert "expired or revoked" in finding.finding
+    assert "Token has been expired or revoked" in finding.cause
+
+
+def test_credentials_say_whose_they_are(bench: Bench) -> None:
+    (finding,) = bench.findings("credentials")
+    assert ACCOUNT in finding.finding
+
+
+def test_a_persons_credentials_ask_in_the_name_of_the_stacks_project(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = user_credentials.Credentials(  # type: ignore[no-untyped-call]
+        None, refresh_token=REFRESH_TOKEN, token_uri=f"{bench.server.url}/token/", client_id="a", client_secret="b"
+    )
+    monkeypatch.setattr(google.auth, "default", lambda scopes: (person, None))
+    report = bench.run()
+    assert report.passed(strict=True), report.text()
+    asked = [each for each in bench.server.seen if each.headers.get("authorization") == f"Bearer {ACCESS_TOKEN}"]
+    assert {each.headers.get("x-goog-user-project") for each in asked} == {PROJECT}
+    bench.server.set(BILLING, api_error(403, "denied"))
+    (found,) = bench.findings("billing")
+    assert "--member=user:YOUR_EMAIL" in found.cure
+
+
+def test_a_service_account_asks_in_the_name_of_its_own_project(bench: Bench) -> None:
+    bench.run()
+    assert not [each for each in bench.server.seen if "x-goog-user-project" in each.headers]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "finding", "cause", "cure"),
+    [
+        (disabled("cloudbilling"), "skipped", "not checked", "is off", "gcloud services enable cloudbilling.googleapis.com"),
+        (
+            old_error(403, "Access Not Configured.", "accessNotConfigured"),
+            "skipped", "not checked", "is off", "gcloud services enable cloudbilling.googleapis.com --project=my-project",
+        ),
+        (
+            api_error(403, "The caller does not have permission"),
+            "warning", "permission denied", "The caller does not have permission", "gcloud projects add-iam-policy-binding",
+        ),
+        (
+            api_error(403, "Permission 'x' denied on resource", reason="IAM_PERMISSION_DENIED", permission="x"),
+            "warning", "permission denied", "Permission 'x' denied", "add-iam-policy-binding my-project",
+        ),
+        (api_error(404, "Project not found"), "failed", "does not exist", "Project not found", "check the name"),
+        (api_error(400, "Bad name"), "failed", "the request was refused", "Bad name", "read the cause"),
+        (api_error(429, "Quota exceeded"), "failed", "too many requests", "Quota exceeded", "again in some minutes"),
+        (old_error(403, "Rate Limit Exceeded", "rateLimitExceeded"), "failed", "too many requests", "Rate Limit", "again"),
+        (api_error(500, "Internal error"), "failed", "the server has trouble", "Internal error", "status.cloud.google.com"),
+        (Fault(status=503, body=b"<html>"), "failed", "the server has trouble", "HTTP 503", "status.cloud.google.com"),
+        (Fault(drop=True), "failed", "no connection", "dropped", "proxy"),
+        (Fault(body=b"{not json"), "failed", "makes no sense", "not JSON", "answers in its place"),
+        (Fault(body=b"[]"), "failed", "makes no sense", "is list, not an object", "answers in its place"),
+    ],
+)  # fmt: skip
+def test_every_fault_of_a_server_has_its_own_words(
+    bench: Bench, fault: Fault, status: str, finding: str, cause: str, cure: str
+) -> None:
+    bench.server.set(BILLING, fault)
+    (found,) = bench.findings("billing")
+    assert found.status == status
+    assert finding in found.finding
+    assert cause in found.cause
+    assert cure in found.cure
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (api_error(403, "denied"), "roles/serviceusage.serviceUsageViewer"),
+        (api_error(503, "unavailable"), "has trouble"),
+        (Fault(drop=True), "no connection"),
+        (Fault(body=b"{not json"), "makes no sense"),
+        (api_error(404, "no such quota"), "no quota of this name"),
+        ({}, "no quota of this name"),
+    ],
+)
+def test_a_quota_that_is_not_told_hides_no_other(bench: Bench, fault: Any, words: str) -> None:
+    bench.server.set(TPU_QUOTA, fault)
+    found = bench.findings("quotas")
+    (tpu,) = [each for each in found if each.what.startswith(FAMILY)]
+    assert words in f"{tpu.finding} {tpu.cure}"
+    assert [each.status for each in found].count("ok") == 3
+
+
+def test_a_server_that_asks_for_a_pause_gets_it(bench: Bench) -> None:
+    busy = Fault(status=429, headers={"Retry-After": "7"}, body=b"{}")
+    good = bench.server.answers[BILLING]
+    bench.server.answers[BILLING] = [busy, Fault(status=503), good]
+    (found,) = bench.findings("billing")
+    assert found.status == "ok"
+    assert bench.pauses == [7.0, 2.0]
+
+
+def test_a_pause_that_is_too_long_is_not_waited_for(bench: Bench) -> None:
+    bench.server.set(BILLING, Fault(status=429, headers={"Retry-After": "3600"}, body=b"{}"))
+    (found,) = bench.findings("billing")
+    assert found.status == "failed"
+    assert len(bench.server.requests(BILLING)) == 1
+    assert bench.pauses == []
+
+
+def test_tries_are_counted(bench: Bench) -> None:
+    bench.server.set(BILLING, Fault(status=500))
+    bench.findings("billing")
+    assert len(bench.server.requests(BILLING)) == 4
+    assert bench.pauses == [1.0, 2.0, 4.0]
+
+
+def test_a_server_that_does_not_answer_is_given_up(bench: Bench) -> None:
+    bench.server.set(BILLING, Fault(delay=0.5))
+    (found,) = bench.findings("billing", seconds=0.1)
+    assert found.status == "failed"
+    assert "no answer in time" in found.finding
+    assert "0.1 s" in found.cause
+
+
+def test_time_out_of_a_registry(bench: Bench) -> None:
+    bench.server.set("HEAD registry-1.docker.io/v2/vllm/vllm-openai/manifests/v0.31.0", Fault(delay=0.5))
+    found = {each.what.split()[0]: each for each in bench.findings("images", seconds=0.1)}
+    assert "no answer in time" in found["gpuBaseImage"].finding
+    assert found["tpuBaseImage"].status == "ok"
+
+
+def test_one_broken_answer_hides_no_other_check(bench: Bench) -> None:
+    bench.server.set("compute.regions.get", Fault(body=b'{"quotas": [{"limit": "many"}]}'))
+    report = bench.run()
+    bad = [outcome for outcome in report.outcomes if outcome.status != "ok"]
+    assert [outcome.check for outcome in bad] == ["quotas"]
+    (found,) = bad[0].findings
+    assert "unexpected shape" in found.cause
+    assert not report.passed()
+
+
+def test_the_whole_run_is_bounded(bench: Bench) -> None:
+    def slow(context: Context) -> list[Finding]:
+        time.sleep(5)
+        return []
+
+    def quick(context: Context) -> list[Finding]:
+        return [ok("quick", "well")]
+
+    checks = (
+        Check(name="slow", title="Slow", run=slow),
+        Check(name="after", title="After", needs=("slow",), run=quick),
+        Check(name="quick", title="Quick", run=quick),
+    )
+    start = time.monotonic()
+    outcomes = run_checks(checks, bench.context(), seconds=0.2)
+    assert time.monotonic() - start < 2
+    assert [outcome.status for outcome in outcomes][0::2] == ["failed", "ok"]
+    assert outcomes[1].status in ("failed", "skipped")
+    assert "0.2 s" in outcomes[0].findings[0].finding
+    assert "--timeout" in outcomes[0].findings[0].cure
+
+
+def test_checks_run_side_by_side(bench: Bench) -> None:
+    def slow(context: Context) -> list[Finding]:
+        time.sleep(0.2)
+        return [ok("slow", "well")]
+
+    checks = [Check(name=str(number), title="", run=slow) for number in range(10)]
+    start = time.monotonic()
+    run_checks(checks, bench.context(), seconds=5)
+    assert time.monotonic() - start < 1
+
+
+def test_a_warning_does_not_stop_what_needs_the_check(bench: Bench) -> None:
+    def warns(context: Context) -> list[Finding]:
+        return [warning("a", "b", cause="c", cure="d")]
+
+    def runs(context: Context) -> list[Finding]:
+        return [ok("ran", "well")]
+
+    checks = (Check(name="first", title="", run=warns), Check(name="second", title="", needs=("first",), run=runs))
+    assert [outcome.status for outcome in run_checks(checks, bench.context(), seconds=5)] == ["warning", "ok"]
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("5", 5.0), ("", None), (None, None), ("soon", None)])
+def test_retry_after_in_seconds(value: str | None, seconds: float | None) -> None:
+    assert retry_after(value) == seconds
+
+
+def test_retry_after_as_a_date() -> None:
+    moment = datetime.now(UTC) + timedelta(seconds=30)
+    found = retry_after(email.utils.format_datetime(moment, usegmt=True))
+    assert found is not None
+    assert 25 < found <= 30
+
+
+def test_what_does_not_pass_by_itself_is_not_tried_again() -> None:
+    tries = []
+
+    def request() -> None:
+        tries.append(1)
+        raise CallFailed("denied", "host", "no")
+
+    with pytest.raises(CallFailed):
+        Patience(sleep=lambda seconds: None).call(request)
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["credentials", "disabled", "denied", "not-found", "throttled", "server-error", "timeout", "connection", "malformed", "refused"],
+)  # fmt: skip
+def test_every_reason_has_cause_and_cure(bench: Bench, reason: Reason) -> None:
+    found = explain(CallFailed(reason, "host.example", "because", api="x.googleapis.com"), "what", bench.context())
+    assert found.cause
+    assert found.cure
+    assert found.status in ("failed", "warning", "skipped")
+
+
+def test_requests_that_a_discovery_document_does_not_allow_are_refused_by_the_test_server(bench: Bench) -> None:
+    context = bench.context()
+    context.google.authenticate()
+    with pytest.raises(CallFailed, match="has no field permission"):
+        context.google.call(
+            "cloudresourcemanager",
+            lambda client: client.projects().testIamPermissions(resource="projects/p", body={"permission": []}),
+        )
+    assert len(bench.server.violations) == 1
+    bench.server.violations.clear()
+    with pytest.raises(AssertionError, match="has no field nam"):
+        bench.server.set("compute.regions.get", {"nam": REGION})
+    with pytest.raises(AssertionError, match="limit is str, not number"):
+        bench.server.set("compute.regions.get", {"quotas": [{"metric": "CPUS", "limit": "5"}]})

@@ -1,0 +1,246 @@
+"""The autoscaler's decisions on snapshots of a cluster, without an API server."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.gke.autoscaler import Autoscaler, ComputeClassRules, _Snapshot, fits
+from sandbox.gke.node_pools import COMPUTE_CLASS_LABEL, NodePool, node_allocatable, node_labels, node_taints
+from sandbox.google.latencies import Clock
+from sandbox.google.stock import OutOfStockError
+
+CLASS = "vllm-fallback"
+ZONE = "asia-northeast1-b"
+
+
+def pool(name: str, machine_type: str, *, nodes: int, low: int = 0, high: int = 2, **config: Any) -> NodePool:
+    return NodePool(
+        name=name,
+        zones=[ZONE],
+        nodes=[f"{name}-{number}" for number in range(nodes)],
+        inputs={
+            "autoscaling": {"minNodeCount": low, "maxNodeCount": high},
+            "nodeConfig": {
+                "machineType": machine_type,
+                "labels": {COMPUTE_CLASS_LABEL: CLASS},
+                "taints": [{"key": COMPUTE_CLASS_LABEL, "value": CLASS, "effect": "NO_SCHEDULE"}],
+                **config,
+            },
+        },
+    )
+
+
+def ladder(tpu: int, spot: int, on_demand: int) -> dict[str, NodePool]:
+    gpu: dict[str, Any] = {"guestAccelerators": [{"type": "nvidia-l4", "count": 1}]}
+    return {
+        "v6e-1": pool("v6e-1", "ct6e-standard-1t", nodes=tpu, low=1),
+        "l4-spot": pool("l4-spot", "g2-standard-4", nodes=spot, preemptible=True, **gpu),
+        "l4": pool("l4", "g2-standard-4", nodes=on_demand, low=1, **gpu),
+    }
+
+
+RULES = ComputeClassRules(
+    name=CLASS, rules=(("v6e-1",), ("l4-spot",), ("l4",)), active_migration=True, consolidation_delay_seconds=0.0
+)
+
+
+def pod(name: str, node: str | None = None, *, ready: bool = True) -> dict[str, Any]:
+    if node is None:
+        conditions = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
+    else:
+        conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+    return {
+        "metadata": {"name": name, "namespace": "default", "uid": name},
+        "spec": {
+            **({"nodeName": node} if node else {}),
+            "nodeSelector": {COMPUTE_CLASS_LABEL: CLASS},
+            "tolerations": [
+                {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+                {"key": "google.com/tpu", "operator": "Exists", "effect": "NoSchedule"},
+                {"key": COMPUTE_CLASS_LABEL, "operator": "Equal", "value": CLASS, "effect": "NoSchedule"},
+            ],
+        },
+        "status": {"conditions": conditions},
+    }
+
+
+class _Cluster:
+    """The part of a LocalCluster that the autoscaler uses; nodes come and go at once."""
+
+    def __init__(self, pools: dict[str, NodePool]) -> None:
+        self.pools = pools
+        self.lock = threading.RLock()
+        self.clock = Clock(1000.0)
+        self.added: list[str] = []
+        self.removed: list[str] = []
+
+    def add_node(self, name: str) -> str:
+        self.added.append(name)
+        node = f"{name}-{len(self.pools[name].nodes)}"
+        self.pools[name].nodes.append(node)
+        return node
+
+    def remove_node(self, name: str, node: str) -> None:
+        self.removed.append(node)
+        self.pools[name].nodes.remove(node)
+
+
+class _Scaler(Autoscaler):
+    """Keeps evictions in place of calling an API."""
+
+    def __init__(self, cluster: _Cluster, state_dir: Path) -> None:
+        super().__init__(cluster, None, state_dir=state_dir)  # type: ignore[arg-type]
+        self.evicted: list[str] = []
+        self.events: list[str] = []
+
+    def _evict(self, pod: dict[str, Any], target: NodePool) -> bool:
+        self.evicted.append(f"{pod['metadata']['name']} -> {target.name}")
+        return True
+
+    def _event(self, pod: dict[str, Any], reason: str, message: str, *, kind: str = "Normal") -> None:
+        self.events.append(f"{reason}: {message}")
+
+    def round(self, *pods: dict[str, Any], rules: ComputeClassRules = RULES, fresh: bool = False) -> bool:
+        """`fresh`: the pods that are ready have just become so, and else they were a round ago."""
+        if not fresh:
+            self._at_rest = {pod["metadata"]["uid"] for pod in pods}
+        pools = self._cluster.pools.values()
+        nodes = {
+            name: {
+                "metadata": {"name": name, "labels": node_labels(each, node=name, zone=ZONE)},
+                "spec": {},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+            }
+            for each in pools
+            for name in each.nodes
+            if name not in each.joining
+        }
+        settled = self._step(_Snapshot(classes=(rules,), nodes=nodes, pods=pods))
+        while self._growing:
+            threading.Event().wait(0.001)
+        return settled
+
+
+@pytest.fixture
+def scaler_of(tmp_path: Path) -> Any:
+    def make(**sizes: int) -> tuple[_Scaler, _Cluster]:
+        cluster = _Cluster(ladder(**sizes))
+        return _Scaler(cluster, tmp_path), cluster
+
+    return make
+
+
+def test_a_pending_pod_gets_a_node_of_the_first_pool_with_room(scaler_of: Any) -> None:
+    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
+    scaler.round(pod("a", "v6e-1-0"), pod("z", "l4-0"), pod("b"))
+    assert cluster.added == ["v6e-1"]
+
+
+def test_a_full_pool_is_passed_over(scaler_of: Any) -> None:
+    scaler, cluster = scaler_of(tpu=2, spot=0, on_demand=1)
+    scaler.round(pod("a", "v6e-1-0"), pod("b", "v6e-1-1"), pod("z", "l4-0"), pod("c"))
+    assert cluster.added == ["l4-spot"]
+
+
+def test_a_free_node_is_left_to_the_scheduler(scaler_of: Any) -> None:
+    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
+    scaler.round(pod("a", "v6e-1-0"), pod("b"))
+    assert cluster.added == []
+
+
+def test_a_pool_that_got_no_machine_is_left_alone_for_a_while(scaler_of: Any) -> None:
+    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
+    real = cluster.add_node
+
+    def out_of_stock(name: str) -> str:
+        if name == "v6e-1":
+            raise OutOfStockError("[GCE_STOCKOUT]", seconds=60.0)
+        return str(real(name))
+
+    cluster.add_node = out_of_stock
+    scaler.round(pod("a", "v6e-1-0"), pod("z", "l4-0"), pod("b"))
+    scaler.round(pod("a", "v6e-1-0"), pod("z", "l4-0"), pod("b"))
+    assert cluster.added == ["l4-spot"]
+    assert (
+        "FailedScaleUp: Node scale up in zones asia-northeast1-b associated with this pod failed: GCE out of resources. "
+        "Pod is at risk of not being scheduled."
+    ) in scaler.events
+
+
+def test_the_worst_placed_replica_moves_up_first(scaler_of: Any) -> None:
+    scaler, _cluster = scaler_of(tpu=2, spot=1, on_demand=1)
+    scaler.round(pod("a", "v6e-1-0"), pod("b", "l4-spot-0"), pod("c", "l4-0"))
+    assert scaler.evicted == ["c -> v6e-1"]
+
+
+def test_a_better_pool_below_its_maximum_grows_before_anything_is_evicted(scaler_of: Any) -> None:
+    scaler, cluster = scaler_of(tpu=1, spot=1, on_demand=1)
+    scaler.round(pod("a", "v6e-1-0"), pod("b", "l4-spot-0"), pod("c", "l4-0"))
+    assert (scaler.evicted, cluster.added) == ([], ["v6e-1"])
+
+
+def test_nothing_moves_while_a_replica_is_still_starting(scaler_of: Any) -> None:
+    scaler, _cluster = scaler_of(tpu=2, spot=0, on_demand=1)
+    scaler.round(pod("a", "v6e-1-0", ready=False), pod("c", "l4-0"))
+    assert scaler.evicted == []
+
+
+def test_a_replica_that_is_just_ready_stays_for_a_round_and_is_not_settled_until_then(scaler_of: Any) -> None:
+    scaler, _cluster = scaler_of(tpu=2, spot=0, on_demand=1)
+    assert not scaler.round(pod("c", "l4-0"), fresh=True)
+    assert scaler.evicted == []
+    scaler.round(pod("c", "l4-0"), fresh=True)
+    assert scaler.evicted == ["c -> v6e-1"]
+
+
+def test_without_active_migration_nothing_moves(scaler_of: Any) -> None:
+    scaler, _cluster = scaler_of(tpu=2, spot=0, on_demand=1)
+    rules = ComputeClassRules(name=CLASS, rules=RULES.rules, active_migration=False, consolidation_delay_seconds=1000.0)
+    assert scaler.round(pod("c", "l4-0"), rules=rules)
+    assert scaler.evicted == []
+
+
+def test_idle_nodes_above_the_minimum_go_away_and_the_rest_stays(scaler_of: Any) -> None:
+    scaler, cluster = scaler_of(tpu=2, spot=1, on_demand=1)
+    for _ in range(5):
+        scaler.round(pod("a", "v6e-1-0"))
+    assert cluster.removed == ["v6e-1-1", "l4-spot-0"]
+    assert scaler.round(pod("a", "v6e-1-0"))
+
+
+def test_a_pod_fits_only_where_it_tolerates_every_taint() -> None:
+    tpu = ladder(1, 0, 0)["v6e-1"]
+    labels, taints = node_labels(tpu, node="n", zone=ZONE), node_taints(tpu)
+    assert fits(pod("a"), labels, taints)
+    intolerant = pod("a")
+    intolerant["spec"]["tolerations"] = intolerant["spec"]["tolerations"][:1]
+    assert not fits(intolerant, labels, taints)
+
+
+def test_a_required_affinity_keeps_a_pod_off_other_pools() -> None:
+    tpu = ladder(1, 0, 0)["v6e-1"]
+    picky = pod("a")
+    term = {"matchExpressions": [{"key": "cloud.google.com/gke-nodepool", "operator": "NotIn", "values": ["v6e-1"]}]}
+    picky["spec"]["affinity"] = {
+        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    }
+    assert not fits(picky, node_labels(tpu, node="n", zone=ZONE), node_taints(tpu))
+
+
+def test_a_node_offers_its_accelerators_and_what_gke_leaves_of_the_machine() -> None:
+    pools = ladder(1, 1, 1)
+    assert node_allocatable(pools["v6e-1"])["google.com/tpu"] == "1"
+    l4 = node_allocatable(pools["l4"])
+    assert (l4["nvidia.com/gpu"], l4["cpu"]) == ("1", "3920m")
+    # 100 GB: room for one limit of 43Gi and not for two, as the walkthrough relies on.
+    assert 43 * 2**30 < int(l4["ephemeral-storage"]) < 2 * 43 * 2**30
+
+
+def test_node_names_tell_tpus_and_pools_as_gke_does() -> None:
+    pools = ladder(0, 0, 0)
+    assert pools["v6e-1"].new_node_name("tpu-gpu-fungibility").startswith("gke-tpu-")
+    assert pools["l4-spot"].new_node_name("tpu-gpu-fungibility").startswith("gke-tpu-gpu-fungibility-l4-spot-")

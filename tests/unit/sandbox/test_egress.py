@@ -1,0 +1,81 @@
+"""The API server's way to pods: CONNECT to a pod's address reaches the loopback address behind it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from sandbox.host.egress import EgressProxy
+
+
+@pytest.fixture
+def proxy() -> Iterator[EgressProxy]:
+    proxy = EgressProxy()
+    proxy.start()
+    yield proxy
+    proxy.stop()
+
+
+def echo_server(address: str) -> socket.socket:
+    """Takes one connection and sends everything back when the client has said all."""
+    server = socket.create_server((address, 0))
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            heard = b""
+            while data := connection.recv(65536):
+                heard += data
+            connection.sendall(heard.upper())
+
+    threading.Thread(target=serve, daemon=True).start()
+    return server
+
+
+def connect(proxy: EgressProxy, target: str) -> tuple[socket.socket, bytes]:
+    """The connection after the proxy's answer, and the answer's first line."""
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client.settimeout(5)
+    client.connect(proxy.name.replace("@", "\0", 1))
+    client.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += client.recv(1)
+    return client, answer.split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(("real", "known"), [("127.88.250.9", "10.88.250.9"), ("127.0.0.1", "localhost")])
+def test_a_pods_address_is_its_loopback_address_and_others_are_themselves(
+    proxy: EgressProxy, real: str, known: str
+) -> None:
+    with closing(echo_server(real)) as server:
+        client, answer = connect(proxy, f"{known}:{server.getsockname()[1]}")
+        with client:
+            assert b" 200 " in answer
+            client.sendall(b"a" * 200_000)
+            client.shutdown(socket.SHUT_WR)
+            heard = b""
+            while data := client.recv(65536):
+                heard += data
+    assert heard == b"A" * 200_000
+
+
+@pytest.mark.parametrize("target", ["127.88.250.9:1", "10.88.250.9:nothing"])
+def test_what_cannot_be_reached_is_said_and_not_waited_for(proxy: EgressProxy, target: str) -> None:
+    client, answer = connect(proxy, target)
+    client.close()
+    assert b" 502 " in answer
+
+
+def test_the_api_server_is_told_to_use_it_for_the_cluster_alone(proxy: EgressProxy) -> None:
+    (selection,) = proxy.configuration()["egressSelections"]
+    assert selection["name"] == "cluster"
+    assert selection["connection"]["transport"] == {"uds": {"udsName": proxy.name}}
+
+
+def test_a_proxy_that_never_started_stops() -> None:
+    EgressProxy().stop()

@@ -1,0 +1,141 @@
+"""Requests to Google's APIs: what is tried again, and with which words it ends, as terraform-provider-google has it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from sandbox.google.access_tokens import AccessTokens, Login
+from sandbox.google.faults import CLOUD, FaultStore, Rule
+from sandbox.google.latencies import Clock
+from sandbox.providers.google_requests import GoogleRequests, RequestError, UnreadError
+
+RUNNING = threading.Event()
+
+
+class World:
+    def __init__(self, state: Path) -> None:
+        self.faults = FaultStore(state)
+        self.tokens = AccessTokens(state)
+        self.requests = GoogleRequests(faults=self.faults, tokens=self.tokens, clock=Clock(100_000.0))
+        self.made = 0
+
+    def make(self) -> int:
+        self.made += 1
+        return self.made
+
+    def write(self, *, iam: bool = False, long: bool = False) -> int:
+        return self.requests.write("creating Thing", self.make, cancelled=RUNNING, iam=iam, long=long)
+
+    def fault(self, answer: str, *, burst: int, after: int = 0, seconds: float = 0.0) -> None:
+        self.faults.set(Rule(api=CLOUD, answer=answer, burst=burst, after=after, seconds=seconds))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.mark.parametrize("answer", ["429", "500", "503", "dropped"])
+def test_what_passes_is_tried_again_and_done_once(world: World, answer: str) -> None:
+    world.fault(answer, burst=8)
+    assert world.write() == 1
+    assert world.made == 1
+    assert len(world.faults.given()) == 8
+
+
+@pytest.mark.parametrize(("answer", "word"), [("503", "googleapi: Error 503"), ("dropped", "connection reset by peer")])
+def test_what_outlasts_the_provider_s_patience_is_given_up_in_google_s_words(
+    world: World, answer: str, word: str
+) -> None:
+    world.fault(answer, burst=10_000)
+    with pytest.raises(RequestError, match=word):
+        world.write()
+    assert world.made == 0
+
+
+def test_a_conflict_is_given_up_at_once(world: World) -> None:
+    world.fault("409", burst=1)
+    with pytest.raises(RequestError, match="Error 409"):
+        world.write()
+    assert world.write() == 1
+
+
+def test_a_conflict_of_an_iam_policy_is_tried_again_but_not_for_ever(world: World) -> None:
+    world.fault("409", burst=3)
+    assert world.write(iam=True) == 1
+    world.fault("409", burst=100)
+    with pytest.raises(RequestError, match="Too many conflicts"):
+        world.write(iam=True)
+
+
+def test_a_slow_answer_is_waited_for_and_one_that_is_too_slow_asked_for_again(world: World) -> None:
+    world.fault("slow", burst=1, seconds=60.0)
+    assert world.write() == 1
+    world.fault("slow", burst=1, seconds=1000.0)
+    assert world.write() == 2
+
+
+def test_a_change_whose_answer_is_lost_is_made_a_second_time(world: World) -> None:
+    world.fault("lost", burst=1)
+    assert world.write() == 2
+
+
+def test_an_operation_s_polls_outlast_an_outage_that_ends_a_request(world: World) -> None:
+    world.fault("503", burst=60, after=1)
+    assert world.write(long=True) == 1
+
+
+def test_a_change_that_cannot_be_read_back_keeps_what_it_made(world: World) -> None:
+    world.fault("500", burst=10_000, after=1)
+    with pytest.raises(UnreadError) as error:
+        world.write()
+    assert error.value.result == 1
+
+
+def test_a_cancelled_update_does_not_wait_for_the_next_try(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    slow = GoogleRequests(faults=world.faults, tokens=world.tokens, clock=Clock(0.001))
+    world.fault("503", burst=100)
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(RequestError, match="cancelled"):
+        slow.read("read Thing", world.make, cancelled=cancelled)
+
+
+def test_without_a_login_nothing_is_asked_and_the_words_are_google_s(world: World) -> None:
+    world.tokens.set_login(Login(revoked=True))
+    with pytest.raises(RequestError, match="invalid_grant"):
+        world.write()
+    with pytest.raises(RequestError, match="invalid_grant"):
+        world.requests.access_token(RUNNING)
+    assert world.made == 0
+
+
+def test_a_push_is_tried_again_after_broken_connections_and_errors_of_the_registry(world: World) -> None:
+    for answer in ("dropped", "500"):
+        world.fault(answer, burst=4)
+        world.requests.push("image", None, world.make, cancelled=RUNNING)
+    assert world.made == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "burst", "word"),
+    [("429", 1, "toomanyrequests"), ("503", 1, "503 Service"), ("dropped", 5, "connection reset")],
+)
+def test_a_push_is_given_up_after_five_tries_or_at_once(world: World, answer: str, burst: int, word: str) -> None:
+    world.fault(answer, burst=burst)
+    with pytest.raises(RequestError, match=word):
+        world.requests.push("image", None, world.make, cancelled=RUNNING)
+
+
+def test_a_push_with_a_token_that_has_ended_says_which_and_how_to_get_another(world: World) -> None:
+    good = world.requests.access_token(RUNNING)
+    world.requests.push("image", good, world.make, cancelled=RUNNING)
+    world.tokens.set_login(Login(lifetime=0.0))
+    ended = world.requests.access_token(RUNNING)
+    with pytest.raises(RequestError, match="unauthorized"):
+        world.requests.push("image", ended, world.make, cancelled=RUNNING)
+    assert world.made == 1

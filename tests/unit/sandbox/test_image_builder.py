@@ -1,0 +1,276 @@
+"""Building with a Docker command and a registry that only note what is asked of them: the two ways, and what is said of each."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.host.processes import Spawner
+from sandbox.images.build_context import BuildContext
+from sandbox.images.docker_engine import DockerEngine, DockerError, NoDocker
+from sandbox.images.image_builder import BuildNote, BuildRequest, BuiltImage, ImageBuilder, read_notes
+from sandbox.images.image_store import ImageStore
+from sandbox.images.local_registry import LocalRegistry, RegistryError
+from tests.unit.sandbox.test_oci_image import Blobs, layer
+
+ROOT = Path(__file__).resolve().parents[3]
+REPOSITORY = "asia-northeast1-docker.pkg.dev/p/docker-repo/vllm"
+BASE = "docker.io/vllm/vllm-openai:v1"
+
+#: Notes each call with the variables that matter, answers from the folder of $FAKE.
+_DOCKER = f"""#!{sys.executable}
+import json, os, shutil, sys, time
+fake, arguments = os.environ["FAKE"], sys.argv[1:]
+with open(f"{{fake}}/calls", "a") as calls:
+    print(json.dumps([arguments, {{k: v for k, v in os.environ.items() if k in ("BASE_IMAGE", "BUILDX_CONFIG")}}]), file=calls)
+answers = json.load(open(f"{{fake}}/answers"))
+status, text = answers.get(arguments[0], [0, ""])
+time.sleep(answers.get("seconds", 0))
+if arguments[0] == "save":
+    shutil.copy(f"{{fake}}/saved.tar", arguments[arguments.index("--output") + 1])
+print(text, file=sys.stderr if status else sys.stdout)
+sys.exit(status)
+"""
+
+#: Serves the files of $FAKE/v2 as Debian's does, or ends at once when there are none.
+_REGISTRY = f"""#!{sys.executable}
+import hashlib, http.server, os, sys, yaml
+assert sys.argv[1] == "serve"
+if not os.path.isdir(os.environ["FAKE"] + "/v2"):
+    sys.exit("no storage")
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        path = os.environ["FAKE"] + self.path
+        known = os.path.exists(path)
+        content = open(path, "rb").read() if os.path.isfile(path) else b"not here"
+        self.send_response(200 if known else 404)
+        self.send_header("Docker-Content-Digest", "sha256:" + hashlib.sha256(content).hexdigest())
+        self.end_headers()
+        self.wfile.write(content)
+host, _, port = yaml.safe_load(open(sys.argv[2]))["http"]["addr"].partition(":")
+http.server.ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
+"""
+
+
+class Machine:
+    """A machine with a Docker of `version`, whose builds all give the same image."""
+
+    def __init__(self, folder: Path) -> None:
+        self.fake = folder / "fake"
+        self.bin = folder / "bin"
+        self.state = folder / "state"
+        for each in (self.fake, self.bin, self.state):
+            each.mkdir()
+        self.environment = {"PATH": str(self.bin), "FAKE": str(self.fake), "HOME": str(folder)}
+        self.images = ImageStore(self.state / "images")
+        self.answers: dict[str, Any] = {}
+        self.answer(version=[0, "26.1.5"])
+        self._script("docker", _DOCKER)
+        self.blobs = Blobs()
+        self.digest = self.blobs.image(
+            layer(("usr/local/bin/run", b"#!")), config={"Entrypoint": ["/usr/local/bin/run"], "Env": ["A=b"]}
+        )
+        self._save()
+        self.spawner = Spawner()
+        self.registry = LocalRegistry(self.state / "registry", self.spawner, self.environment)
+
+    def _script(self, name: str, text: str) -> None:
+        (self.bin / name).write_text(text)
+        (self.bin / name).chmod(0o755)
+
+    def _save(self) -> None:
+        index = json.dumps({"manifests": [{"digest": self.digest}]}).encode()
+        with tarfile.open(self.fake / "saved.tar", "w") as archive:
+            files = {f"blobs/sha256/{name.removeprefix('sha256:')}": each for name, each in self.blobs.items()}
+            for name, content in {**files, "index.json": index}.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+    def answer(self, **answers: Any) -> None:
+        self.answers |= answers
+        (self.fake / "answers").write_text(json.dumps(self.answers))
+
+    def install_registry(self, *, works: bool = True) -> None:
+        self._script("docker-registry", _REGISTRY)
+        if not works:
+            return
+        path = self.fake / "v2" / "p/docker-repo/vllm"
+        for name, content in self.blobs.items():
+            for kind in ("manifests", "blobs") if name != self.digest else ("manifests",):
+                (path / kind).mkdir(parents=True, exist_ok=True)
+                (path / kind / name).write_bytes(content)
+        (path / "manifests" / "GPU").write_bytes(self.blobs[self.digest])
+
+    def calls(self) -> list[tuple[list[str], dict[str, str]]]:
+        return [(words, environment) for words, environment in map(json.loads, (self.fake / "calls").open())]
+
+    def find(self) -> DockerEngine:
+        return DockerEngine.find(self.environment, self.state)
+
+    def build(self, dockerfile: Path = ROOT / "images/gpu.Dockerfile") -> BuiltImage:
+        builder = ImageBuilder(self.images, state_dir=self.state, find_docker=self.find, registry=self.registry)
+        return builder.build(
+            BuildRequest(
+                name=f"{REPOSITORY}:GPU",
+                context=BuildContext(ROOT / "images", dockerfile),
+                platform="linux/amd64",
+                args={"BASE_IMAGE": BASE},
+                target=None,
+            )
+        )
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path)
+    yield machine
+    machine.spawner.stop()
+
+
+def test_pushed_image_has_the_registry_s_digest_and_its_layers_files(machine: Machine) -> None:
+    machine.install_registry()
+    built = machine.build()
+    assert built.stored.digest == machine.digest
+    assert built.stored == machine.images.resolve(f"{REPOSITORY}@{machine.digest}")
+    assert built.stored.entrypoint == ("/usr/local/bin/run",)
+    assert (built.stored.rootfs / "usr/local/bin/run").read_bytes() == b"#!"
+    assert "built by Docker 26.1.5 and pushed to a registry on this machine" in built.how
+    assert f"{BASE} was not pulled: a small base made here stands for it" in built.how
+    pushed = [words[-1] for words, _ in machine.calls() if words[0] == "push"]
+    assert pushed == [f"{machine.registry.address()}/p/docker-repo/vllm:GPU"]
+
+
+def test_base_is_one_made_here_under_a_name_of_its_own_and_the_argument_keeps_the_real_name(machine: Machine) -> None:
+    machine.build()
+    builds = [(words, environment) for words, environment in machine.calls() if words[:2] == ["buildx", "build"]]
+    (base, _), (image, environment) = builds
+    name = base[base.index("--tag") + 1]
+    assert name.startswith("tpu-gpu-fungibility-sandbox/base:")
+    assert image[image.index("--build-context") + 1] == f"{BASE}=docker-image://{name}"
+    # The value is not on the command line, which every user of the machine can read.
+    assert image[image.index("--build-arg") + 1] == "BASE_IMAGE"
+    assert environment["BASE_IMAGE"] == BASE
+    assert environment["BUILDX_CONFIG"] == str(machine.state / "buildx")
+
+
+def test_no_name_stays_in_the_daemon_even_after_a_failure(machine: Machine) -> None:
+    machine.answer(save=[1, "no space left on device"])
+    with pytest.raises(DockerError, match="no space left on device"):
+        machine.build()
+    tags = {words[words.index("--tag") + 1] for words, _ in machine.calls() if "--tag" in words}
+    assert tags == {words[2] for words, _ in machine.calls() if words[:2] == ["image", "rm"]}
+
+
+def test_without_a_registry_the_daemon_s_own_manifest_counts(machine: Machine) -> None:
+    built = machine.build()
+    assert built.stored.digest == machine.digest
+    assert "saved from the daemon's own store (docker-registry is not installed)" in built.how
+
+
+def test_daemon_that_cannot_reach_the_registry_is_asked_for_the_image(machine: Machine) -> None:
+    machine.install_registry()
+    machine.answer(push=[1, "connection refused"])
+    built = machine.build()
+    assert built.stored.digest == machine.digest
+    assert "cannot push" in built.how
+    assert "connection refused" in built.how
+
+
+def test_a_save_without_manifest_is_refused(machine: Machine) -> None:
+    with tarfile.open(machine.fake / "saved.tar", "w"):
+        pass
+    with pytest.raises(DockerError, match=r"Docker 26\.1\.5 saves images without a manifest; install docker-registry"):
+        machine.build()
+
+
+@pytest.mark.parametrize(
+    ("answers", "reason"),
+    [
+        ({"version": [1, "Cannot connect to the Docker daemon"]}, "Cannot connect to the Docker daemon"),
+        ({"version": [0, "20.10.24"]}, "the Docker daemon is version 20.10.24, older than 23"),
+        ({"buildx": [1, "docker: 'buildx' is not a docker command."]}, "'buildx' is not a docker command"),
+    ],
+)
+def test_without_a_docker_that_can_build_the_dockerfile_is_read(
+    machine: Machine, answers: dict[str, Any], reason: str
+) -> None:
+    machine.answer(**answers)
+    built = machine.build()
+    assert built.stored.digest != machine.digest
+    assert built.stored.env == {"ACCELERATOR": "gpu"}
+    assert built.how.startswith("read from its Dockerfile without Docker (")
+    assert reason in built.how
+    assert f"{BASE} was not pulled" in built.how
+
+
+def test_no_docker_command_is_no_docker(machine: Machine) -> None:
+    (machine.bin / "docker").unlink()
+    with pytest.raises(NoDocker, match="there is no docker command"):
+        machine.find()
+
+
+def test_daemon_that_does_not_answer_is_given_up_on(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.images.docker_engine._ANSWER_SECONDS", 0.2)
+    machine.answer(seconds=30)
+    with pytest.raises(NoDocker, match=r"docker version did not end within 0\.2 s"):
+        machine.find()
+
+
+def test_failed_build_says_what_docker_said(machine: Machine, tmp_path: Path) -> None:
+    class Failing(DockerEngine):
+        def build(self, **_: Any) -> str:
+            raise DockerError("ERROR: failed to solve: not found")
+
+    engine = Failing(str(machine.bin / "docker"), machine.environment, "26.1.5")
+    builder = ImageBuilder(machine.images, state_dir=machine.state, find_docker=lambda: engine)
+    context = BuildContext(ROOT / "images", ROOT / "images/gpu.Dockerfile")
+    with pytest.raises(DockerError, match="failed to solve"):
+        builder.build(
+            BuildRequest(name=f"{REPOSITORY}:GPU", context=context, platform="linux/amd64", args={}, target=None)
+        )
+    assert read_notes(machine.state) == {}
+
+
+def test_record_keeps_the_last_build_of_each_image(machine: Machine) -> None:
+    assert read_notes(machine.state) == {}
+    machine.build()
+    machine.answer(version=[1, "gone"])
+    second = machine.build()
+    assert read_notes(machine.state) == {f"{REPOSITORY}:GPU": BuildNote(digest=second.stored.digest, how=second.how)}
+
+
+def test_registry_starts_once_and_refuses_what_it_has_not(machine: Machine) -> None:
+    machine.install_registry()
+    assert machine.registry.available
+    assert machine.registry.address() == machine.registry.address()
+    assert machine.registry.manifest_digest("p/docker-repo/vllm", "GPU") == machine.digest
+    assert machine.registry.reader("p/docker-repo/vllm")(machine.digest) == machine.blobs[machine.digest]
+    with pytest.raises(RegistryError, match="answers 404"):
+        machine.registry.manifest_digest("p/docker-repo/vllm", "TPU")
+
+
+def test_registry_that_ends_at_once_says_why(machine: Machine) -> None:
+    assert not machine.registry.available
+    machine.install_registry(works=False)
+    with pytest.raises(RegistryError, match=r"did not start on 127\.0\.0\.1:\d+; the end of .*:\nno storage"):
+        machine.registry.address()
+
+
+def test_every_stage_s_base_is_stood_in_for_and_scratch_is_not(machine: Machine, tmp_path: Path) -> None:
+    dockerfile = tmp_path / "Dockerfile"
+    dockerfile.write_text(
+        "ARG BASE_IMAGE\nFROM one:1 AS first\nCOPY fungibility-health /x\nFROM scratch AS empty\n"
+        "FROM ${BASE_IMAGE}\nCOPY --from=first /x /x\n"
+    )
+    machine.build(dockerfile)
+    (words,) = [words for words, _ in machine.calls() if str(dockerfile) in words]
+    replaced = [words[index + 1].partition("=")[0] for index, word in enumerate(words) if word == "--build-context"]
+    assert replaced == sorted([BASE, "one:1"])

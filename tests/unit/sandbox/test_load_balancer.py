@@ -1,0 +1,447 @@
+"""The load balancer: what it picks, how it forwards, and what it tells the API server."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+import sandbox.gke.load_balancer as under_test
+from sandbox.gke.load_balancer import Frontends, LoadBalancer, LoadBalancerError, backends_of, choose_address, explain
+from sandbox.host.tcp_proxy import Address, TcpProxy, choose
+from sandbox.kube.kube_api import ApiError
+
+Object = dict[str, Any]
+
+_SECONDS = 5.0
+
+
+def eventually(check: Callable[[], Any]) -> Any:
+    """The first true answer."""
+    deadline = time.monotonic() + _SECONDS
+    while time.monotonic() < deadline:
+        if answer := check():
+            return answer
+        time.sleep(0.01)
+    raise AssertionError(f"not true within {_SECONDS:.0f} s")
+
+
+# --- endpoints
+
+
+def endpoint(address: str, **conditions: bool) -> Object:
+    return {"addresses": [address], "conditions": conditions}
+
+
+def endpoint_slice(*endpoints: Object, port: int = 8000, name: str = "", service: str = "vllm-service") -> Object:
+    return {
+        "metadata": {
+            "namespace": "default",
+            "name": f"{service}-abc",
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": name, "port": port, "protocol": "TCP"}],
+        "endpoints": list(endpoints),
+    }
+
+
+def test_a_ready_endpoint_is_used_at_the_pods_loopback_address() -> None:
+    slices = [endpoint_slice(endpoint("10.88.3.4", ready=True, serving=True, terminating=False))]
+    assert backends_of(slices, "") == [("127.88.3.4", 8000)]
+
+
+def test_an_endpoint_without_conditions_counts_as_ready() -> None:
+    assert backends_of([endpoint_slice(endpoint("10.88.3.4"))], "") == [("127.88.3.4", 8000)]
+
+
+def test_endpoints_that_are_not_ready_or_end_are_left_out_while_another_is_ready() -> None:
+    slices = [
+        endpoint_slice(
+            endpoint("10.88.0.1", ready=False, serving=False, terminating=False),
+            endpoint("10.88.0.2", ready=False, serving=True, terminating=True),
+            endpoint("10.88.0.3", ready=True, serving=True, terminating=False),
+        )
+    ]
+    assert backends_of(slices, "") == [("127.88.0.3", 8000)]
+
+
+def test_ending_endpoints_that_serve_are_used_when_no_other_is_left() -> None:
+    slices = [
+        endpoint_slice(
+            endpoint("10.88.0.1", ready=False, serving=False, terminating=False),
+            endpoint("10.88.0.2", ready=False, serving=True, terminating=True),
+            endpoint("10.88.0.3", ready=False, serving=False, terminating=True),
+        )
+    ]
+    assert backends_of(slices, "") == [("127.88.0.2", 8000)]
+
+
+def test_ports_are_matched_by_name_over_all_slices_of_the_service() -> None:
+    slices = [
+        endpoint_slice(endpoint("10.88.0.1"), port=8000, name="http"),
+        endpoint_slice(endpoint("10.88.0.2"), port=9000, name="http"),
+        endpoint_slice(endpoint("10.88.0.1"), port=9100, name="metrics"),
+    ]
+    assert backends_of(slices, "http") == [("127.88.0.1", 8000), ("127.88.0.2", 9000)]
+    assert backends_of(slices, "metrics") == [("127.88.0.1", 9100)]
+
+
+def test_slices_of_other_address_families_are_left_out() -> None:
+    assert backends_of([endpoint_slice(endpoint("fd00::1")) | {"addressType": "IPv6"}], "") == []
+
+
+# --- choices
+
+
+def test_the_backend_that_was_longest_unused_is_next() -> None:
+    a, b, c = ("127.88.0.1", 8000), ("127.88.0.2", 8000), ("127.88.0.3", 8000)
+    assert choose([a, b, c], {a: 9, b: 7, c: 3}) == c
+    assert choose([a, b, c], {a: 9, c: 3}) == b
+
+
+def test_a_service_gets_the_next_address_when_another_has_its_port() -> None:
+    taken = [("127.0.0.2", 80), ("127.0.0.3", 443)]
+    assert choose_address([8080], taken) == "127.0.0.2"
+    assert choose_address([80], taken) == "127.0.0.3"
+    assert choose_address([80, 443], taken) == "127.0.0.4"
+
+
+def test_a_service_gets_the_address_of_its_status_again() -> None:
+    assert choose_address([80], [], preferred="127.0.0.7") == "127.0.0.7"
+    assert choose_address([80], [("127.0.0.7", 80)], preferred="127.0.0.7") == "127.0.0.2"
+    assert choose_address([80], [], preferred="34.1.2.3") == "127.0.0.2"
+
+
+def test_the_address_range_can_be_used_up() -> None:
+    with pytest.raises(LoadBalancerError, match="port 80 on all 253"):
+        choose_address([80], [(f"127.0.0.{last}", 80) for last in range(2, 255)])
+
+
+def test_a_port_without_permission_is_explained_with_its_cure() -> None:
+    error = explain(PermissionError(13, "Permission denied"), "127.0.0.1", 80)
+    assert error.reason == "PortNotPermitted"
+    assert "port 80" in str(error)
+    assert "servicePort" in str(error)
+
+
+# --- forwarding
+
+
+class Backend:
+    """Answers each connection with its name and then whatever it gets, and ends after the client has."""
+
+    def __init__(self, name: str) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._name = name
+        self.address: Address = self._server.getsockname()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        # Wakes the thread that accepts, too.
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            connection.sendall(self._name.encode())
+            received = b""
+            while data := connection.recv(65536):
+                received += data
+            connection.sendall(received)
+
+
+@pytest.fixture
+def proxy() -> Iterator[TcpProxy]:
+    proxy = TcpProxy()
+    proxy.start()
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def backend() -> Iterator[Callable[[str], Backend]]:
+    made: list[Backend] = []
+
+    def make(name: str) -> Backend:
+        made.append(Backend(name))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def free_address() -> Address:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()  # type: ignore[no-any-return]
+
+
+def connect(address: Address) -> socket.socket:
+    return socket.create_connection(address, timeout=_SECONDS)
+
+
+def who_answers(address: Address) -> str:
+    with connect(address) as connection:
+        return connection.recv(16).decode()
+
+
+def test_what_the_client_sends_arrives_and_its_end_does_not_end_the_answer(
+    proxy: TcpProxy, backend: Callable[[str], Backend]
+) -> None:
+    address = free_address()
+    proxy.listen(address, [backend("a").address])
+    sent = b"x" * 300_000
+    with connect(address) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while data := connection.recv(65536):
+            received += data
+    assert received == b"a" + sent
+
+
+def test_open_connections_spread_evenly(proxy: TcpProxy, backend: Callable[[str], Backend]) -> None:
+    address = free_address()
+    proxy.listen(address, [backend("a").address, backend("b").address])
+    connections = [connect(address) for _ in range(6)]
+    names = [each.recv(1) for each in connections]
+    for each in connections:
+        each.close()
+    assert sorted(names) == [b"a"] * 3 + [b"b"] * 3
+
+
+def test_a_client_sees_that_its_backend_refuses(proxy: TcpProxy, backend: Callable[[str], Backend]) -> None:
+    address = free_address()
+    proxy.listen(address, [free_address(), backend("b").address])
+    assert sorted(who_answers(address) for _ in range(4)) == ["", "", "b", "b"]
+
+
+@pytest.mark.parametrize("backends", [[], [("127.0.0.1", 1)]], ids=["none", "none-that-answers"])
+def test_a_connection_that_nobody_takes_is_closed_at_once(proxy: TcpProxy, backends: list[Address]) -> None:
+    address = free_address()
+    proxy.listen(address, backends)
+    begun = time.monotonic()
+    with connect(address) as connection, suppress(ConnectionResetError):
+        assert connection.recv(1) == b""
+    assert time.monotonic() - begun < 1
+
+
+def test_a_connection_outlives_its_backends_leaving_and_its_listener(
+    proxy: TcpProxy, backend: Callable[[str], Backend]
+) -> None:
+    address = free_address()
+    proxy.listen(address, [backend("a").address])
+    with connect(address) as old:
+        assert old.recv(1) == b"a"
+        proxy.set_backends(address, [backend("b").address])
+        assert who_answers(address) == "b"
+        proxy.close(address)
+        with pytest.raises(ConnectionRefusedError):
+            connect(address)
+        old.sendall(b"still there")
+        old.shutdown(socket.SHUT_WR)
+        assert old.recv(64) == b"still there"
+
+
+def test_a_backend_that_breaks_off_breaks_the_clients_connection(proxy: TcpProxy) -> None:
+    address = free_address()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        proxy.listen(address, [server.getsockname()])
+        with connect(address) as connection:
+            accepted, _ = server.accept()
+            accepted.sendall(b"half an ans")
+            assert connection.recv(64) == b"half an ans"
+            accepted.close()
+            assert connection.recv(64) == b""
+
+
+def test_an_address_in_use_cannot_be_listened_on(proxy: TcpProxy) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OSError):
+        proxy.listen(other.getsockname())
+
+
+# --- towards the API server
+
+
+class FakeApi:
+    """Remembers what is written."""
+
+    def __init__(self, api_client: object) -> None:
+        self.ingress: dict[str, Any] = {}
+        self.events: list[Object] = []
+        self.refuse_events = False
+
+    def patch(self, path: str, body: Object) -> Object:
+        name = path.removeprefix("/api/v1/namespaces/default/services/").removesuffix("/status")
+        self.ingress[name] = body["status"]["loadBalancer"]["ingress"]
+        return {}
+
+    def create(self, path: str, body: Object) -> Object:
+        assert path == "/api/v1/namespaces/default/events"
+        if self.refuse_events:
+            raise ApiError(403, "no events here")
+        self.events.append(body)
+        return {}
+
+
+class FakeWatcher:
+    """Lets a test say what the API server would."""
+
+    made: dict[str, FakeWatcher]
+
+    def __init__(self, api: Any, path: str, *, on_sync: Any, on_event: Any, query: Any = None) -> None:
+        self.api, self.sync, self.event = api, on_sync, on_event
+        self.made[path.rsplit("/", 1)[-1]] = self
+
+    def start(self) -> None:
+        self.sync([])
+
+    def stop(self) -> None:
+        pass
+
+
+class Cluster:
+    """A load balancer and the API server's side of it."""
+
+    def __init__(self, frontends: Frontends) -> None:
+        FakeWatcher.made = {}
+        self.balancer = LoadBalancer(client.ApiClient(), frontends)
+        self.services = FakeWatcher.made["services"]
+        self.slices = FakeWatcher.made["endpointslices"]
+        self.api = self.services.api
+        self.balancer.start()
+
+    def reasons(self) -> list[str]:
+        return [each["reason"] for each in self.api.events]
+
+
+@pytest.fixture
+def frontends(monkeypatch: pytest.MonkeyPatch) -> Frontends:
+    monkeypatch.setattr(under_test, "KubeApi", FakeApi)
+    monkeypatch.setattr(under_test, "Watcher", FakeWatcher)
+    monkeypatch.setattr(under_test, "_RETRY_SECONDS", 0.05)
+    return Frontends()
+
+
+@pytest.fixture
+def cluster(frontends: Frontends) -> Iterator[Cluster]:
+    cluster = Cluster(frontends)
+    yield cluster
+    cluster.balancer.stop()
+
+
+def service(*ports: int, name: str = "vllm-service", protocol: str = "TCP", **spec: Any) -> Object:
+    return {
+        "metadata": {"namespace": "default", "name": name, "uid": f"uid-{name}"},
+        "spec": {
+            "type": "LoadBalancer",
+            "ports": [{"name": f"p{port}", "port": port, "protocol": protocol} for port in ports],
+            **spec,
+        },
+    }
+
+
+def refused(address: Address) -> bool:
+    try:
+        connect(address).close()
+    except ConnectionRefusedError:
+        return True
+    except ConnectionResetError:
+        # The listener was closed before it had accepted this one.
+        return False
+    return False
+
+
+def test_a_service_has_its_address_only_when_it_is_listened_on(
+    cluster: Cluster, backend: Callable[[str], Backend]
+) -> None:
+    _, port = free_address()
+    host, target = backend("a").address
+    cluster.services.event("ADDED", service(port))
+    assert eventually(lambda: cluster.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.2", "ipMode": "VIP"}]
+    cluster.slices.event("ADDED", endpoint_slice(endpoint(host), port=target, name=f"p{port}"))
+    assert eventually(lambda: who_answers(("127.0.0.2", port))) == "a"
+
+
+def test_all_ports_of_a_service_are_listened_on_and_two_services_may_have_the_same(cluster: Cluster) -> None:
+    (_, one), (_, two) = free_address(), free_address()
+    cluster.services.sync([service(one, two), service(two, name="other")])
+    assert eventually(lambda: cluster.api.ingress.get("other")) == [{"ip": "127.0.0.3", "ipMode": "VIP"}]
+    for address in (("127.0.0.2", one), ("127.0.0.2", two), ("127.0.0.3", two)):
+        connect(address).close()
+
+
+def test_services_of_two_clusters_may_have_the_same_port_and_an_address_is_free_again_when_its_cluster_ends(
+    cluster: Cluster, frontends: Frontends
+) -> None:
+    _, port = free_address()
+    cluster.services.event("ADDED", service(port))
+    assert eventually(lambda: cluster.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.2", "ipMode": "VIP"}]
+    other = Cluster(frontends)
+    try:
+        other.services.event("ADDED", service(port))
+        assert eventually(lambda: other.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.3", "ipMode": "VIP"}]
+    finally:
+        other.balancer.stop()
+    assert frontends.take([port]) == "127.0.0.3"
+
+
+@pytest.mark.parametrize("change", ["deleted", "another port", "another type", "another class"])
+def test_the_listener_goes_when_its_service_does(cluster: Cluster, change: str) -> None:
+    (_, port), (_, other) = free_address(), free_address()
+    cluster.services.event("ADDED", service(port))
+    eventually(lambda: cluster.api.ingress.get("vllm-service"))
+    changes = {
+        "deleted": ("DELETED", service(port)),
+        "another port": ("MODIFIED", service(other)),
+        "another type": ("MODIFIED", service(port, type="ClusterIP")),
+        "another class": ("MODIFIED", service(port, loadBalancerClass="example.com/other")),
+    }
+    cluster.services.event(*changes[change])
+    assert eventually(lambda: refused(("127.0.0.2", port)))
+    if change == "another port":
+        assert eventually(lambda: not refused(("127.0.0.2", other)))
+
+
+def test_a_port_of_another_program_is_told_and_taken_when_it_is_free(cluster: Cluster) -> None:
+    with closing(socket.create_server(("127.0.0.2", 0))) as other:
+        port = other.getsockname()[1]
+        cluster.services.event("ADDED", service(port))
+        eventually(lambda: "PortInUse" in cluster.reasons())
+        message = cluster.api.events[0]["message"]
+        assert f"port {port} of 127.0.0.2" in message
+        assert "servicePort" in message
+        assert cluster.api.events[0]["type"] == "Warning"
+        assert cluster.api.ingress == {}
+        time.sleep(0.2)
+        assert cluster.reasons() == ["PortInUse"], "told once, however often it is tried"
+    assert eventually(lambda: cluster.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.2", "ipMode": "VIP"}]
+
+
+def test_udp_is_told_and_gets_no_address(cluster: Cluster) -> None:
+    _, port = free_address()
+    cluster.services.event("ADDED", service(port, protocol="UDP"))
+    assert eventually(cluster.reasons) == ["UnsupportedProtocol"]
+    assert cluster.api.ingress == {}
+
+
+def test_an_event_that_is_refused_holds_nothing_up(cluster: Cluster) -> None:
+    cluster.api.refuse_events = True
+    _, port = free_address()
+    cluster.services.event("ADDED", service(port))
+    assert eventually(lambda: cluster.api.ingress.get("vllm-service"))

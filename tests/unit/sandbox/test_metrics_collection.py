@@ -1,0 +1,260 @@
+"""When Prometheus runs, with which configuration, and what the adapter is told: a program in its place, and news from the test."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import requests
+import yaml
+from kubernetes import client
+
+from sandbox.google.latencies import Clock
+from sandbox.host.processes import Spawner
+from sandbox.kube.kube_api import ApiError
+from sandbox.metrics import adapter, collection
+from sandbox.metrics.collection import MetricsCollection
+from sandbox.toolchain.tools import ToolError
+from tests.unit.sandbox.test_load_balancer import FakeWatcher
+
+Object = dict[str, Any]
+
+#: Answers /-/ready, and /config with what it was last told to read; ends at once on a configuration that says so.
+_PROMETHEUS = f"""#!{sys.executable}
+import http.server, signal, sys
+flags = dict(each.split("=", 1) for each in sys.argv[1:])
+def read(*_):
+    global config
+    config = open(flags["--config.file"]).read()
+    if "/ends" in config:
+        sys.exit(3)
+read()
+signal.signal(signal.SIGHUP, read)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(config.encode())
+    def log_message(self, *_):
+        pass
+host, port = flags["--web.listen-address"].split(":")
+http.server.ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
+"""
+
+DEPLOYMENT: Object = {
+    "metadata": {"uid": "d", "namespace": "custom-metrics", "name": "adapter"},
+    "spec": {
+        "template": {
+            "spec": {
+                "serviceAccountName": "csa",
+                "containers": [{"name": "adapter", "image": f"{adapter.IMAGE_REPOSITORY}:v0.16.9-gke.0"}],
+            }
+        }
+    },
+}
+
+
+def monitoring(path: str = "/metrics") -> Object:
+    return {
+        "metadata": {"uid": "m", "namespace": "default", "name": "vllm"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "vllm"}},
+            "endpoints": [{"port": 8000, "path": path, "interval": "15s"}],
+        },
+    }
+
+
+class FakeApi:
+    """Gives tokens."""
+
+    def __init__(self, _: object) -> None:
+        self.asked: list[str] = []
+        self.refusals = 0
+
+    def create(self, path: str, body: Object) -> Object:
+        self.asked.append(path)
+        if self.refusals:
+            self.refusals -= 1
+            raise ApiError(404, 'serviceaccounts "csa" not found')
+        return {"status": {"token": f"token-{len(self.asked)}"}}
+
+
+class Cluster:
+    def __init__(self, folder: Path) -> None:
+        FakeWatcher.made = {}
+        self.folder = folder
+        self.tool_requests = 0
+        self.tool_failures = 0
+        tools = folder / "tools"
+        tools.mkdir()
+        (tools / "prometheus").write_text(_PROMETHEUS)
+        (tools / "prometheus").chmod(0o755)
+        (folder / "logs").mkdir()
+        self.spawner = Spawner()
+        plane = SimpleNamespace(
+            kubeconfig=folder / "admin", endpoint="127.0.0.1:6443", certificates=SimpleNamespace(ca=folder / "ca.crt")
+        )
+        self.collection = MetricsCollection(
+            client.ApiClient(client.Configuration()),
+            control_plane=cast(Any, plane),
+            state_dir=folder,
+            tools=tools,
+            ensure_tools=self._ensure_tools,
+            environment={"PATH": os.environ["PATH"], "UNDER_TEST": str(folder)},
+            spawner=self.spawner,
+            clock=Clock(100.0),
+            project="p",
+            location="l",
+            cluster="c",
+        )
+        self.deployments = FakeWatcher.made["deployments"]
+        self.monitorings = FakeWatcher.made["podmonitorings"]
+        self.api = self.deployments.api
+        self.collection.start()
+
+    def _ensure_tools(self) -> None:
+        self.tool_requests += 1
+        if self.tool_failures:
+            self.tool_failures -= 1
+            raise ToolError("no network")
+
+    @property
+    def connection(self) -> dict[str, str] | None:
+        try:
+            return dict(json.loads((self.folder / "metrics" / "adapter.json").read_text()))
+        except FileNotFoundError:
+            return None
+
+    def config(self) -> str:
+        """What Prometheus goes by; empty while there is none."""
+        connection = self.connection
+        if connection is None:
+            return ""
+        try:
+            return requests.get(f"{connection['prometheus']}/config", timeout=2).text
+        except requests.RequestException:
+            return ""
+
+    def pids(self) -> list[int]:
+        mark = f"UNDER_TEST={self.folder}".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if mark in path.read_bytes().split(b"\0"):
+                    found.append(int(path.parent.name))
+            except OSError:
+                continue
+        return found
+
+
+def eventually(check: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if answer := check():
+            return answer
+        time.sleep(0.02)
+    raise AssertionError("not true within 10 s")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setattr(collection, "Watcher", FakeWatcher)
+    monkeypatch.setattr(collection, "KubeApi", FakeApi)
+    monkeypatch.setattr(collection, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(collection, "_RETRY_SECONDS", 0.1)
+    cluster = Cluster(tmp_path)
+    yield cluster
+    cluster.collection.stop()
+    left = cluster.pids()
+    cluster.spawner.stop()
+    assert left == []
+
+
+def test_a_pod_monitoring_alone_builds_and_starts_nothing(cluster: Cluster) -> None:
+    cluster.monitorings.event("ADDED", monitoring())
+    cluster.deployments.event("ADDED", {**DEPLOYMENT, "spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}})
+    time.sleep(0.3)
+    assert cluster.tool_requests == 0
+    assert cluster.pids() == []
+
+
+def test_an_adapter_gets_a_prometheus_that_scrapes_what_is_asked_for(cluster: Cluster) -> None:
+    cluster.monitorings.event("ADDED", monitoring())
+    cluster.deployments.event("ADDED", DEPLOYMENT)
+    assert "job_name: PodMonitoring/default/vllm/8000" in eventually(cluster.config)
+    cluster.monitorings.event("MODIFIED", monitoring("/other"))
+    eventually(lambda: "metrics_path: /other" in cluster.config())
+    assert len(cluster.pids()) == 1
+    cluster.monitorings.event("DELETED", monitoring())
+    eventually(lambda: "PodMonitoring" not in cluster.config())
+    assert cluster.tool_requests == 1
+
+
+def test_the_adapter_is_its_own_service_account_and_only_its_owner_can_read_the_token(cluster: Cluster) -> None:
+    cluster.deployments.event("ADDED", DEPLOYMENT)
+    connection = eventually(lambda: cluster.connection)
+    assert cluster.api.asked == ["/api/v1/namespaces/custom-metrics/serviceaccounts/csa/token"]
+    kubeconfig = Path(connection["kubeconfig"])
+    assert stat.S_IMODE(kubeconfig.stat().st_mode) == 0o600
+    assert yaml.safe_load(kubeconfig.read_text())["users"][0]["user"] == {"token": "token-1"}
+    assert yaml.safe_load(Path(connection["rules"]).read_text()) == adapter.rules()
+
+
+def test_prometheus_goes_with_the_adapter_and_comes_again_with_it(cluster: Cluster) -> None:
+    for _ in range(2):
+        cluster.deployments.event("ADDED", DEPLOYMENT)
+        eventually(cluster.config)
+        cluster.deployments.event("DELETED", DEPLOYMENT)
+        eventually(lambda: cluster.connection is None and not cluster.pids())
+
+
+def test_a_prometheus_that_ends_is_started_again_and_named(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    cluster.deployments.event("ADDED", DEPLOYMENT)
+    eventually(cluster.config)
+    (before,) = cluster.pids()
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: cluster.pids() not in ([], [before]) and cluster.config())
+    assert "prometheus ended with status -9; its log: " in caplog.text
+
+
+def test_a_configuration_that_prometheus_cannot_start_with_is_said_and_mended_by_the_next(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.monitorings.event("ADDED", monitoring("/ends"))
+    cluster.deployments.event("ADDED", DEPLOYMENT)
+    eventually(lambda: "prometheus is not ready" in caplog.text)
+    assert cluster.connection is None
+    cluster.monitorings.event("MODIFIED", monitoring())
+    eventually(cluster.config)
+
+
+def test_a_tool_that_cannot_be_built_and_an_account_that_is_not_there_yet_are_tried_again(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.tool_failures = cluster.api.refusals = 1
+    cluster.deployments.event("ADDED", DEPLOYMENT)
+    eventually(cluster.config)
+    assert "no network" in caplog.text
+    assert 'serviceaccounts "csa" not found' in caplog.text
+
+
+def test_what_an_earlier_daemon_told_the_adapter_is_gone_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "adapter.json").write_text("{}")
+    monkeypatch.setattr(collection, "Watcher", FakeWatcher)
+    monkeypatch.setattr(collection, "KubeApi", FakeApi)
+    cluster = Cluster(tmp_path)
+    assert cluster.connection is None
+    cluster.collection.stop()
+    cluster.spawner.stop()

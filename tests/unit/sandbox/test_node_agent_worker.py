@@ -1,0 +1,520 @@
+"""A pod's life on its node: real processes, an image of the test's own, and a recording stand-in for the API server."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from sandbox.host.addresses import PodAddresses
+from sandbox.host.processes import Spawner
+from sandbox.images.image_store import ImageConfig, ImageStore
+from sandbox.kube.kube_api import ApiError, KubeApi
+from sandbox.node_agent import agent as agent_module
+from sandbox.node_agent import container as container_module
+from sandbox.node_agent import worker as worker_module
+from sandbox.node_agent.devices import NodeDevices
+from sandbox.node_agent.events import EventRecorder
+from sandbox.node_agent.worker import AgentServices, Node, PodWorker
+
+Object = dict[str, Any]
+
+
+def shorten_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kubelet waits for in seconds, whatever the sandbox's speed: a tenth, so that all that a test says still comes in turn."""
+    for module, name in (
+        (worker_module, "_API_RETRY_SECONDS"),
+        (container_module, "_CONFIG_RETRY_SECONDS"),
+        (container_module, "_LEAST_GRACE_SECONDS"),
+        (agent_module, "_STOP_GRACE_SECONDS"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name) / 10)
+
+
+NODE: Object = {
+    "metadata": {
+        "name": "node-1",
+        "labels": {
+            "cloud.google.com/gke-nodepool": "v6e-1",
+            "cloud.google.com/gke-tpu-accelerator": "tpu-v6e-slice",
+            "node.kubernetes.io/instance-type": "ct6e-standard-1t",
+        },
+    },
+    "status": {"addresses": [{"type": "InternalIP", "address": "10.128.0.10"}], "allocatable": {"memory": "4Gi"}},
+}
+
+#: Runs until SIGTERM, and says so.
+STEADY = "trap 'echo ends; exit 0' TERM; echo starts; while :; do sleep 0.02; done"
+
+
+class FakeApi:
+    """Keeps every status that is written, and whether the pod was removed; `objects` are what can be read."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Object] = {}
+        self.statuses: list[Object] = []
+        self.removed: list[Object] = []
+        #: Path and body of every patch of something else than a pod's status.
+        self.patches: list[tuple[str, Object]] = []
+        self.unreachable = False
+        self._changed = threading.Condition()
+
+    def get(self, path: str) -> Object:
+        if path not in self.objects:
+            raise ApiError(404, "not found")
+        return self.objects[path]
+
+    def patch(self, path: str, body: Object, content_type: str = "") -> Object:
+        if self.unreachable:
+            raise ApiError(500, "etcdserver: request timed out")
+        if "/pods/" not in path:
+            self.patches.append((path, body))
+            return {}
+        with self._changed:
+            self.statuses.append(copy.deepcopy(body["status"]))
+            self._changed.notify_all()
+        return {}
+
+    def delete(self, path: str, body: Object) -> Object:
+        with self._changed:
+            self.removed.append(body)
+            self._changed.notify_all()
+        return {}
+
+    def wait(self, what: Callable[[Object], bool], seconds: float = 10.0) -> Object:
+        """The first status from now on, the last one included, of which `what` holds."""
+        deadline = time.monotonic() + seconds
+        seen = max(0, len(self.statuses) - 1)
+        with self._changed:
+            while True:
+                for status in self.statuses[seen:]:
+                    if what(status):
+                        return status
+                seen = len(self.statuses)
+                if not self._changed.wait(deadline - time.monotonic()):
+                    raise AssertionError(f"not within {seconds} s; last status: {self.statuses[-1:]}")
+
+    def wait_removed(self, seconds: float = 10.0) -> Object:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.removed, seconds), "the pod was not removed"
+        return self.removed[0]
+
+
+class FakeEvents:
+    def __init__(self) -> None:
+        self.reasons: list[tuple[str, str]] = []
+
+    def record(self, obj: Object, kind: str, event_type: str, reason: str, message: str, **_: str) -> None:
+        self.reasons.append((reason, message))
+
+
+class Bench:
+    """Everything that a worker needs; `run` starts a pod."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.api = FakeApi()
+        self.api.objects["/api/v1/namespaces/default/services"] = {"items": []}
+        self.events = FakeEvents()
+        self.spawner = Spawner()
+        self.workers: list[PodWorker] = []
+        self.images = ImageStore(folder / "images")
+        rootfs = folder / "rootfs"
+        (rootfs / "usr/local/bin").mkdir(parents=True)
+        tool = rootfs / "usr/local/bin/tool"
+        tool.write_text("#!/bin/sh\necho tool of the image\n")
+        tool.chmod(0o755)
+        config = ImageConfig(
+            base_image="b", platform="linux/amd64", entrypoint=("/bin/sh", "-c"), env={"ACCELERATOR": "tpu"}
+        )
+        self.images.add(repository="shell", tag="1", config=config, rootfs=rootfs)
+        self.services = AgentServices(
+            api=cast(KubeApi, self.api),
+            images=self.images,
+            spawner=self.spawner,
+            events=cast(EventRecorder, self.events),
+            addresses=PodAddresses(),
+            state_dir=folder,
+            environment={"FUNGIBILITY_SANDBOX": str(folder)},
+            # A restart's delay is 10 s of the kubelet's.
+            speed=100.0,
+        )
+        self.node = Node(NODE, NodeDevices(folder / "nodes" / "node-1"))
+
+    def pod(self, *containers: Object, **spec: Any) -> Object:
+        return {
+            "metadata": {"name": "pod", "namespace": "default", "uid": "uid-1", "generation": 1},
+            "spec": {
+                "nodeName": "node-1",
+                "terminationGracePeriodSeconds": 5,
+                "containers": [{"name": "main", "image": "shell:1", **each} for each in containers],
+                **spec,
+            },
+            "status": {"conditions": [{"type": "PodScheduled", "status": "True"}]},
+        }
+
+    def run(self, pod: Object) -> PodWorker:
+        worker = PodWorker(pod, self.node, self.services)
+        self.workers.append(worker)
+        worker.start()
+        return worker
+
+    def log(self, container: str = "main", run: int = 0) -> str:
+        """What the container said, without times and tags."""
+        text = (self.folder / "pods" / "default_pod_uid-1" / container / f"{run}.log").read_text()
+        return "\n".join(line.split(" ", 3)[3] for line in text.splitlines())
+
+    def wait_started(self) -> None:
+        """Ready, and past the shell's own start: a signal before it would find no trap."""
+        self.api.wait(ready)
+        deadline = time.monotonic() + 10
+        while "starts" not in self.log():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.lost()
+            assert worker.ended.wait(10)
+        self.spawner.stop()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    shorten_waits(monkeypatch)
+    result = Bench(tmp_path)
+    yield result
+    result.close()
+
+
+def deleted(pod: Object, grace: int) -> Object:
+    pod = copy.deepcopy(pod)
+    pod["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace}
+    return pod
+
+
+def ready(status: Object) -> bool:
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in status["conditions"])
+
+
+def main_state(status: Object) -> Object:
+    return cast(Object, status["containerStatuses"][0]["state"])
+
+
+def waits_for(reason: str) -> Callable[[Object], bool]:
+    return lambda status: main_state(status).get("waiting", {}).get("reason") == reason
+
+
+def test_a_pod_runs_and_its_status_says_so(bench: Bench) -> None:
+    bench.run(bench.pod({"args": [STEADY]}))
+    status = bench.api.wait(ready)
+    assert status["phase"] == "Running"
+    assert status["podIP"].startswith("10.88.")
+    assert status["hostIP"] == "10.128.0.10"
+    container = status["containerStatuses"][0]
+    assert (container["ready"], container["started"], container["restartCount"]) == (True, True, 0)
+    assert container["imageID"].startswith("shell:1@sha256:")
+    assert [reason for reason, _ in bench.events.reasons] == ["Pulling", "Pulled", "Created", "Started"]
+
+
+def test_an_address_replaces_the_one_from_before_instead_of_joining_it(bench: Bench) -> None:
+    bench.run(bench.pod({"args": [STEADY]}))
+    status = bench.api.wait(ready)
+    # A strategic merge keeps what is in a list: the API server refuses two addresses of one family for ever.
+    assert status["podIPs"] == [{"$patch": "replace"}, {"ip": status["podIP"]}]
+
+
+def test_a_container_sees_its_environment_and_nothing_of_this_machines(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONLY_OF_THE_HOST", "1")
+    bench.api.objects["/api/v1/namespaces/default/secrets/hf"] = {"data": {"token": base64.b64encode(b"t0k").decode()}}
+    env = [
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "token"}}},
+        {"name": "NODE_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+        {"name": "URL", "value": "$(NODE_IP):8353"},
+        {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+    ]
+    bench.run(bench.pod({"args": ["env; tool; test -c $TPU_DEVICE && echo device"], "env": env}, restartPolicy="Never"))
+    status = bench.api.wait(lambda status: status["phase"] == "Succeeded")
+    lines = bench.log().splitlines()
+    assert {"TOKEN=t0k", "URL=10.128.0.10:8353", "ACCELERATOR=tpu", "HOSTNAME=pod", "SANDBOX_NODE_POOL=v6e-1"} <= set(
+        lines
+    )
+    assert f"POD_IP={status['podIP']}" in lines
+    assert f"POD_LOOPBACK={status['podIP'].replace('10.', '127.', 1)}" in lines
+    assert {"tool of the image", "device"} <= set(lines)
+    assert "ONLY_OF_THE_HOST" not in bench.log()
+
+
+def test_a_deleted_pod_is_told_to_end_and_then_removed(bench: Bench) -> None:
+    pod = bench.pod({"args": [STEADY], "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "sleep 0.3"]}}}})
+    worker = bench.run(pod)
+    bench.wait_started()
+    start = time.monotonic()
+    worker.update(deleted(pod, 5))
+    assert bench.api.wait_removed() == {"gracePeriodSeconds": 0, "preconditions": {"uid": "uid-1"}}
+    assert 0.3 <= time.monotonic() - start < 4
+    assert bench.log() == "starts\nends"
+    assert main_state(bench.api.statuses[-1])["terminated"]["exitCode"] == 0
+    assert ("Killing", "Stopping container main") in bench.events.reasons
+    assert worker.ended.wait(5)
+
+
+def test_a_pod_stays_ready_while_it_is_being_ended(bench: Bench) -> None:
+    """Its endpoint is then "serving" though terminating, which is what a proxy falls back to."""
+    pod = bench.pod({"args": [STEADY], "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}})
+    worker = bench.run(pod)
+    bench.wait_started()
+    worker.update(deleted(pod, 5))
+    time.sleep(0.3)
+    assert ready(bench.api.statuses[-1])
+    bench.api.wait_removed()
+    assert not ready(bench.api.statuses[-1])
+
+
+def test_what_ignores_sigterm_is_killed_with_all_that_it_started(bench: Bench) -> None:
+    # One child leaves the process group.
+    script = "trap '' TERM; setsid sleep 987 & sleep 987 & echo starts; while :; do sleep 0.05; done"
+    pod = bench.pod({"args": [script]})
+    worker = bench.run(pod)
+    bench.wait_started()
+    start = time.monotonic()
+    worker.update(deleted(pod, 1))
+    bench.api.wait_removed()
+    assert time.monotonic() - start >= 1
+    assert main_state(bench.api.statuses[-1])["terminated"]["exitCode"] == 137
+    mark = f"FUNGIBILITY_SANDBOX={bench.folder}".encode()
+    assert not [path for path in Path("/proc").glob("[0-9]*/environ") if mark in _read(path)]
+
+
+def test_a_second_deletion_can_only_shorten_the_grace_period(bench: Bench) -> None:
+    pod = bench.pod(
+        {"args": ["trap '' TERM; echo starts; while :; do sleep 0.05; done"]}, terminationGracePeriodSeconds=60
+    )
+    worker = bench.run(pod)
+    bench.wait_started()
+    worker.update(deleted(pod, 60))
+    time.sleep(0.2)
+    worker.update(deleted(pod, 1))
+    bench.api.wait_removed(5)
+
+
+@pytest.mark.parametrize("hook", [{"exec": {"command": ["sleep", "986"]}}, {"sleep": {"seconds": 986}}])
+def test_a_shortened_grace_period_cuts_the_hook_before_the_end_short(bench: Bench, hook: Object) -> None:
+    args = ["trap '' TERM; echo starts; while :; do sleep 0.05; done"]
+    pod = bench.pod({"args": args, "lifecycle": {"preStop": hook}}, terminationGracePeriodSeconds=60)
+    worker = bench.run(pod)
+    bench.wait_started()
+    worker.update(deleted(pod, 60))
+    time.sleep(0.2)
+    worker.update(deleted(pod, 0))
+    # No more than what is left to a container after its hook, 2 s, and some.
+    bench.api.wait_removed(5)
+    mark = f"FUNGIBILITY_SANDBOX={bench.folder}".encode()
+    assert not [path for path in Path("/proc").glob("[0-9]*/environ") if mark in _read(path)]
+
+
+def test_a_missing_secret_is_waited_for(bench: Bench) -> None:
+    env = [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "late", "key": "k"}}}]
+    bench.run(bench.pod({"args": [STEADY], "env": env}))
+    status = bench.api.wait(waits_for("CreateContainerConfigError"))
+    assert main_state(status)["waiting"]["message"] == 'secret "late" not found'
+    assert status["phase"] == "Pending"
+    bench.api.objects["/api/v1/namespaces/default/secrets/late"] = {"data": {"k": "eA=="}}
+    bench.api.wait(ready)
+
+
+def test_an_image_that_is_not_there_is_asked_for_again(bench: Bench) -> None:
+    bench.run(bench.pod({"image": "shell:2", "args": [STEADY]}))
+    bench.api.wait(waits_for("ErrImagePull"))
+    bench.api.wait(waits_for("ImagePullBackOff"))
+    bench.images.add(
+        repository="shell",
+        tag="2",
+        config=ImageConfig(base_image="b", platform="linux/amd64", entrypoint=("/bin/sh", "-c")),
+        rootfs=bench.folder / "rootfs",
+    )
+    bench.api.wait(ready)
+
+
+def test_images_are_pulled_one_after_the_other_and_kept(bench: Bench) -> None:
+    bench.images.add(
+        repository="other",
+        tag="1",
+        config=ImageConfig(base_image="c", platform="linux/amd64", entrypoint=("/bin/sh", "-c")),
+        rootfs=bench.folder / "rootfs",
+    )
+    bench.services = replace(bench.services, pull_seconds=lambda node, image: 0.15)
+    began = time.monotonic()
+    worker = bench.run(bench.pod({"args": [STEADY]}, {"name": "second", "image": "other:1", "args": [STEADY]}))
+    waiting = bench.api.wait(lambda status: "waiting" in status["containerStatuses"][0]["state"])
+    assert waiting["containerStatuses"][0]["state"]["waiting"] == {"reason": "ContainerCreating"}
+    bench.api.wait(ready)
+    assert time.monotonic() - began >= 0.3
+    assert (
+        sorted(reason for reason, _ in bench.events.reasons if reason.startswith("Pull"))
+        == ["Pulled"] * 2 + ["Pulling"] * 2
+    )
+    assert worker.node.has_image("shell:1")
+    # What else is built on a base that the node has comes at once.
+    assert worker.node.pull("shell:2", "b", 100.0) <= time.monotonic()
+    assert worker.node.pull("shell:3", "d", 100.0) > time.monotonic() + 50
+
+
+def test_a_program_that_is_not_there_is_a_start_error(bench: Bench) -> None:
+    bench.run(bench.pod({"command": ["/no/such"]}, restartPolicy="Never"))
+    status = bench.api.wait(lambda status: status["phase"] == "Failed")
+    ended = main_state(status)["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
+    assert "/no/such" in ended["message"]
+
+
+def test_what_crashes_is_restarted_at_once_and_then_ever_later(bench: Bench) -> None:
+    bench.run(bench.pod({"args": ["echo run; exit 3"]}))
+    status = bench.api.wait(lambda status: status["containerStatuses"][0]["restartCount"] == 3)
+    assert status["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 3
+    waiting = [main_state(each)["waiting"] for each in bench.api.statuses if waits_for("CrashLoopBackOff")(each)]
+    assert [each["message"].split()[1] for each in waiting[:2]] == ["10s", "20s"]
+    # The run before can still be read, those before it cannot.
+    assert not (bench.folder / "pods/default_pod_uid-1/main/0.log").exists()
+
+
+def test_a_failed_liveness_probe_restarts_the_container(bench: Bench) -> None:
+    script = 'trap "exit 0" TERM; touch "$HOME/fine"; [ -e "$HOME/../../again" ] || { touch "$HOME/../../again"; rm "$HOME/fine"; };'
+    script += " while :; do sleep 0.02; done"
+    probe = {
+        "exec": {"command": ["sh", "-c", 'test -e "$HOME/fine" || { echo ill; exit 1; }']},
+        "periodSeconds": 0.1,
+        "initialDelaySeconds": 0.3,
+        "failureThreshold": 2,
+    }
+    bench.run(bench.pod({"args": [script], "livenessProbe": probe}))
+    bench.api.wait(lambda status: status["containerStatuses"][0]["restartCount"] == 1 and ready(status))
+    assert ("Killing", "Container main failed liveness probe, will be restarted") in bench.events.reasons
+    assert bench.events.reasons.count(("Unhealthy", "Liveness probe failed: ill")) == 2
+    time.sleep(1)
+    assert bench.api.statuses[-1]["containerStatuses"][0]["restartCount"] == 1
+
+
+def test_nothing_else_is_probed_before_the_startup_probe_succeeds(bench: Bench) -> None:
+    here = bench.folder / "up"
+    startup = {"exec": {"command": ["test", "-e", str(here)]}, "periodSeconds": 0.05, "failureThreshold": 1000}
+    liveness = {"exec": {"command": ["test", "-e", str(here)]}, "periodSeconds": 0.05, "failureThreshold": 1}
+    bench.run(bench.pod({"args": [STEADY], "startupProbe": startup, "livenessProbe": liveness}))
+    time.sleep(0.7)
+    container = bench.api.statuses[-1]["containerStatuses"][0]
+    assert (container["started"], container["ready"], container["restartCount"]) == (False, False, 0)
+    here.touch()
+    bench.api.wait(ready)
+
+
+def test_readiness_comes_and_goes_with_its_probe(bench: Bench) -> None:
+    here = bench.folder / "serving"
+    probe = {"exec": {"command": ["test", "-e", str(here)]}, "periodSeconds": 0.05, "failureThreshold": 1}
+    bench.run(bench.pod({"args": [STEADY], "readinessProbe": probe}))
+    bench.api.wait(lambda status: status["phase"] == "Running" and not ready(status))
+    here.touch()
+    bench.api.wait(ready)
+    here.unlink()
+    status = bench.api.wait(lambda status: not ready(status))
+    message = next(each["message"] for each in status["conditions"] if each["type"] == "Ready")
+    assert message == "containers with unready status: [main]"
+
+
+def test_init_containers_run_one_after_the_other_before_the_rest(bench: Bench) -> None:
+    note = bench.folder / "order"
+    inits = [
+        {"name": name, "image": "shell:1", "args": [f"sleep 0.1; echo {name} >> {note}"]}
+        for name in ("first", "second")
+    ]
+    side = {"name": "side", "image": "shell:1", "restartPolicy": "Always", "args": [STEADY]}
+    pod = bench.pod(
+        {"args": [f"echo main >> {note}"]}, initContainers=[inits[0], side, inits[1]], restartPolicy="Never"
+    )
+    bench.run(pod)
+    status = bench.api.wait(lambda status: status["phase"] == "Succeeded")
+    assert note.read_text().split() == ["first", "second", "main"]
+    # The sidecar is ended once the rest is done.
+    assert bench.log("side") == "starts\nends"
+    initialized = next(each for each in status["conditions"] if each["type"] == "Initialized")
+    assert initialized["status"] == "True"
+
+
+def test_a_failed_init_container_fails_a_pod_that_is_never_restarted(bench: Bench) -> None:
+    inits = [{"name": "first", "image": "shell:1", "args": ["exit 1"]}]
+    bench.run(bench.pod({"args": [STEADY]}, initContainers=inits, restartPolicy="Never"))
+    status = bench.api.wait(lambda status: status["phase"] == "Failed")
+    assert main_state(status)["waiting"]["reason"] == "PodInitializing"
+
+
+def test_a_pod_of_a_lost_node_ends_without_a_word(bench: Bench) -> None:
+    worker = bench.run(bench.pod({"args": [STEADY]}))
+    bench.wait_started()
+    written = len(bench.api.statuses)
+    worker.lost()
+    assert worker.ended.wait(5)
+    assert bench.log() == "starts"
+    assert len(bench.api.statuses) == written
+    assert not bench.api.removed
+
+
+def test_a_pod_whose_object_is_gone_is_ended(bench: Bench) -> None:
+    worker = bench.run(bench.pod({"args": [STEADY]}))
+    bench.wait_started()
+    worker.gone()
+    assert worker.ended.wait(5)
+    assert bench.log() == "starts\nends"
+    assert not bench.api.removed
+
+
+def test_a_status_that_could_not_be_written_is_written_later(bench: Bench) -> None:
+    bench.api.unreachable = True
+    bench.run(bench.pod({"args": [STEADY]}))
+    time.sleep(0.3)
+    assert not bench.api.statuses
+    bench.api.unreachable = False
+    bench.api.wait(ready)
+
+
+def test_a_restarted_agent_starts_the_containers_again(bench: Bench) -> None:
+    pod = bench.pod({"args": [STEADY]})
+    pod["status"] |= {
+        "phase": "Running",
+        "podIP": "10.88.253.3",
+        "containerStatuses": [
+            {
+                "name": "main",
+                "restartCount": 1,
+                "containerID": "sandbox://before",
+                "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+            }
+        ],
+    }
+    bench.run(pod)
+    status = bench.api.wait(ready)
+    container = status["containerStatuses"][0]
+    assert status["podIP"] == "10.88.253.3"
+    assert container["restartCount"] == 2
+    assert container["lastState"]["terminated"]["reason"] == "ContainerStatusUnknown"
+
+
+def test_a_pod_past_its_active_deadline_fails(bench: Bench) -> None:
+    bench.run(bench.pod({"args": [STEADY]}, activeDeadlineSeconds=1, restartPolicy="Never"))
+    status = bench.api.wait(lambda status: status["phase"] == "Failed")
+    assert status["reason"] == "DeadlineExceeded"
+    assert bench.log() == "starts\nends"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

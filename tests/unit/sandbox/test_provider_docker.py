@@ -1,0 +1,262 @@
+"""The stand-in docker provider over a real channel: what makes a diff, what makes a digest, what is refused."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+import pytest
+
+from sandbox.google.latencies import Clock
+from sandbox.images.image_builder import ImageBuilder
+from sandbox.images.image_store import ImageStore
+from sandbox.providers import programs
+from sandbox.providers.docker import IMAGE, DockerProvider
+from sandbox.providers.server import Urn
+from sandbox.providers.wire import UNKNOWN, Secret
+from tests.unit.provider_client import Client, Engine, urn
+
+ROOT = Path(__file__).resolve().parents[3]
+URN = urn(IMAGE, "images-gpu")
+#: Nothing takes time.
+AT_ONCE = Clock(math.inf)
+REPOSITORY = "asia-northeast1-docker.pkg.dev/p/docker-repo/vllm"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ImageStore:
+    return ImageStore(tmp_path / "store")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "images", tmp_path / "project" / "images")
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def client(store: ImageStore, project: Path) -> Iterator[Client]:
+    with Engine(lambda: DockerProvider(ImageBuilder(store), project, clock=AT_ONCE)) as engine:
+        yield engine.connect()
+
+
+def inputs(**more: Any) -> dict[str, Any]:
+    return {
+        "imageName": f"{REPOSITORY}:GPU",
+        "build": {
+            "context": "images",
+            "dockerfile": "images/gpu.Dockerfile",
+            "platform": "linux/amd64",
+            "args": {"BASE_IMAGE": "docker.io/base:1"},
+        },
+        "registry": {"server": "asia-northeast1-docker.pkg.dev", "username": "u", "password": Secret("hunter2")},
+        **more,
+    }
+
+
+def checked(client: Client, given: dict[str, Any]) -> dict[str, Any]:
+    result = client.check(URN, given)
+    assert result.failures == []
+    return result.inputs
+
+
+def test_an_image_is_built_stored_and_named_by_digest(client: Client, store: ImageStore) -> None:
+    id, outputs = client.create(URN, checked(client, inputs()))
+    assert id == outputs["imageName"] == outputs["baseImageName"] == f"{REPOSITORY}:GPU"
+    assert outputs["registryServer"] == "asia-northeast1-docker.pkg.dev"
+    assert outputs["repoDigest"].startswith(f"{REPOSITORY}@sha256:")
+    stored = store.resolve(outputs["repoDigest"])
+    assert stored is not None
+    assert stored == store.resolve(f"{REPOSITORY}:GPU")
+    assert stored.entrypoint == ("/usr/local/bin/fungibility-entrypoint",)
+    assert stored.env["ACCELERATOR"] == "gpu"
+    entrypoint = stored.rootfs / "usr/local/bin/fungibility-entrypoint"
+    assert entrypoint.read_bytes() == (ROOT / "images/fungibility-entrypoint").read_bytes()
+    assert entrypoint.stat().st_mode & 0o111
+
+
+def test_an_equal_build_has_an_equal_digest(client: Client) -> None:
+    first = client.create(URN, checked(client, inputs()))
+    assert client.create(URN, checked(client, inputs())) == first
+
+
+def test_nothing_differs_when_only_the_credentials_are_new(client: Client) -> None:
+    old = checked(client, inputs())
+    registry = {"server": "asia-northeast1-docker.pkg.dev", "username": "v", "password": Secret("new")}
+    assert not client.diff(URN, old, checked(client, inputs(registry=registry))).changed
+
+
+def test_a_changed_file_of_the_context_makes_a_diff_and_another_digest(client: Client, project: Path) -> None:
+    old = checked(client, inputs())
+    id, outputs = client.create(URN, old)
+    with (project / "images/fungibility-health").open("a") as file:
+        file.write("# changed\n")
+    new = checked(client, inputs())
+    assert client.diff(URN, old, new).details == {"build.contextDigest": "UPDATE"}
+    after = client.update(URN, id, old, outputs, new)
+    assert after["repoDigest"] != outputs["repoDigest"]
+
+
+def test_an_ignored_file_makes_no_diff(client: Client, project: Path) -> None:
+    old = checked(client, inputs())
+    (project / "images/notes.txt").write_text("not in the context")
+    assert not client.diff(URN, old, checked(client, inputs())).changed
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"imageName": f"{REPOSITORY}:other"}, "imageName"),
+        ({"build": {**inputs()["build"], "args": {"BASE_IMAGE": "docker.io/base:2"}}}, "build.args.BASE_IMAGE"),
+        ({"build": {**inputs()["build"], "platform": "linux/arm64"}}, "build.platform"),
+        ({"registry": {**inputs()["registry"], "server": "other.example"}}, "registry.server"),
+    ],
+)
+def test_names_and_content_make_a_diff_that_never_replaces(client: Client, change: dict[str, Any], path: str) -> None:
+    old, new = checked(client, inputs()), checked(client, inputs(**change))
+    assert client.diff(URN, old, new).details == {path: "UPDATE"}
+
+
+@pytest.mark.parametrize(
+    "build", [{"args": {"BASE_IMAGE": "other:1"}}, {"platform": "linux/arm64"}, {"dockerfile": "images/tpu.Dockerfile"}]
+)
+def test_everything_that_decides_the_content_is_in_the_digest(client: Client, build: dict[str, Any]) -> None:
+    _, before = client.create(URN, checked(client, inputs()))
+    _, after = client.create(URN, checked(client, inputs(build={**inputs()["build"], **build})))
+    assert after["repoDigest"] != before["repoDigest"]
+
+
+def test_a_preview_builds_nothing_and_knows_no_digest(client: Client, store: ImageStore) -> None:
+    id, outputs = client.create(URN, checked(client, inputs()), preview=True)
+    assert (id, outputs["repoDigest"], outputs["imageName"]) == ("", UNKNOWN, f"{REPOSITORY}:GPU")
+    assert store.resolve(f"{REPOSITORY}:GPU") is None
+
+
+def test_inputs_that_are_not_known_yet_pass_a_check(client: Client) -> None:
+    given = inputs(imageName=UNKNOWN, registry={"password": Secret(UNKNOWN), "server": UNKNOWN})
+    assert checked(client, given)["imageName"] is UNKNOWN
+    assert checked(client, inputs(build=UNKNOWN))["build"] is UNKNOWN
+
+
+def test_a_build_has_the_real_providers_defaults(client: Client, project: Path) -> None:
+    (project / "Dockerfile").write_text("FROM x\n")
+    build = checked(client, {"imageName": "docker.io/a/b"})["build"]
+    assert (build["context"], build["dockerfile"]) == (".", "Dockerfile")
+    assert build["platform"].startswith("linux/")
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            {"context": "images", "dockerfile": "none.Dockerfile"},
+            'could not open dockerfile at relative path "none.Dockerfile": stat none.Dockerfile: no such file or directory',
+        ),
+        (
+            {"context": "images", "dockerfile": "gpu.Dockerfile"},
+            'could not open dockerfile at relative path "gpu.Dockerfile". Try setting `dockerfile` to "images/gpu.Dockerfile"',
+        ),
+        (
+            {"context": "images", "dockerfile": "/none/Dockerfile"},
+            'expected a relative Dockerfile path; got "/none/Dockerfile" instead',
+        ),
+        ({"context": "none", "dockerfile": "images/gpu.Dockerfile"}, "none' is not a folder"),
+    ],
+)
+def test_a_missing_dockerfile_or_context_is_refused_before_anything_is_made(
+    client: Client, build: dict[str, Any], message: str
+) -> None:
+    ((_, reason),) = client.check(URN, inputs(build=build)).failures
+    assert message in reason
+
+
+def test_a_misspelt_key_is_refused_with_the_nearest_known(client: Client) -> None:
+    failures = client.check(URN, inputs(build={"contxt": "images"})).failures
+    assert failures == [("build.contxt", "build.contxt: unknown key; did you mean context?")]
+
+
+def test_a_name_without_registry_is_refused_unless_nothing_is_pushed(client: Client) -> None:
+    given = inputs(imageName="vllm:GPU")
+    del given["registry"]
+    ((path, reason),) = client.check(URN, given).failures
+    assert path == "imageName"
+    assert "fully qualified" in reason
+    _, outputs = client.create(URN, checked(client, {**given, "skipPush": True}))
+    assert outputs["repoDigest"].startswith("sha256:")
+
+
+def test_what_needs_a_daemon_is_refused(client: Client, project: Path) -> None:
+    (project / "images/gpu.Dockerfile").write_text("FROM x\nRUN true\n")
+    with pytest.raises(grpc.RpcError) as raised:
+        client.create(URN, checked(client, inputs()))
+    assert "error building image: " in raised.value.details()
+    assert "gpu.Dockerfile:2: RUN cannot run here" in raised.value.details()
+    ((_, reason),) = client.check(urn("docker:index/container:Container", "c"), {}).failures
+    assert "docker:index/container:Container" in reason
+
+
+def test_a_secret_name_stays_secret_and_the_password_leaves_no_trace(client: Client, tmp_path: Path) -> None:
+    _, outputs = client.create(URN, checked(client, inputs(imageName=Secret(f"{REPOSITORY}:GPU"))))
+    assert outputs["imageName"] == Secret(f"{REPOSITORY}:GPU")
+    assert isinstance(outputs["repoDigest"], Secret)
+    assert "hunter2" not in str(outputs)
+    kept = [path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    assert kept
+    assert not any(b"hunter2" in content for content in kept)
+
+
+def test_deleting_leaves_the_pushed_image_and_reading_looks_nothing_up(client: Client, store: ImageStore) -> None:
+    id, outputs = client.create(URN, checked(client, inputs()))
+    client.delete(URN, id, outputs)
+    assert store.resolve(outputs["repoDigest"]) is not None
+    assert client.read(URN, id, inputs(), outputs) == (id, inputs(), outputs)
+
+
+def test_relative_paths_count_from_the_folder_of_the_program_that_builds(store: ImageStore, project: Path) -> None:
+    def provider() -> DockerProvider:
+        return DockerProvider(ImageBuilder(store), project / "elsewhere", {"project": project}, clock=AT_ONCE)
+
+    assert Urn(URN).project == "project"
+    with Engine(provider) as engine:
+        assert engine.connect().check(URN, inputs()).failures == []
+
+
+class RecordingClock(Clock):
+    """Notes what takes time, and takes none."""
+
+    noted: list[tuple[str, ...]]
+
+    def __init__(self) -> None:
+        super().__init__(math.inf)
+        object.__setattr__(self, "noted", [])
+
+    @contextmanager
+    def during(self, *operations: str) -> Iterator[None]:
+        self.noted.append(operations)
+        yield
+
+
+def test_a_base_takes_the_time_of_its_build_and_push_once(store: ImageStore, project: Path) -> None:
+    clock, builder = RecordingClock(), ImageBuilder(store)
+    with Engine(lambda: DockerProvider(builder, project, clock=clock)) as engine:
+        client = engine.connect()
+        client.create(URN, checked(client, inputs()))
+        (project / "images" / "fungibility-drain").write_text("#!/bin/sh\n# edited\n")
+        client.create(URN, checked(client, inputs()))
+        other = inputs()
+        other["build"]["args"] = {"BASE_IMAGE": "docker.io/base:2"}
+        client.create(URN, checked(client, other))
+        client.create(URN, checked(client, inputs(skipPush=True)))
+    assert clock.noted == [("image_build", "image_push"), (), ("image_build", "image_push"), ()]
+
+
+def test_programs_of_this_repository_are_found_by_name() -> None:
+    found = programs(ROOT)
+    assert found["tpu-gpu-fungibility"] == ROOT
+    for file in ROOT.glob("examples/*/Pulumi.yaml"):
+        assert file.parent in found.values()

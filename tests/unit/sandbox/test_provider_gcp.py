@@ -1,0 +1,576 @@
+"""The stand-in gcp provider over a real channel, with a cloud of dictionaries behind it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+import pytest
+
+from sandbox.gke.cloud import CloudError
+from sandbox.providers.gcp import GcpProvider
+from sandbox.providers.gcp_kinds import BUCKET, CLUSTER, NODE_POOL, SERVICE, kind_of
+from sandbox.providers.records import AlreadyExistsError, Records
+from sandbox.providers.wire import UNKNOWN, Secret, has_unknown
+from tests.unit.provider_client import Client, Engine, urn
+
+ACCOUNT = "gcp:serviceaccount/account:Account"
+REPOSITORY = "gcp:artifactregistry/repository:Repository"
+READER = "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember"
+ROLE = "gcp:projects/iAMMember:IAMMember"
+
+CLUSTER_ID = "projects/p/locations/asia-northeast1/clusters/c"
+
+
+class DictionaryCloud:
+    """Remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.clusters: dict[str, dict[str, Any]] = {}
+        self.pools: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def create_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        if cluster_id in self.clusters:
+            raise CloudError(f"googleapi: Error 409: Already exists: {cluster_id}., alreadyExists")
+        return self.update_cluster(cluster_id, inputs)
+
+    def read_cluster(self, cluster_id: str) -> dict[str, Any] | None:
+        return self._facts() if cluster_id in self.clusters else None
+
+    def update_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        self.clusters[cluster_id] = inputs
+        return self._facts()
+
+    def delete_cluster(self, cluster_id: str) -> None:
+        if self.clusters.pop(cluster_id, None) is None:
+            raise CloudError(f"googleapi: Error 404: Not found: {cluster_id}., notFound")
+
+    def create_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        if cluster_id not in self.clusters:
+            raise CloudError(f"googleapi: Error 404: Not found: {cluster_id}., notFound")
+        return self.update_node_pool(cluster_id, name, inputs)
+
+    def read_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None:
+        return {"nodeCount": 7} if (cluster_id, name) in self.pools else None
+
+    def update_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        self.pools[cluster_id, name] = inputs
+        return {"nodeCount": 1, "version": "v1"}
+
+    def delete_node_pool(self, cluster_id: str, name: str) -> None:
+        if self.pools.pop((cluster_id, name), None) is None:
+            raise CloudError(f"googleapi: Error 404: Not found: {cluster_id}/nodePools/{name}., notFound")
+
+    def settle_cluster(self, cluster_id: str) -> dict[str, Any] | None:
+        return self.clusters.get(cluster_id)
+
+    def settle_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None:
+        return self.pools.get((cluster_id, name))
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "endpoint": "127.0.0.1:6443",
+            "masterVersion": "v1",
+            "masterAuth": {"clusterCaCertificate": "Q0E=", "clientCertificate": "", "clientKey": "private"},
+        }
+
+
+@pytest.fixture
+def cloud() -> DictionaryCloud:
+    return DictionaryCloud()
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return Records(tmp_path / "cloud.json")
+
+
+@pytest.fixture
+def client(cloud: DictionaryCloud, records: Records) -> Iterator[Client]:
+    with Engine(lambda: GcpProvider(cloud, records, ["1.37.2", "1.36.9"])) as engine:
+        connected = engine.connect()
+        connected.configure(project="p", region="asia-northeast1")
+        yield connected
+
+
+def pool(**more: Any) -> dict[str, Any]:
+    return {
+        "name": "l4-spot",
+        "cluster": "c",
+        "location": "asia-northeast1",
+        "initialNodeCount": 1,
+        "autoscaling": {"minNodeCount": 0, "maxNodeCount": 2},
+        **more,
+    }
+
+
+def refusal(raised: pytest.ExceptionInfo[grpc.RpcError]) -> str:
+    return str(raised.value.details())
+
+
+# --- checks
+
+
+def test_a_misspelt_nested_key_is_refused_in_the_real_providers_words_with_the_nearest_known(client: Client) -> None:
+    checked = client.check(urn(NODE_POOL, "l4-spot"), pool(nodeConfig={"machineTyp": "g2-standard-4"}))
+    assert checked.failures == [
+        ("", "Invalid or unknown key. Examine values at 'l4-spot.nodeConfig.machineTyp'. Did you mean 'machineType'?")
+    ]
+
+
+def test_a_wrong_type_and_a_missing_argument_name_their_place(client: Client) -> None:
+    inputs = pool(initialNodeCount="one")
+    del inputs["cluster"]
+    reasons = [reason for _, reason in client.check(urn(NODE_POOL, "x"), inputs).failures]
+    assert reasons == [
+        "A string is not an integer. Examine values at 'x.initialNodeCount'.",
+        "Missing required argument. Examine values at 'x.cluster'.",
+    ]
+
+
+def test_unknown_and_secret_inputs_pass_and_keep_their_marks(client: Client) -> None:
+    inputs = pool(cluster=UNKNOWN, nodeConfig={"serviceAccount": Secret("a@b")})
+    assert client.check(urn(NODE_POOL, "x"), inputs).inputs == inputs
+
+
+def test_a_type_that_the_sdk_lacks_is_refused(client: Client) -> None:
+    (failure,) = client.check(urn("gcp:container/nodPool:NodPool", "x"), {}).failures
+    assert "unknown type gcp:container/nodPool:NodPool" in failure[1]
+
+
+@pytest.mark.parametrize(
+    ("token", "name", "expected"),
+    [
+        (NODE_POOL, "My_Pool", r"my-pool-[0-9a-f]{7}"),
+        (NODE_POOL, "x" * 50, r"x{32}-[0-9a-f]{7}"),
+        (CLUSTER, "main", r"main-[0-9a-f]{7}"),
+        ("gcp:pubsub/topic:Topic", "news", r"news-[0-9a-f]{7}"),
+    ],
+)
+def test_what_has_no_name_gets_one_that_fits(client: Client, token: str, name: str, expected: str) -> None:
+    inputs = {"cluster": "c"} if token == NODE_POOL else {}
+    checked = client.check(urn(token, name), inputs)
+    assert re.fullmatch(expected, checked.inputs["name"])
+    assert checked == client.check(urn(token, name), inputs)
+
+
+def test_a_made_up_name_stays_on_the_next_update_and_gives_way_to_a_given_one(client: Client) -> None:
+    first = client.check(urn(NODE_POOL, "x"), {"cluster": "c"}).inputs
+    kept = client.check(urn(NODE_POOL, "x"), {"cluster": "d"}, {**first, "name": "x-0000000"}).inputs
+    assert kept["name"] == "x-0000000"
+    assert client.check(urn(NODE_POOL, "x"), {"cluster": "c", "name": "mine"}, first).inputs["name"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("token", "inputs", "rule"),
+    [
+        (ACCOUNT, {"accountId": "short"}, '"accountId" ("short") doesn\'t match regexp'),
+        (CLUSTER, {"name": "c" * 41}, "cannot be longer than 40 characters"),
+        (CLUSTER, {"name": "Upper"}, "must begin with a letter"),
+        (BUCKET, {"name": "Upper", "location": "US"}, "must be 3 to 63 lowercase letters"),
+        (BUCKET, {"location": "US", "publicAccessPrevention": "on"}, 'to be one of ["inherited" "enforced"], got on'),
+    ],
+)
+def test_names_that_google_refuses_are_refused_early(
+    client: Client, token: str, inputs: dict[str, Any], rule: str
+) -> None:
+    (failure,) = client.check(urn(token, "x"), inputs).failures
+    assert rule in failure[1]
+
+
+# --- diffs
+
+
+@pytest.mark.parametrize(
+    ("change", "details"),
+    [
+        ({"nodeConfig": {"machineType": "a"}}, {"nodeConfig.machineType": "UPDATE"}),
+        ({"nodeConfig": {"machineType": "b", "labels": {"a.b/c": "d"}}}, {"nodeConfig.labels": "ADD"}),
+        ({"nodeConfig": {"machineType": "b", "spot": True}}, {"nodeConfig.spot": "ADD_REPLACE"}),
+        ({"nodeConfig": {"machineType": "b", "preemptible": False}}, {}),
+        (
+            {"nodeConfig": {"machineType": "b", "guestAccelerators": [{"type": "t", "count": 1}]}},
+            {"nodeConfig.guestAccelerators": "ADD_REPLACE"},
+        ),
+        ({"autoscaling": {"minNodeCount": 0, "maxNodeCount": 3}}, {"autoscaling.maxNodeCount": "UPDATE"}),
+        ({"initialNodeCount": 2}, {"initialNodeCount": "UPDATE_REPLACE"}),
+        ({"name": "other"}, {"name": "UPDATE_REPLACE"}),
+        ({"location": UNKNOWN}, {"location": "UPDATE_REPLACE"}),
+        ({"nodeLocations": ["z2", "z1"]}, {}),
+        ({"nodeLocations": ["z2", "z3"]}, {"nodeLocations[0]": "UPDATE", "nodeLocations[1]": "UPDATE"}),
+    ],
+)
+def test_a_pools_change_is_in_place_or_a_replacement_as_google_has_it(
+    client: Client, change: dict[str, Any], details: dict[str, str]
+) -> None:
+    old = pool(nodeLocations=["z1", "z2"], nodeConfig={"machineType": "b"})
+    assert client.diff(urn(NODE_POOL, "l4-spot"), old, {**old, **change}).details == details
+
+
+def test_a_block_that_goes_takes_its_replacing_parts_along(client: Client) -> None:
+    old = pool(nodeConfig={"spot": True})
+    assert client.diff(urn(NODE_POOL, "x"), old, pool()).details == {"nodeConfig": "DELETE_REPLACE"}
+
+
+def test_a_pool_of_a_given_name_goes_before_its_successor_comes_and_one_of_a_made_up_name_after(client: Client) -> None:
+    given = client.diff(urn(NODE_POOL, "x"), pool(), pool(initialNodeCount=2))
+    assert given.delete_before_replace
+    # The bridge does not ask whether the name stays.
+    assert client.diff(urn(NODE_POOL, "x"), pool(), pool(name="other")).delete_before_replace
+    made_up = pool(name="x-0000000", __defaults=["name"])
+    assert not client.diff(urn(NODE_POOL, "x"), made_up, {**made_up, "initialNodeCount": 2}).delete_before_replace
+
+
+def test_a_grant_goes_before_its_successor_in_a_project_and_after_it_elsewhere(client: Client) -> None:
+    grant = {"project": "p", "role": "roles/viewer", "member": "user:a"}
+    of_project = urn("gcp:projects/iAMMember:IAMMember", "x")
+    assert client.diff(of_project, grant, {**grant, "member": "user:b"}).delete_before_replace
+    repository = {**grant, "location": "r", "repository": "docker"}
+    of_repository = urn("gcp:artifactregistry/repositoryIamMember:RepositoryIamMember", "x")
+    assert not client.diff(of_repository, repository, {**repository, "member": "user:b"}).delete_before_replace
+
+
+@pytest.mark.parametrize(
+    ("change", "details"),
+    [
+        ({"location": "US"}, {"location": "UPDATE_REPLACE"}),
+        ({"hierarchicalNamespace": {"enabled": True}}, {"hierarchicalNamespace": "ADD_REPLACE"}),
+        ({"forceDestroy": True}, {"forceDestroy": "ADD"}),
+        ({"softDeletePolicy": {"retentionDurationSeconds": 0}}, {"softDeletePolicy": "ADD"}),
+    ],
+)
+def test_a_bucket_is_replaced_only_for_what_cannot_change(
+    client: Client, change: dict[str, Any], details: dict[str, str]
+) -> None:
+    old = {"name": "weights-0000000", "location": "ASIA-NORTHEAST1"}
+    assert client.diff(urn(BUCKET, "weights"), old, {**old, **change}).details == details
+
+
+def test_a_bucket_knows_its_address_and_the_number_of_its_project(client: Client) -> None:
+    id, outputs = client.create(urn(BUCKET, "weights"), {"name": "weights-0000000", "location": "US"})
+    assert (id, outputs["url"]) == ("weights-0000000", "gs://weights-0000000")
+    assert re.fullmatch(r"\d{12}", str(int(outputs["projectNumber"])))
+
+
+def test_every_change_of_a_role_is_a_replacement(client: Client) -> None:
+    old = {"project": "p", "role": "roles/a", "member": "user:x"}
+    assert client.diff(urn(ROLE, "x"), old, {**old, "role": "roles/b"}).details == {"role": "UPDATE_REPLACE"}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"resourceLabels": {"a": "b"}}, "ADD"),
+        ({"deletionProtection": False}, "ADD"),
+        ({"network": "n"}, "ADD_REPLACE"),
+        ({"location": "us-central1"}, "UPDATE_REPLACE"),
+    ],
+)
+def test_a_cluster_is_replaced_only_for_what_cannot_change(client: Client, change: dict[str, Any], kind: str) -> None:
+    old = {"name": "c", "location": "asia-northeast1"}
+    assert client.diff(urn(CLUSTER, "c"), old, {**old, **change}).details == {next(iter(change)): kind}
+
+
+# --- clusters and pools
+
+
+def test_a_cluster_is_the_clouds_and_its_private_key_is_secret(client: Client, cloud: DictionaryCloud) -> None:
+    id, outputs = client.create(urn(CLUSTER, "c"), {"name": "c", "resourceLabels": {"team": Secret("t")}})
+    assert id == CLUSTER_ID
+    assert cloud.clusters[id] == {
+        "name": "c",
+        "resourceLabels": {"team": "t"},
+        "project": "p",
+        "location": "asia-northeast1",
+    }
+    assert outputs["endpoint"] == "127.0.0.1:6443"
+    assert outputs["masterAuth"]["clusterCaCertificate"] == "Q0E="
+    assert outputs["masterAuth"]["clientKey"] == Secret("private")
+    assert outputs["resourceLabels"] == {"team": Secret("t")}
+    assert outputs["location"] == "asia-northeast1"
+
+
+def test_the_clouds_refusal_is_the_resources_error(client: Client) -> None:
+    client.create(urn(CLUSTER, "c"), {"name": "c"})
+    with pytest.raises(grpc.RpcError) as raised:
+        client.create(urn(CLUSTER, "c"), {"name": "c"})
+    assert refusal(raised) == f"googleapi: Error 409: Already exists: {CLUSTER_ID}., alreadyExists"
+
+
+@pytest.mark.parametrize("reference", ["c", CLUSTER_ID])
+def test_a_pool_finds_its_cluster_by_name_and_by_id(client: Client, cloud: DictionaryCloud, reference: str) -> None:
+    client.create(urn(CLUSTER, "c"), {"name": "c"})
+    id, outputs = client.create(urn(NODE_POOL, "l4-spot"), pool(cluster=reference))
+    assert id == f"{CLUSTER_ID}/nodePools/l4-spot"
+    assert (CLUSTER_ID, "l4-spot") in cloud.pools
+    assert (outputs["nodeCount"], outputs["version"], outputs["project"]) == (1, "v1", "p")
+
+
+def test_a_preview_makes_nothing_and_knows_no_computed_output(client: Client, cloud: DictionaryCloud) -> None:
+    id, outputs = client.create(urn(CLUSTER, "c"), {"name": "c"}, preview=True)
+    assert id == ""
+    assert (outputs["name"], outputs["project"], outputs["location"]) == ("c", "p", "asia-northeast1")
+    assert outputs["endpoint"] is outputs["masterAuth"] is UNKNOWN
+    assert cloud.clusters == {}
+
+
+def test_a_previewed_update_keeps_what_was_computed_so_that_nothing_else_seems_to_change(client: Client) -> None:
+    old = {"name": "c", "description": "d"}
+    id, outputs = client.create(urn(CLUSTER, "c"), old)
+    news = {"name": "c", "resourceLabels": {"a": UNKNOWN}}
+    previewed = client.update(urn(CLUSTER, "c"), id, old, outputs, news, preview=True)
+    assert previewed["endpoint"] == outputs["endpoint"]
+    assert has_unknown(previewed["resourceLabels"])
+    assert "description" not in previewed
+
+
+def test_an_update_reaches_the_cloud(client: Client, cloud: DictionaryCloud) -> None:
+    client.create(urn(CLUSTER, "c"), {"name": "c"})
+    id, outputs = client.create(urn(NODE_POOL, "x"), pool())
+    news = pool(autoscaling={"minNodeCount": 1, "maxNodeCount": 5})
+    after = client.update(urn(NODE_POOL, "x"), id, pool(), outputs, news)
+    assert cloud.pools[CLUSTER_ID, "l4-spot"]["autoscaling"] == after["autoscaling"] == news["autoscaling"]
+
+
+def test_a_refresh_sees_the_size_that_the_autoscaler_made_and_what_is_gone(
+    client: Client, cloud: DictionaryCloud
+) -> None:
+    client.create(urn(CLUSTER, "c"), {"name": "c"})
+    id, outputs = client.create(urn(NODE_POOL, "x"), pool())
+    read_id, inputs, read = client.read(urn(NODE_POOL, "x"), id, pool(), outputs)
+    assert (read_id, inputs, read["nodeCount"]) == (id, pool(), 7)
+    cloud.pools.clear()
+    assert client.read(urn(NODE_POOL, "x"), id, pool(), outputs)[0] == ""
+
+
+@pytest.mark.parametrize("given", [{}, {"deletionProtection": True}])
+def test_a_protected_cluster_is_not_deleted_and_protection_is_the_default(
+    client: Client, cloud: DictionaryCloud, given: dict[str, Any]
+) -> None:
+    id, outputs = client.create(urn(CLUSTER, "c"), {"name": "c", **given})
+    with pytest.raises(grpc.RpcError) as raised:
+        client.delete(urn(CLUSTER, "c"), id, outputs)
+    assert refusal(raised).startswith("Cannot destroy cluster because deletion_protection is set to true.")
+    assert id in cloud.clusters
+
+
+def test_an_unprotected_cluster_is_deleted_and_one_that_is_gone_is_no_error(
+    client: Client, cloud: DictionaryCloud
+) -> None:
+    id, outputs = client.create(urn(CLUSTER, "c"), {"name": "c", "deletionProtection": False})
+    for _ in range(2):
+        client.delete(urn(CLUSTER, "c"), id, outputs)
+    assert cloud.clusters == {}
+
+
+@pytest.mark.parametrize(("policy", "stays"), [("PREVENT", True), ("ABANDON", True), ("DELETE", False)])
+def test_a_deletion_policy_is_kept_to(client: Client, records: Records, policy: str, stays: bool) -> None:
+    inputs = {"accountId": "account", "deletionPolicy": policy}
+    id, outputs = client.create(urn(ACCOUNT, "a"), inputs)
+    if policy == "PREVENT":
+        with pytest.raises(grpc.RpcError, match="other than PREVENT"):
+            client.delete(urn(ACCOUNT, "a"), id, outputs)
+    else:
+        client.delete(urn(ACCOUNT, "a"), id, outputs)
+    assert (records.get(ACCOUNT, id) is not None) is stays
+
+
+# --- records
+
+
+def test_a_service_account_knows_its_address_and_member(client: Client) -> None:
+    id, outputs = client.create(urn(ACCOUNT, "nodes"), {"accountId": "c-nodes"})
+    assert id == outputs["name"] == "projects/p/serviceAccounts/c-nodes@p.iam.gserviceaccount.com"
+    assert outputs["email"] == "c-nodes@p.iam.gserviceaccount.com"
+    assert outputs["member"] == "serviceAccount:c-nodes@p.iam.gserviceaccount.com"
+    assert re.fullmatch(r"\d{21}", outputs["uniqueId"])
+
+
+def test_a_repository_knows_where_to_push_to(client: Client) -> None:
+    id, outputs = client.create(
+        urn(REPOSITORY, "images"), {"repositoryId": "docker-repo", "format": "DOCKER", "location": "us-central1"}
+    )
+    assert id == "projects/p/locations/us-central1/repositories/docker-repo"
+    assert outputs["registryUri"] == "us-central1-docker.pkg.dev/p/docker-repo"
+    assert outputs["name"] == "docker-repo"
+
+
+def test_a_second_account_of_one_name_is_a_conflict(client: Client) -> None:
+    client.create(urn(ACCOUNT, "a"), {"accountId": "account"})
+    with pytest.raises(grpc.RpcError) as raised:
+        client.create(urn(ACCOUNT, "b"), {"accountId": "account"})
+    assert "Error creating Account: googleapi: Error 409" in refusal(raised)
+
+
+@pytest.mark.parametrize(
+    ("token", "inputs"),
+    [
+        (ROLE, {"project": "p", "role": "roles/a", "member": "user:x"}),
+        (SERVICE, {"service": "compute.googleapis.com"}),
+        (READER, {"repository": "r", "role": "roles/a", "member": "user:x"}),
+    ],
+)
+def test_a_role_granted_and_an_api_enabled_twice_is_no_conflict(
+    client: Client, token: str, inputs: dict[str, Any]
+) -> None:
+    first = client.create(urn(token, "a"), inputs)
+    assert client.create(urn(token, "b"), inputs) == first
+
+
+def test_an_api_stays_enabled_unless_it_is_to_be_disabled(client: Client, records: Records) -> None:
+    for disable in (False, True):
+        inputs = {"service": "compute.googleapis.com", "disableOnDestroy": disable}
+        id, outputs = client.create(urn(SERVICE, "s"), inputs)
+        client.delete(urn(SERVICE, "s"), id, outputs)
+        assert (records.get(SERVICE, id) is None) is disable
+
+
+def test_what_is_not_there_cannot_be_updated_and_reads_as_nothing(client: Client) -> None:
+    with pytest.raises(grpc.RpcError, match="Error 404"):
+        client.update(urn(ACCOUNT, "a"), "projects/p/serviceAccounts/x", {}, {}, {"accountId": "account"})
+    assert client.read(urn(ACCOUNT, "a"), "projects/p/serviceAccounts/x", {}, {})[0] == ""
+
+
+def test_an_update_of_a_record_shows_in_a_read_and_keeps_the_date_of_creation(client: Client) -> None:
+    old = {"repositoryId": "r", "format": "DOCKER"}
+    id, outputs = client.create(urn(REPOSITORY, "r"), old)
+    news = {**old, "description": "new"}
+    after = client.update(urn(REPOSITORY, "r"), id, old, outputs, news)
+    assert (after["description"], after["createTime"]) == ("new", outputs["createTime"])
+    _, inputs, imported = client.read(urn(REPOSITORY, "r"), id, {}, {})
+    assert inputs == news
+    assert imported["registryUri"] == outputs["registryUri"]
+
+
+def test_an_imported_cluster_is_protected_until_the_program_says_otherwise_and_keeps_what_it_was_given(
+    client: Client,
+) -> None:
+    given = {"name": "c", "deletionProtection": False, "removeDefaultNodePool": True, "initialNodeCount": 1}
+    id, _ = client.create(urn(CLUSTER, "c"), given)
+    _, inputs, outputs = client.read(urn(CLUSTER, "c"), id, given, {})
+    # The provider's own properties: Google knows neither.
+    assert inputs == {"name": "c", "deletionProtection": True, "initialNodeCount": 1}
+    assert (outputs["deletionProtection"], outputs["endpoint"]) == (True, "127.0.0.1:6443")
+    changes = client.diff(urn(CLUSTER, "c"), inputs, given)
+    assert set(changes.details) == {"deletionProtection", "removeDefaultNodePool"}
+    assert not changes.replaces
+
+
+def test_a_node_pool_is_imported_with_what_it_was_made_of(client: Client) -> None:
+    client.create(urn(CLUSTER, "c"), {"name": "c"})
+    id, _ = client.create(urn(NODE_POOL, "x"), pool())
+    _, inputs, outputs = client.read(urn(NODE_POOL, "x"), id, {}, {})
+    assert inputs["autoscaling"] == pool()["autoscaling"]
+    assert outputs["nodeCount"] == 7
+
+
+@pytest.mark.parametrize("type_token", [CLUSTER, NODE_POOL])
+def test_an_importer_of_a_cluster_or_pool_that_is_not_there_fails(client: Client, type_token: str) -> None:
+    id = CLUSTER_ID if type_token == CLUSTER else f"{CLUSTER_ID}/nodePools/x"
+    with pytest.raises(grpc.RpcError, match="Error 404: Not found"):
+        client.read(urn(type_token, "x"), id, {}, {})
+
+
+def test_a_binding_is_imported_by_its_parts_with_spaces_between_them(client: Client) -> None:
+    given = {"project": "p", "role": "roles/r", "member": "serviceAccount:a"}
+    id, _ = client.create(urn(ROLE, "m"), given)
+    assert client.read(urn(ROLE, "m"), "p roles/r serviceAccount:a", given, {})[:2] == (id, given)
+
+
+def test_secrets_never_reach_the_file_of_records(client: Client, tmp_path: Path) -> None:
+    id, outputs = client.create(
+        urn("gcp:secretmanager/secretVersion:SecretVersion", "v"), {"secret": "s", "secretData": Secret("hunter2")}
+    )
+    assert outputs["secretData"] == Secret("hunter2")
+    file = tmp_path / "cloud.json"
+    assert "hunter2" not in file.read_text()
+    assert id in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_kind_without_an_entry_is_a_record_with_an_id_of_its_name(client: Client) -> None:
+    topic = "gcp:pubsub/topic:Topic"
+    inputs = client.check(urn(topic, "news"), {"name": "news", "labels": {"a": "b"}}).inputs
+    id, outputs = client.create(urn(topic, "news"), inputs)
+    assert id == "projects/p/pubsub/topic/news"
+    assert outputs["effectiveLabels"] == {"a": "b"}
+    assert "registryUri" not in outputs
+    assert "name" in kind_of(topic).replaces
+
+
+def test_without_any_project_the_missing_one_is_named(cloud: DictionaryCloud, records: Records) -> None:
+    with Engine(lambda: GcpProvider(cloud, records, [])) as engine:
+        client = engine.connect()
+        client.configure()
+        with pytest.raises(grpc.RpcError) as raised:
+            client.create(urn(ACCOUNT, "a"), {"accountId": "account"})
+    assert refusal(raised).startswith("project: required field is not set")
+
+
+def test_records_outlive_the_process_and_of_one_id_there_is_one(tmp_path: Path) -> None:
+    Records(tmp_path / "r.json").create("k", "i", {"a": 1}, owner="first")
+    again = Records(tmp_path / "r.json")
+    assert again.get("k", "i") == {"a": 1}
+    with pytest.raises(AlreadyExistsError) as raised:
+        again.create("k", "i", {}, owner="second")
+    assert raised.value.owner == "first"
+    again.update("k", "i", {"a": 2})
+    assert again.get("k", "i") == {"a": 2}
+    again.delete("k", "i")
+    again.delete("k", "i")
+    assert json.loads((tmp_path / "r.json").read_text()) == {}
+
+
+# --- values and names that the real provider refuses
+
+
+@pytest.mark.parametrize(
+    ("inputs", "where"),
+    [
+        (
+            {"nodeConfig": {"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]}},
+            "nodeConfig.taints[0].effect",
+        ),
+        ({"autoscaling": {"locationPolicy": "any"}}, "autoscaling.locationPolicy"),
+    ],
+)
+def test_a_value_that_the_api_does_not_have_is_refused_with_those_that_it_has(
+    client: Client, inputs: dict[str, Any], where: str
+) -> None:
+    ((_, reason),) = client.check(urn(NODE_POOL, "x"), {"cluster": "c", **inputs}).failures
+    assert reason.startswith(f"expected {where} to be one of [")
+    assert reason.endswith(f"Examine values at 'x.{where}'.")
+
+
+def test_a_name_that_is_taken_is_refused_with_its_owner(client: Client) -> None:
+    client.create(urn(ACCOUNT, "first"), {"accountId": "account"})
+    with pytest.raises(grpc.RpcError) as raised:
+        client.create(urn(ACCOUNT, "second"), {"accountId": "account"})
+    assert "Error 409" in refusal(raised)
+    assert f"made by {urn(ACCOUNT, 'first')}" in refusal(raised)
+
+
+# --- functions
+
+
+def test_the_client_configuration_is_the_providers_with_a_secret_token(client: Client) -> None:
+    result = client.invoke("gcp:organizations/getClientConfig:getClientConfig")
+    assert (result["project"], result["region"]) == ("p", "asia-northeast1")
+    assert isinstance(result["accessToken"], Secret)
+
+
+def test_a_project_has_one_number(client: Client) -> None:
+    token = "gcp:organizations/getProject:getProject"
+    result = client.invoke(token)
+    assert (result["projectId"], len(result["number"])) == ("p", 12)
+    assert client.invoke(token, projectId="q")["number"] != result["number"] == client.invoke(token)["number"]
+
+
+def test_engine_versions_are_those_of_the_sandbox_by_prefix(client: Client) -> None:
+    token = "gcp:container/getEngineVersions:getEngineVersions"
+    assert client.invoke(token)["latestMasterVersion"] == "1.37.2"
+    assert client.invoke(token, versionPrefix="1.36.")["validNodeVersions"] == ["1.36.9"]

@@ -1,0 +1,65 @@
+"""All stand-in providers together, as the daemon starts them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from sandbox.google.latencies import Clock
+from sandbox.images.image_builder import ImageBuilder
+from sandbox.images.image_store import ImageStore
+from sandbox.providers import Providers, serve
+from tests.unit.provider_client import Client
+
+
+def start(tmp_path: Path, path: Path) -> Providers:
+    environment = {"PATH": str(path), "HOME": str(tmp_path), "PULUMI_HOME": str(tmp_path / "pulumi")}
+    # Nothing is asked of the cloud before a cluster is.
+    return serve(cast(Any, None), ImageBuilder(ImageStore(tmp_path / "images")), tmp_path, environment, Clock(1000.0))
+
+
+@pytest.fixture
+def providers(tmp_path: Path) -> Iterator[Providers]:
+    running = start(tmp_path, tmp_path / "bin")
+    yield running
+    running.stop()
+
+
+def test_each_package_has_a_port_and_reports_the_version_of_its_sdk(providers: Providers) -> None:
+    ports = dict(part.split(":") for part in providers.debug_providers.split(","))
+    assert list(ports) == ["gcp", "kubernetes", "docker"]
+    for package, server in providers.servers.items():
+        client = Client(server)
+        try:
+            assert str(server.port) == ports[package]
+            assert client.version() == version(f"pulumi-{package}")
+        finally:
+            client.close()
+
+
+def test_cluster_versions_are_those_of_the_control_plane_that_is_built(providers: Providers) -> None:
+    client = Client(providers.servers["gcp"])
+    try:
+        client.configure(project="p", region="r")
+        latest = client.invoke("gcp:container/getEngineVersions:getEngineVersions")["latestMasterVersion"]
+    finally:
+        client.close()
+    assert [part.isdecimal() for part in latest.split(".")] == [True, True, True]
+
+
+def test_a_real_kubernetes_plugin_is_left_to_work(tmp_path: Path) -> None:
+    plugin = tmp_path / "bin" / "pulumi-resource-kubernetes"
+    plugin.parent.mkdir()
+    plugin.write_text("#!/bin/sh\n")
+    plugin.chmod(0o755)
+    assert os.access(plugin, os.X_OK)
+    running = start(tmp_path, plugin.parent)
+    try:
+        assert list(running.servers) == ["gcp", "docker"]
+    finally:
+        running.stop()

@@ -1,0 +1,54 @@
+"""What `python -m sandbox up` reads of an environment's settings before the engine does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sandbox.cli import stack
+from sandbox.cli.stack import SandboxStack, StackError, scales_on_metrics
+from sandbox.daemon import DaemonRecord
+from sandbox.host import disk_space, supervised
+from sandbox.host.paths import Paths
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(stack, "PROJECT_DIR", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [("", False), ("tpu-gpu-fungibility:maxReplicas: 0", False), ("tpu-gpu-fungibility:maxReplicas: 6", True)],
+)
+def test_metrics_are_wanted_by_a_stack_with_an_autoscaler(project: Path, setting: str, expected: bool) -> None:
+    (project / "Pulumi.team.yaml").write_text(f"config:\n  gcp:project: p\n  {setting}\n")
+    assert scales_on_metrics("team") is expected
+
+
+def test_an_environment_that_is_not_there_is_named_with_those_that_are(project: Path) -> None:
+    (project / "Pulumi.team.yaml").write_text("config: {}\n")
+    with pytest.raises(StackError, match=r"--environment prod: there is no Pulumi.prod.yaml. Known: team"):
+        scales_on_metrics("prod")
+
+
+def test_the_engine_looks_for_no_plugin_on_the_internet_which_the_stand_ins_stand_in_for(tmp_path: Path) -> None:
+    record = DaemonRecord(pid=1, started="", debug_providers="gcp:1,docker:2", speed=100.0)
+    variables = SandboxStack(Paths(cache=tmp_path, state=tmp_path), record).variables()
+    assert variables["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
+    assert variables["PULUMI_DEBUG_PROVIDERS"] == "gcp:1,docker:2"
+
+
+@pytest.mark.parametrize("lacked", ["while it ran", "at its end"])
+def test_a_failed_update_says_that_a_disk_was_full_although_there_may_be_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacked: str
+) -> None:
+    looks = iter(["It is full.", ""] if lacked == "while it ran" else ["", "It is full."])
+    monkeypatch.setattr(disk_space, "full", lambda paths: next(looks))
+    monkeypatch.setattr(supervised, "run", lambda *_, trouble, **__: 1 if trouble() is None else 2)
+    monkeypatch.setattr(SandboxStack, "_trouble", lambda self, since: None)
+    record = DaemonRecord(pid=1, started="", debug_providers="", speed=100.0)
+    with pytest.raises(StackError, match=r"failed \(exit status 1\)\. It is full\."):
+        SandboxStack(Paths(cache=tmp_path, state=tmp_path), record).up(print)

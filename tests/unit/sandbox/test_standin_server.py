@@ -1,0 +1,607 @@
+"""The stand-in for vLLM, as a process that is spoken to over HTTP."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+STANDIN = Path(__file__).resolve().parents[3] / "sandbox" / "servers" / "standin"
+MODEL = "Qwen/Qwen2-1.5B"
+
+#: The walkthrough's arguments, without the host.
+GPU_ARGUMENTS = ("--port=8000", "--tensor-parallel-size=1", f"--model={MODEL}")
+
+_SECONDS = 20.0
+
+
+def eventually(check: Callable[[], Any]) -> Any:
+    """The first true answer."""
+    deadline = time.monotonic() + _SECONDS
+    while time.monotonic() < deadline:
+        if answer := check():
+            return answer
+        time.sleep(0.01)
+    raise AssertionError(f"not true within {_SECONDS:.0f} s")
+
+
+def environment(**variables: str) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(STANDIN),
+        "ACCELERATOR": "tpu",
+        "SANDBOX_SPEED": "100000",
+        "STANDIN_TPU_STARTUP_SECONDS": "337",
+        "STANDIN_GPU_STARTUP_SECONDS": "90",
+        "SANDBOX_POD_NAME": "vllm-5d8f-x2x",
+        "SANDBOX_NODE_NAME": "gke-v6e-1-abcd",
+        "SANDBOX_NODE_POOL": "v6e-1",
+        "SANDBOX_MACHINE_TYPE": "ct6e-standard-1t",
+        "STANDIN_TOKEN_SECONDS": "0.001",
+        **variables,
+    }
+
+
+class Server:
+    """One stand-in process on a free port."""
+
+    def __init__(self, *arguments: str, **variables: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+                *("--host=127.0.0.1", f"--port={self.port}", f"--model={MODEL}", *arguments),
+            ],
+            env=environment(**variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def wait_until_ready(self) -> Server:
+        eventually(lambda: self.healthy() or self.process.poll() is not None)
+        assert self.process.poll() is None
+        return self
+
+    def healthy(self) -> bool:
+        try:
+            return self.get("/health").ok
+        except requests.ConnectionError:
+            return False
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return requests.get(self.url + path, timeout=_SECONDS, **options)
+
+    def post(self, path: str, body: object, **options: Any) -> requests.Response:
+        return requests.post(self.url + path, json=body, timeout=_SECONDS, **options)
+
+    def chat(self, text: str = "Hello", **fields: Any) -> requests.Response:
+        stream = bool(fields.get("stream"))
+        body = {"model": MODEL, "messages": [{"role": "user", "content": text}], **fields}
+        return self.post("/v1/chat/completions", body, stream=stream)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum over the series of this name with these labels."""
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        lines = [line for line in self.get("/metrics").text.splitlines() if line.startswith(name + "{")]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if all(each in line for each in wanted))
+
+    def in_background(self, **fields: Any) -> tuple[threading.Thread, list[requests.Response]]:
+        answers: list[requests.Response] = []
+        thread = threading.Thread(target=lambda: answers.append(self.chat(**fields)))
+        thread.start()
+        return thread, answers
+
+    def end(self) -> str:
+        """Kills it if it still runs; returns its log."""
+        if self.process.poll() is None:
+            self.process.kill()
+        return self.process.communicate(timeout=_SECONDS)[0]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server("--max-model-len=8192", "--served-model-name", MODEL, "alias")
+    yield server.wait_until_ready()
+    server.end()
+
+
+@pytest.fixture(scope="module")
+def slow() -> Iterator[Server]:
+    """10 ms a token, two sequences at once."""
+    server = Server(STANDIN_MAX_NUM_SEQS="2", STANDIN_TOKEN_SECONDS="0.01")
+    yield server.wait_until_ready()
+    server.end()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Server]]:
+    started: list[Server] = []
+
+    def run(*arguments: str, **variables: str) -> Server:
+        started.append(Server(*arguments, **variables))
+        return started[-1]
+
+    yield run
+    for each in started:
+        each.end()
+
+
+def events(response: requests.Response) -> list[Any]:
+    """The data of server-sent events; the end mark as it is."""
+    data = [line.removeprefix("data: ") for line in response.iter_lines(decode_unicode=True) if line]
+    return [each if each == "[DONE]" else json.loads(each) for each in data]
+
+
+# --- the command line
+
+
+@pytest.fixture(scope="module")
+def modules() -> Iterator[Any]:
+    """The stand-in's package, which is found only by those who look for it."""
+    sys.path.insert(0, str(STANDIN))
+    yield lambda name: importlib.import_module(f"vllm.standin.{name}")
+    sys.path.remove(str(STANDIN))
+
+
+@pytest.fixture
+def parse(modules: Any) -> Callable[..., dict[str, Any]]:
+    return lambda *arguments: vars(modules("flags").parser().parse_args(list(arguments)))
+
+
+@pytest.fixture
+def settings(modules: Any) -> Callable[..., Any]:
+    """What is read from a command line and variables."""
+
+    def read(*arguments: str, **variables: str) -> Any:
+        return modules("settings").Settings.read(modules("flags").parser().parse_args(list(arguments)), variables)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        (GPU_ARGUMENTS, "tensor_parallel_size", 1),
+        (("--max_model_len", "8K"), "max_model_len", 8192),
+        (("--max-model-len=8.5k",), "max_model_len", 8500),
+        (("-tp", "2"), "tensor_parallel_size", 2),
+        (("--no-enable-prefix-caching",), "enable_prefix_caching", False),
+        (("--served-model-name", "a", "b"), "served_model_name", ["a", "b"]),
+        (("--compilation-config.level", "3"), "compilation_config", {"level": "3"}),
+        (('--kv-transfer-config={"kv_role": "kv_both"}',), "kv_transfer_config", {"kv_role": "kv_both"}),
+        (("--disable-log-requests",), "disable_log_requests", True),
+        (("--gpu-memory-utilization=0.95",), "gpu_memory_utilization", 0.95),
+    ],
+)
+def test_vllms_spellings_are_understood(
+    parse: Callable[..., dict[str, Any]], arguments: tuple[str, ...], name: str, value: object
+) -> None:
+    assert parse(*arguments)[name] == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--max-model-length=8192x",), "unrecognized arguments: --max-model-length=8192x"),
+        (("--tensor-paralel-size=1",), "unrecognized arguments: --tensor-paralel-size=1"),
+        (("--port=http",), "argument --port: invalid int value: 'http'"),
+        (("--dtype=bf16",), "argument --dtype: invalid choice: 'bf16'"),
+        (("--model",), "argument --model: expected one argument"),
+    ],
+)
+def test_what_vllm_does_not_know_is_refused(
+    parse: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse(*arguments)
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_the_process_ends_with_2_on_an_unknown_flag(start: Callable[..., Server]) -> None:
+    server = start("--no-such-flag")
+    assert server.process.wait(_SECONDS) == 2
+    assert "--no-such-flag" in server.end()
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1"])
+def test_a_bad_variable_is_named(settings: Callable[..., Any], text: str) -> None:
+    with pytest.raises(ValueError, match=f"STANDIN_TOKEN_SECONDS='{text}' is not a number above 0"):
+        settings(STANDIN_TOKEN_SECONDS=text)
+
+
+def test_the_start_up_takes_a_real_servers_time_at_the_sandboxs_speed(settings: Callable[..., Any]) -> None:
+    times = {"STANDIN_TPU_STARTUP_SECONDS": "337", "STANDIN_GPU_STARTUP_SECONDS": "90"}
+    assert settings(ACCELERATOR="tpu", **times).startup_seconds == 337
+    assert settings(ACCELERATOR="gpu", **times).startup_seconds == 90
+    assert settings(ACCELERATOR="gpu", SANDBOX_SPEED="30", **times).startup_seconds == 3
+    assert settings(ACCELERATOR="gpu").startup_seconds == 0
+
+
+def test_the_batch_is_the_flags_unless_a_variable_says_otherwise(settings: Callable[..., Any]) -> None:
+    assert settings().max_num_seqs == 256
+    assert settings("--max-num-seqs=8").max_num_seqs == 8
+    assert settings("--max-num-seqs=8", STANDIN_MAX_NUM_SEQS="2").max_num_seqs == 2
+
+
+def test_an_api_key_comes_from_the_flag_or_else_from_the_variable(settings: Callable[..., Any]) -> None:
+    assert settings().api_keys == ()
+    assert settings(VLLM_API_KEY="k1").api_keys == ("k1",)
+    assert settings("--api-key", "k2", "k3", VLLM_API_KEY="k1").api_keys == ("k2", "k3")
+
+
+# --- start and end
+
+
+def test_it_listens_only_when_the_start_up_is_over_and_says_what_it_is(start: Callable[..., Server]) -> None:
+    # 337 s of a TPU in about 0.7 s, of which the process counts those before this one goes on.
+    begun = time.monotonic()
+    server = start("--api-key", "s3cret", SANDBOX_SPEED="500").wait_until_ready()
+    assert time.monotonic() - begun > 0.6
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(_SECONDS) == 0
+    log = server.end()
+    assert re.search(r"INFO .* vLLM API server version \S+ \(sandbox stand-in\)", log)
+    assert "Available routes are:" in log
+    assert "Route: /v1/chat/completions, Methods: POST" in log
+    assert "Application startup complete." in log
+    assert f"Uvicorn running on http://127.0.0.1:{server.port} (Press CTRL+C to quit)" in log
+    assert "s3cret" not in log
+
+
+def test_sigterm_during_the_start_up_ends_it_at_once(start: Callable[..., Server]) -> None:
+    server = start(SANDBOX_SPEED="1")
+    assert server.process.stdout is not None
+    while "start-up time" not in server.process.stdout.readline():
+        pass
+    server.process.terminate()
+    assert server.process.wait(_SECONDS) == -signal.SIGTERM
+
+
+def test_with_a_shutdown_timeout_requests_under_way_finish_and_no_more_are_taken(start: Callable[..., Server]) -> None:
+    server = start("--shutdown-timeout=30", STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
+    idle = requests.Session()
+    idle.get(server.url + "/health", timeout=_SECONDS)
+    thread, answers = server.in_background(max_tokens=100, ignore_eos=True)
+    eventually(lambda: server.metric("vllm:num_requests_running"))
+    server.process.terminate()
+    eventually(lambda: not server.healthy())
+    assert server.process.poll() is None
+    thread.join()
+    assert answers[0].json()["usage"]["completion_tokens"] == 100
+    assert answers[0].headers["connection"] == "close"
+    assert server.process.wait(_SECONDS) == 0
+    idle.close()
+
+
+def test_without_a_shutdown_timeout_sigterm_cuts_requests_off_as_vllm_does(start: Callable[..., Server]) -> None:
+    server = start(STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
+    thread, answers = server.in_background(max_tokens=5000, ignore_eos=True)
+    eventually(lambda: server.metric("vllm:num_requests_running"))
+    server.process.terminate()
+    assert server.process.wait(_SECONDS) == 0
+    thread.join()
+    assert answers[0].json()["choices"][0]["finish_reason"] == "abort"
+
+
+def test_a_second_sigterm_ends_it_at_once(start: Callable[..., Server]) -> None:
+    server = start("--shutdown-timeout=30", STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
+    with server.chat(max_tokens=5000, ignore_eos=True, stream=True) as answer:
+        # Kept: a generator that ends closes the connection.
+        lines = answer.iter_lines()
+        assert next(lines)
+        server.process.terminate()
+        eventually(lambda: not server.healthy())
+        server.process.terminate()
+        assert server.process.wait(_SECONDS) == 143
+
+
+# --- about the server
+
+
+def test_the_plain_routes_answer(server: Server) -> None:
+    assert server.get("/health").status_code == 200
+    assert server.get("/ping").status_code == 200
+    assert "standin" in server.get("/version").json()["version"]
+    models = server.get("/v1/models").json()
+    assert [each["id"] for each in models["data"]] == [MODEL, "alias"]
+    assert models["data"][0]["max_model_len"] == 8192
+
+
+def test_unknown_routes_and_methods_have_vllms_answers(server: Server) -> None:
+    missing = server.get("/v1/nothing")
+    assert missing.status_code == 404
+    assert missing.json() == {"detail": "Not Found"}
+    refused = server.get("/v1/chat/completions")
+    assert (refused.status_code, refused.json()) == (405, {"detail": "Method Not Allowed"})
+
+
+def test_tokens_and_text_turn_into_each_other(server: Server) -> None:
+    text = "Stand-ins count, e.g. déjà vu."
+    tokens = server.post("/tokenize", {"model": MODEL, "prompt": text}).json()
+    assert tokens["count"] == len(tokens["tokens"]) == 8
+    assert server.post("/detokenize", {"model": MODEL, "tokens": tokens["tokens"]}).json() == {"prompt": text}
+    assert server.post("/detokenize", {"tokens": [5]}).status_code == 400
+
+
+# --- generation
+
+
+def test_a_chat_says_that_a_stand_in_answers_and_where(server: Server) -> None:
+    response = server.chat("What is a TPU?")
+    answer = response.json()
+    text = answer["choices"][0]["message"]["content"]
+    for word in ("stand-in", "What is a TPU?", "vllm-5d8f-x2x", "gke-v6e-1-abcd", "v6e-1", "ct6e-standard-1t"):
+        assert word in text
+    assert answer["object"] == "chat.completion"
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert answer["model"] == MODEL
+    assert "vllm-5d8f-x2x" in answer["system_fingerprint"]
+    assert response.headers["x-sandbox-pod"] == "vllm-5d8f-x2x"
+    assert response.headers["x-sandbox-node"] == "gke-v6e-1-abcd"
+    assert response.headers["x-sandbox-pool"] == "v6e-1"
+    usage = answer["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+def test_a_stream_makes_the_same_text_and_ends_with_the_usage_if_asked(server: Server) -> None:
+    whole = server.chat().json()
+    response = server.chat(stream=True, stream_options={"include_usage": True})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    *chunks, last, end = events(response)
+    assert end == "[DONE]"
+    assert last["choices"] == []
+    # The details are the whole answer's alone, as with vLLM.
+    assert last["usage"].items() < whole["usage"].items()
+    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+    text = "".join(each["choices"][0]["delta"]["content"] for each in chunks)
+    assert text == whole["choices"][0]["message"]["content"]
+    assert len({each["id"] for each in chunks}) == 1
+    assert len(chunks) > 10, "token by token"
+
+
+def test_a_stream_without_options_has_no_usage(server: Server) -> None:
+    assert all("usage" not in each for each in events(server.chat(stream=True))[:-1])
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_the_limit_of_tokens_cuts_the_answer(server: Server, name: str) -> None:
+    limit: dict[str, Any] = {name: 5}
+    answer = server.chat(**limit).json()
+    assert answer["usage"]["completion_tokens"] == 5
+    assert answer["choices"][0]["finish_reason"] == "length"
+
+
+def test_more_tokens_than_the_answer_has_are_made_on_demand(server: Server) -> None:
+    answer = server.chat(max_tokens=300, ignore_eos=True).json()
+    assert answer["usage"]["completion_tokens"] == 300
+    assert answer["choices"][0]["finish_reason"] == "length"
+    answer = server.chat(min_tokens=200).json()
+    assert answer["usage"]["completion_tokens"] == 200
+    assert answer["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_stop_string_ends_the_answer_before_it(server: Server) -> None:
+    choice = server.chat(stop=["in a sandbox", "never"]).json()["choices"][0]
+    assert choice["message"]["content"] == "This is a stand-in for vLLM "
+    assert (choice["finish_reason"], choice["stop_reason"]) == ("stop", "in a sandbox")
+
+
+def test_n_answers_come_as_n_choices_whole_or_streamed(server: Server) -> None:
+    assert [each["index"] for each in server.chat(n=3).json()["choices"]] == [0, 1, 2]
+    chunks = events(server.chat(n=3, stream=True))[:-1]
+    ends = [each["choices"][0]["index"] for each in chunks if each["choices"][0]["finish_reason"]]
+    assert sorted(ends) == [0, 1, 2]
+
+
+def test_completions_take_texts_and_tokens(server: Server) -> None:
+    answer = server.post("/v1/completions", {"model": MODEL, "prompt": "Once upon a time"}).json()
+    assert answer["object"] == "text_completion"
+    assert answer["choices"][0]["text"].startswith("This is a stand-in")
+    counts = {key: value for key, value in answer["usage"].items() if not key.endswith("_details")}
+    assert counts == {"prompt_tokens": 4, "total_tokens": 20, "completion_tokens": 16}
+    several = server.post("/v1/completions", {"prompt": ["a", "b"], "n": 2, "max_tokens": 1}).json()
+    assert len(several["choices"]) == 4
+    assert server.post("/v1/completions", {"prompt": [1, 2, 3]}).json()["usage"]["prompt_tokens"] == 3
+    chunks = events(server.post("/v1/completions", {"prompt": "x", "stream": True}, stream=True))
+    assert "".join(each["choices"][0]["text"] for each in chunks[:-1]).startswith("This is a stand-in")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "words", "param"),
+    [
+        ({"model": "gpt-4"}, 404, "The model `gpt-4` does not exist.", "model"),
+        ({"messages": None}, 400, "Field required", "body.messages"),
+        ({"messages": "hi"}, 400, "Input should be a valid list", "body.messages"),
+        ({"messages": []}, 400, "no element 0", "messages"),
+        (
+            {"messages": [{"content": "hi"}]},
+            400,
+            "Field required",
+            "body.messages.0.ChatCompletionDeveloperMessageParam.role",
+        ),
+        ({"max_tokens": 0}, 400, "max_tokens must be at least 1, got 0.", "max_tokens"),
+        ({"max_tokens": "many"}, 400, "valid integer", "body.max_tokens"),
+        ({"max_tokens": 9000}, 400, "cannot be greater than max_model_len=8192", "max_tokens"),
+        ({"n": 0}, 400, "n must be at least 1", None),
+        ({"stop": 5}, 400, "valid string", "body.stop"),
+        ({"stream_options": {"include_usage": True}}, 400, "only be defined when `stream=True`", "stream_options"),
+        ({"messages": [{"role": "user", "content": "x" * 40_000}]}, 400, "maximum context length", "input_tokens"),
+    ],
+)
+def test_bad_requests_are_refused_as_vllm_does(
+    server: Server, fields: dict[str, Any], status: int, words: str, param: str | None
+) -> None:
+    response = server.chat(**fields)
+    error = response.json()["error"]
+    assert response.status_code == error["code"] == status
+    assert words in error["message"]
+    assert error["param"] == param
+
+
+def test_more_tokens_than_fit_beside_the_prompt_are_cut(server: Server) -> None:
+    answer = server.chat("x" * 32_000, max_tokens=8192, ignore_eos=True).json()
+    assert answer["usage"]["total_tokens"] == 8192
+    assert answer["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"), [(b"{", "application/json"), (b"[]", "application/json"), (b"{}", "text/plain")]
+)
+def test_a_body_that_is_no_json_object_is_refused(server: Server, body: bytes, content_type: str) -> None:
+    response = requests.post(
+        server.url + "/v1/completions", data=body, headers={"content-type": content_type}, timeout=_SECONDS
+    )
+    assert response.status_code == 400
+    assert response.json()["error"]["type"] == "Bad Request"
+
+
+def test_with_an_api_key_the_v1_routes_need_it(start: Callable[..., Server]) -> None:
+    server = start("--api-key", "other", "k1").wait_until_ready()
+    refused = server.get("/v1/models")
+    assert (refused.status_code, refused.json()) == (401, {"error": "Unauthorized"})
+    assert server.get("/v1/models", headers={"authorization": "Bearer wrong"}).status_code == 401
+    assert server.get("/v1/models", headers={"authorization": "Bearer k1"}).status_code == 200
+    assert server.get("/metrics").status_code == 200
+
+
+# --- load
+
+
+def test_requests_beyond_the_batch_wait_and_are_counted(slow: Server) -> None:
+    server = slow
+    queued_before = server.metric("vllm:request_queue_time_seconds_sum")
+    running = [server.in_background(max_tokens=40, ignore_eos=True) for _ in range(5)]
+    eventually(lambda: server.metric("vllm:num_requests_waiting") == 3)
+    assert server.metric("vllm:num_requests_running", model_name=MODEL, engine="0") == 2
+    assert 0 < server.metric("vllm:kv_cache_usage_perc") < 1
+    for thread, answers in running:
+        thread.join()
+        assert answers[0].status_code == 200
+    assert server.metric("vllm:num_requests_waiting") == server.metric("vllm:num_requests_running") == 0
+    assert server.metric("vllm:request_queue_time_seconds_sum") - queued_before > 0.4
+
+
+def test_metrics_have_vllms_names_and_types_and_count(server: Server) -> None:
+    def counts() -> dict[str, float]:
+        labels = {"model_name": MODEL, "engine": "0"}
+        return {
+            "length": server.metric("vllm:request_success_total", finished_reason="length", **labels),
+            "stop": server.metric("vllm:request_success_total", finished_reason="stop", **labels),
+            "prompt": server.metric("vllm:prompt_tokens_total", **labels),
+            "generated": server.metric("vllm:generation_tokens_total", **labels),
+            "first": server.metric("vllm:time_to_first_token_seconds_count", **labels),
+            "next": server.metric("vllm:inter_token_latency_seconds_count", **labels),
+            "whole": server.metric("vllm:e2e_request_latency_seconds_count", **labels),
+        }
+
+    before = counts()
+    usages = [server.chat(max_tokens=5).json()["usage"], server.chat().json()["usage"]]
+    after = counts()
+    prompt, generated = (sum(each[name] for each in usages) for name in ("prompt_tokens", "completion_tokens"))
+    assert {name: after[name] - before[name] for name in after} == {
+        "length": 1,
+        "stop": 1,
+        "prompt": prompt,
+        "generated": generated,
+        "first": 2,
+        "next": generated - 2,
+        "whole": 2,
+    }
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", server.get("/metrics").text, re.MULTILINE))
+    expected = {
+        "vllm:num_requests_waiting": "gauge",
+        "vllm:num_requests_running": "gauge",
+        "vllm:kv_cache_usage_perc": "gauge",
+        "vllm:time_to_first_token_seconds": "histogram",
+        "vllm:inter_token_latency_seconds": "histogram",
+        "vllm:e2e_request_latency_seconds": "histogram",
+        "vllm:generation_tokens_total": "counter",
+        "vllm:prompt_tokens_total": "counter",
+        "vllm:num_preemptions_total": "counter",
+        "vllm:request_success_total": "counter",
+    }
+    assert types.items() >= expected.items()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_ends_its_generation(slow: Server, stream: bool) -> None:
+    server = slow
+    aborted_before = server.metric("vllm:request_success_total", finished_reason="abort")
+    body = json.dumps({"prompt": "x", "max_tokens": 5000, "ignore_eos": True, "stream": stream}).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode() + body)
+        eventually(lambda: server.metric("vllm:num_requests_running"))
+    eventually(lambda: not server.metric("vllm:num_requests_running"))
+    assert server.metric("vllm:request_success_total", finished_reason="abort") - aborted_before == 1
+
+
+def test_one_connection_serves_many_requests_even_sent_ahead(server: Server) -> None:
+    request = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=_SECONDS) as connection:
+        connection.sendall(request * 3)
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 3:
+            received += connection.recv(65536)
+        connection.sendall(request)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_what_is_not_http_is_refused(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=_SECONDS) as connection:
+        connection.sendall(b"\x16\x03\x01 not http\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_a_process_stays_small(server: Server) -> None:
+    server.chat()
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found is not None
+    assert int(found[1]) < 40_000
+
+
+def test_an_engine_that_hangs_answers_nobody_and_says_nothing_new_while_the_server_says_that_it_is_healthy(
+    start: Callable[..., Server],
+) -> None:
+    server = start(STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
+    with server.chat(max_tokens=100, ignore_eos=True, stream=True):
+        eventually(lambda: server.metric("vllm:generation_tokens_total") > 3)
+        server.process.send_signal(signal.SIGUSR1)
+        time.sleep(0.1)
+        made = server.metric("vllm:generation_tokens_total")
+        with pytest.raises(requests.ReadTimeout):
+            requests.post(f"{server.url}/v1/completions", json={"prompt": ".", "max_tokens": 1}, timeout=0.2)
+        assert server.healthy()
+        assert server.metric("vllm:generation_tokens_total") == made < 100
+        # The engine's own count, which it no longer gives.
+        assert server.metric("vllm:num_requests_running") == 1
+
+
+def test_a_server_that_finds_the_crash_file_does_not_start(start: Callable[..., Server], tmp_path: Path) -> None:
+    file = tmp_path / "crash-on-start"
+    file.touch()
+    server = start(SANDBOX_CRASH_FILE=str(file))
+    assert server.process.wait(timeout=_SECONDS) == 1
+    assert "Engine core initialization failed" in server.end()
+    file.unlink()
+    start(SANDBOX_CRASH_FILE=str(file)).wait_until_ready()

@@ -1,0 +1,318 @@
+"""Google's stock in the sandbox: what is kept, what a pool's creation and a single machine make of it, and what the program says."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import grpc  # type: ignore[import-untyped]
+import pulumi
+import pytest
+
+from components.cluster.pool_failures import error_hook, explanation
+from components.settings.accelerator_pool import AcceleratorPool, parse_pools
+from sandbox import __main__ as commands
+from sandbox.gke.cloud import PoolInErrorStateError
+from sandbox.gke.local_cluster import LocalCluster
+from sandbox.gke.node_pools import NodePool
+from sandbox.gke.scaling_messages import Backoff, Growth, failed_scale_up, not_triggered, priority_statuses
+from sandbox.google.latencies import Clock
+from sandbox.google.stock import OutOfStockError, Stock, StockError, refusal, require_pool
+from sandbox.host.paths import Paths
+from sandbox.providers.gcp import GcpProvider
+from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL
+from sandbox.providers.records import Records
+from tests.unit.program import run_program
+from tests.unit.provider_client import Engine, partial_failure, urn
+from tests.unit.sandbox.test_autoscaler import RULES, ladder
+from tests.unit.sandbox.test_provider_gcp import DictionaryCloud
+
+ZONE = "asia-northeast1-b"
+
+
+# --- what is kept
+
+
+def test_stock_is_kept_for_the_next_process_and_forgotten_when_it_is_back(tmp_path: Path) -> None:
+    stock = Stock(tmp_path / "state" / "stock.json")
+    assert stock.of("v6e-1") == "in"
+    stock.set("v6e-1", "out")
+    stock.set("l4", "hold")
+    assert Stock(tmp_path / "state" / "stock.json").short() == {"v6e-1": "out", "l4": "hold"}
+    stock.set("v6e-1", "in")
+    assert (stock.of("v6e-1"), stock.short()) == ("in", {"l4": "hold"})
+
+
+def test_stock_can_be_set_before_the_first_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANDBOX_STATE", str(tmp_path / "state"))
+    assert commands.main(["stock", "v6e-1", "out"]) == 0
+    assert Stock(Paths.from_environment().stock).short() == {"v6e-1": "out"}
+
+
+def test_a_pool_that_nobody_has_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    paths = Paths(cache=tmp_path, state=tmp_path)
+    with pytest.raises(StockError, match=r"v6e: no accelerator pool of that name; pools are l4, l4-spot, v6e-1"):
+        require_pool(paths, "v6e")
+    pools = tmp_path / "clusters" / "c" / "pools"
+    pools.mkdir(parents=True)
+    for name in ("v6e", "system"):
+        (pools / f"{name}.json").touch()
+    require_pool(paths, "v6e")
+    with pytest.raises(StockError, match="system"):
+        require_pool(paths, "system")
+
+
+# --- machines and pools
+
+
+class _Machines(LocalCluster):
+    """A cluster without a control plane, whose nodes are Ready once they register."""
+
+    def __init__(self, stock: Stock, state: Path, speed: float) -> None:
+        self.name, self.project, self.zones = "c", "p", [ZONE]
+        self.clock = Clock(speed)
+        self.pools: dict[str, NodePool] = {}
+        self.lock = threading.RLock()
+        self._stock = stock
+        self._ending = threading.Event()
+        self._dir = state
+
+    def _register(self, pool: NodePool, node: str, zone: str) -> None:
+        pass
+
+    def _wait_until_ready(self, node: str) -> None:
+        pass
+
+    def _zone_of(self, pool: NodePool, node: str) -> str:
+        return ZONE
+
+
+INPUTS: dict[str, Any] = {
+    "autoscaling": {"minNodeCount": 1, "maxNodeCount": 2},
+    "initialNodeCount": 2,
+    "nodeConfig": {"machineType": "ct6e-standard-1t"},
+}
+
+
+@pytest.fixture
+def stock(tmp_path: Path) -> Stock:
+    return Stock(tmp_path / "stock.json")
+
+
+@pytest.mark.parametrize("supply", ["out", "hold"])
+def test_creation_without_stock_is_given_up_in_the_end_and_leaves_the_pool_in_the_error_state(
+    stock: Stock, tmp_path: Path, supply: Any
+) -> None:
+    stock.set("v6e-1", supply)
+    cluster = _Machines(stock, tmp_path, speed=10_000.0)
+    with pytest.raises(
+        OutOfStockError, match=r"after 2160s\. Expected 2, running 0, transitioning 2\. .*\[GCE_STOCKOUT\]"
+    ):
+        cluster.create_node_pool("v6e-1", INPUTS)
+    pool = cluster.pools["v6e-1"]
+    assert (pool.nodes, pool.joining, pool.held, pool.in_operation) == ([], {}, set(), False)
+    assert "'projects/p/zones/asia-northeast1-b' does not have enough resources" in (pool.error or "")
+    stock.set("v6e-1", "in")
+    assert cluster.add_node("v6e-1") in pool.nodes
+    assert pool.error is None
+
+
+class _Returning(Stock):
+    """Is back once two machines have been asked for."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.answers: list[str] = []
+        self._lock = threading.Lock()
+
+    def of(self, pool: str) -> Any:
+        with self._lock:
+            supply = super().of(pool)
+            self.answers.append(supply)
+            if len(self.answers) == 2:
+                self.set(pool, "in")
+            return supply
+
+
+@pytest.mark.parametrize("supply", ["out", "hold"])
+def test_stock_that_comes_back_in_time_completes_the_creation(tmp_path: Path, supply: Any) -> None:
+    stock = _Returning(tmp_path / "stock.json")
+    stock.set("v6e-1", supply)
+    # Google's 36 minutes are 3.6 seconds, four minutes between two attempts are 0.4.
+    cluster = _Machines(stock, tmp_path, speed=600.0)
+    cluster.create_node_pool("v6e-1", INPUTS)
+    assert stock.answers == [supply] * 2 + ["in"] * 2
+    assert len(cluster.pools["v6e-1"].nodes) == 2
+
+
+def test_a_held_request_is_refused_when_the_cluster_ends(stock: Stock, tmp_path: Path) -> None:
+    stock.set("v6e-1", "hold")
+    cluster = _Machines(stock, tmp_path, speed=100.0)
+    cluster.pools["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
+    threading.Timer(0.1, cluster._ending.set).start()
+    with pytest.raises(OutOfStockError):
+        cluster.add_node("v6e-1")
+
+
+def test_a_held_request_is_no_node_to_relabel_when_its_pool_changes(stock: Stock, tmp_path: Path) -> None:
+    stock.set("v6e-1", "hold")
+    cluster = _Machines(stock, tmp_path, speed=100.0)
+    pool = cluster.pools["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
+    request = threading.Thread(target=cluster.add_node, args=("v6e-1",))
+    request.start()
+    while not pool.held:
+        threading.Event().wait(0.01)
+    cluster.update_node_pool("v6e-1", {**INPUTS, "autoscaling": {"minNodeCount": 0, "maxNodeCount": 2}})
+    stock.set("v6e-1", "in")
+    request.join(10)
+    assert (len(pool.nodes), pool.joining, pool.held) == (1, {}, set())
+
+
+def test_new_limits_of_a_pool_without_stock_are_no_failure(stock: Stock, tmp_path: Path) -> None:
+    stock.set("v6e-1", "out")
+    cluster = _Machines(stock, tmp_path, speed=10_000.0)
+    cluster.pools["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
+    cluster.update_node_pool("v6e-1", {**INPUTS, "autoscaling": {"minNodeCount": 2, "maxNodeCount": 2}})
+    assert (cluster.pools["v6e-1"].minimum, cluster.pools["v6e-1"].in_operation) == (2, False)
+
+
+# --- the provider
+
+
+class _EmptyShelves(DictionaryCloud):
+    def create_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        facts = super().create_node_pool(cluster_id, name, inputs)
+        raise PoolInErrorStateError(refusal("n", project="p", zone=ZONE), facts)
+
+
+def test_a_failed_creation_keeps_the_pool_in_the_state_and_the_next_update_asks_google_nothing(tmp_path: Path) -> None:
+    cloud = _EmptyShelves()
+    inputs = {"name": "v6e-1", "cluster": "c", "location": "asia-northeast1", "initialNodeCount": 1}
+    with Engine(lambda: GcpProvider(cloud, Records(tmp_path / "cloud.json"), ["1.37.2"])) as engine:
+        client = engine.connect()
+        client.configure(project="p", region="asia-northeast1")
+        client.create(urn(CLUSTER, "c"), {"name": "c"})
+        with pytest.raises(grpc.RpcError) as raised:
+            client.create(urn(NODE_POOL, "v6e-1"), inputs)
+        failed = partial_failure(raised.value)
+        (reason,) = failed.reasons
+        assert reason.endswith('NodePool v6e-1 was created in the error state "RUNNING_WITH_ERROR"')
+        # As from the real provider, which drops Google's words.
+        assert "GCE_STOCKOUT" not in reason
+        asked = dict(cloud.pools)
+        cloud.pools.clear()
+        assert client.update(urn(NODE_POOL, "v6e-1"), failed.id, inputs, {"nodeCount": 1.0}, inputs) == {
+            "nodeCount": 1.0
+        }
+        assert cloud.pools == {}
+        assert asked[tuple(failed.id.split("/nodePools/"))]["name"] == "v6e-1"
+
+
+# --- the autoscaler's words
+
+
+def _backoff(*, out_of_stock: bool = True) -> Backoff:
+    since = datetime(2026, 11, 25, 16, 0, tzinfo=UTC)
+    return Backoff(until=0.0, since=since, ends=since.replace(minute=5), out_of_stock=out_of_stock)
+
+
+def test_a_rule_without_machines_is_suspended_and_the_last_one_constrained() -> None:
+    pools = ladder(0, 0, 0)
+    backoffs = {"v6e-1": _backoff(), "l4": _backoff(out_of_stock=False)}
+    growths = {"l4-spot": Growth(trigger="PodPending", since=datetime(2026, 11, 25, 16, 1, tzinfo=UTC))}
+    statuses = priority_statuses(RULES.rules, pools, backoffs, growths)
+    shown = [(each["identifier"], each["conditions"][0]["type"], each["conditions"][0]["reason"]) for each in statuses]
+    assert shown == [
+        ("0", "ProvisioningSuspended", "OutOfResources"),
+        ("1", "NodeProvisioningInProgress", "PodPending"),
+        ("2", "ProvisioningConstrained", "InternalError"),
+    ]
+    first = statuses[0]["conditions"][0]
+    assert first["message"].endswith("Backing off the priority until 2026-11-25 16:05:00 UTC.")
+    assert first["lastTransitionTime"] == "2026-11-25T16:00:00Z"
+
+
+def test_events_have_the_words_of_gke_s_autoscaler() -> None:
+    assert failed_scale_up(ladder(0, 0, 0)["l4"], out_of_stock=True) == (
+        "Node scale up in zones asia-northeast1-b associated with this pod failed: GCE out of resources. Pod is at risk of not "
+        "being scheduled."
+    )
+    reasons = ["in backoff after failed scale-up", "max node group size reached", "in backoff after failed scale-up"]
+    assert not_triggered(reasons) == (
+        "pod didn't trigger scale-up: 2 in backoff after failed scale-up, 1 max node group size reached"
+    )
+
+
+# --- what the program says
+
+
+def _pool() -> AcceleratorPool:
+    value = {"name": "v6e-1", "machineType": "ct6e-standard-1t", "maxNodeCount": 2}
+    (pool,), problems = parse_pools([value], region="asia-northeast1", zone=ZONE)
+    assert not problems
+    return pool
+
+
+def _explained(*errors: str, others: tuple[str, ...] = ("l4",)) -> str | None:
+    return explanation(_pool(), errors, others=others, cluster="c", location="asia-northeast1")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        'NodePool v6e-1 was created in the error state "RUNNING_WITH_ERROR"',
+        "Current errors: [GCE_STOCKOUT]: Instance 'x' creation failed",
+        "[ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS]: ...",
+        'NodePool "v6e-1" has state "PROVISIONING" with message ""',
+    ],
+)
+def test_a_pool_without_machines_is_named_with_the_reason_and_the_cures(error: str) -> None:
+    said = _explained(error) or ""
+    for part in (
+        "Accelerator pool v6e-1", "ct6e-standard-1t (on-demand) in asia-northeast1-b", "none is free there now",
+        "gcloud container node-pools describe v6e-1 --cluster=c --location=asia-northeast1", "other pools have (l4)",
+        "zones", "`enabled: false`", "run the same update again", "docs/operate.md",
+    ):  # fmt: skip
+        assert part in said
+
+
+def test_without_another_pool_the_message_does_not_promise_a_service() -> None:
+    assert "nothing serves" in (_explained("RUNNING_WITH_ERROR", others=()) or "")
+
+
+def test_a_quota_is_told_from_a_stock_out_and_other_errors_speak_for_themselves() -> None:
+    said = _explained("googleapi: Error 403: Insufficient regional quota to satisfy request, forbidden") or ""
+    assert "quota does not allow" in said
+    assert "make preflight" in said
+    assert _explained("googleapi: Error 403: Permission 'container.nodePools.create' denied") is None
+
+
+def test_the_program_explains_the_failure_of_each_of_its_accelerator_pools_and_never_tries_again_by_itself() -> None:
+    run = run_program()
+    hooked = {each.name: each.error_hooks for each in run.of_type(NODE_POOL) if each.error_hooks}
+    assert hooked == {pool: ["accelerator-pool-failure"] for pool in ("v6e-1", "l4-spot", "l4")}
+    failure = pulumi.ErrorHookArgs(
+        urn="", id="", name="l4-spot", type=NODE_POOL, failed_operation="create", errors=["RUNNING_WITH_ERROR"],
+        new_inputs={"cluster": "c", "location": "r"},
+    )  # fmt: skip
+    hook = run.error_hooks["accelerator-pool-failure"]
+    with mock.patch("pulumi.log.warn") as warn:
+        assert hook(failure) is False
+        failure.failed_operation = "delete"
+        assert hook(failure) is False
+    ((said,), _) = warn.call_args
+    assert warn.call_count == 1
+    assert "Accelerator pool l4-spot" in said
+    assert "(v6e-1, l4)" in said
+
+
+def test_a_disabled_pool_is_not_one_to_run_on_instead() -> None:
+    pool = _pool()
+    with mock.patch("pulumi.ErrorHook", lambda _name, explain: explain), mock.patch("pulumi.log.warn") as warn:
+        hook: Any = error_hook({"v6e-1": pool, "l4": replace(pool, name="l4", enabled=False)})
+        hook(pulumi.ErrorHookArgs("", "", "v6e-1", NODE_POOL, failed_operation="create", errors=["RUNNING_WITH_ERROR"]))
+    assert "No other pool is enabled" in warn.call_args[0][0]

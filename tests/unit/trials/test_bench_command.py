@@ -1,0 +1,177 @@
+"""`python -m trials bench`: its arguments, its exit status, what it keeps, and that one failing bench loses nobody else's results."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.cli.client import CommandFailed
+from sandbox.host.paths import PROJECT_DIR
+from tests.unit.bench_results import figure
+from trials.bench import __main__ as command
+from trials.bench.figures import Figure, Findings, Options
+from trials.drills.__main__ import DRILLS
+
+Run = Callable[[Options], Iterator[Findings]]
+
+
+@pytest.fixture
+def benches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Puts functions in the place of the real benches, and what is kept into a folder of the test's."""
+    monkeypatch.setattr(command, "KEPT", tmp_path / "kept")
+
+    def put(**runs: Run) -> None:
+        monkeypatch.setattr(command, "BENCHES", {name: f"what {name} measures" for name in runs})
+        for name, run in runs.items():
+            module = types.ModuleType(f"bench.{name}")
+            module.run = run  # type: ignore[attr-defined]
+            monkeypatch.setitem(sys.modules, f"bench.{name}", module)
+
+    return put
+
+
+def _measures(*figures: Figure) -> Run:
+    def run(options: Options) -> Iterator[Findings]:
+        yield Findings(figures=figures)
+
+    return run
+
+
+def _fails(error: Exception, *figures: Figure) -> Run:
+    def run(options: Options) -> Iterator[Findings]:
+        yield Findings(figures=figures)
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nope"], "'nope' is none; known are up, preview, growth, footprint"),
+        (["--repeats", "0"], "'0' is not a number of repeats: give a whole number from 1 to 100"),
+        (["--repeats", "many"], "'many' is not a number of repeats"),
+        (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_what_is_right(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_to_compare_with_that_is_not_there_is_refused_before_anything_is_measured(
+    benches: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benches(one=_fails(AssertionError("measured")))
+    assert command.main(["--against", str(tmp_path / "none.json")]) == 2
+    assert "cannot be read (No such file or directory); name a file" in capsys.readouterr().err
+
+
+def test_results_are_kept_as_json_page_and_picture_and_the_run_s_own_where_asked(
+    benches: Callable[..., None], tmp_path: Path
+) -> None:
+    benches(one=_measures(figure([1.0, 1.1, 1.2], name="a", goal=2.0)), two=_measures(figure([1.0] * 3, name="b")))
+    assert command.main([]) == 0
+    assert command.main(["two", "--json", str(tmp_path / "run.json")]) == 0
+    kept = tmp_path / "kept"
+    assert sorted(each.name for each in kept.iterdir()) == ["last.json", "last.md", "last.svg"]
+    assert _figures(kept / "last.json") == {"one": ["a"], "two": ["b"]}
+    assert _figures(tmp_path / "run.json") == {"two": ["b"]}
+
+
+def test_what_got_worse_since_the_last_run_is_said_and_is_exit_status_1(
+    benches: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    benches(one=_measures(figure([1.0, 1.1, 1.1, 1.1, 1.2], name="a"), figure([3.0] * 5, name="b")))
+    assert command.main([]) == 0
+    assert "nothing moved beyond the noise" in capsys.readouterr().out
+    benches(one=_measures(figure([2.0, 2.1, 2.1, 2.1, 2.2], name="a"), figure([2.0] * 5, name="b")))
+    assert command.main([]) == 1
+    said = capsys.readouterr().out
+    assert "worse: a: 2.10x, was 1.10x (noise may move it by 0.20x)" in said
+    assert "better: b: 2.00x, was 3.00x (noise may move it by 0.00x)" in said
+
+
+def test_a_run_is_compared_with_the_file_that_against_names(
+    benches: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benches(one=_measures(figure([1.0] * 3, name="a")))
+    assert command.main(["--save", str(tmp_path / "release.json")]) == 0
+    benches(one=_measures(figure([2.0] * 3, name="a")))
+    assert command.main([]) == 0
+    assert command.main(["--against", str(tmp_path / "release.json")]) == 1
+    assert "worse: a: 2.00x, was 1.00x" in capsys.readouterr().out
+
+
+def test_a_missed_goal_is_said_and_is_exit_status_1(
+    benches: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    benches(one=_measures(figure([3.0] * 3, name="a", goal=2.0)))
+    assert command.main([]) == 1
+    assert "goal missed: a: 3.00x, goal at most 2.00x" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [CommandFailed("pulumi up ended with 255 in /a/folder"), ValueError("a defect")])
+def test_a_bench_that_fails_loses_neither_what_it_found_nor_the_other_benches(
+    benches: Callable[..., None], tmp_path: Path, error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benches(one=_fails(error, figure([1.0] * 3, name="before")), two=_measures(figure([1.0] * 3, name="b")))
+    assert command.main(["--json", str(tmp_path / "run.json")]) == 1
+    said = capsys.readouterr().out
+    assert str(error) in said
+    assert f"failed: one: {type(error).__name__}" in said
+    assert _figures(tmp_path / "run.json") == {"one": ["before"], "two": ["b"]}
+    # Results are published, and messages may name folders.
+    assert "/a/folder" not in (tmp_path / "run.json").read_text()
+    # Half a bench is nothing to compare the next run with.
+    assert _figures(tmp_path / "kept" / "last.json") == {"two": ["b"]}
+
+
+def test_a_quick_run_judges_nothing_and_is_kept_apart(benches: Callable[..., None], tmp_path: Path) -> None:
+    benches(one=_measures(figure([3.0], name="a", goal=2.0)))
+    assert command.main(["--quick"]) == 0
+    assert (tmp_path / "kept" / "quick.json").exists()
+    assert not (tmp_path / "kept" / "last.json").exists()
+    benches(one=_fails(ValueError("a defect")))
+    assert command.main(["--quick"]) == 1
+
+
+def test_options_reach_the_benches(benches: Callable[..., None]) -> None:
+    seen = []
+
+    def run(options: Options) -> Iterator[Findings]:
+        seen.append(options)
+        yield Findings()
+
+    benches(one=run)
+    command.main([])
+    command.main(["--repeats", "7", "--quick", "--cold"])
+    assert seen == [Options(repeats=5, quick=False, cold=False), Options(repeats=7, quick=True, cold=True)]
+
+
+def test_every_bench_of_the_table_is_a_module() -> None:
+    folder = Path(command.__file__).parent
+    assert [name for name in command.BENCHES if not (folder / f"{name}.py").exists()] == []
+
+
+def test_page_of_figures_has_every_bench_every_drill_and_every_argument() -> None:
+    page = (PROJECT_DIR / "docs" / "figures.md").read_text()
+    assert [name for name in (*command.BENCHES, *DRILLS) if f"| `{name}` |" not in page] == []
+    arguments = {
+        option for action in command.parser()._actions for option in action.option_strings if option.startswith("--")
+    }
+    assert [each for each in sorted(arguments - {"--help"}) if f"`{each}" not in page] == []
+
+
+def _figures(file: Path) -> dict[str, list[str]]:
+    document = json.loads(file.read_text())
+    return {each["bench"]: [one["name"] for one in each["figures"]] for each in document["sections"]}

@@ -1,0 +1,72 @@
+"""What the drill `load` makes of requests, and of how many of them an event has to cost."""
+
+from __future__ import annotations
+
+from sandbox.cli.traffic import Exchange, Report
+from trials.bench.machine import Machine
+from trials.drills import load
+from trials.drills.__main__ import DRILLS
+from trials.drills.events import RATE, Load
+from trials.drills.results import Found, Result, Section
+
+
+def exchange(sent: float, ended: float, result: str = "answered", tokens: int = 16) -> Exchange:
+    problem = "" if result == "answered" else "RemoteDisconnected"
+    return Exchange(sent=sent, ended=ended, result=result, problem=problem, pod="", tokens=tokens)  # type: ignore[arg-type]
+
+
+def traffic(*exchanges: Exchange, happened: float = 10.0) -> Load:
+    found = Load(happened=happened)
+    found.over(Report(exchanges=exchanges))
+    return found
+
+
+def test_a_planned_event_may_lose_nothing() -> None:
+    result = load._planned("drain", traffic(exchange(1, 2), exchange(2, 3, "failed"), exchange(3, 4, "cut")), "moved")
+    assert (result.tried, result.survived, result.failed, result.cut, result.bound) == (3, 1, 1, 1, 0)
+    assert result.bad
+    assert result.recovery == "moved (2 RemoteDisconnected)"
+
+
+def test_an_unannounced_event_may_cost_what_was_under_way_on_the_replica_and_what_came_until_somebody_knew() -> None:
+    lost = [exchange(9, 30, "cut"), exchange(12, 13, "failed"), exchange(13, 14, "failed")]
+    result = load._unannounced(
+        "hang", traffic(*lost, exchange(8, 12), exchange(9, 11)), 15, replicas=2, recovery="restarted"
+    )
+    assert result.lost == 3
+    assert result.bound == 1 + 15 * RATE / 2 + 1
+    assert not result.bad
+    assert "1 were under way on it, 2 came to it in the 15 s" in result.recovery
+
+
+def test_more_than_a_replica_s_share_is_not_explained() -> None:
+    lost = [exchange(9, 30, "cut")] * 30
+    result = load._unannounced("death", traffic(*lost), 0, replicas=3, recovery="restarted")
+    assert result.bad
+
+
+def test_what_is_lost_is_shown_by_its_kind_where_it_has_one() -> None:
+    runs = Result(event="killed", tried=3, survived=2, recovery="none")
+    requests = Result(
+        event="hang", tried=9, survived=4, failed=3, cut=2, longest_gap=1.5, bound=5, recovery="restarted"
+    )
+    found = Found(date="", commit="", share=1.0, seed=0, machine=Machine.here())
+    text = Section(name="load", title="Requests", results=[runs, requests], found=found).markdown()
+    assert "| killed | 3 | 2 | 1 |  | none |" in text
+    assert "| hang | 9 | 4 | 5 (3 failed, 2 cut) | 1.5 s | restarted |" in text
+    assert (runs.bad, requests.bad) == (True, False)
+
+
+def test_the_times_are_the_probes_own() -> None:
+    assert load._HANG_SEEN_SECONDS == 15
+    assert load._ENGINE_HANG_SEEN_SECONDS == 18
+
+
+def test_the_drill_is_in_the_table_of_drills() -> None:
+    assert "load" in DRILLS
+
+
+def test_every_length_of_answer_comes_to_every_replica_streamed_and_not() -> None:
+    for lengths in (load._TOKENS, load._TOKENS_WITH_LONG):
+        # Backends take turns, and every other request is streamed.
+        assert all(len(lengths) % number for number in (2, 3))

@@ -1,0 +1,423 @@
+"""Random settings files: values that are right, just right, and wrong, of every setting and of every key of an accelerator pool.
+
+A file is what somebody may write into `Pulumi.STACK.yaml`. Of a wrong value is known at which field it has to be refused; a file
+without one is either refused, since its values do not go together, or has to work. Left out: what only a live project can say
+(quota, namespaces that are missing), and encrypted values, which the engine turns into plain ones.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from components.catalog.machines import MACHINE_TYPES, PLAIN_MACHINE_TYPES
+from components.settings.accelerator_pool import KEYS as POOL_KEYS
+
+Any_ = SearchStrategy[Any]
+
+#: Characters that are letters or digits to Python and to nobody else, what no terminal shows, and what UTF-8 cannot say.
+_ODD_TEXTS = ("\uff11\uff12", "é", "a b", "a\nb", "\x00", "\ud800", ".", "/", "[", "{}", "A" * 300)
+
+_DIGEST = "sha256:" + "0123456789abcdef" * 4
+_REGIONS = ("asia-northeast1", "us-central1", "europe-west4", "us-east5")
+_WRONG_TYPES: tuple[Any, ...] = ([], {}, [[1]], {"a": 1})
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """`values`: setting -> value, None for one that is taken away; all else is the dev stack's."""
+
+    values: Mapping[str, Any]
+    #: Beginnings of the fields that a refusal has to name; none for a file that is good in its parts.
+    wrong: tuple[str, ...]
+
+
+def _of(*values: Any) -> Any_:
+    return st.sampled_from(values)
+
+
+def _lists(element: Any_, most: int = 3) -> Any_:
+    return st.lists(element, max_size=most, unique=True)
+
+
+def _numbers(low: int, high: int) -> tuple[Any_, Any_]:
+    """A whole number, its limits more often than by chance."""
+    good = st.one_of(_of(low, low + 1, high - 1, high), st.integers(low, high))
+    wrong = _of(
+        low - 1,
+        high + 1,
+        -(10**30),
+        "1" * 5000,
+        low + 0.5,
+        f"{low}e0",
+        "",
+        "two",
+        "\uff11",
+        "0x1",
+        [],
+        {},
+        True,
+        "null",
+    )
+    return good, wrong
+
+
+def _texts(good: Any_, *wrong: Any) -> tuple[Any_, Any_]:
+    return good, st.one_of(_of(*wrong), _of(*_ODD_TEXTS), _of(*_WRONG_TYPES))
+
+
+def _list_of(good: Any_, *wrong: Any, most: int = 3) -> tuple[Any_, Any_]:
+    """A list, and one in which an element is wrong, or which is none."""
+    broken = st.tuples(_lists(good, 2), _of(*wrong, "a\nb", "\x00", "\ud800", 1, None, [], {})).map(
+        lambda pair: [*pair[0], pair[1]]
+    )
+    return _lists(good, most), st.one_of(broken, _of("text", {}, {"0": "a"}, 1, True, "null", "[", ""))
+
+
+def _mapping_of(good: Any_, *wrong: Any) -> tuple[Any_, Any_]:
+    return good, _of(*wrong, [], "text", 1, True, "null", "{", "")
+
+
+_BOOLEAN = (st.booleans(), _of("yes", "True", "", 2, 0, [], {}, "null", "é"))
+
+_NAME = st.from_regex(r"\A[a-z][a-z0-9]{0,8}(-[a-z0-9]{1,8}){0,2}\Z")
+_LABEL_NAME = _NAME.filter(lambda name: not name.startswith("goog"))
+_CLASS_NAME = _NAME.filter(lambda name: not name.startswith(("gke", "autopilot")))
+_RANGE = st.builds(
+    lambda a, b, length: f"{a}.{b}.0.0/{length}", st.integers(1, 223), st.integers(0, 255), st.integers(16, 32)
+)
+_WRONG_RANGES = (
+    "203.0.113.1/24", "203.0.113.0", "203.0.113.0/33", "203.0.113.0/255.255.255.0", "203.0.113.0/08", "::/0", "10.0.0.0/8 ",
+    "010.0.0.0/8", "10.0/8",
+)  # fmt: skip
+_IMAGE = st.builds(
+    lambda path, end: f"docker.io/{path}{end}",
+    _NAME,
+    _of(":v1", f"@{_DIGEST}", f":v1@{_DIGEST}", ":v0.31.0", ":" + "t" * 128),
+)
+_WRONG_IMAGES = (
+    "vllm",
+    "docker.io/vllm",
+    "docker.io/vllm:latest",
+    "docker.io/V:v1",
+    f"docker.io/v@{_DIGEST}0",
+    ":v1",
+    "a b/c:d",
+)
+_SECRET = _of(
+    "", "a", "s" * 255, "projects/my-project/secrets/key", "key/versions/latest", "projects/p-1/secrets/k/versions/7"
+)
+_WRONG_SECRETS = (
+    "s" * 256,
+    "projects/p/keys/k",
+    "key/versions/0",
+    "key/versions/",
+    "projects//secrets/k",
+    "key/versions/\uff11",
+)
+_ARGUMENT = _of(
+    "--enforce-eager", "--max-num-seqs=8", "--seed=0", "--gpu-memory-utilization=0.8", "--no-enable-prefix-caching"
+)
+_WRONG_ARGUMENTS = (
+    "--host=::1", "--port", "--port=1", "--po=1", "--model=a/b", "--tensor_parallel_size=2", "--tensor-parallel-size", "-tp",
+    "--shutdown-timeout=1", "--shutdown_timeout", "--served-model-name=x", "--api-key=k", "--api_key", "--ssl-keyfile=f",
+)  # fmt: skip
+_NETWORK = st.builds(
+    lambda nodes, pods, services: {
+        "nodeRange": f"10.64.0.0/{nodes}", "podRange": f"10.{128}.0.0/{pods}", "serviceRange": f"172.16.0.0/{services}"
+    },
+    st.integers(16, 29), st.integers(9, 24), st.integers(16, 27),
+)  # fmt: skip
+_WINDOW = st.builds(
+    lambda start, hours, repeated: {
+        "startTime": f"2026-01-03T{start:02d}:00:00Z", "endTime": f"2026-01-03T{start + hours:02d}:00:00Z", "recurrence": repeated
+    },
+    st.integers(0, 11), st.integers(4, 12), _of("FREQ=DAILY", "FREQ=WEEKLY;BYDAY=SA,SU,MO", "FREQ=WEEKLY;BYDAY=FR,SA,SU,MO,TU"),
+)  # fmt: skip
+_GOOD_WINDOW = {"startTime": "2026-01-03T15:00:00Z", "endTime": "2026-01-03T23:00:00Z", "recurrence": "FREQ=DAILY"}
+_GOOD_NETWORK = {"nodeRange": "10.64.0.0/20", "podRange": "10.128.0.0/14", "serviceRange": "172.16.0.0/20"}
+
+#: Setting -> right values, the limits among them, and wrong ones. `region` and `zone` are drawn together, `acceleratorPools` below.
+SETTINGS: dict[str, tuple[Any_, Any_]] = {
+    "region": _texts(_of(*_REGIONS), "", "Tokyo", "asia", "asia-northeast", "asia-northeast\uff11", "asia-northeast1-b"),
+    "zone": _texts(_of(*(f"{region}-b" for region in _REGIONS)), "", "b", "asia-northeast1", "mars-north1-a", "asia-northeast1-bb"),
+    "clusterName": _texts(st.one_of(_NAME, _of("c", "c" * 40)), "", "C", "1c", "c-", "-c", "c" * 41, "c_c", "c.c"),
+    "releaseChannel": _texts(_of("RAPID", "REGULAR", "STABLE", "EXTENDED"), "", "regular", "UNSPECIFIED"),
+    "deletionProtection": _BOOLEAN,
+    "systemMachineType": _texts(
+        st.sampled_from(sorted(PLAIN_MACHINE_TYPES)), "", "e2", "e2-standard", "e2-standard-3", "e2-foo-2", "g2-standard-4", "e2-medium-2"
+    ),
+    "systemNodesPerZone": _numbers(1, 1000),
+    "computeClassName": _texts(st.one_of(_CLASS_NAME, _of("c" * 63, "1")), "", "gke", "gke-c", "autopilot", "C", "c_", "c" * 64, "c."),
+    "activeMigration": _BOOLEAN,
+    "consolidationDelayMinutes": _numbers(1, 1440),
+    "imageStreaming": _BOOLEAN,
+    "weightsCache": _BOOLEAN,
+    "xlaCache": _BOOLEAN,
+    "repositoryName": _texts(st.one_of(_NAME, _of("r", "r" * 63)), "", "R", "1r", "r-", "r" * 64, "r_r"),
+    "imageName": _texts(st.one_of(_NAME, _of("i", "1", "a.b", "a_b")), "", "I", "i-", ".i", "i..i", "i/i"),
+    "gpuBaseImage": _texts(_IMAGE, *_WRONG_IMAGES),
+    "tpuBaseImage": _texts(_IMAGE, *_WRONG_IMAGES),
+    "images": _mapping_of(
+        st.dictionaries(_of("gpu", "tpu"), st.just(f"docker.io/a/b@{_DIGEST}")),
+        {"gpu": "docker.io/a/b:v1"}, {"cpu": f"docker.io/a/b@{_DIGEST}"}, {"gpu": None}, {"tpu": []}, {"": ""},
+    ),
+    "imagesFrom": _texts(
+        _of("", "organization/tpu-gpu-fungibility/other", "o/p/s"), "s", "p/s", "o/p/s/t", "o//s",
+        "o/tpu-gpu-fungibility/dev",
+    ),
+    "model": _texts(
+        st.one_of(st.builds(lambda owner, name: f"{owner}/{name}", _NAME, _NAME), _of("a/b", "Qwen/Qwen2-1.5B", "a/" + "b" * 94)),
+        "", "a", "a/", "/b", "a/b/c", "a/b--c", "a..b/c", "a/b.git", "a/-b", "a/b-", "a/b.", "a/" + "b" * 95,
+        "\uff41/b", "https://hf.co/a/b",
+    ),
+    "maxModelLen": _numbers(1, 10_000_000),
+    "huggingFaceToken": (_of("", "hf_token"), _of("hf token", "hf_token\n", "hf_é", "\ud800")),
+    "gpuServerArguments": _list_of(_ARGUMENT, *_WRONG_ARGUMENTS, ""),
+    "tpuServerArguments": _list_of(_ARGUMENT, *_WRONG_ARGUMENTS, "--max-model-len=1", "--max_model_len", ""),
+    # The others would have to be made first.
+    "namespace": _texts(_of("default", "kube-public"), "", "N", "n_n", "-n", "n-", "n" * 64, "n.n"),
+    "replicas": _numbers(1, 10_000),
+    "maxReplicas": _numbers(0, 10_000),
+    "targetWaitingRequests": _numbers(1, 10_000),
+    "scaleDownStabilizationSeconds": _numbers(0, 3600),
+    "keepLastReplica": _BOOLEAN,
+    "cpuRequest": _texts(
+        _of("1", "1500m", "1m", "0.5", "1.25", "0.0005", "500m"), "", "0", "0m", "-1", "1 CPU", "1e3", "\uff11",
+        "1.", ".5", "1K",
+    ),
+    "memoryRequest": _texts(
+        _of("5Gi", "1Mi", "1048576", "1.5Gi", "5G", "0.001Gi"), "", "0", "5", "512m", "5GB", "5gi", "1e9", "1023Ki",
+        "Gi",
+    ),
+    "gpuEphemeralStorageLimit": _texts(_of("43Gi", "1Gi", "1Mi", "10G", "0.5Gi"), "", "0", "43", "43m", "43GB", "43gi"),
+    "servicePort": _numbers(1, 65535),
+    "loadBalancerSourceRanges": _list_of(_RANGE, *_WRONG_RANGES),
+    "serverStartupSeconds": _numbers(5, 43_200),
+    "terminationGracePeriodSeconds": _numbers(15, 600),
+    "gpuServerDrains": _BOOLEAN,
+    "tpuServerDrains": _BOOLEAN,
+    "rolloutTimeoutSeconds": _numbers(1, 86_400),
+    "monitoring": _BOOLEAN,
+    "notificationChannels": _list_of(
+        st.builds(lambda number: f"projects/my-project/notificationChannels/{number}", st.integers(1, 10**18)),
+        "on-call", "projects/p/notificationChannels/", "projects/p/notificationChannels/x",
+        "projects/p/notificationChannels/\uff11", most=16,
+    ),
+    "pendingAlertMinutes": _numbers(1, 1440),
+    "waitingAlertRequests": _numbers(1, 1_000_000),
+    "firstTokenAlertSeconds": _numbers(1, 3600),
+    "preemptionAlertCount": _numbers(1, 1000),
+    "huggingFaceTokenSecret": _texts(_SECRET, *_WRONG_SECRETS),
+    "apiKey": (_of("", "k" * 16, "a-key-of-some-length"), _of("k" * 15, "k" * 16 + " ", "é" * 16, "k" * 16 + "\n")),
+    "apiKeySecret": _texts(_SECRET, *_WRONG_SECRETS),
+    "requireApiKey": _BOOLEAN,
+    "internalLoadBalancer": _BOOLEAN,
+    "network": _mapping_of(
+        st.one_of(st.just({}), _NETWORK),
+        {"nodeRange": "10.64.0.0/20"}, {**_GOOD_NETWORK, "podRange": "10.64.0.0/14"}, {**_GOOD_NETWORK, "nodeRange": 5},
+        {**_GOOD_NETWORK, "nodeRange": "8.8.0.0/20"}, {**_GOOD_NETWORK, "nodeRange": "127.0.0.0/20"}, {**_GOOD_NETWORK, "nods": "x"},
+        {**_GOOD_NETWORK, "serviceRange": "172.16.0.0/28"}, {**_GOOD_NETWORK, "serviceRange": "172.16.0.0/15"},
+        {**_GOOD_NETWORK, "serviceRange": ["172.16.0.0", 20]}, {**_GOOD_NETWORK, "podRange": True}, {**_GOOD_NETWORK,
+        "podRange": "10.64.0.0"},
+        {**_GOOD_NETWORK, "nodeRange": "10.64.0.0/29", "podRange": "10.64.0.0/29"},
+    ),
+    "controlPlaneEndpoint": _texts(_of("ip", "dns"), "", "IP", "both"),
+    "controlPlaneSourceRanges": _list_of(_RANGE, *_WRONG_RANGES),
+    "networkPolicy": _BOOLEAN,
+    "clientNamespaces": _list_of(_NAME, "N", "", "n" * 64),
+    "deviceAccess": _texts(_of("auto", "privileged", "request"), "", "Auto", "none"),
+    "maintenanceWindow": _mapping_of(
+        st.one_of(st.just({}), _WINDOW),
+        {"startTime": "2026-01-03T15:00:00Z"}, {**_GOOD_WINDOW, "startTime": "2026-1-3T5:0:0Z"}, {**_GOOD_WINDOW, "startTime": 1},
+        {**_GOOD_WINDOW, "endTime": "2026-01-03T16:00:00Z"}, {**_GOOD_WINDOW, "endTime": "2026-01-03T14:00:00Z"},
+        {**_GOOD_WINDOW, "recurrence": "FREQ=MONTHLY"}, {**_GOOD_WINDOW, "recurrence": []}, {**_GOOD_WINDOW, "end": "x"},
+        {**_GOOD_WINDOW, "endTime": "2026-01-03T19:00:00Z", "recurrence": "FREQ=WEEKLY;BYDAY=SA"},
+    ),
+    "secretsEncryptionKey": _texts(
+        _of(""), "key", "projects/p/locations/mars-north1/keyRings/r/cryptoKeys/k",
+        "projects/p/locations/r/keyRings/",
+    ),
+    "binaryAuthorization": _BOOLEAN,
+    "vulnerabilityScanning": _BOOLEAN,
+    "imageRetentionDays": _numbers(0, 3650),
+    "costAllocation": _BOOLEAN,
+    "labels": _mapping_of(
+        st.one_of(
+            st.dictionaries(_LABEL_NAME, st.one_of(_NAME, _of("", "v" * 63, "1_a")), max_size=3),
+            st.just({f"l{index}": "v" for index in range(64)}),
+        ),
+        {"A": "v"}, {"l": "V"}, {"l": 1}, {"l": None}, {"l": "v" * 64}, {"l" * 64: "v"}, {"1": "v"}, {"": "v"}, {"google": "v"},
+        {f"l{index}": "v" for index in range(65)},
+    ),
+}  # fmt: skip
+
+#: Key of a pool -> wrong values; right ones are drawn together (`_pools`).
+WRONG_POOL_VALUES: dict[str, Any_] = {
+    "name": _of(None, "", "system", "N", "1n", "n-", "n_n", "n" * 41, 1, [], {}, True, "\uff11"),
+    "machineType": _of(
+        None, "", "e2-standard-2", "ct6e-standard-1", "g2-standard-5", [], {}, ["g2-standard-4"], 4, True
+    ),
+    "accelerator": _of("", "nvidia-tesla-t4", 1, [], {}, True),
+    "gpuDriverVersion": _of("", "latest", "535", 535, [], {}, True),
+    "tpuTopology": _of("", "9x9", 1, [], {}, True),
+    "provisioning": _of("", "Spot", "on_demand", 1, [], {}, True),
+    "initialNodeCount": _of(-1, 1001, 1.0, "1", "", [], {}, True, float("inf")),
+    "minNodeCount": _of(-1, 1001, 1.0, "1", "", [], {}, True, float("nan")),
+    "maxNodeCount": _of(None, 0, -1, 1001, 1.5, "2", "", [], {}, True),
+    "zones": _of([], "asia-northeast1-b", ["b"], ["mars-north1-a"], [1], [None], [["a"]], {}, 1, ["asia-northeast1-é"]),
+    "diskSizeGb": _of(9, 65537, 100.0, "100", "", [], {}, True, float("inf")),
+    "secondaryBootDiskImage": _of(
+        "", "image", "global/images/", "projects//global/images/i", "global/images/I", 1, [], {}, True
+    ),
+    "enabled": _of("no", "true", 0, 1, [], {}),
+}
+
+
+_TPU_TYPES = sorted(name for name, each in MACHINE_TYPES.items() if each.kind == "tpu")
+#: Number of GPUs -> machine types.
+_GPU_TYPES = {
+    gpus: sorted(name for name, each in MACHINE_TYPES.items() if each.kind == "gpu" and each.count == gpus)
+    for gpus in sorted({each.count for each in MACHINE_TYPES.values() if each.kind == "gpu"})
+}
+
+# Built once: what Hypothesis finds out about a strategy, it keeps with it.
+_TPUS = st.sampled_from(_TPU_TYPES)
+_GPUS = st.sampled_from(list(_GPU_TYPES))
+_POOL_NAMES = st.lists(
+    st.one_of(_NAME, _of("p" * 40)).filter(lambda name: name != "system"), min_size=1, max_size=4, unique=True
+)
+
+
+@st.composite
+def _pools(draw: DrawFn, region: str, zone: str) -> list[dict[str, Any]]:
+    """Pools that go together: one TPU generation and topology, one number of GPUs."""
+    tpu = draw(_TPUS)
+    gpu = _GPU_TYPES[draw(_GPUS)]
+    machines = draw(_of((tpu,), gpu, (tpu, *gpu), (tpu, *gpu)))
+    names = draw(_POOL_NAMES)
+    pools = []
+    for name in names:
+        machine_type = draw(st.sampled_from(machines))
+        machine = MACHINE_TYPES[machine_type]
+        most = draw(st.integers(1, 3))
+        least = draw(st.integers(0, most))
+        optional: dict[str, Any_] = {
+            "minNodeCount": st.just(least),
+            "initialNodeCount": st.integers(least, most),
+            "accelerator": st.just(machine.accelerator),
+            "provisioning": _of("on-demand", "spot", "preemptible"),
+            "zones": _of([zone], [f"{region}-a"], [f"{region}-a", f"{region}-b"]),
+            "diskSizeGb": _of(100, 200, 65536),
+            "secondaryBootDiskImage": _of("global/images/i", "projects/my-project/global/images/vllm-1"),
+            "enabled": _of(True, True, False),
+            **(
+                {"tpuTopology": st.just(machine.topology)}
+                if machine.kind == "tpu"
+                else {"gpuDriverVersion": _of("DEFAULT", "LATEST")}
+            ),
+        }
+        pool = {"name": name, "machineType": machine_type, "maxNodeCount": most}
+        for key in sorted(draw(st.sets(st.sampled_from(sorted(optional)), max_size=5))):
+            pool[key] = draw(optional[key])
+        if "initialNodeCount" in pool and "minNodeCount" not in pool:
+            pool["minNodeCount"] = least
+        pools.append(pool)
+    return pools
+
+
+def _go_together(values: dict[str, Any]) -> None:
+    """Takes away what the rest of a file rules out, so that more than a few files are accepted."""
+    pools = values["acceleratorPools"]
+    nodes = sum(each["maxNodeCount"] * len(each.get("zones", ["z"])) for each in pools if each.get("enabled", True))
+    values["replicas"] = max(1, min(values.get("replicas", 1), nodes - 1))
+    if not values["replicas"] < values.get("maxReplicas", 0) < nodes:
+        values["maxReplicas"] = 0
+    values.setdefault("gpuServerDrains", False)
+    values["tpuServerDrains"] = False
+    if len({MACHINE_TYPES[each["machineType"]].kind for each in pools}) > 1 and values.get("deviceAccess") == "request":
+        del values["deviceAccess"]
+    if values.get("controlPlaneEndpoint") == "dns":
+        values.pop("controlPlaneSourceRanges", None)
+    if not values.get("networkPolicy"):
+        values.pop("clientNamespaces", None)
+    elif values.get("terminationGracePeriodSeconds", 120) < 40:
+        del values["terminationGracePeriodSeconds"]
+    if values.get("huggingFaceTokenSecret"):
+        values.pop("huggingFaceToken", None)
+    if values.get("apiKeySecret"):
+        values.pop("apiKey", None)
+    if any("secondaryBootDiskImage" in each for each in pools):
+        values.pop("imageStreaming", None)
+    values["requireApiKey"] = False
+    values["rolloutTimeoutSeconds"] = max(
+        values.get("rolloutTimeoutSeconds", 1800), values.get("serverStartupSeconds", 1200)
+    )
+    if values.get("network"):
+        values.pop("systemNodesPerZone", None)
+        values["network"] = {**values["network"], "nodeRange": "10.64.0.0/22", "podRange": "10.128.0.0/14"}
+    for key, fits in (("cpuRequest", "500m"), ("memoryRequest", "1Gi"), ("gpuEphemeralStorageLimit", "10Gi")):
+        values.setdefault(key, fits)
+
+
+@st.composite
+def settings_files(draw: DrawFn, *, good: bool = False) -> SettingsFile:
+    """Any file; with `good` one without a wrong value."""
+    region = draw(_of(*_REGIONS)) if draw(st.booleans()) else _REGIONS[0]
+    zone = f"{region}-{draw(_of('a', 'b'))}"
+    values: dict[str, Any] = {"region": region, "zone": zone, "acceleratorPools": draw(_pools(region, zone))}
+    free = sorted(set(SETTINGS) - {"region", "zone"})
+    for key in sorted(draw(st.sets(st.sampled_from(free), max_size=12))):
+        values[key] = draw(SETTINGS[key][0])
+    if good or draw(st.integers(0, 3)):
+        _go_together(values)
+    wrong = [] if good else [draw(_wrong(values)) for _ in range(draw(_of(0, 0, 1, 1, 2, 4)))]
+    return SettingsFile(values, tuple(dict.fromkeys(wrong)))
+
+
+@st.composite
+def _wrong(draw: DrawFn, values: dict[str, Any]) -> str:
+    """Makes one thing of a file wrong, and says at which field."""
+    what = draw(_of("value", "value", "value", "pool", "pool", "unknown", "missing", "pools"))
+    pools = values.get("acceleratorPools")
+    if what == "pool" and isinstance(pools, list) and pools and isinstance(pools[-1], dict):
+        index = draw(st.integers(0, len(pools) - 1))
+        if not isinstance(pools[index], dict):
+            return f"acceleratorPools[{index}]"
+        key = draw(_of("unknown", *POOL_KEYS))
+        if key == "unknown":
+            pools[index][key] = 1
+        elif (value := draw(WRONG_POOL_VALUES[key])) is None:
+            pools[index].pop(key, None)
+        else:
+            pools[index][key] = value
+        return f"acceleratorPools[{index}].{key}"
+    if what == "pools" and isinstance(pools, list) and pools:
+        kind = draw(_of("none", "text", "element", "twice", "many"))
+        if kind == "element":
+            pools.append(draw(_of(None, [], "l4", 1, True)))
+            return f"acceleratorPools[{len(pools) - 1}]"
+        if kind == "twice" and isinstance(pools[-1], dict) and pools[-1].get("name") is not None:
+            pools.append(dict(pools[-1]))
+            return f"acceleratorPools[{len(pools) - 1}].name"
+        if kind == "many" and isinstance(pools[0], dict):
+            values["acceleratorPools"] = [{**pools[0], "name": f"n{index}"} for index in range(11)]
+        else:
+            values["acceleratorPools"] = copy.copy(draw(_of([], {}, "text", "[", 1, True, "null")))
+        return "acceleratorPools"
+    if what == "unknown":
+        key = draw(_of("modle", "Region", "acceleratorPool", "x", "hugging"))
+        values[key] = draw(_of("secret", 1, [], {}, True))
+        return str(key)
+    if what == "missing":
+        key = draw(_of("acceleratorPools", "gcp:project", "region", "model", "replicas"))
+        values[key] = None
+        return str(key)
+    key = draw(st.sampled_from(sorted(SETTINGS)))
+    values[key] = draw(SETTINGS[key][1])
+    return key
