@@ -36,9 +36,7 @@ state = StateStore(
 )
 identity = GitHubIdentity(
     "github",
-    GitHubIdentityArgs(
-        project=config.project, repository_id=config.repository_id, owner_id=config.owner_id, environments=names
-    ),
+    GitHubIdentityArgs(project=config.project, repository_id=config.repository_id, owner_id=config.owner_id, environments=names),
     only,
 )
 access = {
@@ -68,9 +66,7 @@ accounts = {
     )
 }
 pulumi.export("backend_url", backend_url)
-pulumi.export(
-    "secrets_providers", {name: key.apply(lambda known: f"gcpkms://{known}") for name, key in state.keys.items()}
-)
+pulumi.export("secrets_providers", {name: key.apply(lambda known: f"gcpkms://{known}") for name, key in state.keys.items()})
 pulumi.export("workload_identity_provider", identity.provider)
 pulumi.export("service_accounts", accounts)
 pulumi.export(

@@ -30,8 +30,7 @@ def commands(
         api = f"gh api --method PUT repos/{repository}/environments"
         rules = {
             "reviewers": [
-                {"type": kind, "id": int(number)}
-                for kind, number in (reviewer.split(":") for reviewer in environment.reviewers)
+                {"type": kind, "id": int(number)} for kind, number in (reviewer.split(":") for reviewer in environment.reviewers)
             ],
             "deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True},
         }
@@ -44,7 +43,6 @@ def commands(
             f"{api}/{environment.name}{PREVIEW_SUFFIX} --silent",
         ]
     lines += [
-        f"gh variable set SERVICE_ACCOUNT --repo {repository} --env {name} --body {shlex.quote(email)}"
-        for name, email in accounts.items()
+        f"gh variable set SERVICE_ACCOUNT --repo {repository} --env {name} --body {shlex.quote(email)}" for name, email in accounts.items()
     ]
     return "\n".join(["set -euo pipefail", *lines]) + "\n"

@@ -147,9 +147,7 @@ class _Reader:
         names = [str(each.get("name", "")) for each in items]
         found = tuple(self._environment(f"environments[{index}]", each, names) for index, each in enumerate(items))
         for name in sorted({name for name in names if names.count(name) > 1}):
-            self.problems.append(
-                Problem("environments", name, "is the name of more than one environment", "give each its own")
-            )
+            self.problems.append(Problem("environments", name, "is the name of more than one environment", "give each its own"))
         return found
 
     def _environment(self, field: str, item: Mapping[str, Any], names: list[str]) -> Environment:
@@ -167,9 +165,7 @@ class _Reader:
                 )
             )
         if not _PROJECT.fullmatch(project):
-            self.problems.append(
-                Problem(f"{field}.project", project, "is not a project ID", "give the project that it is deployed to")
-            )
+            self.problems.append(Problem(f"{field}.project", project, "is not a project ID", "give the project that it is deployed to"))
         reads_from = self._texts(f"{field}.readsFrom", item.get("readsFrom", []))
         for other in reads_from:
             if other == name or other not in names:
@@ -184,13 +180,9 @@ class _Reader:
             "give User:NUMBER or Team:NUMBER (`gh api users/LOGIN --jq .id`, `gh api orgs/ORG/teams/TEAM --jq .id`)",
         )
         if len(reviewers) > 6:
-            self.problems.append(
-                Problem(f"{field}.reviewers", len(reviewers), "is more than the 6 that GitHub takes", "name a team")
-            )
+            self.problems.append(Problem(f"{field}.reviewers", len(reviewers), "is more than the 6 that GitHub takes", "name a team"))
         secrets = self._texts(f"{field}.secrets", item.get("secrets", []))
-        self._each(
-            f"{field}.secrets", secrets, _SECRET, "a name of a secret", "give the name alone, without its project"
-        )
+        self._each(f"{field}.secrets", secrets, _SECRET, "a name of a secret", "give the name alone, without its project")
         return Environment(name=name, project=project, reviewers=reviewers, reads_from=reads_from, secrets=secrets)
 
     def _texts(self, field: str, value: Any) -> tuple[str, ...]:

@@ -47,8 +47,7 @@ def state_prefixes(environment: str) -> tuple[str, ...]:
 def write_condition(bucket: str, environment: str) -> str:
     """Which objects an environment's deploying account may write, in CEL."""
     return " || ".join(
-        f"resource.name.startsWith('projects/_/buckets/{bucket}/objects/{prefix}')"
-        for prefix in state_prefixes(environment)
+        f"resource.name.startsWith('projects/_/buckets/{bucket}/objects/{prefix}')" for prefix in state_prefixes(environment)
     )
 
 

@@ -14,9 +14,7 @@ from pulumi_gcp import secretmanager
 from components.settings.secret_reference import SecretReference
 
 
-def value_of(
-    value: pulumi.Input[str], reference: SecretReference | None, gcp: pulumi_gcp.Provider
-) -> pulumi.Input[str]:
+def value_of(value: pulumi.Input[str], reference: SecretReference | None, gcp: pulumi_gcp.Provider) -> pulumi.Input[str]:
     """What Secret Manager holds where there is a reference, else the value as it is."""
     if reference is None:
         return value

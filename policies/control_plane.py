@@ -30,9 +30,7 @@ def public_control_plane(cluster: Resource, options: Options) -> Iterable[Findin
     for path, closed in ways_out:
         if cluster.get(*path) is closed:
             return
-    undecided = [
-        Undecided(resource=cluster, property=".".join(path)) for path, _ in ways_out if cluster.get(*path) is UNKNOWN
-    ]
+    undecided = [Undecided(resource=cluster, property=".".join(path)) for path, _ in ways_out if cluster.get(*path) is UNKNOWN]
     found = list(_ranges(cluster))
     if undecided and any(isinstance(each, Violation) for each in found):
         yield from undecided

@@ -26,9 +26,7 @@ def over_ceiling(resources: Sequence[Resource], options: Options) -> Iterable[Fi
             undecided.append(Undecided(resource=pool.resource, property=pool.path + unknown))
         elif price is not None:
             total += most_nodes(pool) * price.usd
-            parts.append(
-                f"{pool.get('name') or pool.resource.name} {most_nodes(pool)} x {price.usd:g} of {price.source.date}"
-            )
+            parts.append(f"{pool.get('name') or pool.resource.name} {most_nodes(pool)} x {price.usd:g} of {price.source.date}")
     if total > ceiling:
         yield Violation(
             resource=None, property="maximum cost of all node pools", value=f"{total:.2f} USD an hour",

@@ -63,10 +63,7 @@ class Pack:
         self._inputs: dict[str, Resource] = {}
 
     def policies(self) -> list[sdk.Policy]:
-        return [
-            self._resource_policy(rule) if isinstance(rule, ResourceRule) else self._stack_policy(rule)
-            for rule in self._rules
-        ]
+        return [self._resource_policy(rule) if isinstance(rule, ResourceRule) else self._stack_policy(rule) for rule in self._rules]
 
     def _resource_policy(self, rule: ResourceRule) -> sdk.Policy:
         def validate(args: Any, report: Any) -> None:

@@ -61,9 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         del os.environ[ca_bundle.VARIABLE]
     try:
         if not sys.platform.startswith("linux"):
-            raise SandboxError(
-                f"the sandbox runs on Linux; this is {sys.platform} (127.88.0.0/16 is not loopback there)"
-            )
+            raise SandboxError(f"the sandbox runs on Linux; this is {sys.platform} (127.88.0.0/16 is not loopback there)")
         return command(paths, arguments)
     except (SandboxError, StackError, ToolError, StockError, StateError, NoRoom) as error:
         return _failed(str(error), paths)
@@ -266,9 +264,7 @@ def _scale(paths: Paths, arguments: argparse.Namespace) -> int:
         # The controllers see the change a moment later.
         time.sleep(1)
         settled = view.wait_until_settled(arguments.timeout)
-    screens.console.print(
-        screens.cluster_table(status_document(paths, outputs["service_url"]), outputs["accelerator_pools"])
-    )
+    screens.console.print(screens.cluster_table(status_document(paths, outputs["service_url"]), outputs["accelerator_pools"]))
     if not settled:
         raise SandboxError(f"not settled after {arguments.timeout:.0f} s; `kubectl describe pods` says what is missing")
     screens.console.print(f"settled after {time.monotonic() - started:.0f} s (sandbox clock)", style="dim")
@@ -327,9 +323,7 @@ def _crash(paths: Paths, arguments: argparse.Namespace) -> int:
 
 def _stand_in_only(record: DaemonRecord, command: str) -> None:
     if record.server != model_server.STAND_IN:
-        raise SandboxError(
-            f"{command}: only the stand-in for vLLM can do that; the sandbox runs --server {record.server}"
-        )
+        raise SandboxError(f"{command}: only the stand-in for vLLM can do that; the sandbox runs --server {record.server}")
 
 
 def _traffic(paths: Paths, arguments: argparse.Namespace) -> int:
@@ -477,9 +471,7 @@ def _parser() -> argparse.ArgumentParser:
     scale.add_argument("--timeout", type=float, default=_SETTLE_SECONDS, help="seconds to wait (default %(default)g)")
     preempt = add("preempt", _preempt, "take a Spot or preemptible node away, as Google does")
     preempt.add_argument("target", help="name of the node, or of the accelerator pool of which one is taken")
-    preempt.add_argument(
-        "--notice", type=_seconds, default=NOTICE_SECONDS, help="seconds of notice, 0 for none (default %(default)g)"
-    )
+    preempt.add_argument("--notice", type=_seconds, default=NOTICE_SECONDS, help="seconds of notice, 0 for none (default %(default)g)")
     stock = add("stock", _stock, "say which pools' machines Google has; works before the first `up`, too")
     stock.add_argument("pool", help="name of the accelerator pool")
     stock.add_argument(
@@ -489,9 +481,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     hang = add("hang", _hang, "make the server of a pod hang without dying")
     hang.add_argument("pod")
-    hang.add_argument(
-        "--engine", action="store_true", help="only its engine: /health still says 200, and no request is answered"
-    )
+    hang.add_argument("--engine", action="store_true", help="only its engine: /health still says 200, and no request is answered")
     crash = add("crash", _crash, "kill the server of a pod, and let it fail at every start until the pod is deleted")
     crash.add_argument("pod")
     crash.add_argument("--once", action="store_true", help="only kill it, as when memory runs out")
@@ -499,14 +489,10 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--seconds", type=_seconds, default=30.0, help="for how long (default %(default)g)")
     load.add_argument("--rate", type=_rate, default=5.0, help="requests a second (default %(default)g)")
     load.add_argument("--tokens", type=_tokens, default=(16, 64), help="lengths of answers, in turn (default 16,64)")
-    load.add_argument(
-        "--keep-alive", action="store_true", help="keep connections open, where each request else has its own"
-    )
+    load.add_argument("--keep-alive", action="store_true", help="keep connections open, where each request else has its own")
     load.add_argument("--json", action="store_true", help="as one JSON document")
     _add_faults(commands)
-    login = add(
-        "login", _login, "log the sandbox's one Google account in, with access tokens of a life of choice, or revoke it"
-    )
+    login = add("login", _login, "log the sandbox's one Google account in, with access tokens of a life of choice, or revoke it")
     how = login.add_mutually_exclusive_group()
     how.add_argument(
         "--lifetime",
@@ -529,9 +515,7 @@ def _add_faults(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     faults = commands.add_parser("faults", help=text, description=text).add_subparsers(required=True, metavar="ACTION")
     add = faults.add_parser("set", help="give them from now on, in place of what was set for the API")
     add.set_defaults(run=_faults_set)
-    add.add_argument(
-        "--api", choices=APIS, required=True, help="whose; kubernetes is for clients from outside of the cluster"
-    )
+    add.add_argument("--api", choices=APIS, required=True, help="whose; kubernetes is for clients from outside of the cluster")
     add.add_argument(
         "--answer",
         choices=ANSWERS,
@@ -541,9 +525,7 @@ def _add_faults(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     how = add.add_mutually_exclusive_group(required=True)
     how.add_argument("--rate", type=_share, help="each request with this chance, such as 0.05")
     how.add_argument("--burst", type=_count, help="so many requests, one after the other")
-    add.add_argument(
-        "--after", type=int, default=0, help="how many requests before a burst are answered truly (default 0)"
-    )
+    add.add_argument("--after", type=int, default=0, help="how many requests before a burst are answered truly (default 0)")
     add.add_argument("--seed", type=int, default=0, help="of the chance (default 0)")
     add.add_argument(
         "--seconds",

@@ -37,9 +37,7 @@ def parse(page: Path, text: str) -> Iterator[Block]:
         if fence is None:
             index += 1
             continue
-        end = next(
-            (number for number in range(index + 1, len(lines)) if lines[number].strip() == fence["ticks"]), len(lines)
-        )
+        end = next((number for number in range(index + 1, len(lines)) if lines[number].strip() == fence["ticks"]), len(lines))
         marks = {}
         above = index - 1
         while above >= 0 and (mark := _MARK.match(lines[above])):

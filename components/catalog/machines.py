@@ -86,10 +86,6 @@ PLAIN_MACHINE_TYPES = MappingProxyType(
     {
         "e2-small": (2, 2.0),
         "e2-medium": (2, 4.0),
-        **{
-            f"{family}-{vcpus}": (vcpus, vcpus * gb_per_vcpu)
-            for family, (gb_per_vcpu, sizes) in _FAMILIES.items()
-            for vcpus in sizes
-        },
+        **{f"{family}-{vcpus}": (vcpus, vcpus * gb_per_vcpu) for family, (gb_per_vcpu, sizes) in _FAMILIES.items() for vcpus in sizes},
     }
 )

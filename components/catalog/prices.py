@@ -31,9 +31,7 @@ class Source:
 
 
 #: A daily copy of Google's Cloud Billing catalogue (the API), generated on 20 August 2026.
-BILLING_COPY = Source(
-    date=date(2026, 8, 20), where="github.com/Cyclenerd/google-cloud-pricing-cost-calculator dac31281, pricing.yml"
-)
+BILLING_COPY = Source(date=date(2026, 8, 20), where="github.com/Cyclenerd/google-cloud-pricing-cost-calculator dac31281, pricing.yml")
 #: SkyPilot's catalogue, made from the same API; it says nothing of its date, so this is the day it was read.
 SKYPILOT = Source(date=date(2026, 11, 23), where="github.com/skypilot-org/skypilot-catalog 006059e0, v8/gcp/vms.csv")
 #: Google's own pages, as an archive had them on that day.

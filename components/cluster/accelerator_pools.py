@@ -38,9 +38,7 @@ class AcceleratorPoolsArgs:
     labels: Mapping[str, str]
 
     @classmethod
-    def of(
-        cls, settings: Settings, *, cluster_name: pulumi.Input[str], node_service_account: pulumi.Input[str]
-    ) -> AcceleratorPoolsArgs:
+    def of(cls, settings: Settings, *, cluster_name: pulumi.Input[str], node_service_account: pulumi.Input[str]) -> AcceleratorPoolsArgs:
         return cls(
             project=settings.project,
             location=settings.region,
@@ -87,9 +85,7 @@ def node_config(
         config["disk_size_gb"] = pool.disk_size_gb
     if pool.secondary_boot_disk_image is not None:
         # A change replaces the pool: nodes cannot change the disk, nor GKE a pool's.
-        config["secondary_boot_disks"] = [
-            {"disk_image": pool.secondary_boot_disk_image, "mode": "CONTAINER_IMAGE_CACHE"}
-        ]
+        config["secondary_boot_disks"] = [{"disk_image": pool.secondary_boot_disk_image, "mode": "CONTAINER_IMAGE_CACHE"}]
     return config
 
 

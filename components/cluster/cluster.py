@@ -164,9 +164,7 @@ class Cluster(pulumi.ComponentResource):
         # Without its role a node cannot report that it is ready.
         before_nodes: list[pulumi.Resource] = [node_role]
         if args.image_streaming:
-            before_nodes += prepare_image_streaming(
-                name, project=args.project, node_service_account=account.email, parent=self
-            )
+            before_nodes += prepare_image_streaming(name, project=args.project, node_service_account=account.email, parent=self)
         cluster = container.Cluster(
             name,
             project=args.project,
@@ -233,6 +231,4 @@ class Cluster(pulumi.ComponentResource):
                 )
             )
         )
-        self.register_outputs(
-            {"name": self.name, "location": self.location, "node_service_account": self.node_service_account}
-        )
+        self.register_outputs({"name": self.name, "location": self.location, "node_service_account": self.node_service_account})

@@ -168,9 +168,7 @@ class ImageRegistry(pulumi.ComponentResource):
                 builder_version=pulumi_docker.BuilderVersion.BUILDER_BUILD_KIT,
             ),
             # A token that is new with every run makes no diff: the provider leaves the password out of its comparison.
-            registry=pulumi_docker.RegistryArgs(
-                server=server, username="oauth2accesstoken", password=args.access_token
-            ),
+            registry=pulumi_docker.RegistryArgs(server=server, username="oauth2accesstoken", password=args.access_token),
             opts=pulumi.ResourceOptions(parent=self),
         )
 

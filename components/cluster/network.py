@@ -32,9 +32,7 @@ class NetworkArgs:
     @classmethod
     def of(cls, settings: Settings) -> NetworkArgs:
         assert settings.network is not None, "only a stack with a network of its own makes one"
-        return cls(
-            project=settings.project, region=settings.region, name=settings.cluster_name, ranges=settings.network
-        )
+        return cls(project=settings.project, region=settings.region, name=settings.cluster_name, ranges=settings.network)
 
 
 class Network(pulumi.ComponentResource):

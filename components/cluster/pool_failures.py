@@ -22,9 +22,7 @@ _NO_MACHINE = re.compile(
 _QUOTA = re.compile(r"quota", re.IGNORECASE)
 
 
-def explanation(
-    pool: AcceleratorPool, errors: Sequence[str], *, others: Sequence[str], cluster: str, location: str
-) -> str | None:
+def explanation(pool: AcceleratorPool, errors: Sequence[str], *, others: Sequence[str], cluster: str, location: str) -> str | None:
     """One message, or None for an error that needs none. `others`: the pools that replicas can run on instead."""
     text = "\n".join(errors)
     machines = f"{pool.machine_type} ({pool.provisioning}) in {', '.join(pool.zones)}"

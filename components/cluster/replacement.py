@@ -15,9 +15,7 @@ import pulumi
 _NAME_IS_TAKEN = re.compile(r"alreadyExists|already exists", re.IGNORECASE)
 
 
-def successor_first(
-    parent: pulumi.Resource, *, depends_on: Sequence[pulumi.Resource] | None = None
-) -> pulumi.ResourceOptions:
+def successor_first(parent: pulumi.Resource, *, depends_on: Sequence[pulumi.Resource] | None = None) -> pulumi.ResourceOptions:
     """Of what moves with a cluster under another name, or grants something to what does: the new one comes before the old one goes.
 
     The provider would delete first, and all that rests on it, since it does not ask whether a name that it was given has changed.
@@ -48,6 +46,4 @@ def beside(parent: pulumi.Resource, kind: str) -> pulumi.ResourceOptions:
         return False
 
     hook = pulumi.ErrorHook(f"{kind.lower()}-replacement", explain)
-    return pulumi.ResourceOptions.merge(
-        successor_first(parent), pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(on_error=[hook]))
-    )
+    return pulumi.ResourceOptions.merge(successor_first(parent), pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(on_error=[hook])))

@@ -91,8 +91,7 @@ def alerts(
             minutes=_SLOW_MINUTES,
             documentation=_text(
                 f"More than {waiting_alert_requests} requests have waited in the servers' queues for {_SLOW_MINUTES} min.",
-                "The dashboard: are as many replicas ready as wanted, and on which pool? Replicas on a lower rung answer fewer "
-                "requests.",
+                "The dashboard: are as many replicas ready as wanted, and on which pool? Replicas on a lower rung answer fewer requests.",
                 "All ready and on the best pool: more `replicas`, or `maxReplicas` where an autoscaler has the number (and "
                 "`maxNodeCount` of the first pools).",
                 "Fewer ready than wanted: go on with the alert of pending replicas.",
@@ -105,8 +104,7 @@ def alerts(
             query=f"{promql.time_to_first_token(scope, 0.95)} > {first_token_alert_seconds}",
             minutes=_SLOW_MINUTES,
             documentation=_text(
-                f"One request in twenty has waited longer than {first_token_alert_seconds} s for its first token, for "
-                f"{_SLOW_MINUTES} min.",
+                f"One request in twenty has waited longer than {first_token_alert_seconds} s for its first token, for {_SLOW_MINUTES} min.",
                 "The dashboard: do requests wait (then more replicas), or are replicas on a lower rung than usual?",
                 "Neither: longer prompts than usual, or a server that compiles for new shapes; `kubectl logs` says so.",
             ),

@@ -49,9 +49,7 @@ def dashboard(
     first_token_alert_seconds: int,
 ) -> dict[str, Any]:
     """A text with the ladder on top, and the charts under it in rows of two."""
-    charts = _charts(
-        scope, pools, waiting_alert_requests=waiting_alert_requests, first_token_alert_seconds=first_token_alert_seconds
-    )
+    charts = _charts(scope, pools, waiting_alert_requests=waiting_alert_requests, first_token_alert_seconds=first_token_alert_seconds)
     text = {
         "width": _COLUMNS,
         "height": _TEXT_HEIGHT,
@@ -74,9 +72,7 @@ def dashboard(
     }
 
 
-def _charts(
-    scope: Scope, pools: Sequence[PricedPool], *, waiting_alert_requests: int, first_token_alert_seconds: int
-) -> list[_Chart]:
+def _charts(scope: Scope, pools: Sequence[PricedPool], *, waiting_alert_requests: int, first_token_alert_seconds: int) -> list[_Chart]:
     names = [each.pool.name for each in pools]
     return [
         _Chart(
@@ -103,9 +99,7 @@ def _charts(
         _Chart(
             title="Cost an hour by pool, at list prices",
             queries=[
-                (each.pool.name, promql.cost_of_pool(scope, each.pool.name, each.price.usd))
-                for each in pools
-                if each.price is not None
+                (each.pool.name, promql.cost_of_pool(scope, each.pool.name, each.price.usd)) for each in pools if each.price is not None
             ],
             axis="USD an hour",
             stacked=True,

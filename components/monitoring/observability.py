@@ -96,10 +96,7 @@ class Observability(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self, depends_on=apis)
         document = dashboard(
             scope=scope,
-            pools=[
-                PricedPool(pool=pool, price=node_price(pool.machine_type, pool.provisioning, args.location))
-                for pool in args.pools
-            ],
+            pools=[PricedPool(pool=pool, price=node_price(pool.machine_type, pool.provisioning, args.location)) for pool in args.pools],
             waiting_alert_requests=args.waiting_alert_requests,
             first_token_alert_seconds=args.first_token_alert_seconds,
         )

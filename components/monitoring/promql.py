@@ -130,12 +130,9 @@ def preemptions_by_pool(scope: Scope, pools: Sequence[str], window: str) -> str:
     https://docs.cloud.google.com/kubernetes-engine/docs/concepts/handle-disruption-gpu-tpu
     """
     matchers = (
-        f'monitored_resource="k8s_node_pool",{scope.system},interruption_type="PreemptionEvent",'
-        f"node_pool_name=~{_quoted('|'.join(pools))}"
+        f'monitored_resource="k8s_node_pool",{scope.system},interruption_type="PreemptionEvent",node_pool_name=~{_quoted("|".join(pools))}'
     )
-    return (
-        f"sum by (node_pool_name) (sum_over_time(kubernetes_io:node_pool_interruption_count{{{matchers}}}[{window}]))"
-    )
+    return f"sum by (node_pool_name) (sum_over_time(kubernetes_io:node_pool_interruption_count{{{matchers}}}[{window}]))"
 
 
 def _deployment(metric: str, scope: Scope) -> str:
@@ -158,8 +155,7 @@ def _pool_of_pods(scope: Scope) -> str:
     kubernetes.io/container/uptime says on which node a container is, the node's label which pool that is.
     """
     containers = (
-        f'kubernetes_io:container_uptime{{monitored_resource="k8s_container",{scope.system},'
-        f'container_name=~"{DEPLOYMENT_NAME}-(gpu|tpu)"}}'
+        f'kubernetes_io:container_uptime{{monitored_resource="k8s_container",{scope.system},container_name=~"{DEPLOYMENT_NAME}-(gpu|tpu)"}}'
     )
     node_of_pods = _renamed(
         _renamed(
@@ -175,10 +171,7 @@ def _pool_of_pods(scope: Scope) -> str:
         "node_name",
         "node",
     )
-    return (
-        f"max by (pod, pool) (max by (pod, node) ({node_of_pods}) "
-        f"* on (node) group_left (pool) max by (node, pool) ({pool_of_nodes}))"
-    )
+    return f"max by (pod, pool) (max by (pod, node) ({node_of_pods}) * on (node) group_left (pool) max by (node, pool) ({pool_of_nodes}))"
 
 
 def _renamed(vector: str, old: str, new: str) -> str:

@@ -26,9 +26,7 @@ def is_given(api_key: pulumi.Input[str]) -> bool:
     return api_key != "" if isinstance(api_key, str) else True
 
 
-def api_key_secret(
-    prefix: str, *, namespace: str, api_key: pulumi.Input[str], parent: pulumi.Resource
-) -> core.v1.Secret | None:
+def api_key_secret(prefix: str, *, namespace: str, api_key: pulumi.Input[str], parent: pulumi.Resource) -> core.v1.Secret | None:
     """The Secret, or None where there is no key."""
     if not is_given(api_key):
         return None
@@ -49,8 +47,4 @@ def container_environment(api_key: pulumi.Input[str]) -> list[dict[str, Any]]:
 
 def pod_annotations(secret: core.v1.Secret | None) -> dict[str, pulumi.Input[str]]:
     """The Secret's own identity: a changed key replaces the Secret, and so rolls the pods. It says nothing of the key."""
-    return (
-        {}
-        if secret is None
-        else {ANNOTATION: secret.metadata.apply(lambda metadata: str(metadata.uid) if metadata else "")}
-    )
+    return {} if secret is None else {ANNOTATION: secret.metadata.apply(lambda metadata: str(metadata.uid) if metadata else "")}

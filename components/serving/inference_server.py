@@ -52,9 +52,7 @@ GPU_DRIVER_HOST_PATH = "/home/kubernetes/bin/nvidia"
 GPU_DRIVER_MOUNT_PATH = "/usr/local/nvidia"
 
 #: The pod requests neither device (it must fit nodes of both kinds), so GKE adds neither toleration.
-TOLERATIONS = [
-    {"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in ("nvidia.com/gpu", "google.com/tpu")
-]
+TOLERATIONS = [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in ("nvidia.com/gpu", "google.com/tpu")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,9 +230,7 @@ def affinity(pools: Sequence[AcceleratorPool]) -> dict[str, Any]:
     # A disabled pool's nodes carry the class's label for as long as they are there.
     elsewhere: dict[str, Any] = {
         "required_during_scheduling_ignored_during_execution": {
-            "node_selector_terms": [
-                {"match_expressions": [{"key": NODE_POOL_LABEL, "operator": "NotIn", "values": disabled}]}
-            ]
+            "node_selector_terms": [{"match_expressions": [{"key": NODE_POOL_LABEL, "operator": "NotIn", "values": disabled}]}]
         }
     }
     return {
@@ -344,9 +340,7 @@ class InferenceServer(pulumi.ComponentResource):
                 "labels": APP_LABELS,
                 "annotations": {
                     # For all replicas, which come one after the other.
-                    "pulumi.com/timeoutSeconds": str(
-                        args.rollout_timeout_seconds * max(args.replicas, args.max_replicas)
-                    ),
+                    "pulumi.com/timeoutSeconds": str(args.rollout_timeout_seconds * max(args.replicas, args.max_replicas)),
                     # `kubectl scale` makes kubectl the owner of the replicas; the next update would fail on that.
                     "pulumi.com/patchForce": "true",
                 },

@@ -88,9 +88,7 @@ class MetricsAdapter(pulumi.ComponentResource):
     def __init__(self, name: str, args: MetricsAdapterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:MetricsAdapter", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        number = organizations.get_project_output(
-            project_id=args.project, opts=pulumi.InvokeOutputOptions(parent=self)
-        ).number
+        number = organizations.get_project_output(project_id=args.project, opts=pulumi.InvokeOutputOptions(parent=self)).number
         reader = projects.IAMMember(
             f"{name}-monitoring-viewer",
             project=args.project,
@@ -108,16 +106,12 @@ class MetricsAdapter(pulumi.ComponentResource):
         )
         namespace = core.v1.Namespace(f"{name}-namespace", metadata={"name": NAMESPACE}, opts=child)
         in_namespace = pulumi.ResourceOptions(parent=self, depends_on=[namespace])
-        account = core.v1.ServiceAccount(
-            f"{name}-account", metadata={"name": NAME, "namespace": NAMESPACE}, opts=in_namespace
-        )
+        account = core.v1.ServiceAccount(f"{name}-account", metadata={"name": NAME, "namespace": NAMESPACE}, opts=in_namespace)
         subjects: Any = [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}]
         resource_reader = rbac.v1.ClusterRole(
             f"{name}-resource-reader",
             metadata={"name": "custom-metrics-resource-reader"},
-            rules=[
-                {"api_groups": [""], "resources": ["pods", "nodes", "nodes/stats"], "verbs": ["get", "list", "watch"]}
-            ],
+            rules=[{"api_groups": [""], "resources": ["pods", "nodes", "nodes/stats"], "verbs": ["get", "list", "watch"]}],
             opts=child,
         )
         rights = [

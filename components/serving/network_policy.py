@@ -77,9 +77,7 @@ def service_arguments(args: NetworkPolicyArgs | None) -> dict[str, Any]:
     return {"external_traffic_policy": "Local"} if args is not None else {}
 
 
-def network_policy(
-    name: str, args: NetworkPolicyArgs | None, *, pod_labels: Mapping[str, str], port: int, parent: pulumi.Resource
-) -> None:
+def network_policy(name: str, args: NetworkPolicyArgs | None, *, pod_labels: Mapping[str, str], port: int, parent: pulumi.Resource) -> None:
     """Makes the NetworkPolicy where there is one."""
     if args is None:
         return

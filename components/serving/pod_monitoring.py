@@ -22,7 +22,5 @@ def pod_monitoring_spec(*, labels: dict[str, str], port: int) -> dict[str, Any]:
         # By number there is one target a pod, whatever its containers declare: both share the pod's network.
         "endpoints": [{"port": port, "path": "/metrics", "interval": f"{SCRAPE_INTERVAL_SECONDS}s"}],
         # `pod` is what the adapter goes by; `node` tells on which accelerator pool a replica is.
-        "targetLabels": {
-            "metadata": ["pod", "container", "node", "top_level_controller_name", "top_level_controller_type"]
-        },
+        "targetLabels": {"metadata": ["pod", "container", "node", "top_level_controller_name", "top_level_controller_type"]},
     }

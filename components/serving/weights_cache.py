@@ -90,9 +90,7 @@ class WeightsCache(pulumi.ComponentResource):
             project=args.project,
             **bucket_options(args.location),
             **({"labels": dict(args.labels)} if args.labels else {}),
-            opts=pulumi.ResourceOptions(
-                parent=self, depends_on=enable_apis(name, ["storage"], project=args.project, parent=self)
-            ),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=enable_apis(name, ["storage"], project=args.project, parent=self)),
         )
         account = core.v1.ServiceAccount(
             f"{name}-{SERVICE_ACCOUNT}",

@@ -34,9 +34,7 @@ _MAX_NODES = 1000
 
 #: How GKE names a disk image with preloaded container images: of the cluster's project, or of the one that it names.
 #: https://docs.cloud.google.com/kubernetes-engine/docs/how-to/data-container-image-preloading
-_DISK_IMAGE = re.compile(
-    r"(projects/([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]/)?global/images/[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
-)
+_DISK_IMAGE = re.compile(r"(projects/([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]/)?global/images/[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 #: What a pool's object may hold; the README says what each means.
 KEYS = (
@@ -79,9 +77,7 @@ class AcceleratorPool:
         return self.machine.kind
 
 
-def parse_pools(
-    values: Any, *, region: str, zone: str, max_pools: int = MAX_POOLS
-) -> tuple[tuple[AcceleratorPool, ...], list[Problem]]:
+def parse_pools(values: Any, *, region: str, zone: str, max_pools: int = MAX_POOLS) -> tuple[tuple[AcceleratorPool, ...], list[Problem]]:
     """The pools of the setting `acceleratorPools`, and every problem; pools are complete only without problems."""
     field = "acceleratorPools"
     if not isinstance(values, list):
@@ -91,9 +87,7 @@ def parse_pools(
         return (), [Problem(field, values, reason, "give at least one pool with name, machineType and maxNodeCount")]
     problems: list[Problem] = []
     if len(values) > max_pools:
-        problems.append(
-            Problem(field, None, f"has {len(values)} pools, more than {max_pools}", "remove the ones of least priority")
-        )
+        problems.append(Problem(field, None, f"has {len(values)} pools, more than {max_pools}", "remove the ones of least priority"))
     pools = []
     for index, value in enumerate(values):
         reader = _PoolReader(f"{field}[{index}]", value, problems)
@@ -102,11 +96,7 @@ def parse_pools(
             pools.append(pool)
     problems += _duplicates(values) + _mixed(pools)
     if len(pools) == len(values) and not any(pool.enabled for pool in pools):
-        problems.append(
-            Problem(
-                f"{field}[].enabled", False, "is set for every pool, so nothing could serve", "leave one pool enabled"
-            )
-        )
+        problems.append(Problem(f"{field}[].enabled", False, "is set for every pool, so nothing could serve", "leave one pool enabled"))
     return tuple(pools), problems
 
 
@@ -126,9 +116,7 @@ class _PoolReader:
         for key in self._value:
             if key not in KEYS:
                 self._problems.append(
-                    Problem(
-                        f"{self._field}.{key}", self._value[key], "is not a setting of a pool", nearest(str(key), KEYS)
-                    )
+                    Problem(f"{self._field}.{key}", self._value[key], "is not a setting of a pool", nearest(str(key), KEYS))
                 )
         name = self._name()
         machine_type = self._machine_type()
@@ -236,13 +224,9 @@ class _PoolReader:
         if maximum is None or minimum is None:
             return
         if maximum == 0:
-            self._problem(
-                "maxNodeCount", maximum, "leaves the pool without room", "give at least 1, or remove the pool"
-            )
+            self._problem("maxNodeCount", maximum, "leaves the pool without room", "give at least 1, or remove the pool")
         elif minimum > maximum:
-            self._problem(
-                "minNodeCount", minimum, f"is above maxNodeCount {maximum}", "lower it, or raise maxNodeCount"
-            )
+            self._problem("minNodeCount", minimum, f"is above maxNodeCount {maximum}", "lower it, or raise maxNodeCount")
         elif initial is not None and not minimum <= initial <= maximum:
             self._problem(
                 "initialNodeCount", initial, f"is outside minNodeCount {minimum} to maxNodeCount {maximum}",
@@ -268,9 +252,7 @@ class _PoolReader:
             if not is_zone_of(each, region):
                 self._problem("zones", each, f"is not a zone of region {region}", f"use one such as {region}-b")
             elif each in zones[:index]:
-                self._problem(
-                    "zones", each, "is there twice, and its nodes would be counted twice", "remove one of the two"
-                )
+                self._problem("zones", each, "is there twice, and its nodes would be counted twice", "remove one of the two")
         return tuple(map(str, zones))
 
     def _problem(self, key: str, value: Any, reason: str, fix: str) -> None:
@@ -297,11 +279,7 @@ def _duplicates(values: Sequence[Any]) -> list[Problem]:
             # A problem of its own already.
             continue
         if name in earlier:
-            problems.append(
-                Problem(
-                    f"acceleratorPools[{index}].name", name, "is the name of an earlier pool", "give each pool its own"
-                )
-            )
+            problems.append(Problem(f"acceleratorPools[{index}].name", name, "is the name of an earlier pool", "give each pool its own"))
         earlier.add(name)
     return problems
 

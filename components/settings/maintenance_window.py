@@ -41,9 +41,7 @@ def _time(text: str) -> datetime:
     return time
 
 
-def parse_maintenance_window(
-    value: Any, field: str = "maintenanceWindow"
-) -> tuple[MaintenanceWindow | None, list[Problem]]:
+def parse_maintenance_window(value: Any, field: str = "maintenanceWindow") -> tuple[MaintenanceWindow | None, list[Problem]]:
     """The window, or None for an empty mapping (GKE chooses the time) and after a problem."""
     if not isinstance(value, Mapping):
         return None, [Problem(field, value, "is not a mapping", f"give {', '.join(_KEYS)}, or {{}} for any time")]
@@ -60,9 +58,7 @@ def parse_maintenance_window(
             times[key] = _time(str(value.get(key)))
         except ValueError:
             reason = "is missing" if value.get(key) is None else "is not a time in UTC"
-            problems.append(
-                Problem(f"{field}.{key}", value.get(key), reason, 'give one such as "2026-01-03T15:00:00Z", in quotes')
-            )
+            problems.append(Problem(f"{field}.{key}", value.get(key), reason, 'give one such as "2026-01-03T15:00:00Z", in quotes'))
     recurrence = str(value.get("recurrence") or "")
     match = _RECURRENCE.fullmatch(recurrence)
     if match is None:

@@ -66,17 +66,13 @@ def as_range(text: Any) -> ipaddress.IPv4Network:
 def parse_network(value: Any, field: str = "network") -> tuple[NetworkRanges | None, list[Problem]]:
     """The ranges, or None for an empty mapping (the project's default network) and after a problem."""
     if not isinstance(value, Mapping):
-        return None, [
-            Problem(field, value, "is not a mapping", f"give {', '.join(_KEYS)}, or {{}} for the default network")
-        ]
+        return None, [Problem(field, value, "is not a mapping", f"give {', '.join(_KEYS)}, or {{}} for the default network")]
     if not value:
         return None, []
     problems: list[Problem] = []
     for key in value:
         if key not in _KEYS:
-            problems.append(
-                Problem(f"{field}.{key}", value[key], "is not a key of a network", nearest(str(key), _KEYS))
-            )
+            problems.append(Problem(f"{field}.{key}", value[key], "is not a key of a network", nearest(str(key), _KEYS)))
     found: dict[str, ipaddress.IPv4Network] = {}
     for key in _KEYS:
         text = value.get(key)

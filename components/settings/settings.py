@@ -80,9 +80,7 @@ _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 _MAX_LABELS = 64
 
-_CRYPTO_KEY = re.compile(
-    r"projects/[^/]+/locations/(?P<location>[a-z0-9-]+)/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}"
-)
+_CRYPTO_KEY = re.compile(r"projects/[^/]+/locations/(?P<location>[a-z0-9-]+)/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}")
 
 #: A key goes into an HTTP header, so no spaces; shorter ones can be guessed.
 _API_KEY = re.compile(r"[\x21-\x7e]{16,}")
@@ -92,9 +90,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]*")
 
 #: What huggingface_hub's `validate_repo_id` takes, with an organisation:
 #: https://huggingface.co/docs/huggingface_hub/package_reference/utilities#huggingface_hub.utils.validate_repo_id
-_MODEL = re.compile(
-    r"(?!.*(?:--|\.\.))(?=.{1,96}$)[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?(?<!\.git)"
-)
+_MODEL = re.compile(r"(?!.*(?:--|\.\.))(?=.{1,96}$)[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?(?<!\.git)")
 
 #: Arguments of vLLM's server that the program gives itself, or whose meaning it rests on -> what decides it instead.
 _OWN_ARGUMENTS = {
@@ -259,9 +255,7 @@ def parse(
     """
     reader = _Reader(values, namespace)
     project = reader.project()
-    region = reader.matching(
-        "region", r"[a-z]+-[a-z]+[0-9]+", "a region of Google Cloud", "give one such as asia-northeast1"
-    )
+    region = reader.matching("region", r"[a-z]+-[a-z]+[0-9]+", "a region of Google Cloud", "give one such as asia-northeast1")
     zone = reader.text("zone")
     if reader.has("zone") and not is_zone_of(zone, region):
         reader.problem(
@@ -524,9 +518,7 @@ def _check_replicas(settings: Settings, reader: _Reader) -> None:
     nodes = sum(pool.max_nodes for pool in settings.accelerator_pools)
     field, most = ("maxReplicas", settings.max_replicas) if settings.autoscaled else ("replicas", settings.replicas)
     if settings.accelerator_pools and most >= nodes:
-        fix = (
-            "raise a pool's maxNodeCount" if nodes < 2 else f"give at most {nodes - 1}, or raise a pool's maxNodeCount"
-        )
+        fix = "raise a pool's maxNodeCount" if nodes < 2 else f"give at most {nodes - 1}, or raise a pool's maxNodeCount"
         reader.problem(
             field, most,
             f"leaves no room: a node holds one replica, a rolling update brings one more, and all enabled accelerator pools "
@@ -722,9 +714,7 @@ class _Reader:
         if value is None:
             return ()
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-            self.problem(
-                key, value, "is not a list of texts", "give a list, each element in quotes if it looks like a number"
-            )
+            self.problem(key, value, "is not a list of texts", "give a list, each element in quotes if it looks like a number")
             return ()
         return tuple(value)
 
@@ -734,9 +724,7 @@ class _Reader:
         own = {**_OWN_ARGUMENTS, **_OWN_ARGUMENTS_OF[kind]}
         for index, argument in enumerate(arguments):
             if not argument.isprintable() or not argument:
-                self.problem(
-                    key, argument, "is no argument of a command line", "remove it, or what cannot be printed in it"
-                )
+                self.problem(key, argument, "is no argument of a command line", "remove it, or what cannot be printed in it")
             elif name := _own_argument(argument, own):
                 # Its value may be a secret.
                 self.problem(key, argument.partition("=")[0], "is set by the program itself", f"remove it; {own[name]}")
@@ -808,15 +796,11 @@ class _Reader:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self.problem(
-                key, value, "is not a mapping", "give accelerator: REGISTRY/REPOSITORY@sha256:DIGEST, such as gpu: ..."
-            )
+            self.problem(key, value, "is not a mapping", "give accelerator: REGISTRY/REPOSITORY@sha256:DIGEST, such as gpu: ...")
             return {}
         for name, reference in value.items():
             if name not in KINDS:
-                self.problem(
-                    f"{key}.{name}", reference, f"is of no accelerator: {name} is unknown", nearest(str(name), KINDS)
-                )
+                self.problem(f"{key}.{name}", reference, f"is of no accelerator: {name} is unknown", nearest(str(name), KINDS))
             elif not is_digest_reference(reference):
                 self.problem(
                     f"{key}.{name}", reference, "is not an image reference by digest",
@@ -877,9 +861,7 @@ class _Reader:
         namespaces = self.strings(key)
         for each in namespaces:
             if not _DNS_LABEL.fullmatch(each):
-                self.problem(
-                    key, each, "is not a Kubernetes namespace", "use up to 63 lower-case letters, digits and hyphens"
-                )
+                self.problem(key, each, "is not a Kubernetes namespace", "use up to 63 lower-case letters, digits and hyphens")
         return namespaces
 
     def crypto_key(self, key: str, region: str) -> str:

@@ -66,15 +66,11 @@ def values(
 
 
 def _values(config: Mapping[str, Any], overrides: Mapping[str, Any] | None, project_dir: Path) -> dict[str, str]:
-    found: dict[str, Any] = {
-        f"{PROJECT_NAME}:{key}": each["default"] for key, each in schema(project_dir).items() if "default" in each
-    }
+    found: dict[str, Any] = {f"{PROJECT_NAME}:{key}": each["default"] for key, each in schema(project_dir).items() if "default" in each}
     found |= {key: value for key, value in config.items() if not is_secret(value)}
     for key, value in (overrides or {}).items():
         found[key if ":" in key else f"{PROJECT_NAME}:{key}"] = value
-    return {
-        key: value if isinstance(value, str) else json.dumps(value) for key, value in found.items() if value is not None
-    }
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in found.items() if value is not None}
 
 
 def load(

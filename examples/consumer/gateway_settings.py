@@ -42,9 +42,7 @@ def load() -> GatewaySettings:
     def number(key: str, low: int, high: int) -> int:
         value = config.get(key) or ""
         if not re.fullmatch(r"\d{1,9}", value) or not low <= int(value) <= high:
-            problems.append(
-                f'{key}: "{value}" must be a whole number from {low} to {high}. Fix: `pulumi config set {key} N`.'
-            )
+            problems.append(f'{key}: "{value}" must be a whole number from {low} to {high}. Fix: `pulumi config set {key} N`.')
             return low
         return int(value)
 
@@ -58,9 +56,7 @@ def load() -> GatewaySettings:
         return tuple(found)
 
     settings = GatewaySettings(
-        inference_stack=text(
-            "inferenceStack", _STACK, "ORGANISATION/PROJECT/STACK, as `pulumi stack ls -a` names stacks"
-        ),
+        inference_stack=text("inferenceStack", _STACK, "ORGANISATION/PROJECT/STACK, as `pulumi stack ls -a` names stacks"),
         model_alias=text("modelAlias", _ALIAS, "up to 63 letters, digits, dots, underscores and hyphens"),
         requests_per_minute=number("requestsPerMinute", 1, 1_000_000),
         replicas=number("replicas", 1, 1000),
@@ -71,7 +67,5 @@ def load() -> GatewaySettings:
         upstream_api_key=config.get_secret("upstreamApiKey") if config.get("upstreamApiKey") else None,
     )
     if problems:
-        raise pulumi.RunError(
-            "The settings are wrong; nothing was created or changed.\n" + "\n".join(f"  - {p}" for p in problems)
-        )
+        raise pulumi.RunError("The settings are wrong; nothing was created or changed.\n" + "\n".join(f"  - {p}" for p in problems))
     return settings

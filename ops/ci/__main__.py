@@ -84,9 +84,7 @@ def _deployed_commit(arguments: argparse.Namespace, environment: Mapping[str, st
 
 
 def _origin(environment: Mapping[str, str]) -> report.Origin:
-    server, repository, run = (
-        environment.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
-    )
+    server, repository, run = (environment.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID"))
     return report.Origin(
         # Of a pull request GITHUB_SHA is a merge that nobody has seen.
         commit=environment.get("HEAD_COMMIT") or environment.get("GITHUB_SHA", ""),

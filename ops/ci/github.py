@@ -144,9 +144,7 @@ class GitHub:
                 # A comment that may have been written is not written again: the next run finds it by its marker.
                 if last or method == "POST":
                     reason = type(error).__name__
-                    raise GitHubError(
-                        f"{what}: no answer ({reason}). Run the job again; https://www.githubstatus.com"
-                    ) from error
+                    raise GitHubError(f"{what}: no answer ({reason}). Run the job again; https://www.githubstatus.com") from error
                 self._sleep(2.0**attempt)
                 continue
             if response.ok:
@@ -158,8 +156,7 @@ class GitHub:
                         "Check GITHUB_API_URL: a proxy may have answered instead"
                     ) from error
             limited = response.status_code == 429 or (
-                response.status_code == 403
-                and ("retry-after" in response.headers or response.headers.get("x-ratelimit-remaining") == "0")
+                response.status_code == 403 and ("retry-after" in response.headers or response.headers.get("x-ratelimit-remaining") == "0")
             )
             if last or not (limited or response.status_code >= 500):
                 raise GitHubError(_refusal(what, response, limited))

@@ -82,8 +82,7 @@ def preview_comment(stacks: Mapping[str, Mapping[str, StepRecord]], origin: Orig
     frames = [size(_section(stack, record, "")) + 8 for stack, record in shown]
     limits = shares([size(text) for text in texts], limit - size(head) - sum(frames))
     sections = [
-        _section(stack, record, shorten(text, allowed))
-        for (stack, record), text, allowed in zip(shown, texts, limits, strict=True)
+        _section(stack, record, shorten(text, allowed)) for (stack, record), text, allowed in zip(shown, texts, limits, strict=True)
     ]
     return "\n\n".join([head, *sections])
 

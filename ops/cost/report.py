@@ -97,9 +97,7 @@ def _notes(estimate: Estimate) -> list[str]:
     notes = []
     if estimate.unpriced:
         parts = ", ".join(f"{line.name} ({line.what})" for line in estimate.unpriced)
-        notes.append(
-            f"No price is known of: {parts}. The totals are without them: add a row to components/catalog/prices.py."
-        )
+        notes.append(f"No price is known of: {parts}. The totals are without them: add a row to components/catalog/prices.py.")
     if estimate.unverified:
         notes.append(f"Unverified for this region: {', '.join(line.name for line in estimate.unverified)}.")
     notes.append(f"Prices: {'; '.join(f'{where} ({date})' for date, where in _sources(estimate))}.")

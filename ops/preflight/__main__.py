@@ -68,9 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Checks a stack's project before `pulumi up`; reads only. Exit status: 0 nothing failed, 1 a check failed, "
         "2 wrong arguments or settings.",
     )
-    parser.add_argument(
-        "--stack", required=True, metavar="NAME", help="the stack whose settings are checked, such as dev"
-    )
+    parser.add_argument("--stack", required=True, metavar="NAME", help="the stack whose settings are checked, such as dev")
     parser.add_argument("--project", metavar="ID", help="project to check in place of the stack's gcp:project")
     parser.add_argument("--json", action="store_true", help="print a document for programs (docs/preflight.md)")
     parser.add_argument("--strict", action="store_true", help="a warning counts as a failure")
@@ -79,15 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="do not check permissions: whoever runs this may only look, as a preview does",
     )
-    parser.add_argument(
-        "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="bound on the whole run (120)"
-    )
-    parser.add_argument(
-        "--request-timeout", type=_seconds, default=10.0, metavar="SECONDS", help="bound on one request (10)"
-    )
-    parser.add_argument(
-        "--endpoint", default="", metavar="URL", help="for tests: ask URL/HOST instead of https://HOST, for every host"
-    )
+    parser.add_argument("--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="bound on the whole run (120)")
+    parser.add_argument("--request-timeout", type=_seconds, default=10.0, metavar="SECONDS", help="bound on one request (10)")
+    parser.add_argument("--endpoint", default="", metavar="URL", help="for tests: ask URL/HOST instead of https://HOST, for every host")
     return parser
 
 

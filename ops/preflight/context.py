@@ -45,9 +45,7 @@ def explain(failure: CallFailed, what: str, context: Context, role: str = "roles
     if failure.reason == "credentials":
         return failed(what, "the credentials were refused", cause=cause, cure=LOGIN)
     if failure.reason == "disabled":
-        return skipped(
-            what, cause=f"the API {failure.api} is off in the project", cure=enable_command(project, failure.api)
-        )
+        return skipped(what, cause=f"the API {failure.api} is off in the project", cure=enable_command(project, failure.api))
     if failure.reason == "denied":
         # Who runs this may lack a right to read that `up` does without: not knowing is no failure of the project.
         return warning(

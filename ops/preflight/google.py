@@ -113,9 +113,7 @@ class Google:
         prepared = request(self._service(api))
         return self._patience.call(lambda: self._execute(host, prepared))
 
-    def pages(
-        self, api: str, collection: Callable[[Any], Any], first: Callable[[Any], Any]
-    ) -> Iterator[dict[str, Any]]:
+    def pages(self, api: str, collection: Callable[[Any], Any], first: Callable[[Any], Any]) -> Iterator[dict[str, Any]]:
         """Every page of a list: `collection` gives the client's collection, `first` makes its first request."""
         resource = collection(self._service(api))
         request = first(resource)
@@ -130,9 +128,7 @@ class Google:
 
     def _execute(self, host: str, request: Any) -> dict[str, Any]:
         # httplib2 is not thread-safe, so each request has its own.
-        transport = google_auth_httplib2.AuthorizedHttp(
-            self._credentials, http=httplib2.Http(timeout=self._patience.request_seconds)
-        )
+        transport = google_auth_httplib2.AuthorizedHttp(self._credentials, http=httplib2.Http(timeout=self._patience.request_seconds))
         try:
             answer = request.execute(http=transport, num_retries=0)
         except HttpError as error:
@@ -214,9 +210,7 @@ def _identity(credentials: Any) -> Identity:
 
 
 def _timed_out(host: str, patience: Patience) -> CallFailed:
-    return CallFailed(
-        "timeout", host, f"no answer within {patience.request_seconds:g} s, tried {patience.attempts} times"
-    )
+    return CallFailed("timeout", host, f"no answer within {patience.request_seconds:g} s, tried {patience.attempts} times")
 
 
 def _connection(error: BaseException) -> str:

@@ -60,9 +60,7 @@ class PulumiCli:
         command = ["pulumi", *arguments, "--stack", self._stack, "--non-interactive", "--cwd", str(self._project_dir)]
         shown = " ".join(("pulumi", *arguments))
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=self._seconds, stdin=subprocess.DEVNULL, check=False
-            )
+            done = subprocess.run(command, capture_output=True, text=True, timeout=self._seconds, stdin=subprocess.DEVNULL, check=False)
         except subprocess.TimeoutExpired as error:
             raise PulumiUnavailable(f"`{shown}` did not end within {self._seconds:g} s") from error
         if done.returncode != 0:

@@ -46,9 +46,7 @@ METRICS: Mapping[tuple[str, bool], QuotaMetric] = MappingProxyType(
         ("nvidia-l4", True): _region("PREEMPTIBLE_NVIDIA_L4_GPUS", _COMPUTE_V1),
         # That ct5lp machines count as pod slices, not as devices, is from the GKE table as others quote it.
         ("tpu-v5-lite-podslice", False): _region("TPU_LITE_PODSLICE_V5", _COMPUTE_V1 + "; " + _GKE_TPU, verified=False),
-        ("tpu-v5-lite-podslice", True): _region(
-            "PREEMPTIBLE_TPU_LITE_PODSLICE_V5", _COMPUTE_V1 + "; " + _GKE_TPU, verified=False
-        ),
+        ("tpu-v5-lite-podslice", True): _region("PREEMPTIBLE_TPU_LITE_PODSLICE_V5", _COMPUTE_V1 + "; " + _GKE_TPU, verified=False),
         # compute.regions.get does not list v6e. The metric TPUS_PER_TPU_FAMILY is named by cloud.google.com/tpu/docs/v6e-intro,
         # the family CT6E by the GKE table; how Service Usage writes them, and the ids, are from public notes of 2026.
         ("tpu-v6e-slice", False): QuotaMetric(

@@ -86,9 +86,7 @@ def _anonymous_token(web: Web, reference: Reference, challenge: str) -> str:
         params["service"] = parts["service"]
     response = web.request("GET", parts["realm"], params=params)
     if response.status_code != 200:
-        raise CallFailed(
-            "denied", reference.host, f"it gives no anonymous token (HTTP {response.status_code})", status=401
-        )
+        raise CallFailed("denied", reference.host, f"it gives no anonymous token (HTTP {response.status_code})", status=401)
     try:
         answer = response.json()
         token = answer.get("token") or answer["access_token"]

@@ -177,9 +177,7 @@ NEEDS: tuple[Need, ...] = (
         role="roles/compute.networkAdmin",
         when=_has_network,
     ),
-    _kubernetes(
-        "kubernetes:networking.k8s.io/v1:NetworkPolicy", "networkPolicies", lambda settings: settings.network_policy
-    ),
+    _kubernetes("kubernetes:networking.k8s.io/v1:NetworkPolicy", "networkPolicies", lambda settings: settings.network_policy),
     Need(
         resource="gcp:monitoring/dashboard:Dashboard",
         permissions=("monitoring.dashboards.create", "monitoring.dashboards.get", "monitoring.dashboards.update"),

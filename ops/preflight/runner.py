@@ -27,12 +27,8 @@ def run_checks(checks: Sequence[Check], context: Context, *, seconds: float) -> 
 
     def work(check: Check) -> None:
         with done:
-            done.wait_for(
-                lambda: all(need in settled for need in check.needs), timeout=max(0.0, deadline - time.monotonic())
-            )
-            missing = [
-                need for need in check.needs if need not in settled or settled[need].status in ("failed", "skipped")
-            ]
+            done.wait_for(lambda: all(need in settled for need in check.needs), timeout=max(0.0, deadline - time.monotonic()))
+            missing = [need for need in check.needs if need not in settled or settled[need].status in ("failed", "skipped")]
         if missing:
             why = f"it needs {', '.join(missing)}, which did not pass"
             settle(Outcome(check=check.name, findings=(skipped(check.title, cause=why),), seconds=0.0))
@@ -55,8 +51,7 @@ def run_checks(checks: Sequence[Check], context: Context, *, seconds: float) -> 
     )  # fmt: skip
     with done:
         return tuple(
-            settled.get(check.name) or Outcome(check=check.name, findings=(_of(late, check.title),), seconds=seconds)
-            for check in checks
+            settled.get(check.name) or Outcome(check=check.name, findings=(_of(late, check.title),), seconds=seconds) for check in checks
         )
 
 

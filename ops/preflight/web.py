@@ -48,9 +48,7 @@ class Web:
             ) from error
         except requests.RequestException as error:
             # The error's own text holds the URL and no header.
-            raise CallFailed(
-                "connection", host, f"the connection failed or was dropped ({type(error).__name__})"
-            ) from error
+            raise CallFailed("connection", host, f"the connection failed or was dropped ({type(error).__name__})") from error
         status = response.status_code
         if status == 429:
             raise CallFailed(

@@ -30,9 +30,7 @@ IMPORT_IDS: Mapping[str, str] = MappingProxyType(
         "gcp:compute/subnetwork:Subnetwork": "projects/{project}/regions/{region}/subnetworks/{name}",
         "gcp:projects/iAMMember:IAMMember": "{project} {role} {member}",
         "gcp:projects/service:Service": "{project}/{service}",
-        "gcp:serviceaccount/account:Account": (
-            "projects/{project}/serviceAccounts/{accountId}@{project}.iam.gserviceaccount.com"
-        ),
+        "gcp:serviceaccount/account:Account": ("projects/{project}/serviceAccounts/{accountId}@{project}.iam.gserviceaccount.com"),
         "gcp:storage/bucket:Bucket": "{name}",
         "gcp:storage/bucketIAMMember:BucketIAMMember": "b/{bucket} {role} {member}",
     }

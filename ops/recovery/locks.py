@@ -40,15 +40,10 @@ def locks_in(message: str) -> list[Lock]:
         return [Lock()]
     if _LOCKED not in message:
         return []
-    return [
-        Lock(user=found["user"], host=found["host"], pid=int(found["pid"]), time=found["time"])
-        for found in _LOCK.finditer(message)
-    ]
+    return [Lock(user=found["user"], host=found["host"], pid=int(found["pid"]), time=found["time"]) for found in _LOCK.finditer(message)]
 
 
-def is_left_over(
-    lock: Lock, *, host: str | None = None, process_name: Callable[[int], str | None] | None = None
-) -> bool:
+def is_left_over(lock: Lock, *, host: str | None = None, process_name: Callable[[int], str | None] | None = None) -> bool:
     """Whether its update is known to be over: it ran on this machine, and the process is gone.
 
     `host` and `process_name` are this machine's by default.

@@ -63,9 +63,7 @@ class Monitoring:
                 if not page:
                     return found
         except (requests.RequestException, exceptions.GoogleAuthError, ValueError) as error:
-            raise ListingError(
-                f"Cloud Monitoring does not say what there is: {' '.join(str(error).split())}"
-            ) from error
+            raise ListingError(f"Cloud Monitoring does not say what there is: {' '.join(str(error).split())}") from error
 
     def _headers(self, project: str) -> dict[str, str]:
         if not self._endpoint.startswith("https://"):

@@ -49,9 +49,7 @@ class PulumiStack:
 
     def _backend_url(self) -> str:
         if not self._url:
-            self._url = self._environment.get("PULUMI_BACKEND_URL") or str(
-                json.loads(self._run("whoami", "--json", of_stack=False))["url"]
-            )
+            self._url = self._environment.get("PULUMI_BACKEND_URL") or str(json.loads(self._run("whoami", "--json", of_stack=False))["url"])
         return self._url
 
     def export(self) -> dict[str, Any]:

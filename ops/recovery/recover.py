@@ -172,9 +172,7 @@ def _import(
     stack.replace(changed)
     try:
         if wanted:
-            say(
-                f"looking for {len(wanted)} of which the update had not heard yet; waits for those that are on their way"
-            )
+            say(f"looking for {len(wanted)} of which the update had not heard yet; waits for those that are on their way")
         while wanted:
             failed = stack.refresh(wanted)
             if not failed:
@@ -199,9 +197,7 @@ def _not_there(failed: Mapping[str, str], looked_for: Sequence[str]) -> list[str
     return [urn for urn, why in failed.items() if urn in looked_for and _NOT_THERE.search(why)]
 
 
-def _wait_for_deletions(
-    stack: PulumiStack, urns: list[str], say: Callable[[str], None], sleep: Callable[[float], None]
-) -> None:
+def _wait_for_deletions(stack: PulumiStack, urns: list[str], say: Callable[[str], None], sleep: Callable[[float], None]) -> None:
     """Kubernetes takes an object away when what it runs has ended; until then it is there."""
     waited = 0.0
     while (left := state.being_deleted(stack.export(), urns) if urns else []) and waited < _DELETION_SECONDS:

@@ -149,9 +149,7 @@ def to_import(document: Mapping[str, Any], plan: Plan, unsettled: Sequence[str] 
 def without(document: Mapping[str, Any], urns: Sequence[str]) -> dict[str, Any]:
     """The state without resources that have no outputs, since they turned out not to be there."""
     changed = copy.deepcopy(dict(document))
-    changed["deployment"]["resources"] = [
-        each for each in resources(document) if not (each["urn"] in urns and not each.get("outputs"))
-    ]
+    changed["deployment"]["resources"] = [each for each in resources(document) if not (each["urn"] in urns and not each.get("outputs"))]
     return changed
 
 
@@ -175,8 +173,7 @@ def not_made(document: Mapping[str, Any], plan: Plan, before: Mapping[str, Any])
     found = {
         each["urn"]
         for each in resources(document)
-        if not each.get("delete")
-        and ((each["urn"], each.get("id")) not in stayed or each.get("id") == plan.look_for.get(each["urn"]))
+        if not each.get("delete") and ((each["urn"], each.get("id")) not in stayed or each.get("id") == plan.look_for.get(each["urn"]))
     }
     return {urn for urn in plan.look_for if urn not in found}
 

@@ -64,8 +64,7 @@ def _target(arguments: argparse.Namespace) -> target.Target:
         found = target.Target(service_url=target.check_url(arguments.url), model=arguments.model)
     if arguments.expect_pool and found.pools and arguments.expect_pool not in found.pools:
         raise target.TargetError(
-            f"--expect-pool: {arguments.expect_pool!r} is no pool of stack {found.stack}. "
-            f"Fix: name one of {', '.join(found.pools)}."
+            f"--expect-pool: {arguments.expect_pool!r} is no pool of stack {found.stack}. Fix: name one of {', '.join(found.pools)}."
         )
     return found
 
@@ -74,9 +73,7 @@ def _key() -> str:
     key = os.environ.get(KEY_VARIABLE, "").strip()
     # requests would name the whole value in its error.
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise target.TargetError(
-            f"{KEY_VARIABLE}: it holds a character that no HTTP header may. Fix: set it to the key alone."
-        )
+        raise target.TargetError(f"{KEY_VARIABLE}: it holds a character that no HTTP header may. Fix: set it to the key alone.")
     return key
 
 
@@ -94,19 +91,11 @@ def _parser() -> argparse.ArgumentParser:
         ("--max-first-token", defaults.first_token, "limit on the time to a stream's first token"),
         ("--max-total", defaults.total, "limit on the time of a completion of at most 64 tokens"),
     ):
-        parser.add_argument(
-            option, type=_seconds, default=default, metavar="S", help=f"seconds: {text} (default %(default)g)"
-        )
-    parser.add_argument(
-        "--api", choices=APIS, default="chat", help="completions: for a model without a chat template (default chat)"
-    )
-    parser.add_argument(
-        "--kubeconfig", metavar="FILE", help="to ask the cluster which rung serves; default: kubectl's own choice"
-    )
+        parser.add_argument(option, type=_seconds, default=default, metavar="S", help=f"seconds: {text} (default %(default)g)")
+    parser.add_argument("--api", choices=APIS, default="chat", help="completions: for a model without a chat template (default chat)")
+    parser.add_argument("--kubeconfig", metavar="FILE", help="to ask the cluster which rung serves; default: kubectl's own choice")
     parser.add_argument("--no-cluster", action="store_true", help="do not ask the cluster; the rung stays unknown")
-    parser.add_argument(
-        "--expect-pool", metavar="POOL", help="fail unless this accelerator pool, and no other, answers"
-    )
+    parser.add_argument("--expect-pool", metavar="POOL", help="fail unless this accelerator pool, and no other, answers")
     return parser
 
 

@@ -86,9 +86,7 @@ def run(
     `key`: the server's API key. `kubeconfig`: a file, None for kubectl's own choice; not read unless `ask_cluster`.
     `expected_pool`: the only pool that may answer.
     """
-    smoke = _Run(
-        target, limits or Limits(), Service(target.service_url, seconds=(limits or Limits()).request, key=key, api=api)
-    )
+    smoke = _Run(target, limits or Limits(), Service(target.service_url, seconds=(limits or Limits()).request, key=key, api=api))
     report(f"waiting until {target.service_url} is healthy")
     if smoke.health() and smoke.model():
         report(f"asking {target.model}")
@@ -162,9 +160,7 @@ class _Run:
             if name not in known:
                 because = {"total": "completion", "first token": "stream"}.get(name, failed)
                 reason = because if because in known else failed
-                self.results.append(
-                    CheckResult(name=name, status="skipped", detail=f"not asked, since {reason} failed")
-                )
+                self.results.append(CheckResult(name=name, status="skipped", detail=f"not asked, since {reason} failed"))
 
     def rung(self, kubeconfig: str | None, *, ask_cluster: bool, expected: str | None) -> None:
         """Which rung answered, by the stand-in's own word or by the pods that are ready."""
@@ -268,8 +264,7 @@ class _Run:
                     name=name,
                     status="failed",
                     detail=f"{seconds:.2f} s, and {limit:g} s is the limit",
-                    fix="see waiting requests and the rung that answers; a start may still be compiling. "
-                    f"{option} sets the limit",
+                    fix=f"see waiting requests and the rung that answers; a start may still be compiling. {option} sets the limit",
                     seconds=seconds,
                 )
             )

@@ -77,9 +77,7 @@ def _asked(list_items: Callable[..., Any], *arguments: str, **options: str) -> l
         except ApiException as error:
             if pause is None or not (error.status == 429 or error.status >= 500):
                 cure = ": log in again (`gcloud auth login`)" if error.status == 401 else ""
-                raise UnknownRung(
-                    f"the cluster of the kubeconfig answers {error.status} {error.reason}{cure}"
-                ) from error
+                raise UnknownRung(f"the cluster of the kubeconfig answers {error.status} {error.reason}{cure}") from error
         except (HTTPError, OSError) as error:
             if pause is None:
                 raise UnknownRung(f"the cluster of the kubeconfig does not answer ({type(error).__name__})") from error
@@ -93,9 +91,7 @@ def _selector(services: list[Any], target: Target) -> dict[str, str]:
     port = parts.port or (443 if parts.scheme == "https" else 80)
     for service in services:
         ingress = (service.status.load_balancer.ingress if service.status.load_balancer else None) or []
-        if any(each.ip == target.service_ip for each in ingress) and any(
-            each.port == port for each in service.spec.ports or []
-        ):
+        if any(each.ip == target.service_ip for each in ingress) and any(each.port == port for each in service.spec.ports or []):
             return dict(service.spec.selector or {})
     raise UnknownRung(
         f"no Service in namespace {target.namespace} of the kubeconfig's cluster has the address {target.service_ip}: it is "
@@ -106,6 +102,4 @@ def _selector(services: list[Any], target: Target) -> dict[str, str]:
 
 def _is_ready(pod: Any) -> bool:
     conditions = pod.status.conditions or []
-    return pod.metadata.deletion_timestamp is None and any(
-        each.type == "Ready" and each.status == "True" for each in conditions
-    )
+    return pod.metadata.deletion_timestamp is None and any(each.type == "Ready" and each.status == "True" for each in conditions)

@@ -265,9 +265,7 @@ class Service:
             else:
                 text, where = choice["delta"].get("content"), "choices[0].delta"
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise self._malformed(
-                self._path, f"it is no answer of this kind ({type(error).__name__}: {error})", body
-            ) from error
+            raise self._malformed(self._path, f"it is no answer of this kind ({type(error).__name__}: {error})", body) from error
         if text is None:
             return ""
         if not isinstance(text, str):
@@ -276,9 +274,7 @@ class Service:
 
     # --- failures
 
-    def _check_status(
-        self, status: int, headers: Mapping[str, str], body: str, path: str, model: str | None = None
-    ) -> None:
+    def _check_status(self, status: int, headers: Mapping[str, str], body: str, path: str, model: str | None = None) -> None:
         """Raises for every status but 200."""
         if status == 200:
             return
@@ -300,9 +296,7 @@ class Service:
                 f"export {KEY_VARIABLE} with the server's key (never on a command line)",
             )
         if status == 403:
-            raise Failure(
-                answer, "something before the server keeps you out: a proxy, a firewall or a gateway's policy"
-            )
+            raise Failure(answer, "something before the server keeps you out: a proxy, a firewall or a gateway's policy")
         if status == 404:
             if model is not None and "does not exist" in body:
                 raise Failure(f"{path}: the server has no model {model}: {said}", _OTHER_MODEL)
@@ -374,8 +368,7 @@ class Service:
     def _timed_out(self, what: str) -> Failure:
         return NotYet(
             f"the server {what} after {self._seconds:g} s",
-            "it hangs or is overloaded: see its logs and vllm:num_requests_waiting of /metrics; "
-            "--request-timeout allows more",
+            "it hangs or is overloaded: see its logs and vllm:num_requests_waiting of /metrics; --request-timeout allows more",
         )
 
     def _malformed(self, where: str, why: str, body: str) -> Failure:
@@ -393,9 +386,7 @@ class Service:
         return line if len(line) <= _SHOWN_CHARACTERS else line[: _SHOWN_CHARACTERS - 3] + "..."
 
 
-_OTHER_MODEL = (
-    "pods of an older update may still serve (`kubectl rollout status deployment/vllm`), or the URL is another stack's"
-)
+_OTHER_MODEL = "pods of an older update may still serve (`kubectl rollout status deployment/vllm`), or the URL is another stack's"
 _SEE_LOGS = "see why in the pods' logs: `kubectl logs --selector app=vllm --all-containers --tail 50`"
 
 

@@ -54,9 +54,7 @@ def check_url(url: str) -> str:
         )
     if parts.username or parts.password:
         # Not repeated here: it holds a password.
-        raise TargetError(
-            "--url: it holds a user name or a password. Fix: leave them out; an API key goes into the variable VLLM_API_KEY."
-        )
+        raise TargetError("--url: it holds a user name or a password. Fix: leave them out; an API key goes into the variable VLLM_API_KEY.")
     return url.rstrip("/")
 
 

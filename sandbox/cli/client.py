@@ -36,9 +36,7 @@ class Sandbox:
 
     def command(self, *arguments: str, check: bool = True, timeout: float = 1800) -> subprocess.CompletedProcess[str]:
         """`python -m sandbox ...`. Raises `CommandFailed`."""
-        return run_command(
-            [sys.executable, "-m", "sandbox", *arguments], self.environment, check=check, timeout=timeout
-        )
+        return run_command([sys.executable, "-m", "sandbox", *arguments], self.environment, check=check, timeout=timeout)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -56,9 +54,7 @@ class Sandbox:
             exported[name] = shlex.split(value)[0]
         return exported
 
-    def pulumi(
-        self, *arguments: str, check: bool = True, overrides: Mapping[str, Any] | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def pulumi(self, *arguments: str, check: bool = True, overrides: Mapping[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
         """The real command line, in the project's folder; `overrides` change settings for this one run."""
         environment = self.shell_environment()
         if overrides:
@@ -108,9 +104,7 @@ def run_command(
     cwd: Path = PROJECT_DIR,
 ) -> subprocess.CompletedProcess[str]:
     """Raises `CommandFailed` where `check`, and `subprocess.TimeoutExpired`."""
-    result = subprocess.run(
-        command, cwd=cwd, env=dict(environment), input=stdin, capture_output=True, text=True, timeout=timeout
-    )
+    result = subprocess.run(command, cwd=cwd, env=dict(environment), input=stdin, capture_output=True, text=True, timeout=timeout)
     if check and result.returncode != 0:
         raise CommandFailed(f"{' '.join(command)} ended with {result.returncode}\n{result.stdout}\n{result.stderr}")
     return result

@@ -22,9 +22,7 @@ _PIPE_WIDTH = 132
 console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 _NOTICES = {
-    model_server.STAND_IN: (
-        "This is a sandbox: real engine, API server, scheduler and controllers; simulated hardware, cloud and model."
-    ),
+    model_server.STAND_IN: ("This is a sandbox: real engine, API server, scheduler and controllers; simulated hardware, cloud and model."),
     model_server.VLLM: (
         "This is a sandbox: real engine, API server, scheduler, controllers and vLLM (on this machine's CPU, with a tiny "
         "model of random weights, whose answers are noise); simulated hardware and cloud."
@@ -89,9 +87,7 @@ def cluster_table(document: dict[str, Any], pool_order: list[str]) -> Table:
             for pod in document["pods"]
             if pod["node"] == node["name"]
         ]
-        table.add_row(
-            node["pool"], node["name"], node["machine_type"], "yes" if node["ready"] else "no", "\n".join(pods) or "-"
-        )
+        table.add_row(node["pool"], node["name"], node["machine_type"], "yes" if node["ready"] else "no", "\n".join(pods) or "-")
     for pod in document["pods"]:
         if pod["node"] is None:
             table.add_row("-", "(pending)", "-", "-", pod["name"])

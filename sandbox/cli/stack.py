@@ -189,9 +189,7 @@ class SandboxStack:
 
         environment = {**os.environ, **self.variables()}
         try:
-            outcome = recover(
-                PulumiStack(STACK, environment, PROJECT_DIR), listing=Monitoring(environment).ids, say=say
-            )
+            outcome = recover(PulumiStack(STACK, environment, PROJECT_DIR), listing=Monitoring(environment).ids, say=say)
         except (Refused, PulumiError) as error:
             raise StackError(str(error)) from error
         return outcome.text(STACK)
@@ -264,11 +262,7 @@ class SandboxStack:
                     # This stack's own load balancer has it.
                     return
                 what = f"--port {port}" if asked_for else f"port {port} of the Service, which an earlier `up` chose"
-                cure = (
-                    "leave it out for a free one, or name another"
-                    if asked_for
-                    else "end that, or name another by --port"
-                )
+                cure = "leave it out for a free one, or name another" if asked_for else "end that, or name another by --port"
                 raise StackError(
                     f"{what}: cannot be listened on at {LISTEN_ADDRESSES[0]} ({error.strerror}; taken {taken_by(port)}); {cure}"
                 ) from error

@@ -160,9 +160,7 @@ def chat(service_url: str, model: str, question: str, api_key: str | None = None
             timeout=_CHAT_SECONDS,
         )
     except requests.RequestException as error:
-        raise ServiceError(
-            f"{service_url} does not answer ({type(error).__name__}); `python -m sandbox status` shows why"
-        ) from error
+        raise ServiceError(f"{service_url} does not answer ({type(error).__name__}); `python -m sandbox status` shows why") from error
     if not response.ok:
         raise ServiceError(f"{service_url} answers {response.status_code}: {response.text.strip()[:500]}")
     body = response.json()

@@ -202,9 +202,7 @@ class ControlPlane:
             self._write_kubeconfig(user, tokens[user])
         write_private(
             self.public_kubeconfig,
-            yaml.safe_dump(
-                kubeconfig_document(endpoint=self.public_endpoint, ca=self.certificates.ca, token=self._token)
-            ),
+            yaml.safe_dump(kubeconfig_document(endpoint=self.public_endpoint, ca=self.certificates.ca, token=self._token)),
         )
 
     def ended(self) -> str | None:

@@ -43,8 +43,7 @@ _STATUSES: Final = {
     409: (
         "Conflict",
         "Conflict",
-        "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest version and "
-        "try again",
+        "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest version and try again",
     ),
     429: ("Too Many Requests", "TooManyRequests", "too many requests, please try again later"),
     500: ("Internal Server Error", "InternalError", "etcdserver: leader changed"),

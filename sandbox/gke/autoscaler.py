@@ -83,16 +83,12 @@ def fits(pod: dict[str, Any], labels: dict[str, str], taints: Iterable[dict[str,
     spec = pod["spec"]
     if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
         return False
-    required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
-        "requiredDuringSchedulingIgnoredDuringExecution"
-    )
+    required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
     if required and not any(_term_matches(term, labels) for term in required["nodeSelectorTerms"]):
         return False
     tolerations = spec.get("tolerations") or []
     return all(
-        any(_tolerates(toleration, taint) for toleration in tolerations)
-        for taint in taints
-        if taint["effect"] != "PreferNoSchedule"
+        any(_tolerates(toleration, taint) for toleration in tolerations) for taint in taints if taint["effect"] != "PreferNoSchedule"
     )
 
 
@@ -115,10 +111,7 @@ def _term_matches(term: dict[str, Any], labels: dict[str, str]) -> bool:
         "Gt": lambda value, values: value is not None and int(value) > int(values[0]),
         "Lt": lambda value, values: value is not None and int(value) < int(values[0]),
     }
-    return all(
-        checks[each["operator"]](labels.get(each["key"]), each.get("values") or [])
-        for each in term.get("matchExpressions") or []
-    )
+    return all(checks[each["operator"]](labels.get(each["key"]), each.get("values") or []) for each in term.get("matchExpressions") or [])
 
 
 @dataclass(frozen=True)
@@ -136,9 +129,7 @@ class _Snapshot:
         return [
             pod
             for pod in self.pods
-            if not pod["spec"].get("nodeName")
-            and not pod["metadata"].get("deletionTimestamp")
-            and _class_of(pod) == class_name
+            if not pod["spec"].get("nodeName") and not pod["metadata"].get("deletionTimestamp") and _class_of(pod) == class_name
         ]
 
     def is_free(self, node: str) -> bool:
@@ -232,15 +223,8 @@ class Autoscaler:
 
     def _scale_up(self, snapshot: _Snapshot, compute_class: ComputeClassRules) -> bool:
         pending = [pod for pod in snapshot.pending(compute_class.name) if _is_unschedulable(pod)]
-        upcoming = sum(
-            len(pool.joining) for pool in self._pools_of(compute_class) if pool.compute_class == compute_class.name
-        )
-        free = sum(
-            snapshot.is_free(node)
-            for pool in self._pools_of(compute_class)
-            for node in pool.nodes
-            if node not in pool.joining
-        )
+        upcoming = sum(len(pool.joining) for pool in self._pools_of(compute_class) if pool.compute_class == compute_class.name)
+        free = sum(snapshot.is_free(node) for pool in self._pools_of(compute_class) for node in pool.nodes if node not in pool.joining)
         for pod in pending[upcoming + free :]:
             pool = self._first_with_room(compute_class, pod)
             if pool is None:
@@ -266,9 +250,7 @@ class Autoscaler:
                 acted = True
         return acted
 
-    def _first_with_room(
-        self, compute_class: ComputeClassRules, pod: dict[str, Any], *, better_than: int | None = None
-    ) -> NodePool | None:
+    def _first_with_room(self, compute_class: ComputeClassRules, pod: dict[str, Any], *, better_than: int | None = None) -> NodePool | None:
         for pool in self._pools_of(compute_class):
             rank = compute_class.rank(pool.name)
             if better_than is not None and (rank is None or rank >= better_than):
@@ -408,12 +390,7 @@ class Autoscaler:
     def _pools_of(self, compute_class: ComputeClassRules) -> list[NodePool]:
         """The class's pools that exist, best rule first."""
         with self._cluster.lock:
-            return [
-                self._cluster.pools[name]
-                for rule in compute_class.rules
-                for name in rule
-                if name in self._cluster.pools
-            ]
+            return [self._cluster.pools[name] for rule in compute_class.rules for name in rule if name in self._cluster.pools]
 
     def _report(self, settled: bool) -> None:
         if settled != self._settled:
@@ -470,8 +447,7 @@ class Autoscaler:
 def _is_unschedulable(pod: dict[str, Any]) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or []
     return any(
-        each["type"] == "PodScheduled" and each["status"] == "False" and each.get("reason") == "Unschedulable"
-        for each in conditions
+        each["type"] == "PodScheduled" and each["status"] == "False" and each.get("reason") == "Unschedulable" for each in conditions
     )
 
 

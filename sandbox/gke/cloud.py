@@ -57,9 +57,7 @@ class PoolInErrorStateError(CloudError):
 class Cloud:
     """Every method blocks until Google's operation would be done, and may be called from any thread."""
 
-    def __init__(
-        self, *, paths: Paths, spawner: Spawner, images: ImageStore, environment: Mapping[str, str], clock: Clock
-    ) -> None:
+    def __init__(self, *, paths: Paths, spawner: Spawner, images: ImageStore, environment: Mapping[str, str], clock: Clock) -> None:
         self._paths = paths
         self._spawner = spawner
         self._images = images
@@ -290,9 +288,7 @@ class Cloud:
         return {
             "endpoint": cluster.control_plane.public_endpoint,
             # GKE's is gke-ID.LOCATION.gke.goog, which here would lead to Google.
-            "controlPlaneEndpointsConfig": {
-                "dnsEndpointConfig": {"endpoint": f"localhost:{cluster.control_plane.ports.front}"}
-            },
+            "controlPlaneEndpointsConfig": {"dnsEndpointConfig": {"endpoint": f"localhost:{cluster.control_plane.ports.front}"}},
             "masterVersion": cluster.version,
             "masterAuth": {"clusterCaCertificate": certificate, "clientCertificate": "", "clientKey": ""},
             "selfLink": f"https://container.googleapis.com/v1/{cluster_id}",
@@ -306,8 +302,7 @@ class Cloud:
             "nodeLocations": pool.zones,
             "version": cluster.version,
             "instanceGroupUrls": [
-                f"https://www.googleapis.com/compute/v1/projects/{project}/zones/{zone}/instanceGroupManagers/"
-                f"gke-{cluster_name}-{name}-grp"
+                f"https://www.googleapis.com/compute/v1/projects/{project}/zones/{zone}/instanceGroupManagers/gke-{cluster_name}-{name}-grp"
                 for zone in pool.zones
             ],
         }

@@ -53,11 +53,7 @@ class LoadBalancerError(Exception):
 def is_ours(service: Object) -> bool:
     """Whether the Service wants a load balancer of this machine."""
     spec = service["spec"]
-    return (
-        spec.get("type") == "LoadBalancer"
-        and not spec.get("loadBalancerClass")
-        and not service["metadata"].get("deletionTimestamp")
-    )
+    return spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass") and not service["metadata"].get("deletionTimestamp")
 
 
 def backends_of(slices: Iterable[Object], port_name: str) -> list[Address]:
@@ -112,9 +108,7 @@ def choose_address(ports: Iterable[int], taken: Iterable[Address], preferred: st
     for address in [*first, *LISTEN_ADDRESSES]:
         if not any((address, port) in occupied for port in wanted):
             return address
-    raise LoadBalancerError(
-        "NoAddress", f"other Services have port {_listing(wanted)} on all {len(LISTEN_ADDRESSES)} loopback addresses"
-    )
+    raise LoadBalancerError("NoAddress", f"other Services have port {_listing(wanted)} on all {len(LISTEN_ADDRESSES)} loopback addresses")
 
 
 def explain(error: OSError, address: str, port: int) -> LoadBalancerError:
@@ -290,9 +284,7 @@ class LoadBalancer:
             if port.get("protocol", "TCP") == "TCP":
                 ports[port["port"]] = port.get("name") or ""
             else:
-                what = (
-                    f"port {port['port']}: {port['protocol']} is not supported by the sandbox's load balancer, only TCP"
-                )
+                what = f"port {port['port']}: {port['protocol']} is not supported by the sandbox's load balancer, only TCP"
                 self._tell(service, "Warning", "UnsupportedProtocol", what)
         current = self._listening.get(key)
         if current is not None and current.ports.keys() != ports.keys():

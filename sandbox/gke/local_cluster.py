@@ -154,9 +154,7 @@ class LocalCluster:
 
         Raises `OutOfStockError` with GKE's `statusMessage` when it has tried for long enough; the pool is there all the same.
         """
-        pool = NodePool(
-            name=pool_name, inputs=inputs, zones=list(inputs.get("nodeLocations") or self.zones), in_operation=True
-        )
+        pool = NodePool(name=pool_name, inputs=inputs, zones=list(inputs.get("nodeLocations") or self.zones), in_operation=True)
         with self.lock:
             self.pools[pool_name] = pool
         give_up = time.monotonic() + self.clock.scaled(LATENCIES["node_pool_give_up"])
@@ -359,9 +357,7 @@ class LocalCluster:
         kept = self._core.api_client.sanitize_for_serialization(foreign)
         labels = node_labels(pool, node=node, zone=self._zone_of(pool, node))
         gone = {key: None for key in known.metadata.labels if key not in labels}
-        self._core.patch_node(
-            node, {"metadata": {"labels": {**gone, **labels}}, "spec": {"taints": [*node_taints(pool), *kept]}}
-        )
+        self._core.patch_node(node, {"metadata": {"labels": {**gone, **labels}}, "spec": {"taints": [*node_taints(pool), *kept]}})
 
     def _wait_until_ready(self, node: str) -> None:
         deadline = time.monotonic() + _NODE_READY_SECONDS

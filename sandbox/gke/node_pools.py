@@ -174,10 +174,7 @@ def node_labels(pool: NodePool, *, node: str, zone: str) -> dict[str, str]:
 
 def node_taints(pool: NodePool) -> list[dict[str, str]]:
     """The pool's own taints and the one that GKE sets for each kind of accelerator."""
-    taints = [
-        {"key": each["key"], "value": each["value"], "effect": _EFFECTS[each["effect"]]}
-        for each in pool.config.get("taints") or []
-    ]
+    taints = [{"key": each["key"], "value": each["value"], "effect": _EFFECTS[each["effect"]]} for each in pool.config.get("taints") or []]
     if pool.tpu_chips:
         taints.append({"key": "google.com/tpu", "value": "present", "effect": "NoSchedule"})
     if pool.config.get("guestAccelerators"):
@@ -201,9 +198,7 @@ def node_allocatable(pool: NodePool) -> dict[str, str]:
     return resources
 
 
-def node_object(
-    pool: NodePool, *, node: str, zone: str, address: str, project: str, kubelet_port: int, version: str
-) -> dict[str, Any]:
+def node_object(pool: NodePool, *, node: str, zone: str, address: str, project: str, kubelet_port: int, version: str) -> dict[str, Any]:
     """The v1 Node that a machine of the pool registers; kwok makes it Ready and keeps it so."""
     allocatable = node_allocatable(pool)
     size = size_of(pool.machine_type)

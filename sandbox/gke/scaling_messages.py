@@ -87,8 +87,7 @@ def priority_statuses(
 def _backed_off(backoff: Backoff, *, whole_rule: bool) -> dict[str, Any]:
     until = f"{backoff.ends:%Y-%m-%d %H:%M:%S} UTC"
     message = (
-        f"NodeProvisioning associated with this priority failed due to the {backoff.reason} error. Backing off the priority "
-        f"until {until}."
+        f"NodeProvisioning associated with this priority failed due to the {backoff.reason} error. Backing off the priority until {until}."
         if whole_rule
         else f"NodeProvisioning of the node pools associated with this priority failed due to the {backoff.reason} error. In "
         f"backoff until {until}."

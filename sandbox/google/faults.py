@@ -95,10 +95,7 @@ class FaultStore:
             if rule.burst:
                 hit = rule.after < asked <= rule.after + rule.burst
             else:
-                hit = (
-                    self._dice.setdefault(rule.id, random.Random(f"{rule.seed}/{api}/{rule.answer}")).random()
-                    < rule.rate
-                )
+                hit = self._dice.setdefault(rule.id, random.Random(f"{rule.seed}/{api}/{rule.answer}")).random() < rule.rate
             if not hit:
                 return None
             line = {"rule": rule.id, "api": api, "answer": rule.answer, "request": request}

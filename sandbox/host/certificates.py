@@ -86,8 +86,7 @@ def make_certificates(folder: Path, *, names: tuple[str, ...], addresses: tuple[
         _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sandbox")]), ca_name, server_key.public_key())
         .add_extension(
             x509.SubjectAlternativeName(
-                [x509.DNSName(name) for name in names]
-                + [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+                [x509.DNSName(name) for name in names] + [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
             ),
             critical=False,
         )
@@ -143,7 +142,5 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     path.touch(mode=0o600)
     path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
     )

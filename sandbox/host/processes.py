@@ -61,9 +61,7 @@ class Spawner:
 
     def __init__(self) -> None:
         self._prefix = ended_with_parent("KILL")
-        self._requests: queue.SimpleQueue[tuple[Future[subprocess.Popen[bytes]], list[str], dict[str, Any]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._requests: queue.SimpleQueue[tuple[Future[subprocess.Popen[bytes]], list[str], dict[str, Any]] | None] = queue.SimpleQueue()
         threading.Thread(target=self._serve, name="spawner", daemon=True).start()
 
     def spawn(
@@ -92,8 +90,6 @@ class Spawner:
         while (request := self._requests.get()) is not None:
             future, argv, options = request
             try:
-                future.set_result(
-                    subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, close_fds=True, **options)
-                )
+                future.set_result(subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, close_fds=True, **options))
             except OSError as error:
                 future.set_exception(error)

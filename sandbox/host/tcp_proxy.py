@@ -79,9 +79,7 @@ class TcpProxy:
             # A port that was closed a moment ago may be had again; one that is listened on may not.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(address)
-            server = await asyncio.start_server(
-                lambda reader, writer: self._accepted(address, reader, writer), sock=sock, backlog=_BACKLOG
-            )
+            server = await asyncio.start_server(lambda reader, writer: self._accepted(address, reader, writer), sock=sock, backlog=_BACKLOG)
         except OSError:
             sock.close()
             raise
@@ -116,9 +114,7 @@ class TcpProxy:
             self._connections.discard(task)
             writer.transport.abort()
 
-    async def _forward(
-        self, backends: Sequence[Address], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _forward(self, backends: Sequence[Address], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not backends:
             return
         backend = choose(backends, self._used)

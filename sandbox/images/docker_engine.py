@@ -120,9 +120,7 @@ class DockerEngine:
                 elif member.name == "index.json":
                     index = json.loads(file.read())
         if index is None or not index.get("manifests"):
-            raise DockerError(
-                f"Docker {self.version} saves images without a manifest; install docker-registry, or Docker 25 or later"
-            )
+            raise DockerError(f"Docker {self.version} saves images without a manifest; install docker-registry, or Docker 25 or later")
 
         def fetch(digest: str) -> bytes:
             if digest not in blobs:

@@ -73,9 +73,7 @@ class Image:
     on_build: tuple[str, ...] = ()
 
 
-def build(
-    context: BuildContext, *, args: Mapping[str, str], target: str | None = None, platform: str = "linux/amd64"
-) -> Image:
+def build(context: BuildContext, *, args: Mapping[str, str], target: str | None = None, platform: str = "linux/amd64") -> Image:
     """The image of the last stage, or of `target`.
 
     Raises `DockerfileError` and `BuildContextError`.
@@ -171,9 +169,7 @@ def _instruction(line: int, text: str) -> Instruction:
     keyword = keyword.upper()
     if keyword not in _KEYWORDS:
         near = difflib.get_close_matches(keyword, _KEYWORDS, n=1)
-        raise DockerfileError(
-            f"{line}: unknown instruction: {keyword}" + (f" (did you mean {near[0]}?)" if near else "")
-        )
+        raise DockerfileError(f"{line}: unknown instruction: {keyword}" + (f" (did you mean {near[0]}?)" if near else ""))
     flags = {}
     rest = rest.strip()
     if keyword in ("ADD", "COPY", "FROM", "HEALTHCHECK", "RUN"):
@@ -327,9 +323,7 @@ class _Build:
             raise DockerfileError("FROM requires either one or three arguments")
         base = words[0]
         if not base:
-            raise DockerfileError(
-                f"base name ({instruction.rest}) should not be blank; give its build argument a value"
-            )
+            raise DockerfileError(f"base name ({instruction.rest}) should not be blank; give its build argument a value")
         if len(words) == 3:
             aliases.append(words[2].lower())
         self._stage_args = {}
@@ -450,9 +444,7 @@ class _Build:
             source = expand(instruction.flags["from"], self._variables)
             stage = self.stages.get(source.lower())
             if stage is None:
-                raise DockerfileError(
-                    f"COPY --from={source}: no earlier stage has this name, and other images are not on this machine"
-                )
+                raise DockerfileError(f"COPY --from={source}: no earlier stage has this name, and other images are not on this machine")
             self._place(image, instruction, _StageFiles(stage, source))
         else:
             self._place(image, instruction, _ContextFiles(self._context))
@@ -502,9 +494,7 @@ class _Build:
 def _known_flags(instruction: Instruction, known: Sequence[str]) -> None:
     for flag in instruction.flags:
         if flag not in known:
-            raise DockerfileError(
-                f"{instruction.keyword} --{flag} is not supported here; known are --{', --'.join(known)}"
-            )
+            raise DockerfileError(f"{instruction.keyword} --{flag} is not supported here; known are --{', --'.join(known)}")
 
 
 def _mode(text: str) -> int | None:

@@ -70,9 +70,7 @@ class ImageBuilder:
         self._known_bases: set[str] = set()
 
     @classmethod
-    def of_machine(
-        cls, images: ImageStore, *, state_dir: Path, spawner: Spawner, environment: Mapping[str, str]
-    ) -> ImageBuilder:
+    def of_machine(cls, images: ImageStore, *, state_dir: Path, spawner: Spawner, environment: Mapping[str, str]) -> ImageBuilder:
         """A builder that looks for Docker anew with every build: a daemon may come and go."""
         return cls(
             images,
@@ -115,16 +113,12 @@ class ImageBuilder:
     def _read(self, request: BuildRequest, image: Image, repository: str, tag: str, reason: str) -> BuiltImage:
         with tempfile.TemporaryDirectory(prefix="image-") as folder:
             write_files(image, Path(folder))
-            stored = self._images.add(
-                repository=repository, tag=tag, config=declared_config(image), rootfs=Path(folder)
-            )
+            stored = self._images.add(repository=repository, tag=tag, config=declared_config(image), rootfs=Path(folder))
         first_line = (reason.splitlines() or [""])[0]
         how = f"read from its Dockerfile without Docker ({first_line}); the digest is the content's, and {image.base} was not pulled"
         return BuiltImage(stored=stored, how=how)
 
-    def _really(
-        self, engine: DockerEngine, request: BuildRequest, image: Image, repository: str, tag: str
-    ) -> BuiltImage:
+    def _really(self, engine: DockerEngine, request: BuildRequest, image: Image, repository: str, tag: str) -> BuiltImage:
         bases = {base: f"docker-image://{_base_name(base)}" for base in self._bases(request)}
         # The registry's part of the name becomes the local one's.
         path = repository.partition("/")[2]
@@ -154,9 +148,7 @@ class ImageBuilder:
             how += f"; {', '.join(sorted(bases))} was not pulled: a small base made here stands for it"
         return BuiltImage(stored=stored, how=how)
 
-    def _hand_over(
-        self, engine: DockerEngine, local: str, path: str, tag: str, use_registry: bool
-    ) -> tuple[str, Fetch, str]:
+    def _hand_over(self, engine: DockerEngine, local: str, path: str, tag: str, use_registry: bool) -> tuple[str, Fetch, str]:
         """Manifest digest, reader of the image's parts, and where they are."""
         reason = "docker-registry is not installed"
         if self._registry is not None and use_registry:

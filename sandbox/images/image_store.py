@@ -50,9 +50,7 @@ class ImageConfig:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> ImageConfig:
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
-        }
+        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
         return cls(**values)
 
 
@@ -92,9 +90,7 @@ class ImageStore:
         self._published = published or {}
         self._lock = threading.Lock()
 
-    def add(
-        self, *, repository: str, tag: str | None, config: ImageConfig, rootfs: Path, digest: str | None = None
-    ) -> StoredImage:
+    def add(self, *, repository: str, tag: str | None, config: ImageConfig, rootfs: Path, digest: str | None = None) -> StoredImage:
         """Takes an image in, which may be there already, and points the tag at it.
 
         `repository`: the name without tag, `REGISTRY/PATH`. `rootfs`: a folder with the image's files, which is copied.

@@ -127,9 +127,7 @@ def _wait_for(path: Path) -> dict[str, str]:
 def main(flags: Sequence[str]) -> None:
     _parser().parse_args(flags)
     connection = _wait_for(Path(os.environ[CLUSTER_DIR_VARIABLE]) / "metrics" / "adapter.json")
-    argv = command_line(
-        flags, connection, address=os.environ["SANDBOX_POD_ADDRESS"], cert_dir=f"{os.environ['TMPDIR']}/certificates"
-    )
+    argv = command_line(flags, connection, address=os.environ["SANDBOX_POD_ADDRESS"], cert_dir=f"{os.environ['TMPDIR']}/certificates")
     os.execv(argv[0], argv)  # noqa: S606 - becoming another program is what this is for
 
 

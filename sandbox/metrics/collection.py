@@ -181,9 +181,7 @@ class MetricsCollection:
             return
         if self._process is None:
             self._ensure_tools()
-        config = prometheus_config(
-            monitorings, kubeconfig=self._control_plane.kubeconfig, clock=self._clock, **self._labels
-        )
+        config = prometheus_config(monitorings, kubeconfig=self._control_plane.kubeconfig, clock=self._clock, **self._labels)
         self._run_prometheus(yaml.safe_dump(config, sort_keys=False))
         if identity != self._known:
             self._introduce(identity)

@@ -115,10 +115,7 @@ def _port(port: int | str) -> list[Object]:
 
 
 def _selected(selector: Object) -> list[Object]:
-    rules = [
-        _keep([f"{_META}_label_{_sanitized(key)}"], value)
-        for key, value in sorted((selector.get("matchLabels") or {}).items())
-    ]
+    rules = [_keep([f"{_META}_label_{_sanitized(key)}"], value) for key, value in sorted((selector.get("matchLabels") or {}).items())]
     for each in selector.get("matchExpressions") or []:
         label, present = (f"{_META}_{kind}_{_sanitized(each['key'])}" for kind in ("label", "labelpresent"))
         values = "|".join(each.get("values") or [])

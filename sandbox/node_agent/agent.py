@@ -76,9 +76,7 @@ class NodeAgent:
         self._pods: dict[str, Object] = {}
         self._workers: dict[str, PodWorker] = {}
         self._stopping = False
-        self._kubelet_api = KubeletApi(
-            self, cert_file=cert_file, key_file=key_file, port_file=state_dir / "kubelet-port"
-        )
+        self._kubelet_api = KubeletApi(self, cert_file=cert_file, key_file=key_file, port_file=state_dir / "kubelet-port")
         self._watchers = [
             Watcher(api, "/api/v1/nodes", on_sync=self._nodes_listed, on_event=self._node_event),
             Watcher(
@@ -226,9 +224,7 @@ class NodeAgent:
             worker.start()
         else:
             # Both have the pod's address and its folder.
-            threading.Thread(
-                target=_start_after, args=(before, worker), name=f"start {worker.name}", daemon=True
-            ).start()
+            threading.Thread(target=_start_after, args=(before, worker), name=f"start {worker.name}", daemon=True).start()
 
     def _pod_gone(self, uid: str) -> None:
         pod = self._pods.pop(uid, None)

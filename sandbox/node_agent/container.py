@@ -67,9 +67,7 @@ class Pod(Protocol):
         """Has the worker run this soon."""
         ...
 
-    def event(
-        self, container: ContainerView, kind: Literal["Normal", "Warning"], reason: str, message: str
-    ) -> None: ...
+    def event(self, container: ContainerView, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None: ...
 
     def has_image(self, image: str) -> bool:
         """Whether the node has the image."""
@@ -184,16 +182,11 @@ class Container:
         """Starts it if its time has come; else says in `wake_at` when to ask again. Not for a running one."""
         view, now = self.view, time.monotonic()
         if self._pull_failed_at is not None and now < (again := self._pull_back_off.ready_at(self._pull_failed_at)):
-            self._set_waiting(
-                "ImagePullBackOff", f'Back-off pulling image "{view.image}": ErrImagePull: {self._not_found}'
-            )
+            self._set_waiting("ImagePullBackOff", f'Back-off pulling image "{view.image}": ErrImagePull: {self._not_found}')
             self.wake_at = again
             return
         if self._ended_at is not None and now < (again := self._restart_back_off.ready_at(self._ended_at)):
-            message = (
-                f"back-off {self._restart_back_off.seconds:g}s restarting failed container={view.name} "
-                f"pod={self._pod.description}"
-            )
+            message = f"back-off {self._restart_back_off.seconds:g}s restarting failed container={view.name} pod={self._pod.description}"
             if view.waiting is None:
                 shown = f"Back-off restarting failed container {view.name} in pod {self._pod.description}"
                 self._pod.event(view, "Warning", "BackOff", shown)
@@ -301,9 +294,7 @@ class Container:
             return False
         seconds = (now - self._pull_began) * self._speed
         self._pull_began = None
-        message = (
-            f'Successfully pulled image "{image}" in {seconds:.0f}s on the sandbox\'s clock: it is on this machine'
-        )
+        message = f'Successfully pulled image "{image}" in {seconds:.0f}s on the sandbox\'s clock: it is on this machine'
         self._pod.event(self.view, "Normal", "Pulled", message)
         return True
 

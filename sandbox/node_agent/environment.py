@@ -37,9 +37,7 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replacement, text)
 
 
-def command_line(
-    container: Object, *, entrypoint: Sequence[str], cmd: Sequence[str], variables: Mapping[str, str]
-) -> list[str]:
+def command_line(container: Object, *, entrypoint: Sequence[str], cmd: Sequence[str], variables: Mapping[str, str]) -> list[str]:
     """`command` replaces ENTRYPOINT and with it CMD, `args` replaces CMD; references in both are expanded."""
     command = [expand(word, variables) for word in container.get("command") or []]
     args = [expand(word, variables) for word in container.get("args") or []]

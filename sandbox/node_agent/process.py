@@ -116,9 +116,7 @@ def _marked(mark: str) -> list[int]:
     return found
 
 
-def run_in_container(
-    argv: Sequence[str], *, process: ContainerProcess, spawner: Spawner, timeout: float
-) -> tuple[int, str]:
+def run_in_container(argv: Sequence[str], *, process: ContainerProcess, spawner: Spawner, timeout: float) -> tuple[int, str]:
     """Runs a probe's or a hook's command beside a container; gives its exit code and output.
 
     Raises `OSError`, and its kind `TimeoutError` after `timeout` seconds.

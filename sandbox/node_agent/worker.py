@@ -318,10 +318,7 @@ class PodWorker:
 
     def _prepare(self) -> None:
         status = self._pod.get("status") or {}
-        before = {
-            each["name"]: each
-            for each in [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]
-        }
+        before = {each["name"]: each for each in [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]}
         self._published = {"conditions": status.get("conditions") or []}
         for container in self.containers.values():
             (self._folder / container.view.name).mkdir(parents=True, exist_ok=True)
@@ -470,9 +467,7 @@ class PodWorker:
         if status == self._published:
             return True
         try:
-            self._services.api.patch(
-                f"{self._path}/status", {"metadata": {"uid": self.uid}, "status": _as_patch(status)}, STRATEGIC_MERGE
-            )
+            self._services.api.patch(f"{self._path}/status", {"metadata": {"uid": self.uid}, "status": _as_patch(status)}, STRATEGIC_MERGE)
         except ApiError as error:
             if error.status in (404, 409):
                 # The watch is about to say that the pod is gone.

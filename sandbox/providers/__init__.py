@@ -40,9 +40,7 @@ class Providers:
             server.stop()
 
 
-def serve(
-    cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Mapping[str, str], clock: Clock
-) -> Providers:
+def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Mapping[str, str], clock: Clock) -> Providers:
     """Starts every provider that is needed. `environment`: of the programs that providers start, exec plugins for one.
 
     `clock`: on which images are built and requests to Google wait before they are tried again. Raises `StateError`.

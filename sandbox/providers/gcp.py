@@ -156,9 +156,7 @@ class GcpProvider(Provider):
             if urn.type_token == NODE_POOL:
                 return self._asked(lambda: self._cloud.create_node_pool(*_pool_address(id), given))
             try:
-                self._records.create(
-                    urn.type_token, id, _given(inputs, secret=True), owner=urn, replace=kind.idempotent
-                )
+                self._records.create(urn.type_token, id, _given(inputs, secret=True), owner=urn, replace=kind.idempotent)
             except AlreadyExistsError as error:
                 reason = f"googleapi: Error 409: Requested entity already exists: {id}, alreadyExists"
                 raise ProviderError(f"Error creating {_noun(urn)}: {reason} (it was made by {error.owner})") from None
@@ -169,9 +167,7 @@ class GcpProvider(Provider):
         except PoolInErrorStateError as error:
             # The pool goes into the state, and Google's own words are lost on the way: the real provider says the same
             # (resourceContainerNodePoolCreate drops the operation's error when the pool is there).
-            reason = (
-                f'creating {urn}: NodePool {properties["name"]} was created in the error state "RUNNING_WITH_ERROR"'
-            )
+            reason = f'creating {urn}: NodePool {properties["name"]} was created in the error state "RUNNING_WITH_ERROR"'
             outputs = _outputs(kind, id, inputs, properties, error.facts)
             raise PartialFailureError(reason, id=id, outputs=outputs, inputs=inputs, reasons=[reason]) from error
         except UnreadError as error:
@@ -182,9 +178,7 @@ class GcpProvider(Provider):
         return Created(id, _outputs(kind, id, inputs, properties, facts))
 
     def read(self, urn: Urn, id: str, inputs: Properties, outputs: Properties) -> ReadState | None:
-        self._requested(
-            f"Error reading {_noun(urn)}", lambda: self._requests.read(id, _nothing, cancelled=self.cancelled)
-        )
+        self._requested(f"Error reading {_noun(urn)}", lambda: self._requests.read(id, _nothing, cancelled=self.cancelled))
         if not outputs:
             return self._imported(urn, id, inputs)
         if urn.type_token == CLUSTER:
@@ -259,9 +253,7 @@ class GcpProvider(Provider):
             try:
                 self._records.update(urn.type_token, id, _given(new_inputs, secret=True))
             except KeyError:
-                raise ProviderError(
-                    f"Error updating {_noun(urn)}: googleapi: Error 404: {id} was not found, notFound"
-                ) from None
+                raise ProviderError(f"Error updating {_noun(urn)}: googleapi: Error 404: {id} was not found, notFound") from None
             return {}
 
         try:
@@ -271,22 +263,17 @@ class GcpProvider(Provider):
         outputs = _outputs(kind, id, new_inputs, properties, facts)
         # A date of creation is not made anew.
         constant: Properties = {
-            key: kept[key]
-            for key in ("createTime", "creationTimestamp", "creationRecords", "timeCreated")
-            if key in kept
+            key: kept[key] for key in ("createTime", "creationTimestamp", "creationRecords", "timeCreated") if key in kept
         }
         return {**kept, **outputs, **constant}
 
     def delete(self, urn: Urn, id: str, inputs: Properties, outputs: Properties, timeout: float | None) -> None:
         policy = plain(outputs.get("deletionPolicy"))
         if policy == "PREVENT":
-            raise ProviderError(
-                f"cannot destroy {_noun(urn)} without setting deletion_policy to a value other than PREVENT"
-            )
+            raise ProviderError(f"cannot destroy {_noun(urn)} without setting deletion_policy to a value other than PREVENT")
         if urn.type_token == CLUSTER and plain(outputs.get("deletionProtection", True)):
             raise ProviderError(
-                "Cannot destroy cluster because deletion_protection is set to true. Set it to false to proceed with cluster "
-                "deletion."
+                "Cannot destroy cluster because deletion_protection is set to true. Set it to false to proceed with cluster deletion."
             )
         if policy == "ABANDON" or (urn.type_token == SERVICE and not plain(outputs.get("disableOnDestroy"))):
             # It stays in the cloud, and Pulumi knows it no longer.
@@ -374,9 +361,7 @@ class GcpProvider(Provider):
                 if wanted == "latest"
                 else f"Secret Version [{where}/versions/{wanted}] not found."
             )
-            raise ProviderError(
-                f"error retrieving available secret manager secret version: googleapi: Error 404: {missing}"
-            )
+            raise ProviderError(f"error retrieving available secret manager secret version: googleapi: Error 404: {missing}")
         id = f"projects/{project_number(project)}/secrets/{name}/versions/{found.number}"
         return {
             "id": id,
@@ -410,9 +395,7 @@ class GcpProvider(Provider):
         if "location" in names and not properties.get("location"):
             location = self._zone or self._region
             if not location:
-                raise ProviderError(
-                    "Cannot determine location: set location in this resource, or set provider-level region or zone"
-                )
+                raise ProviderError("Cannot determine location: set location in this resource, or set provider-level region or zone")
             properties["location"] = location
         if "namePrefix" in properties and not properties.get("name"):
             properties["name"] = f"{properties['namePrefix']}{secrets.token_hex(13)}"
@@ -508,9 +491,7 @@ def _value_failures(urn: Urn, kind: Kind, inputs: Any, path: Path = ()) -> Itera
         if inputs not in allowed:
             where = property_path(path)
             known = " ".join(f'"{each}"' for each in allowed)
-            yield CheckFailure(
-                "", f"expected {where} to be one of [{known}], got {inputs}. Examine values at '{urn.name}.{where}'."
-            )
+            yield CheckFailure("", f"expected {where} to be one of [{known}], got {inputs}. Examine values at '{urn.name}.{where}'.")
 
 
 def _json_failures(urn: Urn, kind: Kind, inputs: Mapping[str, Any]) -> Iterable[CheckFailure]:
@@ -547,9 +528,7 @@ def _comparable(inputs: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             kept = {key: each for key, each in value.items() if not (key in _FALSE_BY_DEFAULT and each is False)}
             return {
-                key: sorted(each)
-                if key in _SETS and isinstance(each, list) and not has_unknown(each)
-                else settled(each)
+                key: sorted(each) if key in _SETS and isinstance(each, list) and not has_unknown(each) else settled(each)
                 for key, each in kept.items()
                 if key != _DEFAULTS
             }
@@ -588,9 +567,7 @@ def _noun(urn: Urn) -> str:
     return urn.type_token.rpartition(":")[2]
 
 
-def _outputs(
-    kind: Kind, id: str, inputs: Mapping[str, Any], properties: Mapping[str, Any], facts: Mapping[str, Any]
-) -> dict[str, Any]:
+def _outputs(kind: Kind, id: str, inputs: Mapping[str, Any], properties: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Everything known of a resource that is there: inputs, defaults, what is computed, what the cloud says."""
     known = _merged(_merged({**_shown(properties), **kind.outputs(properties, id)}, facts), {})
     kept: dict[str, Any] = keep_secrets(_with_secret_key(known), _shown(inputs))

@@ -245,9 +245,7 @@ def _link(id: str) -> dict[str, str]:
 
 
 _NAME = r"[a-z]([-a-z0-9]*[a-z0-9])?"
-_NAME_RULE = (
-    "must begin with a letter, end with a letter or number, and can only contain lowercase letters, numbers and hyphens"
-)
+_NAME_RULE = "must begin with a letter, end with a letter or number, and can only contain lowercase letters, numbers and hyphens"
 
 KINDS: Final[Mapping[str, Kind]] = {
     CLUSTER: Kind(
@@ -487,11 +485,7 @@ def kind_of(type_token: str) -> Kind:
         id=f"{path}{parts[0]}/{parts[2]}/{{{identifier or URN_NAME}}}",
         auto_named="name" if identifier == "name" else None,
         outputs=_generic(type_token, identifier),
-        replaces=frozenset(
-            each
-            for each, text in names.items()
-            if re.search(r"[Cc]hanging th[a-z ]+ forces|forces? (recreat|a new)", text)
-        )
+        replaces=frozenset(each for each, text in names.items() if re.search(r"[Cc]hanging th[a-z ]+ forces|forces? (recreat|a new)", text))
         | {"project", "location", "region", "zone", identifier or "name"},
     )
 

@@ -91,9 +91,7 @@ def _dashboard_rules(document: Mapping[str, Any]) -> Iterator[str]:
     if "mosaicLayout" in document:
         yield from _mosaic_rules(document["mosaicLayout"])
     widgets = list(_named(document, "widget", "dashboard")) + [
-        (f"{path}[{index}]", each)
-        for path, several in _named(document, "widgets", "dashboard")
-        for index, each in enumerate(several)
+        (f"{path}[{index}]", each) for path, several in _named(document, "widgets", "dashboard") for index, each in enumerate(several)
     ]
     if len(widgets) > _MAX_WIDGETS:
         yield f"Field dashboard has {len(widgets)} widgets, and at most {_MAX_WIDGETS} are allowed."
@@ -136,9 +134,7 @@ def _widget_rules(path: str, widget: Mapping[str, Any]) -> Iterator[str]:
     for index, threshold in enumerate(chart.get("thresholds", [])):
         for key in ("color", "direction"):
             if key in threshold:
-                yield _field(
-                    f"{path}.xy_chart.thresholds[{index}].{key}", threshold[key], "is not allowed in an XyChart"
-                )
+                yield _field(f"{path}.xy_chart.thresholds[{index}].{key}", threshold[key], "is not allowed in an XyChart")
 
 
 def _query_rules(path: str, query: Mapping[str, Any]) -> Iterator[str]:

@@ -97,9 +97,7 @@ _CLUSTER_SCOPED: Final = frozenset(
 )
 
 #: Kinds whose deletion `skipAwait` does not wait for either.
-_SKIP_AWAIT_ON_DELETE: Final = frozenset(
-    {"Namespace", "Pod", "ReplicationController", "DaemonSet", "Deployment", "StatefulSet", "Job"}
-)
+_SKIP_AWAIT_ON_DELETE: Final = frozenset({"Namespace", "Pod", "ReplicationController", "DaemonSet", "Deployment", "StatefulSet", "Job"})
 
 _OTHER_PROGRAMS: Final = ("helm.sh/", "kustomize", "yaml")
 
@@ -189,9 +187,7 @@ class KubernetesProvider(Provider):
             before, after = self._active_server(old), self._active_server(new)
             if before and after and before != after:
                 replacing = {"kubeconfig", "context", "cluster"} & set(changed)
-        return Difference(
-            tuple(PropertyChange((key,), _change_kind(key, old, new), key in replacing) for key in changed)
-        )
+        return Difference(tuple(PropertyChange((key,), _change_kind(key, old, new), key in replacing) for key in changed))
 
     def _active_server(self, config: Properties) -> Mapping[str, Any] | None:
         if not config.get("kubeconfig"):
@@ -368,9 +364,7 @@ class KubernetesProvider(Provider):
                 return None
             if self._settings.skip_update_unreachable:
                 return ReadState(id, inputs, outputs)
-            raise ProviderError(
-                f"failed to read {kind} {id}, since its cluster is unreachable: {error}. {_DELETE_UNREACHABLE}"
-            ) from error
+            raise ProviderError(f"failed to read {kind} {id}, since its cluster is unreachable: {error}. {_DELETE_UNREACHABLE}") from error
         except KubernetesApiError as error:
             raise ProviderError(f"failed to read {kind} {id}: {error}") from error
         if live is None:
@@ -382,9 +376,7 @@ class KubernetesProvider(Provider):
         read = ReadState(id, _marked(_underscored(now), inputs), state)
         if old and (reasons := self._why_not_live(cluster, old, live)):
             message = f"Resource '{name}' was created but failed to initialize"
-            raise PartialFailureError(
-                message, id=id, outputs=read.outputs, inputs=read.inputs, reasons=[message, *reasons]
-            )
+            raise PartialFailureError(message, id=id, outputs=read.outputs, inputs=read.inputs, reasons=[message, *reasons])
         return read
 
     def update(
@@ -434,8 +426,7 @@ class KubernetesProvider(Provider):
             manager,
             timeout,
             created=False,
-            failed=f"the Kubernetes API server reported that {body['kind']} {id} failed to fully initialize or become "
-            "live",
+            failed=f"the Kubernetes API server reported that {body['kind']} {id} failed to fully initialize or become live",
         )
         return _state(new_inputs, body, live, manager)
 
@@ -470,8 +461,7 @@ class KubernetesProvider(Provider):
                 self.log(urn, f"the cluster is unreachable ({error}); the object leaves the state", Severity.WARNING)
                 return
             raise ProviderError(
-                f"cannot delete {kind} {id}: configured Kubernetes cluster is unreachable: {error}. "
-                f"{_DELETE_UNREACHABLE}"
+                f"cannot delete {kind} {id}: configured Kubernetes cluster is unreachable: {error}. {_DELETE_UNREACHABLE}"
             ) from error
         except KubernetesApiError as error:
             raise ProviderError(f"cannot delete {kind} {id}: {error}") from error
@@ -656,10 +646,7 @@ def _refusal(token: str) -> str | None:
             "or put the real kubernetes plugin on PATH"
         )
     if kind.endswith("Patch") and _is_sdk_type(token):
-        return (
-            f"{token}: this stand-in has no patch resources. Manage the whole object, or put the real kubernetes plugin "
-            "on PATH"
-        )
+        return f"{token}: this stand-in has no patch resources. Manage the whole object, or put the real kubernetes plugin on PATH"
     return None
 
 
@@ -700,8 +687,7 @@ def _unreachable(error: Exception) -> ProviderError:
     if isinstance(error, BrokenRequestError):
         return ProviderError(f"{error}. Run `pulumi up --refresh`, which sees whether the change was made")
     return ProviderError(
-        f"configured Kubernetes cluster is unreachable: {error}. Check the provider's kubeconfig, its exec plugin and "
-        "the cluster's address"
+        f"configured Kubernetes cluster is unreachable: {error}. Check the provider's kubeconfig, its exec plugin and the cluster's address"
     )
 
 
@@ -718,9 +704,7 @@ def _creation_error(body: Object, hide: Callable[[object], str], error: Kubernet
     return ProviderError(f"{where} was not successfully created by the Kubernetes API server: {hide(error)}")
 
 
-def _update_error(
-    id: str, body: Object, manager: str, hide: Callable[[object], str], error: KubernetesApiError
-) -> ProviderError:
+def _update_error(id: str, body: Object, manager: str, hide: Callable[[object], str], error: KubernetesApiError) -> ProviderError:
     where = f"{body['kind']} {id}"
     if error.field_conflict:
         return _conflict(where, manager, hide(error))

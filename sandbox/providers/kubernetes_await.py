@@ -38,10 +38,7 @@ PASSING: Final = (ClusterUnreachableError, KubernetesApiError)
 SETTLE_SECONDS: Final = 1.0
 
 _FINAL_JOB_FAILURES: Final = ("BackoffLimitExceeded", "DeadlineExceeded")
-_NO_PODS = (
-    "Service does not target any Pods. Selected Pods may not be ready, or field '.spec.selector' may not match labels "
-    "on any Pods"
-)
+_NO_PODS = "Service does not target any Pods. Selected Pods may not be ready, or field '.spec.selector' may not match labels on any Pods"
 _NO_ADDRESS = "Service was not allocated an IP address; does your cloud provider support this?"
 
 
@@ -73,9 +70,7 @@ class Reader(Protocol):
 
     def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> Object | None: ...
 
-    def list_objects(
-        self, api_version: str, kind: str, namespace: str | None, labels: str | None = None
-    ) -> list[Object]: ...
+    def list_objects(self, api_version: str, kind: str, namespace: str | None, labels: str | None = None) -> list[Object]: ...
 
 
 class WaitError(Exception):
@@ -380,9 +375,7 @@ class Wait:
         return time.monotonic() >= self._settled_at
 
 
-def until_gone(
-    cluster: Reader, live: Object, *, timeout: float, cancelled: threading.Event, report: Callable[[str], None]
-) -> None:
+def until_gone(cluster: Reader, live: Object, *, timeout: float, cancelled: threading.Event, report: Callable[[str], None]) -> None:
     """Waits until an object, this one and not a namesake, is gone. Raises `WaitError` with what holds it."""
     metadata = live["metadata"]
     started = time.monotonic()

@@ -190,8 +190,7 @@ def _default_paths(environment: Mapping[str, str]) -> list[Path]:
     if not found:
         looked = ", ".join(map(str, paths))
         raise ClusterUnreachableError(
-            f"no kubeconfig: the provider has none set and there is no file {looked}. Give the provider `kubeconfig`, "
-            "or set KUBECONFIG"
+            f"no kubeconfig: the provider has none set and there is no file {looked}. Give the provider `kubeconfig`, or set KUBECONFIG"
         )
     return found
 
@@ -317,9 +316,7 @@ class ClusterClient:
                 configuration.retries = False
                 try:
                     with _translated():
-                        api_client = config.new_client_from_config_dict(
-                            document, persist_config=False, client_configuration=configuration
-                        )
+                        api_client = config.new_client_from_config_dict(document, persist_config=False, client_configuration=configuration)
                         self._dynamic_client = _PatientClient(api_client, discoverer=_MemoryDiscoverer)
                 except KubernetesApiError as error:
                     # As the real provider, which is configured without a cluster when it cannot ask for its version.
@@ -338,9 +335,7 @@ class ClusterClient:
                 return None
             raise
 
-    def list_objects(
-        self, api_version: str, kind: str, namespace: str | None, labels: str | None = None
-    ) -> list[Object]:
+    def list_objects(self, api_version: str, kind: str, namespace: str | None, labels: str | None = None) -> list[Object]:
         answer = self._request("get", api_version, kind, namespace=namespace, label_selector=labels)
         items: list[Object] = answer.get("items") or []
         # Items of a list do not say what they are.
@@ -405,9 +400,7 @@ class ClusterClient:
                 _require_credentials(self.kubeconfig.document)
             raise
 
-    def _request_once(
-        self, verb: str, api_version: str, kind: str, namespace: str | None, options: Mapping[str, Any]
-    ) -> Object:
+    def _request_once(self, verb: str, api_version: str, kind: str, namespace: str | None, options: Mapping[str, Any]) -> Object:
         resource = self.resource(api_version, kind)
         method = getattr(self._dynamic(), verb)
         with _translated():

@@ -153,9 +153,7 @@ def without_invisible(changes: Iterable[PropertyChange], live: Any, predicted: A
     return kept
 
 
-def without_unchanged_inputs(
-    changes: Iterable[PropertyChange], old_inputs: Any, new_inputs: Any
-) -> list[PropertyChange]:
+def without_unchanged_inputs(changes: Iterable[PropertyChange], old_inputs: Any, new_inputs: Any) -> list[PropertyChange]:
     """Drops changes of properties that the program gives as it did before: all that is known without a cluster."""
     kept: list[PropertyChange] = []
     for change in changes:
@@ -194,9 +192,7 @@ def _part_matches(part: str | int, pattern: str | int) -> bool:
 # --- replacement
 
 
-def force_new_paths(
-    inputs: Mapping[str, Any], *, secrets_mutable: bool = False, config_maps_mutable: bool = False
-) -> tuple[Path, ...]:
+def force_new_paths(inputs: Mapping[str, Any], *, secrets_mutable: bool = False, config_maps_mutable: bool = False) -> tuple[Path, ...]:
     """The properties of an object's kind that cannot be changed in place, as pulumi-kubernetes has them.
 
     A Secret's and a ConfigMap's contents are among them unless the provider's `enableSecretMutable` or
@@ -298,9 +294,7 @@ _VOLUME_SOURCES = [
 _FORCE_NEW: Final[Mapping[tuple[str, str, str], tuple[Path, ...]]] = {
     ("apps", "v1", "DaemonSet"): _spec("selector"),
     ("apps", "v1", "Deployment"): _spec("selector"),
-    ("apps", "v1", "StatefulSet"): _spec(
-        "podManagementPolicy", "revisionHistoryLimit", "selector", "serviceName", "volumeClaimTemplates"
-    ),
+    ("apps", "v1", "StatefulSet"): _spec("podManagementPolicy", "revisionHistoryLimit", "selector", "serviceName", "volumeClaimTemplates"),
     ("batch", "v1", "Job"): _spec("completions", "parallelism", "selector", "template"),
     ("", "v1", "PersistentVolume"): _spec(*_VOLUME_SOURCES),
     ("", "v1", "PersistentVolumeClaim"): _spec("accessModes", "selector", "storageClassName", "volumeName"),
@@ -402,10 +396,7 @@ def _is_apply_of(entry: Mapping[str, Any], manager: str) -> bool:
 
 
 def _united(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _united(one.get(key, {}), other.get(key, {})) if key != "." else {}
-        for key in dict.fromkeys([*one, *other])
-    }
+    return {key: _united(one.get(key, {}), other.get(key, {})) if key != "." else {} for key in dict.fromkeys([*one, *other])}
 
 
 def with_ignored(inputs: Mapping[str, Any], live: Mapping[str, Any], ignored: Iterable[Path], manager: str) -> Any:

@@ -76,10 +76,7 @@ class Records:
         """Removes whatever a resource of this URN has made."""
         with self._lock:
             known = self._read()
-            kept = {
-                kind: {id: record for id, record in of_kind.items() if record["owner"] != owner}
-                for kind, of_kind in known.items()
-            }
+            kept = {kind: {id: record for id, record in of_kind.items() if record["owner"] != owner} for kind, of_kind in known.items()}
             if kept != known:
                 self._write({kind: of_kind for kind, of_kind in kept.items() if of_kind})
 

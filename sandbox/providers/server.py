@@ -122,9 +122,7 @@ class ProviderError(Exception):
 class PartialFailureError(ProviderError):
     """The resource exists, but `reasons` keep it from being complete: the engine saves it and repairs it next time."""
 
-    def __init__(
-        self, message: str, *, id: str, outputs: Mapping[str, Any], inputs: Mapping[str, Any], reasons: Sequence[str]
-    ) -> None:
+    def __init__(self, message: str, *, id: str, outputs: Mapping[str, Any], inputs: Mapping[str, Any], reasons: Sequence[str]) -> None:
         super().__init__(message)
         self.id = id
         self.outputs = outputs
@@ -353,9 +351,7 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
             provider.attach(request.engine_address)
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=True)
 
-    def GetSchema(
-        self, request: provider_pb2.GetSchemaRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.GetSchemaResponse:
+    def GetSchema(self, request: provider_pb2.GetSchemaRequest, context: grpc.ServicerContext) -> provider_pb2.GetSchemaResponse:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "this provider serves no schema; the SDK has the package's own")
         raise AssertionError("abort raises")
 
@@ -365,16 +361,12 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
 
     # The provider resource.
 
-    def CheckConfig(
-        self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.CheckResponse:
+    def CheckConfig(self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext) -> provider_pb2.CheckResponse:
         provider = self._connections.instance(context.peer())
         return self._answer(
             request,
             context,
-            lambda: _check_response(
-                request, provider.check_config(Urn(request.urn), from_struct(request.olds), from_struct(request.news))
-            ),
+            lambda: _check_response(request, provider.check_config(Urn(request.urn), from_struct(request.olds), from_struct(request.news))),
         )
 
     def DiffConfig(self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext) -> provider_pb2.DiffResponse:
@@ -387,9 +379,7 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
             lambda: _diff_response(provider.diff_config(Urn(request.urn), from_struct(old), from_struct(request.news))),
         )
 
-    def Configure(
-        self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.ConfigureResponse:
+    def Configure(self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext) -> provider_pb2.ConfigureResponse:
         provider = self._connections.instance(context.peer())
 
         def configure() -> provider_pb2.ConfigureResponse:
@@ -406,9 +396,7 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
 
         def check() -> provider_pb2.CheckResponse:
             olds = from_struct(request.olds) if request.olds.fields else None
-            return _check_response(
-                request, provider.check(Urn(request.urn), olds, from_struct(request.news), request.randomSeed)
-            )
+            return _check_response(request, provider.check(Urn(request.urn), olds, from_struct(request.news), request.randomSeed))
 
         return self._answer(request, context, check)
 
@@ -445,14 +433,10 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         provider = self._connections.working_instance(context.peer())
 
         def read() -> provider_pb2.ReadResponse:
-            state = provider.read(
-                Urn(request.urn), request.id, from_struct(request.inputs), from_struct(request.properties)
-            )
+            state = provider.read(Urn(request.urn), request.id, from_struct(request.inputs), from_struct(request.properties))
             if state is None:
                 return provider_pb2.ReadResponse()
-            return provider_pb2.ReadResponse(
-                id=state.id, inputs=to_struct(state.inputs), properties=to_struct(state.outputs)
-            )
+            return provider_pb2.ReadResponse(id=state.id, inputs=to_struct(state.inputs), properties=to_struct(state.outputs))
 
         return self._answer(request, context, read)
 
@@ -495,9 +479,7 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         def invoke() -> provider_pb2.InvokeResponse:
             response = provider_pb2.InvokeResponse()
             # The field's name is a Python keyword.
-            getattr(response, "return").CopyFrom(
-                to_struct(provider.invoke(request.tok, from_struct(request.args), request.preview))
-            )
+            getattr(response, "return").CopyFrom(to_struct(provider.invoke(request.tok, from_struct(request.args), request.preview)))
             return response
 
         return self._answer(request, context, invoke)
@@ -542,9 +524,7 @@ def _check_response(request: Any, checked: Checked) -> provider_pb2.CheckRespons
     hide = _hider(request) if checked.failures else str
     return provider_pb2.CheckResponse(
         inputs=to_struct(checked.inputs),
-        failures=[
-            provider_pb2.CheckFailure(property=each.property, reason=hide(each.reason)) for each in checked.failures
-        ],
+        failures=[provider_pb2.CheckFailure(property=each.property, reason=hide(each.reason)) for each in checked.failures],
     )
 
 
@@ -569,9 +549,7 @@ def _diff_response(difference: Difference) -> provider_pb2.DiffResponse:
         stables=difference.stable,
         deleteBeforeReplace=difference.delete_before_replace and bool(replacing),
         detailedDiff={
-            property_path(change.path): provider_pb2.PropertyDiff(
-                kind=_DIFF_KINDS[change.kind, change.replaces], inputDiff=True
-            )
+            property_path(change.path): provider_pb2.PropertyDiff(kind=_DIFF_KINDS[change.kind, change.replaces], inputDiff=True)
             for change in changes
         },
         hasDetailedDiff=True,

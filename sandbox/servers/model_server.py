@@ -57,10 +57,7 @@ def stand_in() -> ModelServer:
         name=STAND_IN,
         python_folder=Path(sys.executable).parent,
         python_paths=(_PODNET, _HERE / "standin"),
-        variables={
-            f"STANDIN_{kind}_STARTUP_SECONDS": f"{LATENCIES[f'{kind.lower()}_server_start']:g}"
-            for kind in ("TPU", "GPU")
-        },
+        variables={f"STANDIN_{kind}_STARTUP_SECONDS": f"{LATENCIES[f'{kind.lower()}_server_start']:g}" for kind in ("TPU", "GPU")},
     )
 
 

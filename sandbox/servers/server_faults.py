@@ -28,9 +28,7 @@ def make(paths: Paths, pod: str, fault: Fault) -> None:
     """Raises `FaultError` unless a server runs in the pod."""
     pids = _servers(paths, pod)
     if not pids:
-        raise FaultError(
-            f"no server runs in a pod {pod!r}; `python -m sandbox status` names the pods, and which are running"
-        )
+        raise FaultError(f"no server runs in a pod {pod!r}; `python -m sandbox status` names the pods, and which are running")
     if fault == "crash":
         for folder in _folders(paths, pod):
             crash_file(folder).touch()

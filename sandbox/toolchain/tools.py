@@ -195,9 +195,7 @@ class Toolbox:
         missing = [tool for tool in missing if not self._is_ready(tool)]
         if not missing:
             return
-        disk_space.require(
-            self._paths.cache, disk_space.BUILD_MB, f"building {', '.join(tool.name for tool in missing)}"
-        )
+        disk_space.require(self._paths.cache, disk_space.BUILD_MB, f"building {', '.join(tool.name for tool in missing)}")
         go = self._find_go()
         for number, tool in enumerate(missing, 1):
             self._build(tool, go, f"building {tool.name} ({number} of {len(missing)}; once, then cached)")
@@ -292,9 +290,7 @@ class Toolbox:
         target.chmod(0o755)
         self._stamp(tool).write_text(recipe(tool))
 
-    def _go_build(
-        self, tool: Tool, go: Path, module_dir: Path, environment: dict[str, str], target: Path, title: str
-    ) -> None:
+    def _go_build(self, tool: Tool, go: Path, module_dir: Path, environment: dict[str, str], target: Path, title: str) -> None:
         assert tool.package is not None
         tags = [f"-tags={','.join(tool.tags)}"] if tool.tags else []
         listing = self._run([str(go), "list", *tags, "-deps", tool.package], module_dir, environment)
@@ -334,9 +330,7 @@ class Toolbox:
     def _build_failed(self, command: object, printed: Sequence[str]) -> ToolError:
         tail = "".join(printed[-15:]).strip()
         shown = " ".join(map(str, command)) if isinstance(command, (list, tuple)) else str(command)
-        cure = disk_space.full(self._paths) or (
-            "If the network was the reason, run the command again: what was downloaded is kept."
-        )
+        cure = disk_space.full(self._paths) or ("If the network was the reason, run the command again: what was downloaded is kept.")
         return ToolError(f"a sandbox tool could not be built: `{shown}` failed:\n{tail}\n{cure}")
 
 
@@ -365,9 +359,7 @@ def _installed(tool: Tool, *, exclude: Path) -> Path | None:
 def _version_of(command: Sequence[str]) -> Version | None:
     """The first 1.2.3-like number that a command prints; None when it prints none, fails or hangs."""
     try:
-        result = subprocess.run(
-            command, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, cwd=PROJECT_DIR
-        )
+        result = subprocess.run(command, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, cwd=PROJECT_DIR)
     except (OSError, subprocess.TimeoutExpired):
         return None
     match = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", result.stdout)

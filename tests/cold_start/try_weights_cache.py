@@ -176,9 +176,7 @@ class Nodes:
 
     def lock(self, name: str) -> list[Result]:
         at = str(time.time() + 2)
-        return list(
-            map(_ended, [self.start(node, "unused", "lock", str(self.points[node] / name), at) for node in (0, 1)])
-        )
+        return list(map(_ended, [self.start(node, "unused", "lock", str(self.points[node] / name), at) for node in (0, 1)]))
 
 
 def _ended(process: subprocess.Popen[str]) -> Result:

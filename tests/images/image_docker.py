@@ -57,9 +57,7 @@ class Docker:
         """Runs a docker command that must succeed; returns its output, both streams."""
         done = self.try_run(*arguments, timeout=timeout)
         if done.returncode != 0:
-            raise AssertionError(
-                f"docker {' '.join(arguments)} failed with {done.returncode}:\n{done.stdout}{done.stderr}"
-            )
+            raise AssertionError(f"docker {' '.join(arguments)} failed with {done.returncode}:\n{done.stdout}{done.stderr}")
         return (done.stdout + done.stderr).strip()
 
     def inspect(self, name: str) -> dict[str, Any]:
@@ -145,9 +143,7 @@ def some_docker() -> Iterator[Docker]:
     """Yields a Docker that can build and run; raises NoDocker where there is none to be had."""
     install = f"install Debian's {PACKAGES}"
     if missing := missing_programs():
-        raise NoDocker(
-            f"the base image is made of this machine's programs, and {', '.join(missing)} is missing; {install}"
-        )
+        raise NoDocker(f"the base image is made of this machine's programs, and {', '.join(missing)} is missing; {install}")
     command = shutil.which("docker")
     if command is None:
         raise NoDocker(f"there is no docker command; {install}")
@@ -160,8 +156,6 @@ def some_docker() -> Iterator[Docker]:
     if shutil.which("dockerd") is None:
         raise NoDocker(f"no Docker daemon answers at {reachable.host} and there is no dockerd to start; {install}")
     if os.geteuid() != 0:
-        raise NoDocker(
-            f"no Docker daemon answers at {reachable.host}, and only root can start one; start Docker, or run as root"
-        )
+        raise NoDocker(f"no Docker daemon answers at {reachable.host}, and only root can start one; start Docker, or run as root")
     with own_daemon(command) as own:
         yield own

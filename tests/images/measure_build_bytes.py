@@ -109,9 +109,7 @@ def _registry(folder: Path, seed: Path | None) -> Iterator[Registry]:
         folder.mkdir()
     else:
         # Blobs are written once and never changed, so links do; everything else in a registry is small.
-        shutil.copytree(
-            seed, folder, copy_function=lambda old, new: (os.link if old.endswith("/data") else shutil.copy)(old, new)
-        )
+        shutil.copytree(seed, folder, copy_function=lambda old, new: (os.link if old.endswith("/data") else shutil.copy)(old, new))
     settings = folder / "config.yml"
     settings.write_text(
         f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
@@ -253,9 +251,7 @@ def _measure(folder: Path, command: str, megabytes: int, layers: int) -> Iterato
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Bytes that a build of the images pulls and pushes, by way to build it."
-    )
+    parser = argparse.ArgumentParser(description="Bytes that a build of the images pulls and pushes, by way to build it.")
     parser.add_argument("--megabytes", type=int, default=1024, help="size of the base (MiB)")
     parser.add_argument("--layers", type=int, default=4, help="layers of the base")
     arguments = parser.parse_args()

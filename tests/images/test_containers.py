@@ -183,15 +183,11 @@ def test_the_dockerfile_builds_as_it_is_written(docker: Docker, base: str, accel
     assert not re.search(r"\bRUN\b|apt|pip", log)
     transferred = re.findall(r"transferring context: ([\d.]+)(k?)B", log)
     assert transferred, log
-    assert sum(float(size) * (1000 if kilo else 1) for size, kilo in transferred) < 32_000, (
-        "the context is more than the scripts"
-    )
+    assert sum(float(size) * (1000 if kilo else 1) for size, kilo in transferred) < 32_000, "the context is more than the scripts"
 
 
 @pytest.mark.parametrize("accelerator", ["gpu", "tpu"])
-def test_the_image_is_its_base_and_two_scripts(
-    docker: Docker, base: str, images: dict[str, str], accelerator: str
-) -> None:
+def test_the_image_is_its_base_and_two_scripts(docker: Docker, base: str, images: dict[str, str], accelerator: str) -> None:
     image, below = docker.inspect(images[accelerator]), docker.inspect(base)
     layers, lower = image["RootFS"]["Layers"], below["RootFS"]["Layers"]
     assert layers[: len(lower)] == lower
@@ -362,16 +358,12 @@ def test_without_the_entrypoint_no_role_is_known(docker: Docker, images: dict[st
 
 
 @pytest.mark.parametrize(("devices", "serves"), [("tpu", "tpu"), ("gpu", "gpu"), ("both", "tpu")])
-def test_a_pod_of_both_containers_serves_once_and_both_are_ready(
-    start: Start, gpu: tuple[str, ...], devices: str, serves: str
-) -> None:
+def test_a_pod_of_both_containers_serves_once_and_both_are_ready(start: Start, gpu: tuple[str, ...], devices: str, serves: str) -> None:
     """Containers of a pod share the network and /dev/shm, where both roles go as their root file systems are read-only."""
     node = {"tpu": TPU, "gpu": gpu, "both": (*TPU, *gpu)}[devices]
     shared = ("--read-only", "--env=SERVE_HEALTH=8000", *node)
     first = start("gpu", "--port=8000", options=("--ipc=shareable", *shared))
-    second = start(
-        "tpu", "--port=8000", options=(f"--network=container:{first.name}", f"--ipc=container:{first.name}", *shared)
-    )
+    second = start("tpu", "--port=8000", options=(f"--network=container:{first.name}", f"--ipc=container:{first.name}", *shared))
     pod = {"gpu": first, "tpu": second}
     server, idle = pod.pop(serves), next(iter(pod.values()))
     server.wait_for_server()

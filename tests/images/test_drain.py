@@ -65,13 +65,9 @@ def server() -> Iterator[MetricsServer]:
 def drain(tmp_path: Path) -> Callable[..., tuple[int, float, str]]:
     """Runs the hook in a container whose entrypoint has written a role; gives exit code, seconds, and what it said."""
 
-    def run(
-        *arguments: str, role: str | None = "serving", port: int = 1, scheme: str = "http"
-    ) -> tuple[int, float, str]:
+    def run(*arguments: str, role: str | None = "serving", port: int = 1, scheme: str = "http") -> tuple[int, float, str]:
         if role is not None:
-            (tmp_path / "role.gpu").write_text(
-                f"role={role}\ndeadline=0\nscheme={scheme}\nhost=127.0.0.1\nport={port}\n"
-            )
+            (tmp_path / "role.gpu").write_text(f"role={role}\ndeadline=0\nscheme={scheme}\nhost=127.0.0.1\nport={port}\n")
         started = time.monotonic()
         done = subprocess.run(
             [DRAIN, *arguments],
@@ -87,9 +83,7 @@ def drain(tmp_path: Path) -> Callable[..., tuple[int, float, str]]:
 
 
 @pytest.mark.parametrize("role", ["idle", "waiting", None])
-def test_a_container_that_does_not_serve_has_nothing_to_wait_for(
-    drain: Callable[..., tuple[int, float, str]], role: str | None
-) -> None:
+def test_a_container_that_does_not_serve_has_nothing_to_wait_for(drain: Callable[..., tuple[int, float, str]], role: str | None) -> None:
     code, seconds, _ = drain("10", "20", role=role)
     assert code == 0
     assert seconds < 2
@@ -124,18 +118,14 @@ def test_requests_under_way_are_waited_for(
     assert 3 <= seconds < 7
 
 
-def test_a_pause_between_two_requests_is_no_end(
-    drain: Callable[..., tuple[int, float, str]], server: MetricsServer
-) -> None:
+def test_a_pause_between_two_requests_is_no_end(drain: Callable[..., tuple[int, float, str]], server: MetricsServer) -> None:
     server.under_way = lambda: (server.asked % 2, 0)
     code, seconds, _ = drain("0", "3", port=server.port)
     assert code == 0
     assert seconds >= 2
 
 
-def test_the_limit_ends_the_wait_for_a_long_request(
-    drain: Callable[..., tuple[int, float, str]], server: MetricsServer
-) -> None:
+def test_the_limit_ends_the_wait_for_a_long_request(drain: Callable[..., tuple[int, float, str]], server: MetricsServer) -> None:
     server.under_way = lambda: (1, 0)
     code, seconds, _ = drain("0", "2", port=server.port)
     assert code == 0
@@ -148,9 +138,7 @@ def test_a_server_that_is_gone_is_not_waited_for(drain: Callable[..., tuple[int,
     assert seconds < 8
 
 
-def test_a_server_without_such_metrics_is_not_waited_for_long(
-    drain: Callable[..., tuple[int, float, str]], server: MetricsServer
-) -> None:
+def test_a_server_without_such_metrics_is_not_waited_for_long(drain: Callable[..., tuple[int, float, str]], server: MetricsServer) -> None:
     server.under_way = lambda: None
     code, seconds, _ = drain("0", "25", port=server.port)
     assert code == 0
@@ -164,9 +152,7 @@ def test_a_server_that_speaks_tls_gets_the_whole_limit(drain: Callable[..., tupl
 
 
 @pytest.mark.parametrize("arguments", [(), ("five",), ("5", "-1"), ("1", "2", "3"), ("",)])
-def test_wrong_arguments_are_refused_with_what_is_wanted(
-    drain: Callable[..., tuple[int, float, str]], arguments: tuple[str, ...]
-) -> None:
+def test_wrong_arguments_are_refused_with_what_is_wanted(drain: Callable[..., tuple[int, float, str]], arguments: tuple[str, ...]) -> None:
     code, _, said = drain(*arguments)
     assert code == 64
     assert "give seconds to wait" in said

@@ -134,9 +134,7 @@ class Node:
             "NVIDIA_SMI": str(self.folder / "nvidia" / "nvidia-smi"),
             "FUNGIBILITY_RUN_DIR": str(self.folder / "run"),
         }
-        container = Container(
-            [*self.shell, str(self.script), *arguments], inherited | settings | environment, self.folder
-        )
+        container = Container([*self.shell, str(self.script), *arguments], inherited | settings | environment, self.folder)
         self.containers.append(container)
         return container
 
@@ -229,9 +227,7 @@ def test_exactly_one_container_of_a_pod_serves(node: Node, tpu: bool, gpu: bool,
     [
         pytest.param("exit 9", id="no-driver"),
         pytest.param("echo 'No devices found.'", id="no-device"),
-        pytest.param(
-            "echo 'Unable to determine the device handle for GPU0: 0000:00:04.0: Unknown Error'; exit 15", id="lost"
-        ),
+        pytest.param("echo 'Unable to determine the device handle for GPU0: 0000:00:04.0: Unknown Error'; exit 15", id="lost"),
         pytest.param("echo 'Unable to determine the device handle for GPU 0: Unknown Error'", id="lost-quietly"),
         pytest.param("echo 'GPU 0: NVIDIA L4 (UUID: GPU-1)'; exit 15", id="lists-and-fails"),
         pytest.param("echo 'GPU 0: NVIDIA L4 (UUID: GPU-1)' >&2", id="not-on-stdout"),
@@ -302,9 +298,7 @@ def test_an_nvidia_smi_that_hangs_does_not_hold_the_loop_up(node: Node) -> None:
 def test_waiting_is_said_once_a_minute(node: Node) -> None:
     text = ENTRYPOINT.read_text()
     assert text.count("\nremind_seconds=60\n") == text.count("\npoll_seconds=2\n") == 1
-    quick = text.replace("\nremind_seconds=60\n", "\nremind_seconds=2\n").replace(
-        "\npoll_seconds=2\n", "\npoll_seconds=0.1\n"
-    )
+    quick = text.replace("\nremind_seconds=60\n", "\nremind_seconds=2\n").replace("\npoll_seconds=2\n", "\npoll_seconds=0.1\n")
     node.script = write_program(node.folder / "entrypoint", quick)
     container = node.run("gpu", DEVICE_WAIT_SECONDS="5")
     assert container.process.wait(timeout=20) == 1

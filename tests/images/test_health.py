@@ -205,9 +205,7 @@ def test_serving_is_healthy_when_the_server_is(probed: Probed, probe: tuple[str,
 
 @PROBES
 @pytest.mark.parametrize("status", [503, 500, 404, 204])
-def test_serving_is_not_healthy_when_the_server_says_anything_else(
-    probed: Probed, probe: tuple[str, ...], status: int
-) -> None:
+def test_serving_is_not_healthy_when_the_server_says_anything_else(probed: Probed, probe: tuple[str, ...], status: int) -> None:
     with server(status) as port:
         probed.start("serving", f"--port={port}")
         assert probed.health(*probe) == (1, f"not healthy: http://127.0.0.1:{port}/health answered {status}")
@@ -257,9 +255,7 @@ def test_an_engine_that_does_no_step_and_makes_no_token_is_not_healthy_though_th
         )
 
 
-def test_an_engine_that_does_steps_is_healthy_and_is_not_asked_for_a_token(
-    probed: Probed, engine: EngineServer
-) -> None:
+def test_an_engine_that_does_steps_is_healthy_and_is_not_asked_for_a_token(probed: Probed, engine: EngineServer) -> None:
     engine.answers = False
     for tokens in range(3):
         engine.metrics = metrics(running=1, waiting=0, tokens=tokens)
@@ -274,9 +270,7 @@ def test_an_engine_that_idles_is_healthy_because_it_makes_a_token(probed: Probed
     assert engine.asked == [('/v1/completions {"prompt": ".", "max_tokens": 1}', "")] * 2
 
 
-def test_an_engine_that_hung_before_it_said_that_it_had_anything_to_do_is_not_healthy(
-    probed: Probed, engine: EngineServer
-) -> None:
+def test_an_engine_that_hung_before_it_said_that_it_had_anything_to_do_is_not_healthy(probed: Probed, engine: EngineServer) -> None:
     engine.metrics, engine.answers = metrics(running=0, waiting=0, tokens=5), False
     assert [probed.health()[0] for _ in range(2)] == [0, 1]
 
@@ -365,6 +359,4 @@ def test_it_is_light(probed: Probed, engine: EngineServer) -> None:
         assert probed.health()[0] == 0
     after = os.times()
     spent = (after.children_user + after.children_system) - (before.children_user + before.children_system)
-    assert spent / 20 < 0.02, (
-        f"{spent / 20 * 1000:.1f} ms of CPU a probe: a probe that starts Python takes 20 ms and more"
-    )
+    assert spent / 20 < 0.02, f"{spent / 20 * 1000:.1f} ms of CPU a probe: a probe that starts Python takes 20 ms and more"

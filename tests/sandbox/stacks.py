@@ -28,9 +28,7 @@ class Stack:
         }
 
     def pulumi(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return run_command(
-            ["pulumi", *arguments, "--non-interactive"], self.environment, check=check, timeout=600, cwd=self._directory
-        )
+        return run_command(["pulumi", *arguments, "--non-interactive"], self.environment, check=check, timeout=600, cwd=self._directory)
 
     def up(self, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.pulumi("up", "--yes", "--skip-preview", check=check)
@@ -46,9 +44,7 @@ class Stack:
     def configure(self, values: Mapping[str, Any]) -> None:
         """Sets settings, `NAMESPACE:key` -> value, None for none; the rest of the file stays."""
         document = yaml.safe_load(self.config_file.read_text())
-        document["config"] = {
-            key: value for key, value in {**document["config"], **values}.items() if value is not None
-        }
+        document["config"] = {key: value for key, value in {**document["config"], **values}.items() if value is not None}
         self.config_file.write_text(yaml.safe_dump(document))
 
 

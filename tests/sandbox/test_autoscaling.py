@@ -168,9 +168,7 @@ def test_waiting_requests_scale_out_and_their_absence_scales_in(scaling: Sandbox
         ({"port": 8000}, "interval: Required value"),
     ],
 )
-def test_a_pod_monitoring_that_google_refuses_is_refused(
-    sandbox: Sandbox, endpoint: dict[str, Any], message: str
-) -> None:
+def test_a_pod_monitoring_that_google_refuses_is_refused(sandbox: Sandbox, endpoint: dict[str, Any], message: str) -> None:
     monitoring = {
         "apiVersion": "monitoring.googleapis.com/v1",
         "kind": "PodMonitoring",
@@ -183,8 +181,6 @@ def test_a_pod_monitoring_that_google_refuses_is_refused(
 
 def test_without_an_autoscaler_nothing_of_it_is_left(scaling: Sandbox) -> None:
     scaling.command("up")
-    eventually(
-        lambda: not _programs(scaling) & {"prometheus", "prometheus-adapter"}, "Prometheus and the adapter have ended"
-    )
+    eventually(lambda: not _programs(scaling) & {"prometheus", "prometheus-adapter"}, "Prometheus and the adapter have ended")
     assert [each["name"].partition("-")[0] for each in scaling.status()["pods"]] == ["vllm"]
     assert scaling.kubectl("get", "namespace", "custom-metrics", "--ignore-not-found") == ""

@@ -24,9 +24,7 @@ CACHE = {
 
 def _with_disk_image(sandbox: Sandbox, pool: str) -> list[dict[str, Any]]:
     inputs = json.loads(sandbox.pulumi("config", "get", "acceleratorPools").stdout)
-    return [
-        {**each, "secondaryBootDiskImage": "global/images/vllm"} if each["name"] == pool else each for each in inputs
-    ]
+    return [{**each, "secondaryBootDiskImage": "global/images/vllm"} if each["name"] == pool else each for each in inputs]
 
 
 def test_weights_cache_replaces_nothing(sandbox: Sandbox) -> None:

@@ -42,9 +42,7 @@ def _ask(url: str, **changes: Any) -> requests.Response:
     return requests.post(f"{url}/chat/completions", json=body, timeout=30)
 
 
-def test_question_through_the_gateway_is_answered_by_the_model_under_its_alias(
-    sandbox: Sandbox, consumer: Stack
-) -> None:
+def test_question_through_the_gateway_is_answered_by_the_model_under_its_alias(sandbox: Sandbox, consumer: Stack) -> None:
     outputs = consumer.outputs()
     answer = _ask(outputs["api_url"], model=outputs["model_alias"])
     assert answer.status_code == 200, answer.text
@@ -64,9 +62,7 @@ def test_page_is_served_and_lists_the_model(consumer: Stack) -> None:
     assert names == [outputs["model_alias"], "Qwen/Qwen2-1.5B"]
 
 
-def test_gateway_runs_on_a_node_without_an_accelerator_by_the_digest_of_its_image(
-    sandbox: Sandbox, consumer: Stack
-) -> None:
+def test_gateway_runs_on_a_node_without_an_accelerator_by_the_digest_of_its_image(sandbox: Sandbox, consumer: Stack) -> None:
     (pod,) = json.loads(sandbox.kubectl("get", "pods", "--selector=app=chat-gateway", "--output=json"))["items"]
     (running,) = pod["status"]["containerStatuses"]
     assert running["imageID"].startswith(f"{sandbox.outputs()['image_repository']}/chat-gateway@sha256:")

@@ -157,9 +157,7 @@ def test_scale_out_falls_from_tpu_to_the_preemptible_gpu(sandbox: Sandbox) -> No
 def test_every_replica_answers_through_the_load_balancer(sandbox: Sandbox) -> None:
     outputs = sandbox.outputs()
     pods = {pod["name"] for pod in sandbox.status()["pods"]}
-    answered = {
-        requests.get(f"{outputs['service_url']}/models", timeout=10).headers["X-Sandbox-Pod"] for _ in range(60)
-    }
+    answered = {requests.get(f"{outputs['service_url']}/models", timeout=10).headers["X-Sandbox-Pod"] for _ in range(60)}
     assert answered == pods
 
 

@@ -22,9 +22,7 @@ def environment() -> None:
 
 def checked_preview(sandbox: Sandbox, config: str = "", **overrides: Any) -> subprocess.CompletedProcess[str]:
     with_config = ["--policy-pack-config", config] if config else []
-    return sandbox.pulumi(
-        "preview", "--non-interactive", "--policy-pack", "policies", *with_config, check=False, overrides=overrides
-    )
+    return sandbox.pulumi("preview", "--non-interactive", "--policy-pack", "policies", *with_config, check=False, overrides=overrides)
 
 
 def violations(screen: str, level: str) -> set[str]:
@@ -48,9 +46,7 @@ def test_dev_stack_passes_with_advisories_by_its_configuration_alone(sandbox: Sa
 def test_setting_that_costs_too_much_is_refused_before_anything_is_made(sandbox: Sandbox) -> None:
     pools = yaml.safe_load(sandbox.stack_config.read_text())["config"]["tpu-gpu-fungibility:acceleratorPools"]
     pools[0]["maxNodeCount"] = 20
-    preview = checked_preview(
-        sandbox, "policies/dev.json", acceleratorPools=pools, loadBalancerSourceRanges=["203.0.113.0/24"]
-    )
+    preview = checked_preview(sandbox, "policies/dev.json", acceleratorPools=pools, loadBalancerSourceRanges=["203.0.113.0/24"])
     assert preview.returncode != 0
     assert violations(preview.stdout, "mandatory") == {"cost-ceiling"}
     assert "v6e-1 20 x 3.24" in preview.stdout

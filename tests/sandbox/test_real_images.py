@@ -57,9 +57,7 @@ def _get(sandbox: Sandbox, reference: str, kind: str, digest: str) -> bytes:
     """What the registry behind the sandbox has under a digest, asked for without the sandbox's own code."""
     settings = yaml.safe_load((sandbox.state / "registry" / "config.yml").read_text())
     path = reference.partition("@")[0].partition("/")[2]
-    response = requests.get(
-        f"http://{settings['http']['addr']}/v2/{path}/{kind}/{digest}", headers={"Accept": _MANIFEST}, timeout=10
-    )
+    response = requests.get(f"http://{settings['http']['addr']}/v2/{path}/{kind}/{digest}", headers={"Accept": _MANIFEST}, timeout=10)
     assert response.ok, response.text
     assert f"sha256:{hashlib.sha256(response.content).hexdigest()}" == digest
     return response.content

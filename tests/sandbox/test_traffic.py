@@ -118,9 +118,7 @@ def test_a_pool_is_taken_out_of_service_by_one_setting_and_comes_back(sandbox: S
 def test_the_last_replica_is_kept_from_eviction_where_the_setting_says_so(sandbox: Sandbox) -> None:
     sandbox.pulumi("up", "--yes", "--non-interactive", overrides={"keepLastReplica": True})
     (node,) = serving(sandbox)
-    refused = sandbox.kubectl(
-        "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=8s", check=False
-    )
+    refused = sandbox.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=8s", check=False)
     assert "violate the pod's disruption budget" in refused
     sandbox.kubectl("uncordon", node)
     assert list(serving(sandbox)) == [node]

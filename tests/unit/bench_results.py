@@ -28,10 +28,6 @@ def curve(**others: Any) -> Curve:
     return Curve(**{**values, **others})
 
 
-def section(
-    *figures: Figure, bench: str = "growth", machine: Machine = MACHINE, quick: bool = False, **others: Any
-) -> Section:
-    measured = Measured(
-        date="2026-11-25T12:00:00+00:00", commit="0123456789ab", repeats=5, quick=quick, machine=machine
-    )
+def section(*figures: Figure, bench: str = "growth", machine: Machine = MACHINE, quick: bool = False, **others: Any) -> Section:
+    measured = Measured(date="2026-11-25T12:00:00+00:00", commit="0123456789ab", repeats=5, quick=quick, machine=machine)
     return Section(bench=bench, title="What grows", measured=measured, figures=figures, **others)

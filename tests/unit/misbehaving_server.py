@@ -109,9 +109,7 @@ def stream_events(model: str = MODEL, text: str = TEXT) -> list[Any]:
         *(({"content": word}, None) for word in text.split(" ")),
         ({"content": ""}, "stop"),
     ]
-    events: list[Any] = [
-        {"model": model, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]} for delta, reason in deltas
-    ]
+    events: list[Any] = [{"model": model, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]} for delta, reason in deltas]
     return [*events, {"model": model, "choices": [], "usage": {"total_tokens": 9}}, "[DONE]"]
 
 

@@ -48,9 +48,7 @@ def set_project(server: PreflightServer) -> None:
     server.set("compute.machineTypes.get", lambda seen: copy.deepcopy(MACHINES[seen.params["machineType"]]))
     server.set("compute.acceleratorTypes.get", {"name": "nvidia-l4", "maximumCardsPerInstance": 8})
     set_regional_quotas(server, QUOTAS)
-    server.set(
-        "compute.projects.get", {"name": PROJECT, "quotas": [{"metric": "GPUS_ALL_REGIONS", "limit": 8, "usage": 0}]}
-    )
+    server.set("compute.projects.get", {"name": PROJECT, "quotas": [{"metric": "GPUS_ALL_REGIONS", "limit": 8, "usage": 0}]})
     server.set(
         "compute.instances.aggregatedList",
         {"items": {"zones/us-central1-a": {"warning": {"code": "NO_RESULTS_ON_PAGE"}}}},
@@ -79,9 +77,7 @@ def set_services(server: PreflightServer, *off: str) -> None:
                     # Google answers with the project's number.
                     "name": name.replace(PROJECT, "123"),
                     "parent": "projects/123",
-                    "state": "DISABLED"
-                    if name.rpartition("/")[2].removesuffix(".googleapis.com") in off
-                    else "ENABLED",
+                    "state": "DISABLED" if name.rpartition("/")[2].removesuffix(".googleapis.com") in off else "ENABLED",
                 }
                 for name in names
             ]
@@ -134,9 +130,7 @@ def set_instances(server: PreflightServer, *instances: dict[str, Any]) -> None:
 
 def registry_answer(server: PreflightServer) -> Any:
     """Docker Hub's: nothing without the token that its own challenge leads to."""
-    challenge = (
-        f'Bearer realm="{server.url}/auth.docker.io/token",service="registry.docker.io",scope="repository:x:pull"'
-    )
+    challenge = f'Bearer realm="{server.url}/auth.docker.io/token",service="registry.docker.io",scope="repository:x:pull"'
 
     def answer(seen: Seen) -> Fault:
         if seen.headers.get("authorization") != "Bearer anonymous":

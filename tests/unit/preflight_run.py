@@ -62,9 +62,7 @@ class Bench:
         path = self.folder / "pulumi-arguments"
         return path.read_text() if path.exists() else ""
 
-    def context(
-        self, *, seconds: float = 5.0, project_dir: Path = stack_files.PROJECT_DIR, **overrides: Any
-    ) -> Context:
+    def context(self, *, seconds: float = 5.0, project_dir: Path = stack_files.PROJECT_DIR, **overrides: Any) -> Context:
         settings = _settings(json.dumps(overrides), project_dir)
         patience = Patience(request_seconds=seconds, sleep=self.pauses.append)
         return Context(

@@ -132,9 +132,7 @@ class PreflightServer:
     def requests(self, method: str) -> list[Seen]:
         return [each for each in self.seen if each.method == method]
 
-    def _answer(
-        self, method: str, params: dict[str, str], body: Any, headers: dict[str, str]
-    ) -> dict[str, Any] | Fault:
+    def _answer(self, method: str, params: dict[str, str], body: Any, headers: dict[str, str]) -> dict[str, Any] | Fault:
         seen = Seen(method=method, params=params, body=body, headers=headers)
         with self._lock:
             self.seen.append(seen)
@@ -217,9 +215,7 @@ class PreflightServer:
             raise Violation(f"claims {claims}")
         return answer  # type: ignore[return-value]  # the tests set a body or a fault
 
-    def _google(
-        self, verb: str, host: str, path: str, query: str, body: bytes, headers: dict[str, str]
-    ) -> dict[str, Any] | Fault:
+    def _google(self, verb: str, host: str, path: str, query: str, body: bytes, headers: dict[str, str]) -> dict[str, Any] | Fault:
         if headers.get("authorization") != f"Bearer {ACCESS_TOKEN}":
             raise Violation("no access token, or another one")
         api = host.removesuffix(".googleapis.com")
@@ -246,9 +242,7 @@ class Violation(Exception):
 def credentials_file(folder: Path, server: PreflightServer) -> Path:
     """A service account's key, whose tokens the server gives."""
     path = folder / "key.json"
-    private_key = _key().private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    private_key = _key().private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     document = {
         "type": "service_account", "project_id": "my-project", "private_key_id": "1", "private_key": private_key.decode(),
         "client_email": ACCOUNT, "client_id": "1", "token_uri": f"{server.url}/token/",

@@ -55,9 +55,7 @@ class Client:
         return Checked(from_struct(response.inputs), [(each.property, each.reason) for each in response.failures])
 
     def diff(self, urn: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Diff:
-        request = provider_pb2.DiffRequest(
-            id="id", urn=urn, olds=to_struct(old), news=to_struct(new), old_inputs=to_struct(old)
-        )
+        request = provider_pb2.DiffRequest(id="id", urn=urn, olds=to_struct(old), news=to_struct(new), old_inputs=to_struct(old))
         response = self.stub.Diff(request, timeout=_TIMEOUT_SECONDS)
         kinds = provider_pb2.PropertyDiff.Kind
         return Diff(
@@ -72,9 +70,7 @@ class Client:
         response = self.stub.Create(request, timeout=_TIMEOUT_SECONDS)
         return response.id, from_struct(response.properties)
 
-    def read(
-        self, urn: str, id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    def read(self, urn: str, id: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
         request = provider_pb2.ReadRequest(id=id, urn=urn, inputs=to_struct(inputs), properties=to_struct(outputs))
         response = self.stub.Read(request, timeout=_TIMEOUT_SECONDS)
         return response.id, from_struct(response.inputs), from_struct(response.properties)

@@ -39,10 +39,7 @@ ROUTES: dict[str, str] = {
             *("/v1/completions/render", "/v1/completions/derender"),
         )
     },
-    **{
-        f"POST {path}": "resizes a server with expert parallelism"
-        for path in ("/scale_elastic_ep", "/is_scaling_elastic_ep")
-    },
+    **{f"POST {path}": "resizes a server with expert parallelism" for path in ("/scale_elastic_ep", "/is_scaling_elastic_ep")},
     "GET /kv_event_sources": "KV events, of which the stand-in has none",
 }
 
@@ -69,8 +66,7 @@ METRICS: dict[str, str] = {
         "of caches that the stand-in has not",
     ),
     **_each(
-        "vllm:admission_rejections_total vllm:num_requests_waiting_by_reason vllm:request_num_preemptions "
-        "vllm:iteration_tokens_total",
+        "vllm:admission_rejections_total vllm:num_requests_waiting_by_reason vllm:request_num_preemptions vllm:iteration_tokens_total",
         "of decisions that the stand-in's scheduler does not make",
     ),
     **_each(

@@ -32,9 +32,7 @@ _ANSWER_SECONDS = 120.0
 class Server:
     """One container's run. `end` has to be called."""
 
-    def __init__(
-        self, server: ModelServer, accelerator: str, arguments: Sequence[str], *, folder: Path, loopback: str
-    ) -> None:
+    def __init__(self, server: ModelServer, accelerator: str, arguments: Sequence[str], *, folder: Path, loopback: str) -> None:
         self.arguments = tuple(arguments)
         self.log = folder / "log"
         self.url = f"http://{loopback}:{PORT}"
@@ -63,9 +61,7 @@ class Server:
                     return self
             except requests.ConnectionError:
                 time.sleep(0.2)
-        raise AssertionError(
-            f"no 200 of {self.url}/health (exit code {self._process.poll()}); its log ends:\n{self.last_words()}"
-        )
+        raise AssertionError(f"no 200 of {self.url}/health (exit code {self._process.poll()}); its log ends:\n{self.last_words()}")
 
     def last_words(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])

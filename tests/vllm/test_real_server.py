@@ -66,9 +66,7 @@ def server(
         server.end()
 
 
-def test_process_has_the_deployment_s_arguments_unchanged(
-    server: Server, container: str, deployed_arguments: dict[str, list[str]]
-) -> None:
+def test_process_has_the_deployment_s_arguments_unchanged(server: Server, container: str, deployed_arguments: dict[str, list[str]]) -> None:
     left_out = ONLY_FOR_ACCELERATORS[container]
     assert set(left_out) <= set(deployed_arguments[container]), "an argument that is left out is no longer passed"
     program, dash_m, module, *given = server.command_line

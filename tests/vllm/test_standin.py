@@ -126,19 +126,12 @@ def test_both_end_on_sigterm_with_the_same_status(both: Both) -> None:
 
 def _routes(server: Server) -> set[str]:
     """`METHOD PATH`, as the server logs them when it starts."""
-    return {
-        f"{method.strip()} {path}"
-        for path, methods in _ROUTE.findall(server.log.read_text())
-        for method in methods.split(",")
-    }
+    return {f"{method.strip()} {path}" for path, methods in _ROUTE.findall(server.log.read_text()) for method in methods.split(",")}
 
 
 def _labels(text: str) -> dict[str, frozenset[str]]:
     """Name of a sample of vLLM's -> its labels."""
-    return {
-        name: frozenset(re.findall(r'(\w+)="', labels))
-        for name, labels in re.findall(r"^(vllm:\w+)\{([^}]*)\}", text, re.MULTILINE)
-    }
+    return {name: frozenset(re.findall(r'(\w+)="', labels)) for name, labels in re.findall(r"^(vllm:\w+)\{([^}]*)\}", text, re.MULTILINE)}
 
 
 def _flags(server: ModelServer, program: str) -> set[str]:

@@ -76,9 +76,7 @@ def _earlier(save: Path, against: Path | None) -> tuple[list[Section], dict[str,
     try:
         baseline = results.read(against) if against else saved
     except OSError as error:
-        raise ResultsError(
-            f"--against {against}: cannot be read ({error.strerror}); name a file that --save or --json wrote"
-        ) from error
+        raise ResultsError(f"--against {against}: cannot be read ({error.strerror}); name a file that --save or --json wrote") from error
     return saved, {section.bench: section for section in baseline}
 
 
@@ -90,9 +88,7 @@ def _run(name: str, options: Options, measured: Measured, console: Console) -> S
         for findings in bench(options):
             section = section.with_findings(findings)
             for figure in findings.figures:
-                console.print(
-                    f"  {figure.name}: {report.amount(figure.value, figure.unit)}", highlight=False, markup=False
-                )
+                console.print(f"  {figure.name}: {report.amount(figure.value, figure.unit)}", highlight=False, markup=False)
             for line in findings.lines:
                 console.print(f"  {line}", style="dim", highlight=False, markup=False)
     return replace(section, failed=outcome.failed)
@@ -114,9 +110,7 @@ def _write(path: Path, text: str, console: Console) -> None:
         results.write(path, text)
     except OSError as error:
         # The results are on the screen, and the next file may be writable.
-        console.print(
-            f"bench: {path}: cannot be written ({error.strerror})", style="red", markup=False, highlight=False
-        )
+        console.print(f"bench: {path}: cannot be written ({error.strerror})", style="red", markup=False, highlight=False)
     else:
         console.print(f"kept: {path}", style="dim", highlight=False, markup=False, soft_wrap=True)
 
@@ -127,23 +121,14 @@ def _status(sections: Sequence[Section], comparisons: dict[str, Comparison], *, 
     if quick:
         # One sample says whether a bench works, and little of the figure.
         return 0
-    return int(
-        any(section.missed for section in sections)
-        or any(comparison.of("worse") for comparison in comparisons.values())
-    )
+    return int(any(section.missed for section in sections) or any(comparison.of("worse") for comparison in comparisons.values()))
 
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m trials bench", description=__doc__, epilog=_EPILOG)
-    found.add_argument(
-        "benches", nargs="*", metavar="BENCH", type=_bench, help=f"of {', '.join(BENCHES)}; all without one"
-    )
-    found.add_argument(
-        "--repeats", type=_repeats, default=5, metavar="N", help="how often each thing is measured (default 5)"
-    )
-    found.add_argument(
-        "--quick", action="store_true", help="fewer and smaller measurements, to see whether the benches work"
-    )
+    found.add_argument("benches", nargs="*", metavar="BENCH", type=_bench, help=f"of {', '.join(BENCHES)}; all without one")
+    found.add_argument("--repeats", type=_repeats, default=5, metavar="N", help="how often each thing is measured (default 5)")
+    found.add_argument("--quick", action="store_true", help="fewer and smaller measurements, to see whether the benches work")
     found.add_argument(
         "--cold",
         action="store_true",
@@ -153,9 +138,7 @@ def parser() -> argparse.ArgumentParser:
         "--save", type=Path, metavar="FILE",
         help="where results are kept for the next run, .md and .svg beside it (default .sandbox/bench/last.json, or quick.json)",
     )  # fmt: skip
-    found.add_argument(
-        "--against", type=Path, metavar="FILE", help="the results to compare with (default: what --save held)"
-    )
+    found.add_argument("--against", type=Path, metavar="FILE", help="the results to compare with (default: what --save held)")
     found.add_argument("--json", type=Path, metavar="FILE", help="write this run's results there, too")
     return found
 

@@ -101,19 +101,11 @@ def compare_sections(saved: Section | None, now: Section) -> Comparison:
     remarks = []
     differences = now.measured.machine.differences(saved.measured.machine)
     if differences:
-        remarks.append(
-            f"{now.bench}: measured on another machine ({'; '.join(differences)}): no seconds or megabytes are compared"
-        )
+        remarks.append(f"{now.bench}: measured on another machine ({'; '.join(differences)}): no seconds or megabytes are compared")
     before = {figure.name: figure for figure in saved.figures}
-    changes = [
-        compare(before[figure.name], figure, same_machine=not differences)
-        for figure in now.figures
-        if figure.name in before
-    ]
+    changes = [compare(before[figure.name], figure, same_machine=not differences) for figure in now.figures if figure.name in before]
     names = {figure.name for figure in now.figures}
-    remarks += [
-        f"{now.bench}: new, with nothing to compare: {each.name}" for each in now.figures if each.name not in before
-    ]
+    remarks += [f"{now.bench}: new, with nothing to compare: {each.name}" for each in now.figures if each.name not in before]
     if now.failed is None:
         remarks += [f"{now.bench}: measured then, and not now: {name}" for name in before if name not in names]
     return Comparison(changes=changes, remarks=remarks)

@@ -73,9 +73,7 @@ class Curve:
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Curve:
         """The reverse. Raises `KeyError`."""
-        series = {
-            label: [(point[0], point[1], point[2]) for point in points] for label, points in document["series"].items()
-        }
+        series = {label: [(point[0], point[1], point[2]) for point in points] for label, points in document["series"].items()}
         return cls(name=document["name"], x_label=document["x_label"], y_label=document["y_label"], series=series)
 
 

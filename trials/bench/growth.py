@@ -106,8 +106,7 @@ class Samples:
         """Against the median of the smallest size."""
         base = statistics.median(self.by_size[min(self.by_size)])
         return [
-            (float(size), statistics.median(each) / base, (max(each) - min(each)) / 2 / base)
-            for size, each in sorted(self.by_size.items())
+            (float(size), statistics.median(each) / base, (max(each) - min(each)) / 2 / base) for size, each in sorted(self.by_size.items())
         ]
 
 

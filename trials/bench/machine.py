@@ -75,9 +75,7 @@ def commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=PROJECT_DIR, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    return subprocess.run(["git", *arguments], cwd=PROJECT_DIR, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _cpu(cpuinfo: Path) -> str:

@@ -154,10 +154,7 @@ def _at(share: float) -> float:
 
 def _panel(curve: Curve, x: int, y: int) -> list[str]:
     points = [point for series in curve.series.values() for point in series]
-    title = [
-        _text(x, y + 14 + _LINE * index, line, "text")
-        for index, line in enumerate(textwrap.wrap(curve.name.replace("`", ""), 60))
-    ]
+    title = [_text(x, y + 14 + _LINE * index, line, "text") for index, line in enumerate(textwrap.wrap(curve.name.replace("`", ""), 60))]
     if not points:
         return [*title, _text(x, y + 2 * _LINE + 14, "not measured", "muted")]
     top = y + 14 + _LINE * len(title) + 4 + _LINE * len(curve.series)

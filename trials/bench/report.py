@@ -65,10 +65,7 @@ def verdicts(sections: Sequence[Section], comparisons: Mapping[str, Comparison])
     """What somebody has to know of the run, the worst first; empty for nothing."""
     found = [f"failed: {section.bench}: {section.failed}" for section in sections if section.failed]
     for section in sections:
-        found += [
-            f"goal missed: {figure.name}: {amount(figure.value, figure.unit)}, goal {goal(figure)}"
-            for figure in section.missed
-        ]
+        found += [f"goal missed: {figure.name}: {amount(figure.value, figure.unit)}, goal {goal(figure)}" for figure in section.missed]
     for verdict in ("worse", "better"):
         for comparison in comparisons.values():
             found += [said(change) for change in comparison.of(verdict)]
@@ -83,10 +80,7 @@ def _cells(figure: Figure) -> tuple[str, str, str, str]:
 
 def _markdown(section: Section) -> str:
     measured = section.measured
-    rows = [
-        f"| {figure.name}{f' ({figure.note})' if figure.note else ''} | {' | '.join(_cells(figure))} |"
-        for figure in section.figures
-    ]
+    rows = [f"| {figure.name}{f' ({figure.note})' if figure.note else ''} | {' | '.join(_cells(figure))} |" for figure in section.figures]
     return "\n".join(
         [
             f"**{section.title}**",

@@ -113,14 +113,11 @@ def read(path: Path) -> list[Section]:
         form = document["form"]
         if form != FORM:
             raise ResultsError(
-                f"{path}: its form is {form!r}, and this program knows {FORM}: it is of another version; measure anew, or name "
-                "another file"
+                f"{path}: its form is {form!r}, and this program knows {FORM}: it is of another version; measure anew, or name another file"
             )
         return [Section.of(each) for each in document["sections"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ResultsError(
-            f"{path}: is no file of results ({type(error).__name__}: {error}); remove it, or name another"
-        ) from error
+        raise ResultsError(f"{path}: is no file of results ({type(error).__name__}: {error}); remove it, or name another") from error
 
 
 def merged(earlier: Sequence[Section], now: Sequence[Section]) -> list[Section]:

@@ -32,9 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("drills", nargs="*", metavar="DRILL", help=f"of {', '.join(DRILLS)}; all without one")
     parser.add_argument("--share", type=_share, default=1.0, help="how much of each drill, above 0 up to 1 (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the results there, too; what it has of other drills stays"
-    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too; what it has of other drills stays")
     arguments = parser.parse_args(argv)
     for name in arguments.drills:
         if name not in DRILLS:
@@ -67,9 +65,7 @@ def _run(name: str, options: Options, console: Console) -> Section:
             line = f"  {result.event}: {result.survived} of {result.tried}; {result.recovery}"
             console.print(line, highlight=False, markup=False)
     if outcome.failed:
-        so_far.append(
-            Result(event="the drill itself", tried=1, survived=0, recovery=f"it ended early: {outcome.failed}")
-        )
+        so_far.append(Result(event="the drill itself", tried=1, survived=0, recovery=f"it ended early: {outcome.failed}"))
     return Section(name=name, title=DRILLS[name], results=so_far, found=found)
 
 

@@ -235,9 +235,7 @@ class _Drill:
         if first.returncode != 0 and self._pulumi(*command).returncode != 0:
             # Everything that follows needs a stack that is as it should be.
             third = self._pulumi(*command)
-            outcome.lost.append(
-                f"the next run failed, too; the third {'failed' if third.returncode else 'converged'}: {words}"
-            )
+            outcome.lost.append(f"the next run failed, too; the third {'failed' if third.returncode else 'converged'}: {words}")
             return
         if wrong := self._wrong(command):
             outcome.lost.append(wrong)
@@ -314,9 +312,7 @@ def _error(result: subprocess.CompletedProcess[str]) -> str:
     if result.returncode == 0:
         return ""
     lines = [line.strip() for line in (result.stdout + result.stderr).splitlines()]
-    telling = (
-        [line for line in lines if _CLEAR.search(line)] or [line for line in lines if "error:" in line] or lines[-1:]
-    )
+    telling = [line for line in lines if _CLEAR.search(line)] or [line for line in lines if "error:" in line] or lines[-1:]
     text = re.sub(r"^(.*\berror: |\* |\d+ errors? occurred:)+", "", telling[0])
     found = _CLEAR.search(text)
     # Long ones have their cure behind, and what they are about before.

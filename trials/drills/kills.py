@@ -178,9 +178,7 @@ def _kill_and_recover(stack: _Stack, command: str, share: float, following: str)
         if following != command:
             stack.finish(command)
     except (CommandFailed, Lost) as error:
-        return Kill(
-            command=command, share=share, phase=phase or "not known", recovery=recovery, lost=str(error).strip()
-        )
+        return Kill(command=command, share=share, phase=phase or "not known", recovery=recovery, lost=str(error).strip())
     return Kill(command=command, share=share, phase=phase, recovery=recovery)
 
 
@@ -226,9 +224,7 @@ _PHASES = (
     ("gcp:monitoring:", "a dashboard or an alert policy"),
     ("gcp:", "an API, an account, a right or the repository"),
 )
-_EVENT = re.compile(
-    r"^ [+\-~] +(?P<type>\S+) (?P<name>\S+) (?P<state>creating|created|deleting|deleted)\b", re.MULTILINE
-)
+_EVENT = re.compile(r"^ [+\-~] +(?P<type>\S+) (?P<name>\S+) (?P<state>creating|created|deleting|deleted)\b", re.MULTILINE)
 
 
 def _phase(printed: str, command: str) -> str:

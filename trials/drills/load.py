@@ -130,9 +130,7 @@ def _pool_out_of_service(service: _Service, name: str) -> Iterator[Result]:
     with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         service.deploy(**service.without_the_tpu_pool())
         _wait_for_pools(service, lambda pool: pool != "v6e-1", "both replicas on other pools")
-    yield _planned(
-        name, traffic, "one setting (`enabled: false`), and replicas on the next pools before the TPUs' left"
-    )
+    yield _planned(name, traffic, "one setting (`enabled: false`), and replicas on the next pools before the TPUs' left")
 
 
 def _migration(service: _Service, name: str) -> Iterator[Result]:
@@ -163,9 +161,7 @@ def _update_that_crashes(service: _Service, name: str) -> Iterator[Result]:
         )
         service.deploy()
     named = "failed and named the container" if "CrashLoopBackOff" in said else "failed"
-    yield _planned(
-        name, traffic, f"the update {named}; the old pods served on, and the next update, corrected, went through"
-    )
+    yield _planned(name, traffic, f"the update {named}; the old pods served on, and the next update, corrected, went through")
 
 
 # --- unannounced
@@ -176,9 +172,7 @@ def _preemption(service: _Service, name: str) -> Iterator[Result]:
     with load(service.sandbox, tokens=_TOKENS_WITH_LONG, calm_seconds=_BEFORE_SECONDS) as traffic:
         events.preempt(service.sandbox, "l4-spot", told=traffic.happens)
     short = traffic.report.only(lambda each: each.tokens * _TOKEN_SECONDS < POD_SECONDS)
-    yield _result(
-        f"{name}: requests of under {POD_SECONDS:g} s", short, "its pod left the load balancer first, and finished", 0
-    )
+    yield _result(f"{name}: requests of under {POD_SECONDS:g} s", short, "its pod left the load balancer first, and finished", 0)
     long = traffic.report.only(lambda each: each.tokens * _TOKEN_SECONDS >= POD_SECONDS)
     lost = len(long.exchanges) - long.count("answered")
     recovery = f"{lost or 'none'} were under way on it and cut after {POD_SECONDS:g} s: to be sent again"
@@ -198,9 +192,7 @@ def _hang(service: _Service, name: str, *, engine: bool) -> Iterator[Result]:
     service.settle(2)
     pod = events.replicas(service.sandbox)[0]["name"]
     before = events.restarts(service.sandbox, pod)
-    with load(
-        service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS, answer_seconds=2 * _RESTART_SECONDS
-    ) as traffic:
+    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS, answer_seconds=2 * _RESTART_SECONDS) as traffic:
         service.sandbox.command("hang", pod, *(["--engine"] if engine else []))
         traffic.happens()
         _wait_for_restarts(service, pod, before + 1)
@@ -236,9 +228,7 @@ def _crash_loop(service: _Service, name: str) -> Iterator[Result]:
 
 
 def _wait_for_restarts(service: _Service, pod: str, count: int) -> None:
-    events.wait_until(
-        lambda: events.restarts(service.sandbox, pod) >= count, _RESTART_SECONDS, f"restart {count} of {pod}"
-    )
+    events.wait_until(lambda: events.restarts(service.sandbox, pod) >= count, _RESTART_SECONDS, f"restart {count} of {pod}")
 
 
 _EVENTS: tuple[tuple[str, Callable[[_Service, str], Iterator[Result]]], ...] = (

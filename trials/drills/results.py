@@ -113,9 +113,7 @@ class Section:
             table.add_column(heading, justify="left" if heading.startswith(("event", "how")) else "right")
         for each in self.results:
             gap = "" if each.longest_gap is None else f"{each.longest_gap:.1f} s"
-            table.add_row(
-                escape(each.event), str(each.tried), str(each.survived), each.lost_text, gap, escape(each.recovery)
-            )
+            table.add_row(escape(each.event), str(each.tried), str(each.survived), each.lost_text, gap, escape(each.recovery))
         return table
 
     def markdown(self) -> str:
@@ -153,8 +151,5 @@ def page(sections: Sequence[Section]) -> str:
     for section in sections:
         tried, survived = (sum(getattr(each, name) for each in section.results) for name in ("tried", "survived"))
         totals.append(f"| `{section.name}` | {section.title} | {tried} | {survived} | {tried - survived} |")
-    folded = [
-        f"<details>\n<summary><code>{section.name}</code></summary>\n\n{section.markdown()}\n\n</details>"
-        for section in sections
-    ]
+    folded = [f"<details>\n<summary><code>{section.name}</code></summary>\n\n{section.markdown()}\n\n</details>" for section in sections]
     return "\n\n".join(["\n".join(totals), *folded])

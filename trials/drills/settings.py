@@ -185,9 +185,7 @@ def _widely(event: str, options: Options, count: int, check: Any) -> Result:
     try:
         look()
     except Wrong as error:
-        return Result(
-            event=event, tried=tried, survived=tried - 1, recovery=f"seed {options.seed}, the smallest: {error}"
-        )
+        return Result(event=event, tried=tried, survived=tried - 1, recovery=f"seed {options.seed}, the smallest: {error}")
     return Result(
         event=event,
         tried=tried,

@@ -73,9 +73,7 @@ def _texts(good: Any_, *wrong: Any) -> tuple[Any_, Any_]:
 
 def _list_of(good: Any_, *wrong: Any, most: int = 3) -> tuple[Any_, Any_]:
     """A list, and one in which an element is wrong, or which is none."""
-    broken = st.tuples(_lists(good, 2), _of(*wrong, "a\nb", "\x00", "\ud800", 1, None, [], {})).map(
-        lambda pair: [*pair[0], pair[1]]
-    )
+    broken = st.tuples(_lists(good, 2), _of(*wrong, "a\nb", "\x00", "\ud800", 1, None, [], {})).map(lambda pair: [*pair[0], pair[1]])
     return _lists(good, most), st.one_of(broken, _of("text", {}, {"0": "a"}, 1, True, "null", "[", ""))
 
 
@@ -88,9 +86,7 @@ _BOOLEAN = (st.booleans(), _of("yes", "True", "", 2, 0, [], {}, "null", "é"))
 _NAME = st.from_regex(r"\A[a-z][a-z0-9]{0,8}(-[a-z0-9]{1,8}){0,2}\Z")
 _LABEL_NAME = _NAME.filter(lambda name: not name.startswith("goog"))
 _CLASS_NAME = _NAME.filter(lambda name: not name.startswith(("gke", "autopilot")))
-_RANGE = st.builds(
-    lambda a, b, length: f"{a}.{b}.0.0/{length}", st.integers(1, 223), st.integers(0, 255), st.integers(16, 32)
-)
+_RANGE = st.builds(lambda a, b, length: f"{a}.{b}.0.0/{length}", st.integers(1, 223), st.integers(0, 255), st.integers(16, 32))
 _WRONG_RANGES = (
     "203.0.113.1/24", "203.0.113.0", "203.0.113.0/33", "203.0.113.0/255.255.255.0", "203.0.113.0/08", "::/0", "10.0.0.0/8 ",
     "010.0.0.0/8", "10.0/8",
@@ -109,9 +105,7 @@ _WRONG_IMAGES = (
     ":v1",
     "a b/c:d",
 )
-_SECRET = _of(
-    "", "a", "s" * 255, "projects/my-project/secrets/key", "key/versions/latest", "projects/p-1/secrets/k/versions/7"
-)
+_SECRET = _of("", "a", "s" * 255, "projects/my-project/secrets/key", "key/versions/latest", "projects/p-1/secrets/k/versions/7")
 _WRONG_SECRETS = (
     "s" * 256,
     "projects/p/keys/k",
@@ -120,9 +114,7 @@ _WRONG_SECRETS = (
     "projects//secrets/k",
     "key/versions/\uff11",
 )
-_ARGUMENT = _of(
-    "--enforce-eager", "--max-num-seqs=8", "--seed=0", "--gpu-memory-utilization=0.8", "--no-enable-prefix-caching"
-)
+_ARGUMENT = _of("--enforce-eager", "--max-num-seqs=8", "--seed=0", "--gpu-memory-utilization=0.8", "--no-enable-prefix-caching")
 _WRONG_ARGUMENTS = (
     "--host=::1", "--port", "--port=1", "--po=1", "--model=a/b", "--tensor_parallel_size=2", "--tensor-parallel-size", "-tp",
     "--shutdown-timeout=1", "--shutdown_timeout", "--served-model-name=x", "--api-key=k", "--api_key", "--ssl-keyfile=f",
@@ -260,9 +252,7 @@ SETTINGS: dict[str, tuple[Any_, Any_]] = {
 #: Key of a pool -> wrong values; right ones are drawn together (`_pools`).
 WRONG_POOL_VALUES: dict[str, Any_] = {
     "name": _of(None, "", "system", "N", "1n", "n-", "n_n", "n" * 41, 1, [], {}, True, "\uff11"),
-    "machineType": _of(
-        None, "", "e2-standard-2", "ct6e-standard-1", "g2-standard-5", [], {}, ["g2-standard-4"], 4, True
-    ),
+    "machineType": _of(None, "", "e2-standard-2", "ct6e-standard-1", "g2-standard-5", [], {}, ["g2-standard-4"], 4, True),
     "accelerator": _of("", "nvidia-tesla-t4", 1, [], {}, True),
     "gpuDriverVersion": _of("", "latest", "535", 535, [], {}, True),
     "tpuTopology": _of("", "9x9", 1, [], {}, True),
@@ -272,9 +262,7 @@ WRONG_POOL_VALUES: dict[str, Any_] = {
     "maxNodeCount": _of(None, 0, -1, 1001, 1.5, "2", "", [], {}, True),
     "zones": _of([], "asia-northeast1-b", ["b"], ["mars-north1-a"], [1], [None], [["a"]], {}, 1, ["asia-northeast1-é"]),
     "diskSizeGb": _of(9, 65537, 100.0, "100", "", [], {}, True, float("inf")),
-    "secondaryBootDiskImage": _of(
-        "", "image", "global/images/", "projects//global/images/i", "global/images/I", 1, [], {}, True
-    ),
+    "secondaryBootDiskImage": _of("", "image", "global/images/", "projects//global/images/i", "global/images/I", 1, [], {}, True),
     "enabled": _of("no", "true", 0, 1, [], {}),
 }
 
@@ -289,9 +277,7 @@ _GPU_TYPES = {
 # Built once: what Hypothesis finds out about a strategy, it keeps with it.
 _TPUS = st.sampled_from(_TPU_TYPES)
 _GPUS = st.sampled_from(list(_GPU_TYPES))
-_POOL_NAMES = st.lists(
-    st.one_of(_NAME, _of("p" * 40)).filter(lambda name: name != "system"), min_size=1, max_size=4, unique=True
-)
+_POOL_NAMES = st.lists(st.one_of(_NAME, _of("p" * 40)).filter(lambda name: name != "system"), min_size=1, max_size=4, unique=True)
 
 
 @st.composite
@@ -316,11 +302,7 @@ def _pools(draw: DrawFn, region: str, zone: str) -> list[dict[str, Any]]:
             "diskSizeGb": _of(100, 200, 65536),
             "secondaryBootDiskImage": _of("global/images/i", "projects/my-project/global/images/vllm-1"),
             "enabled": _of(True, True, False),
-            **(
-                {"tpuTopology": st.just(machine.topology)}
-                if machine.kind == "tpu"
-                else {"gpuDriverVersion": _of("DEFAULT", "LATEST")}
-            ),
+            **({"tpuTopology": st.just(machine.topology)} if machine.kind == "tpu" else {"gpuDriverVersion": _of("DEFAULT", "LATEST")}),
         }
         pool = {"name": name, "machineType": machine_type, "maxNodeCount": most}
         for key in sorted(draw(st.sets(st.sampled_from(sorted(optional)), max_size=5))):
@@ -355,9 +337,7 @@ def _go_together(values: dict[str, Any]) -> None:
     if any("secondaryBootDiskImage" in each for each in pools):
         values.pop("imageStreaming", None)
     values["requireApiKey"] = False
-    values["rolloutTimeoutSeconds"] = max(
-        values.get("rolloutTimeoutSeconds", 1800), values.get("serverStartupSeconds", 1200)
-    )
+    values["rolloutTimeoutSeconds"] = max(values.get("rolloutTimeoutSeconds", 1800), values.get("serverStartupSeconds", 1200))
     if values.get("network"):
         values.pop("systemNodesPerZone", None)
         values["network"] = {**values["network"], "nodeRange": "10.64.0.0/22", "podRange": "10.128.0.0/14"}

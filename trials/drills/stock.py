@@ -92,9 +92,7 @@ def _plain_update(names: Sequence[str], out: Sequence[str]) -> Result:
         _check_words(problems, up.stdout, out)
         left = _served_by_the_best_of(problems, sandbox, [name for name in names if name not in out])
         _stock_returns(problems, sandbox, names, out)
-    return _result(
-        f"{' and '.join(out)} out of stock, plain `pulumi up`", problems, f"{left} served; it named them, too"
-    )
+    return _result(f"{' and '.join(out)} out of stock, plain `pulumi up`", problems, f"{left} served; it named them, too")
 
 
 def _nothing_at_all(names: Sequence[str]) -> Result:
@@ -138,9 +136,7 @@ def _served_by_the_best_of(problems: _Problems, sandbox: Sandbox, left: Sequence
         problems.add("the stack has no service_url")
         return "nothing"
     view = _View(sandbox)
-    problems.unless(
-        _comes_true(lambda: view.serving() == Counter({left[0]: 1})), f"{dict(view.serving())} serve, not {left[0]}"
-    )
+    problems.unless(_comes_true(lambda: view.serving() == Counter({left[0]: 1})), f"{dict(view.serving())} serve, not {left[0]}")
     try:
         return chat(outputs["service_url"], outputs["model"], "ping").pool
     except ServiceError as error:

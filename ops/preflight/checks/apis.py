@@ -15,8 +15,7 @@ def _run(context: Context) -> list[Finding]:
     names = [f"{parent}/services/{api}.googleapis.com" for api in asked]
     answer = context.google.call("serviceusage", lambda client: client.services().batchGet(parent=parent, names=names))
     states = {
-        str(each["name"]).rpartition("/")[2].removesuffix(".googleapis.com"): each.get("state")
-        for each in answer.get("services", [])
+        str(each["name"]).rpartition("/")[2].removesuffix(".googleapis.com"): each.get("state") for each in answer.get("services", [])
     }
     off = [api for api in asked if states.get(api) != "ENABLED"]
     findings = []
@@ -40,9 +39,7 @@ def _run(context: Context) -> list[Finding]:
         findings.append(ok("APIs of the program", "all on"))
     unread = [api for api in requirements.APIS_OF_PREFLIGHT if api in off]
     if unread:
-        findings.append(
-            ok("APIs that preflight asks", f"off: {', '.join(unread)}; {enable_command(context.project, *unread)}")
-        )
+        findings.append(ok("APIs that preflight asks", f"off: {', '.join(unread)}; {enable_command(context.project, *unread)}"))
     return findings
 
 

@@ -9,9 +9,7 @@ _WHAT = "Billing account of the project"
 
 
 def _run(context: Context) -> list[Finding]:
-    answer = context.google.call(
-        "cloudbilling", lambda client: client.projects().getBillingInfo(name=f"projects/{context.project}")
-    )
+    answer = context.google.call("cloudbilling", lambda client: client.projects().getBillingInfo(name=f"projects/{context.project}"))
     if answer.get("billingEnabled"):
         return [ok(_WHAT, f"{answer.get('billingAccountName') or 'one'} is linked and open")]
     if answer.get("billingAccountName"):

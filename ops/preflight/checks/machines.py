@@ -32,13 +32,8 @@ def _one(context: Context, machine_type: str, zone: str, pools: list[Accelerator
             raise
         places = _zones_with(context, machine_type)
         known = f"it is in {', '.join(places)}" if places else "this project sees it in no zone"
-        return failed(
-            what, f"does not exist there; {known}", cause=failure.message, cure=f"{cure}; then set zone or zones"
-        )
-    carried = {
-        str(each.get("guestAcceleratorType")): each.get("guestAcceleratorCount")
-        for each in found.get("accelerators", [])
-    }
+        return failed(what, f"does not exist there; {known}", cause=failure.message, cure=f"{cure}; then set zone or zones")
+    carried = {str(each.get("guestAcceleratorType")): each.get("guestAcceleratorCount") for each in found.get("accelerators", [])}
     if machine.kind == "tpu":
         # A TPU is part of its machine type, under a name of Compute Engine's own.
         return ok(what, "exists")
@@ -50,9 +45,7 @@ def _one(context: Context, machine_type: str, zone: str, pools: list[Accelerator
     try:
         context.google.call(
             "compute",
-            lambda client: client.acceleratorTypes().get(
-                project=project, zone=zone, acceleratorType=machine.accelerator
-            ),
+            lambda client: client.acceleratorTypes().get(project=project, zone=zone, acceleratorType=machine.accelerator),
         )
     except CallFailed as failure:
         if failure.reason != "not-found":
@@ -72,9 +65,7 @@ def _zones_with(context: Context, machine_type: str) -> list[str]:
         lambda client: client.machineTypes(),
         lambda collection: collection.aggregatedList(project=context.project, filter=f'name = "{machine_type}"'),
     ):
-        zones += [
-            scope.removeprefix("zones/") for scope, each in page.get("items", {}).items() if each.get("machineTypes")
-        ]
+        zones += [scope.removeprefix("zones/") for scope, each in page.get("items", {}).items() if each.get("machineTypes")]
     return sorted(zones, key=lambda zone: (not zone.startswith(context.settings.region), zone))[:5]
 
 

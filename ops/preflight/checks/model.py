@@ -25,11 +25,7 @@ def _run(context: Context) -> list[Finding]:
         found = look_up(context.web, model, token)
     except CallFailed as failure:
         if failure.reason == "not-found":
-            return [
-                failed(
-                    what, "cannot be served", cause=failure.message, cure=f"look at {page}/tree/main, and set `model`"
-                )
-            ]
+            return [failed(what, "cannot be served", cause=failure.message, cure=f"look at {page}/tree/main, and set `model`")]
         return [explain(failure, what, context)]
     gate = "gated" if found.gated else "open to everybody"
     set_token = f"pulumi config set --secret huggingFaceToken --stack {context.stack}"

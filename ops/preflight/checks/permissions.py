@@ -46,15 +46,9 @@ def _run(context: Context) -> list[Finding]:
         cure = grant_command(context.project, member, role)
         what = f"{_WHAT}: {role}"
         if elsewhere:
-            findings.append(
-                warning(
-                    what, f"missing in the project: {listed}", cause=f"no role holds it there; {elsewhere}", cure=cure
-                )
-            )
+            findings.append(warning(what, f"missing in the project: {listed}", cause=f"no role holds it there; {elsewhere}", cure=cure))
         else:
-            findings.append(
-                failed(what, f"missing: {listed}", cause="no role of yours in the project holds it", cure=cure)
-            )
+            findings.append(failed(what, f"missing: {listed}", cause="no role of yours in the project holds it", cure=cure))
     if not findings:
         return [ok(_WHAT, f"all {len(granted)} that `up` needs")]
     return findings
@@ -71,9 +65,7 @@ def _no_such_project(context: Context, failure: CallFailed) -> Finding:
 def _granted(context: Context, permissions: list[str]) -> list[str]:
     answer = context.google.call(
         "cloudresourcemanager",
-        lambda client: client.projects().testIamPermissions(
-            resource=f"projects/{context.project}", body={"permissions": permissions}
-        ),
+        lambda client: client.projects().testIamPermissions(resource=f"projects/{context.project}", body={"permissions": permissions}),
     )
     return list(answer.get("permissions", []))
 

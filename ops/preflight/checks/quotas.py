@@ -98,16 +98,12 @@ def judge(what: str, limit: Limit, own: int, demand: Demand, cure: str, note: st
             what, f"{have}, enough to start with ({demand.initial}); {pools} may reach {demand.maximum}",
             cause=cause, cure=f"{cure}, or lower maxNodeCount",
         )  # fmt: skip
-    return failed(
-        what, f"{have}, and {pools} {'start' if several else 'starts'} with {demand.initial}", cause=cause, cure=cure
-    )
+    return failed(what, f"{have}, and {pools} {'start' if several else 'starts'} with {demand.initial}", cause=cause, cure=cure)
 
 
 def _run(context: Context) -> list[Finding]:
     settings = context.settings
-    region = context.google.call(
-        "compute", lambda client: client.regions().get(project=context.project, region=settings.region)
-    )
+    region = context.google.call("compute", lambda client: client.regions().get(project=context.project, region=settings.region))
     instances = _instances(context)
     held = in_use(instances)
     own = in_use(
@@ -155,9 +151,7 @@ class _Limits:
     def _read(self, metric: QuotaMetric, kind: Kind) -> Limit | None:
         what = _what(metric, self._context.settings)
         try:
-            limit = (
-                self._regional.get(metric.name) if metric.where == "region" else self._of_service_usage(metric, kind)
-            )
+            limit = self._regional.get(metric.name) if metric.where == "region" else self._of_service_usage(metric, kind)
         except CallFailed as failure:
             if failure.reason != "not-found":
                 self.problems.append(explain(failure, what, self._context, "roles/serviceusage.serviceUsageViewer"))
@@ -176,9 +170,7 @@ class _Limits:
     def _of_service_usage(self, metric: QuotaMetric, kind: Kind) -> Limit | None:
         name = f"projects/{self._context.project}/services/compute.googleapis.com/consumerQuotaMetrics/"
         name += metric.name.replace("/", "%2F")
-        answer = self._context.google.call(
-            "quotas", lambda client: client.services().consumerQuotaMetrics().get(name=name)
-        )
+        answer = self._context.google.call("quotas", lambda client: client.services().consumerQuotaMetrics().get(name=name))
         value = effective_value(
             [
                 (bucket.get("dimensions", {}), int(bucket["effectiveLimit"]))
@@ -210,10 +202,7 @@ def _all_regions(context: Context, own: Mapping[Kind, int]) -> list[Finding]:
 
 
 def _quotas(answer: Mapping[str, Any]) -> dict[str, Limit]:
-    return {
-        str(each["metric"]): Limit(value=float(each["limit"]), used=float(each.get("usage", 0)))
-        for each in answer.get("quotas", [])
-    }
+    return {str(each["metric"]): Limit(value=float(each["limit"]), used=float(each.get("usage", 0))) for each in answer.get("quotas", [])}
 
 
 def effective_value(infos: Iterable[tuple[Mapping[str, str], int]], dimensions: Mapping[str, str]) -> int | None:
@@ -258,11 +247,7 @@ def _console(project: str) -> str:
 
 def _request(context: Context, metric: QuotaMetric, limit: Limit, demand: Demand, own: int) -> str:
     value = demand.maximum + max(0.0, limit.used - own)
-    places = (
-        dict(metric.dimensions)
-        if metric.where == "project"
-        else {"region": context.settings.region, **metric.dimensions}
-    )
+    places = dict(metric.dimensions) if metric.where == "project" else {"region": context.settings.region, **metric.dimensions}
     dimensions = ",".join(f"{key}={each}" for key, each in places.items())
     return (
         "gcloud beta quotas preferences create --service=compute.googleapis.com "

@@ -26,9 +26,7 @@ def value_of(context: Context, reference: SecretReference) -> str:
     """Raises `CallFailed`."""
     name = f"projects/{reference.project or context.project}/secrets/{reference.secret}/versions/{reference.version}"
     context.google.wait_for_token()
-    answer = context.google.call(
-        "secretmanager", lambda client: client.projects().secrets().versions().access(name=name)
-    )
+    answer = context.google.call("secretmanager", lambda client: client.projects().secrets().versions().access(name=name))
     try:
         return base64.b64decode(answer["payload"]["data"]).decode()
     except (KeyError, TypeError, ValueError):

@@ -41,9 +41,7 @@ def _run(context: Context) -> list[Finding]:
     try:
         cluster = context.google.call(
             "container",
-            lambda client: (
-                client.projects().locations().clusters().get(name=f"{location}/clusters/{settings.cluster_name}")
-            ),
+            lambda client: client.projects().locations().clusters().get(name=f"{location}/clusters/{settings.cluster_name}"),
         )
     except CallFailed as failure:
         if failure.reason != "not-found":
@@ -60,9 +58,7 @@ def _run(context: Context) -> list[Finding]:
                 f"--project={project}",
             )
         ]  # fmt: skip
-    answer = context.google.call(
-        "container", lambda client: client.projects().locations().getServerConfig(name=location)
-    )
+    answer = context.google.call("container", lambda client: client.projects().locations().getServerConfig(name=location))
     what = f"{_TITLE} of channel {settings.release_channel} in {settings.region}"
     listing = (
         f"gcloud container get-server-config --location={settings.region} --project={project} --flatten=channels "
@@ -71,9 +67,7 @@ def _run(context: Context) -> list[Finding]:
     channels = {each.get("channel"): each for each in answer.get("channels", [])}
     channel = channels.get(settings.release_channel)
     if channel is None or "defaultVersion" not in channel:
-        return [
-            warning(what, "not checked: the region does not offer the channel", cause="it is not listed", cure=listing)
-        ]
+        return [warning(what, "not checked: the region does not offer the channel", cause="it is not listed", cure=listing)]
     default = str(channel["defaultVersion"])
     if version_key(default) >= version_key(least):
         return [ok(what, f"{default}, and {why} needs {least}")]

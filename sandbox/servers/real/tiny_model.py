@@ -44,9 +44,7 @@ def make(folder: Path) -> None:
     """Writes the model into a folder, which may be there; the same weights each time."""
     folder.mkdir(parents=True, exist_ok=True)
     bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator(
-        _SENTENCES, vocab_size=_VOCABULARY - len(_SPECIAL_TOKENS), min_frequency=1, show_progress=False
-    )
+    bpe.train_from_iterator(_SENTENCES, vocab_size=_VOCABULARY - len(_SPECIAL_TOKENS), min_frequency=1, show_progress=False)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe._tokenizer,
         eos_token="<|im_end|>",  # noqa: S106 - a token of text

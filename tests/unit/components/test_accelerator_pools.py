@@ -101,8 +101,7 @@ def test_what_a_machine_carries_need_not_be_said() -> None:
     said = [{**_pools()[0], "tpuTopology": ASSERTIONS["tpuTopology"]}, *_pools()[1:]]
     unsaid = [{key: value for key, value in pool.items() if key not in ASSERTIONS} for pool in said]
     one, other = (
-        {each.name: each.inputs for each in run_program({"acceleratorPools": pools}).of_type(NODE_POOL)}
-        for pools in (said, unsaid)
+        {each.name: each.inputs for each in run_program({"acceleratorPools": pools}).of_type(NODE_POOL)} for pools in (said, unsaid)
     )
     assert one == other
 
@@ -111,9 +110,7 @@ def test_what_a_machine_carries_need_not_be_said() -> None:
 def test_pool_carries_label_and_taint_of_the_class(dev: Run, name: str) -> None:
     node_config = dev.named(NODE_POOL, name).inputs["nodeConfig"]
     assert node_config["labels"] == {"cloud.google.com/compute-class": "vllm-fallback"}
-    assert node_config["taints"] == [
-        {"key": "cloud.google.com/compute-class", "value": "vllm-fallback", "effect": "NO_SCHEDULE"}
-    ]
+    assert node_config["taints"] == [{"key": "cloud.google.com/compute-class", "value": "vllm-fallback", "effect": "NO_SCHEDULE"}]
 
 
 @pytest.mark.parametrize("name", ["v6e-1", "l4-spot", "l4"])

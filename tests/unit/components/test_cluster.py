@@ -127,9 +127,7 @@ def test_kubeconfig_runs_google_s_plugin_and_holds_no_credential() -> None:
     assert config["current-context"] == "c"
 
 
-@pytest.mark.parametrize(
-    "name", ["c", "tpu-gpu-fungibility", "a" * 24, "a" * 25, "a" * 40, "abcdefghijklmn-" + "x" * 25]
-)
+@pytest.mark.parametrize("name", ["c", "tpu-gpu-fungibility", "a" * 24, "a" * 25, "a" * 40, "abcdefghijklmn-" + "x" * 25])
 def test_node_account_id_is_one_that_iam_accepts(name: str) -> None:
     assert re.fullmatch(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", node_account_id(name))
 

@@ -13,9 +13,7 @@ from tests.unit.program import NAMESPACE, config, run_program
 
 
 def _args(*names: str, active_migration: bool = True) -> ComputeClassArgs:
-    return ComputeClassArgs(
-        name="vllm-fallback", pool_names=names, active_migration=active_migration, consolidation_delay_minutes=7
-    )
+    return ComputeClassArgs(name="vllm-fallback", pool_names=names, active_migration=active_migration, consolidation_delay_minutes=7)
 
 
 def test_rules_name_one_pool_each_in_order_and_hold_nothing_else() -> None:

@@ -12,9 +12,7 @@ from components.serving import drain
 @pytest.mark.parametrize("grace_seconds", [None, 120, drain.MAX_GRACE_SECONDS])
 @pytest.mark.parametrize("server_drains", [True, False])
 @pytest.mark.parametrize("local_traffic", [True, False])
-def test_hook_and_server_together_end_within_the_grace_period(
-    grace_seconds: int | None, server_drains: bool, local_traffic: bool
-) -> None:
+def test_hook_and_server_together_end_within_the_grace_period(grace_seconds: int | None, server_drains: bool, local_traffic: bool) -> None:
     grace_seconds = grace_seconds or drain.least_grace_seconds(local_traffic=local_traffic)
     wait = drain.settle_seconds(local_traffic=local_traffic)
     ending: Any = {"grace_seconds": grace_seconds, "settle_seconds": wait, "server_drains": server_drains}

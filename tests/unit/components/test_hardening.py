@@ -48,9 +48,7 @@ def _apis(run: Run) -> set[str]:
 # --- network
 
 
-def test_nodes_are_private_in_a_subnetwork_with_ranges_for_pods_and_services(
-    prod: Run, cluster: dict[str, Any]
-) -> None:
+def test_nodes_are_private_in_a_subnetwork_with_ranges_for_pods_and_services(prod: Run, cluster: dict[str, Any]) -> None:
     subnetwork = prod.only("gcp:compute/subnetwork:Subnetwork").inputs
     assert subnetwork["ipCidrRange"] == "10.64.0.0/22"
     assert {each["rangeName"]: each["ipCidrRange"] for each in subnetwork["secondaryIpRanges"]} == {
@@ -82,9 +80,7 @@ def test_nothing_of_a_network_is_made_for_a_stack_without_one() -> None:
 # --- control plane
 
 
-def test_control_plane_is_reached_by_name_alone_and_its_kubeconfig_trusts_public_authorities(
-    prod: Run, cluster: dict[str, Any]
-) -> None:
+def test_control_plane_is_reached_by_name_alone_and_its_kubeconfig_trusts_public_authorities(prod: Run, cluster: dict[str, Any]) -> None:
     assert cluster["controlPlaneEndpointsConfig"] == {
         "dnsEndpointConfig": {"allowExternalTraffic": True},
         "ipEndpointsConfig": {"enabled": False},
@@ -102,9 +98,7 @@ def test_ranges_of_the_control_plane_let_no_stranger_s_machine_of_google_cloud_i
     assert "controlPlaneEndpointsConfig" not in inputs
 
 
-def test_cluster_and_repository_are_protected_by_pulumi_and_the_cluster_by_google(
-    prod: Run, cluster: dict[str, Any]
-) -> None:
+def test_cluster_and_repository_are_protected_by_pulumi_and_the_cluster_by_google(prod: Run, cluster: dict[str, Any]) -> None:
     assert cluster["deletionProtection"] is True
     assert {each.type for each in prod.resources.values() if each.protect} == {CLUSTER, REPOSITORY}
     assert not [each for each in run_program().resources.values() if each.protect]
@@ -198,9 +192,7 @@ def _key_secret(run: Run) -> Resource:
     return run.named(SECRET, "vllm-vllm-api-key")
 
 
-@pytest.mark.parametrize(
-    ("overrides", "value"), [({"apiKey": API_KEY}, API_KEY), ({"apiKeySecret": "vllm-api-key"}, STORED)]
-)
+@pytest.mark.parametrize(("overrides", "value"), [({"apiKey": API_KEY}, API_KEY), ({"apiKeySecret": "vllm-api-key"}, STORED)])
 def test_api_key_reaches_both_containers_by_a_secret_and_nothing_else(overrides: dict[str, Any], value: str) -> None:
     run = run_program(overrides)
     secret = _key_secret(run)
@@ -248,9 +240,7 @@ def test_privilege_is_for_pods_that_fit_both_kinds_of_node(choice: str, kinds: l
     assert device_access(choice, kinds) == access
 
 
-@pytest.mark.parametrize(
-    ("pools", "resource", "count"), [(GPU_POOLS, "nvidia.com/gpu", "2"), (TPU_POOLS, "google.com/tpu", "4")]
-)
+@pytest.mark.parametrize(("pools", "resource", "count"), [(GPU_POOLS, "nvidia.com/gpu", "2"), (TPU_POOLS, "google.com/tpu", "4")])
 def test_pods_for_one_accelerator_request_it_and_have_no_privilege(pools: list[Any], resource: str, count: str) -> None:
     spec = _pod(run_program({"acceleratorPools": pools, "xlaCache": False}))["spec"]
     (container,) = spec["containers"]
@@ -270,9 +260,7 @@ def test_privilege_can_be_kept() -> None:
     assert spec["volumes"]
 
 
-def test_a_cluster_that_could_not_be_made_has_an_endpoint_that_leads_nowhere_and_ends_the_program_with_no_traceback() -> (
-    None
-):
+def test_a_cluster_that_could_not_be_made_has_an_endpoint_that_leads_nowhere_and_ends_the_program_with_no_traceback() -> None:
     assert dns_endpoint_of(None) == ip_endpoint_of(None, None) == NO_ENDPOINT
     assert NO_ENDPOINT[0].endswith(".invalid")
     assert dns_endpoint_of(SimpleNamespace(dns_endpoint_config=SimpleNamespace(endpoint="gke-1.goog"))) == (

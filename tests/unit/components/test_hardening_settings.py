@@ -210,9 +210,7 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
 
 
 @pytest.mark.parametrize(("overrides", "field", "parts"), BAD.values(), ids=BAD)
-def test_bad_setting_is_refused_with_field_value_reason_and_fix(
-    overrides: dict[str, Any], field: str, parts: tuple[str, str, str]
-) -> None:
+def test_bad_setting_is_refused_with_field_value_reason_and_fix(overrides: dict[str, Any], field: str, parts: tuple[str, str, str]) -> None:
     with pytest.raises(SettingsError) as refused:
         _parse(**overrides)
     (line,) = [each for each in str(refused.value).splitlines() if each.startswith("  - ")]
@@ -301,9 +299,7 @@ def test_daily_windows_of_four_hours_are_enough() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("pods", "nodes", "most"), [("10.0.0.0/14", "10.8.0.0/28", 12), ("10.0.0.0/23", "10.8.0.0/20", 2)]
-)
+@pytest.mark.parametrize(("pods", "nodes", "most"), [("10.0.0.0/14", "10.8.0.0/28", 12), ("10.0.0.0/23", "10.8.0.0/20", 2)])
 def test_a_network_has_room_for_as_many_nodes_as_both_of_its_ranges(pods: str, nodes: str, most: int) -> None:
     assert NetworkRanges(nodes=nodes, pods=pods, services="10.9.0.0/20").max_nodes == most
 

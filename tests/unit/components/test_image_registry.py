@@ -137,7 +137,5 @@ def test_without_a_login_the_program_ends_with_a_word_that_says_how_to_log_in(mo
         raise _Refusal
 
     monkeypatch.setattr(program._Mocks, "call", fail)
-    with pytest.raises(
-        pulumi.RunError, match=r'access token .* "invalid_grant".*gcloud auth application-default login'
-    ):
+    with pytest.raises(pulumi.RunError, match=r'access token .* "invalid_grant".*gcloud auth application-default login'):
         run_program()

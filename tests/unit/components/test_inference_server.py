@@ -181,9 +181,7 @@ def test_replicas_avoid_a_disabled_pool_and_the_rest_keeps_its_order() -> None:
     pools[0]["enabled"] = False
     node_affinity = _pod(run_program({"acceleratorPools": pools}))["affinity"]["nodeAffinity"]
     assert node_affinity["requiredDuringSchedulingIgnoredDuringExecution"] == {
-        "nodeSelectorTerms": [
-            {"matchExpressions": [{"key": "cloud.google.com/gke-nodepool", "operator": "NotIn", "values": ["v6e-1"]}]}
-        ]
+        "nodeSelectorTerms": [{"matchExpressions": [{"key": "cloud.google.com/gke-nodepool", "operator": "NotIn", "values": ["v6e-1"]}]}]
     }
     preferred = node_affinity["preferredDuringSchedulingIgnoredDuringExecution"]
     assert [each["preference"]["matchExpressions"][0]["values"] for each in preferred] == [["l4-spot"], ["l4"]]
@@ -236,9 +234,7 @@ def test_a_dead_server_is_not_waited_for(pod: dict[str, Any]) -> None:
         ({"replicas": 1, "keepLastReplica": False}, {"maxUnavailable": 1}),
     ],
 )
-def test_budget_lets_replicas_move_one_at_a_time_and_keeps_the_last(
-    overrides: dict[str, Any], expected: dict[str, int]
-) -> None:
+def test_budget_lets_replicas_move_one_at_a_time_and_keeps_the_last(overrides: dict[str, Any], expected: dict[str, int]) -> None:
     spec = run_program(overrides).only(DISRUPTION_BUDGET).inputs["spec"]
     assert {key: value for key, value in spec.items() if key in ("minAvailable", "maxUnavailable")} == expected
     assert spec["selector"] == {"matchLabels": {"app": "vllm"}}
@@ -246,10 +242,7 @@ def test_budget_lets_replicas_move_one_at_a_time_and_keeps_the_last(
 
 
 def test_a_budget_of_the_other_kind_has_another_name_since_no_preview_sees_the_change_otherwise() -> None:
-    names = {
-        keep: run_program({"keepLastReplica": keep}).only(DISRUPTION_BUDGET).inputs["metadata"]["name"]
-        for keep in (True, False)
-    }
+    names = {keep: run_program({"keepLastReplica": keep}).only(DISRUPTION_BUDGET).inputs["metadata"]["name"] for keep in (True, False)}
     assert names == {True: "vllm-keep-last", False: "vllm"}
 
 

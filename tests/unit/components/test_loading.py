@@ -74,11 +74,7 @@ def _printed(arguments: list[str]) -> dict[str, Any]:
 
 @cache
 def _loaded_by(module: str) -> set[str]:
-    return set(
-        _printed(["-c", f"import json, sys, {module}; print(json.dumps({{'modules': sorted(sys.modules)}}))"])[
-            "modules"
-        ]
-    )
+    return set(_printed(["-c", f"import json, sys, {module}; print(json.dumps({{'modules': sorted(sys.modules)}}))"])["modules"])
 
 
 @pytest.mark.parametrize(
@@ -111,9 +107,7 @@ def test_the_programs_interpreter_collects_no_garbage_and_traverses_none_at_its_
 
 def test_the_programs_interpreter_leaves_an_interruption_to_the_engine_and_says_nothing() -> None:
     script = "import time; from components import interpreter; interpreter.prepare(); print('ready', flush=True); time.sleep(60)"
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
@@ -127,9 +121,7 @@ def test_settings_are_read_once() -> None:
     assert load.call_count == 1
 
 
-@pytest.mark.parametrize(
-    "module", ["kubernetes", "pulumi", "grpc", "requests", "rich", "sandbox.gke.cloud", "sandbox.node_agent"]
-)
+@pytest.mark.parametrize("module", ["kubernetes", "pulumi", "grpc", "requests", "rich", "sandbox.gke.cloud", "sandbox.node_agent"])
 def test_the_sandboxs_commands_do_not_load_before_one_needs_it(module: str) -> None:
     assert module not in _loaded_by("sandbox.__main__")
 
@@ -141,9 +133,7 @@ def test_looking_at_the_sandbox_does_not_load(module: str) -> None:
 
 def test_an_engine_that_connects_makes_the_stand_ins_read_no_file_of_a_project_again(tmp_path: Path) -> None:
     environment = {"PATH": "", "HOME": str(tmp_path)}
-    running = providers.serve(
-        cast(Any, None), ImageBuilder(ImageStore(tmp_path / "images")), tmp_path, environment, Clock(100)
-    )
+    running = providers.serve(cast(Any, None), ImageBuilder(ImageStore(tmp_path / "images")), tmp_path, environment, Clock(100))
     try:
         with mock.patch.object(providers, "programs", side_effect=AssertionError("read again")):
             client = Client(running.servers["docker"])

@@ -46,9 +46,7 @@ def test_a_flag_that_the_real_adapter_lacks_is_refused_by_name(capsys: pytest.Ca
     assert "--use-new-resource-modle" in capsys.readouterr().err
 
 
-def test_a_port_that_needs_root_is_refused_with_the_cure(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_port_that_needs_root_is_refused_with_the_cure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(SystemExit):
         line("--secure-port=443")
@@ -57,9 +55,7 @@ def test_a_port_that_needs_root_is_refused_with_the_cure(
 
 def test_metrics_of_gauges_have_the_names_of_cloud_monitoring() -> None:
     (rule,) = adapter.rules()["rules"]
-    assert rule["name"]["as"].replace("${1}", "vllm:num_requests_waiting") == (
-        "prometheus.googleapis.com|vllm:num_requests_waiting|gauge"
-    )
+    assert rule["name"]["as"].replace("${1}", "vllm:num_requests_waiting") == ("prometheus.googleapis.com|vllm:num_requests_waiting|gauge")
     assert '__type__="gauge"' in rule["seriesQuery"]
 
 

@@ -75,9 +75,7 @@ def found_alerts(**more: Any) -> dict[str, Alert]:
 
 
 def made_dashboard(**more: Any) -> dict[str, Any]:
-    priced = [
-        PricedPool(pool=each, price=node_price(each.machine_type, each.provisioning, "us-central1")) for each in POOLS
-    ]
+    priced = [PricedPool(pool=each, price=node_price(each.machine_type, each.provisioning, "us-central1")) for each in POOLS]
     settings = {"pools": priced, "waiting_alert_requests": 20, "first_token_alert_seconds": 10}
     return dashboard(scope=SCOPE, **{**settings, **more})
 
@@ -159,10 +157,7 @@ def test_a_pool_without_a_price_has_no_line_of_cost_and_says_so() -> None:
     pools = [PricedPool(pool=each, price=None) for each in POOLS]
     document = made_dashboard(pools=pools)
     assert "No price is known" in widgets(document)["Cost an hour by pool, at list prices"]["text"]["content"]
-    assert (
-        "| 1 | v6e-1 | ct6e-standard-1t, on-demand | unknown | 1 to 2 |"
-        in widgets(document)["The ladder"]["text"]["content"]
-    )
+    assert "| 1 | v6e-1 | ct6e-standard-1t, on-demand | unknown | 1 to 2 |" in widgets(document)["The ladder"]["text"]["content"]
     assert dashboard_problems({"dashboardJson": json.dumps(document)}) == []
     priced = PricedPool(pool=POOLS[2], price=node_price(POOLS[2].machine_type, "on-demand", "us-central1"))
     some = made_dashboard(pools=[PricedPool(pool=POOLS[0], price=None), priced])

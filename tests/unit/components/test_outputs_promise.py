@@ -12,10 +12,7 @@ from tests.unit.program import ROOT, Run, run_program
 DOCS = (ROOT / "docs" / "outputs.md").read_text()
 README = (ROOT / "README.md").read_text()
 
-ROWS = {
-    match[1]: (match[2], match[3])
-    for match in re.finditer(r"^\| `(\w+)` \| ([a-z ]+) \| (yes|no) \| .+ \|$", DOCS, re.MULTILINE)
-}
+ROWS = {match[1]: (match[2], match[3]) for match in re.finditer(r"^\| `(\w+)` \| ([a-z ]+) \| (yes|no) \| .+ \|$", DOCS, re.MULTILINE)}
 
 
 def _is_text(value: Any) -> bool:

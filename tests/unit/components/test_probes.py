@@ -26,9 +26,7 @@ def test_a_server_that_died_is_found_within_a_minute() -> None:
     assert _patience(container_probes(startup_seconds=1200)["liveness_probe"]) <= 60
 
 
-def test_every_probe_is_the_images_command_which_sees_an_engine_that_hangs_where_the_servers_own_health_does_not() -> (
-    None
-):
+def test_every_probe_is_the_images_command_which_sees_an_engine_that_hangs_where_the_servers_own_health_does_not() -> None:
     probes = container_probes(startup_seconds=1200)
     assert probes["readiness_probe"]["exec_"]["command"] == [HEALTH_COMMAND, "ready"]
     assert probes["liveness_probe"]["exec_"]["command"] == [HEALTH_COMMAND, "live"]

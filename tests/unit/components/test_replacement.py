@@ -30,9 +30,7 @@ def prod() -> Run:
         "gcp:serviceaccount/account:Account", "gcp:projects/iAMMember:IAMMember",
     ],
 )  # fmt: skip
-def test_the_successor_of_what_moves_with_a_cluster_is_made_before_anything_is_deleted(
-    prod: Run, type_token: str
-) -> None:
+def test_the_successor_of_what_moves_with_a_cluster_is_made_before_anything_is_deleted(prod: Run, type_token: str) -> None:
     assert {each.delete_before_replace for each in prod.of_type(type_token)} == {False}
 
 
@@ -53,9 +51,7 @@ def _said(run: Run, type_token: str, error: str, operation: str = "create") -> s
 
 
 @pytest.mark.parametrize(("type_token", "kind"), [(CLUSTER, "Cluster"), (SUBNETWORK, "Subnetwork")])
-def test_a_name_that_is_taken_is_explained_with_the_setting_that_makes_way(
-    prod: Run, type_token: str, kind: str
-) -> None:
+def test_a_name_that_is_taken_is_explained_with_the_setting_that_makes_way(prod: Run, type_token: str, kind: str) -> None:
     said = _said(prod, type_token, TAKEN[type_token])
     assert said is not None
     assert said.startswith(f"{kind} serving is there already")

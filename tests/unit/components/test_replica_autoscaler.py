@@ -60,18 +60,14 @@ def test_an_update_leaves_the_number_of_replicas_to_the_autoscaler(scaled: Run) 
 
 
 def test_adapter_may_read_metrics_as_its_kubernetes_account_and_nothing_else(scaled: Run) -> None:
-    (member,) = [
-        each for each in scaled.of_type("gcp:projects/iAMMember:IAMMember") if "monitoring" in each.inputs["role"]
-    ]
+    (member,) = [each for each in scaled.of_type("gcp:projects/iAMMember:IAMMember") if "monitoring" in each.inputs["role"]]
     assert member.inputs["role"] == "roles/monitoring.viewer"
     assert member.inputs["member"] == (
         "principal://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/"
         f"my-project.svc.id.goog/subject/ns/{NAMESPACE}/sa/{NAME}"
     )
     role = scaled.only("kubernetes:rbac.authorization.k8s.io/v1:ClusterRole")
-    assert role.inputs["rules"] == [
-        {"apiGroups": [""], "resources": ["pods", "nodes", "nodes/stats"], "verbs": ["get", "list", "watch"]}
-    ]
+    assert role.inputs["rules"] == [{"apiGroups": [""], "resources": ["pods", "nodes", "nodes/stats"], "verbs": ["get", "list", "watch"]}]
 
 
 def test_adapter_s_place_in_the_api_comes_after_it_and_the_autoscaler_after_both(scaled: Run) -> None:

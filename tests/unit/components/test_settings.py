@@ -662,9 +662,7 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
 
 
 @pytest.mark.parametrize(("overrides", "field", "parts"), BAD.values(), ids=BAD)
-def test_bad_setting_is_refused_with_field_value_reason_and_fix(
-    overrides: dict[str, Any], field: str, parts: tuple[str, str, str]
-) -> None:
+def test_bad_setting_is_refused_with_field_value_reason_and_fix(overrides: dict[str, Any], field: str, parts: tuple[str, str, str]) -> None:
     value, reason, fix = parts
     message = _refusal(**overrides)
     line = _line(message, field)
@@ -767,9 +765,7 @@ def test_dev_settings_are_the_walkthrough_s() -> None:
 
 
 def test_a_pool_needs_only_a_name_a_machine_type_and_a_maximum() -> None:
-    (pool,) = _parse(
-        acceleratorPools=[{"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 3}]
-    ).accelerator_pools
+    (pool,) = _parse(acceleratorPools=[{"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 3}]).accelerator_pools
     assert (pool.provisioning, pool.gpu_driver_version) == ("on-demand", "LATEST")
     assert (pool.initial_node_count, pool.min_node_count, pool.max_node_count) == (0, 0, 3)
     assert pool.zones == ("asia-northeast1-b",)
@@ -791,9 +787,7 @@ def test_ten_pools_and_names_of_forty_characters_are_allowed() -> None:
 
 
 @pytest.mark.parametrize("lifted", ["", "10"])
-def test_limit_on_pools_holds_unless_the_bench_lifts_it_far_enough(
-    monkeypatch: pytest.MonkeyPatch, lifted: str
-) -> None:
+def test_limit_on_pools_holds_unless_the_bench_lifts_it_far_enough(monkeypatch: pytest.MonkeyPatch, lifted: str) -> None:
     monkeypatch.setenv(MAX_POOLS_VARIABLE, lifted)
     with pytest.raises(SettingsError, match="has 11 pools, more than 10"):
         run_program({"acceleratorPools": _numbered_pools(11)})
@@ -810,9 +804,7 @@ def test_bench_lifts_the_limit_on_pools_and_every_preview_says_so(monkeypatch: p
 
 
 @pytest.mark.parametrize("lifted", ["many", "0", "-1", "1.5", "10000"])
-def test_limit_that_is_lifted_to_no_number_is_refused_with_cause_and_cure(
-    monkeypatch: pytest.MonkeyPatch, lifted: str
-) -> None:
+def test_limit_that_is_lifted_to_no_number_is_refused_with_cause_and_cure(monkeypatch: pytest.MonkeyPatch, lifted: str) -> None:
     monkeypatch.setenv(MAX_POOLS_VARIABLE, lifted)
     with pytest.raises(SettingsError) as refused:
         run_program()

@@ -12,9 +12,7 @@ from sandbox.google.machine_types import size_of
 from trials.drills.settings import Wrong, judge, run_recorded
 from trials.drills.settings_files import SETTINGS, WRONG_POOL_VALUES, SettingsFile, settings_files
 
-_FILES = hypothesis.settings(
-    max_examples=300, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
-)
+_FILES = hypothesis.settings(max_examples=300, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def test_every_setting_and_every_key_of_a_pool_is_drawn() -> None:
@@ -38,9 +36,7 @@ def test_program_refuses_what_the_check_refuses_before_a_resource_and_runs_the_r
 @hypothesis.given(settings_files(good=True))
 def test_sandbox_knows_every_machine_that_the_settings_accept(file: SettingsFile) -> None:
     accepted = judge(file)
-    for machine_type in (
-        (accepted.system_machine_type, *(pool.machine_type for pool in accepted.accelerator_pools)) if accepted else ()
-    ):
+    for machine_type in (accepted.system_machine_type, *(pool.machine_type for pool in accepted.accelerator_pools)) if accepted else ():
         size_of(machine_type)
 
 

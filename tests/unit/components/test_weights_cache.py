@@ -55,9 +55,7 @@ def test_bucket_of_copies_goes_with_the_stack_and_bills_no_deleted_ones(bucket: 
 
 
 def test_only_downloads_that_were_cut_off_are_deleted_by_age(bucket: dict[str, Any]) -> None:
-    assert bucket["lifecycleRules"] == [
-        {"action": {"type": "Delete"}, "condition": {"age": 1, "matchesSuffixes": [".incomplete"]}}
-    ]
+    assert bucket["lifecycleRules"] == [{"action": {"type": "Delete"}, "condition": {"age": 1, "matchesSuffixes": [".incomplete"]}}]
 
 
 def test_bucket_has_no_name_that_another_stack_could_have_too(bucket: dict[str, Any]) -> None:

@@ -162,9 +162,7 @@ def test_somebody_else_s_comment_is_never_touched_though_it_has_the_marker(githu
     assert server.comments[0]["body"] == f"quoted: {MARK}"
 
 
-def test_comment_command_writes_the_records_of_all_stacks(
-    server: FakeGitHub, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_comment_command_writes_the_records_of_all_stacks(server: FakeGitHub, environment: dict[str, str], tmp_path: Path) -> None:
     write_record(tmp_path / "dev", "preview", stdout=f"Resources:\n    3 unchanged\nleaked {TOKEN}\n")
     arguments = ["comment", "--reports", str(tmp_path), "--pull-request", "12", "dev", "prod"]
     assert ci.main(arguments, environment) == 0
@@ -174,9 +172,7 @@ def test_comment_command_writes_the_records_of_all_stacks(
     assert TOKEN not in comment["body"]
 
 
-def test_comment_is_printed_without_a_pull_request_and_needs_no_token(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_comment_is_printed_without_a_pull_request_and_needs_no_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ci.main(["comment", "--reports", str(tmp_path), "dev"], {}) == 0
     assert "## Preview" in capsys.readouterr().out
 
@@ -233,10 +229,7 @@ def test_drift_issue_without_a_check_says_how_to_make_one(
 
 
 def _deployments(*states: str) -> list[dict[str, Any]]:
-    return [
-        {"id": number, "environment": "prod", "sha": f"{number:040x}", "state": state}
-        for number, state in enumerate(states, 1)
-    ]
+    return [{"id": number, "environment": "prod", "sha": f"{number:040x}", "state": state} for number, state in enumerate(states, 1)]
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,7 @@ def steps(**stdout: str) -> dict[str, StepRecord]:
 def test_comment_has_one_row_a_stack_with_changes_policies_preflight_and_cost() -> None:
     body = report.preview_comment({"dev": steps(preview=PREVIEW, preflight="all well", cost=COST), "prod": {}}, ORIGIN)
     assert body.startswith(report.PREVIEW_MARKER)
-    assert (
-        "| `dev` | `+ 31 to create`<br>`~ 2 to update`<br>`33 changes. 4 unchanged` | passed | passed | passed |"
-        in body
-    )
+    assert "| `dev` | `+ 31 to create`<br>`~ 2 to update`<br>`33 changes. 4 unchanged` | passed | passed | passed |" in body
     assert "| `prod` | no preview: its job ended before | not run | not run | not run |" in body
     assert "commit 0123456789ab · [the run and its whole logs](https://github.com/o/r/actions/runs/7)" in body
 
@@ -46,11 +43,7 @@ def test_comment_has_one_row_a_stack_with_changes_policies_preflight_and_cost() 
 def test_sections_come_in_the_reader_s_order_and_only_failed_ones_are_open() -> None:
     found = {"cost": record("cost", stdout=COST), "preflight": record("preflight", stdout="no quota", status=1)}
     body = report.preview_comment({"dev": {**found, **steps(preview=PREVIEW)}}, ORIGIN)
-    assert (
-        body.index("dev: preview (passed")
-        < body.index("dev: preflight (FAILED, exit status 1")
-        < body.index("dev: cost")
-    )
+    assert body.index("dev: preview (passed") < body.index("dev: preflight (FAILED, exit status 1") < body.index("dev: cost")
     assert "<details open><summary>dev: preflight" in body
     assert "<details><summary>dev: preview" in body
 
@@ -151,9 +144,7 @@ def test_drift_issue_says_how_to_put_things_back_and_fits() -> None:
 
 
 def test_secrets_of_the_environment_are_hidden_whatever_their_form() -> None:
-    mask = masker(
-        {"MY_API_KEY": "correct horse", "HUGGING_FACE_TOKEN": "line one abc\nline two def", "HOME": "/home/me-myself"}
-    )
+    mask = masker({"MY_API_KEY": "correct horse", "HUGGING_FACE_TOKEN": "line one abc\nline two def", "HOME": "/home/me-myself"})
     assert mask("correct horse in /home/me-myself: line two def") == "[secret] in /home/me-myself: [secret]"
 
 

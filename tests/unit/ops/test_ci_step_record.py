@@ -17,9 +17,7 @@ def run(folder: Path, code: str, **environment: str) -> int:
     return ci.main(["record", "--folder", str(folder), "preview", "--", PYTHON, "-c", code], environment)
 
 
-def test_output_is_shown_and_kept_and_the_exit_status_is_the_command_s(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_output_is_shown_and_kept_and_the_exit_status_is_the_command_s(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     status = run(tmp_path / "dev", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)")
     shown = capfd.readouterr()
     record = read_folder(tmp_path / "dev")["preview"]
@@ -64,9 +62,7 @@ def test_a_folder_that_is_not_there_has_no_records(tmp_path: Path) -> None:
     assert read_folder(tmp_path / "none") == {}
 
 
-@pytest.mark.parametrize(
-    ("text", "said"), [("{", "cannot be read"), ("[]", "is no step's record"), ('{"a": 1}', "keys")]
-)
+@pytest.mark.parametrize(("text", "said"), [("{", "cannot be read"), ("[]", "is no step's record"), ('{"a": 1}', "keys")])
 def test_a_broken_record_is_named(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "preview.json"
     path.write_text(text)

@@ -216,9 +216,7 @@ def test_a_gpu_that_the_zone_does_not_have(bench: Bench) -> None:
 
 def test_each_zone_of_a_pool_is_asked_once(bench: Bench) -> None:
     bench.run("machines")
-    asked = sorted(
-        (each.params["zone"], each.params["machineType"]) for each in bench.server.requests("compute.machineTypes.get")
-    )
+    asked = sorted((each.params["zone"], each.params["machineType"]) for each in bench.server.requests("compute.machineTypes.get"))
     assert asked == [(ZONE, "ct6e-standard-1t"), (ZONE, "g2-standard-4")]
 
 
@@ -270,10 +268,7 @@ def test_a_gpu_quota_that_is_too_small_to_start(bench: Bench) -> None:
     found = _quota(bench, "NVIDIA_L4_GPUS")
     assert found.status == "failed"
     assert found.finding == "0 free of 1, and pool l4 starts with 1"
-    assert (
-        "--quota-id=NVIDIA-L4-GPUS-per-project-region --preferred-value=3 --dimensions=region=asia-northeast1"
-        in found.cure
-    )
+    assert "--quota-id=NVIDIA-L4-GPUS-per-project-region --preferred-value=3 --dimensions=region=asia-northeast1" in found.cure
     assert "https://console.cloud.google.com/iam-admin/quotas?project=my-project" in found.cure
     assert _quota(bench, "PREEMPTIBLE_NVIDIA_L4_GPUS").status == "ok"
 

@@ -60,9 +60,7 @@ def test_the_command_with_a_quota_that_is_short(bench: Bench) -> None:
 
 
 def _main(bench: Bench, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    status = command.main(
-        ["--stack", "dev", "--project", PROJECT, "--endpoint", bench.server.url, *arguments], sleep=bench.pauses.append
-    )
+    status = command.main(["--stack", "dev", "--project", PROJECT, "--endpoint", bench.server.url, *arguments], sleep=bench.pauses.append)
     out, err = capsys.readouterr()
     return status, out, err
 
@@ -82,9 +80,7 @@ def test_warnings_pass_unless_they_may_not(bench: Bench, capsys: pytest.CaptureF
     assert json.loads(out)["ok"] is False
 
 
-def test_a_failure_is_shown_with_cause_and_a_cure_in_one_piece(
-    bench: Bench, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_is_shown_with_cause_and_a_cure_in_one_piece(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     bench.server.set("cloudbilling.projects.getBillingInfo", {})
     status, out, _ = _main(bench, capsys)
     assert status == 1
@@ -100,17 +96,13 @@ def test_a_failure_is_shown_with_cause_and_a_cure_in_one_piece(
         (["--stack", "dev", "--project", "My Project"], "is not a project ID"),
     ],
 )
-def test_wrong_settings_ask_nobody_anything(
-    bench: Bench, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
-) -> None:
+def test_wrong_settings_ask_nobody_anything(bench: Bench, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
     assert command.main([*arguments, "--endpoint", bench.server.url]) == 2
     assert words in capsys.readouterr().err
     assert bench.server.seen == []
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["--stack"], ["--stack", "dev", "--timeout", "0"], ["--stack", "dev", "--no"]]
-)
+@pytest.mark.parametrize("arguments", [[], ["--stack"], ["--stack", "dev", "--timeout", "0"], ["--stack", "dev", "--no"]])
 def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         command.main(arguments)
@@ -119,18 +111,14 @@ def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str
 
 
 def test_make_preflight_is_the_same_command() -> None:
-    done = subprocess.run(
-        ["make", "--dry-run", "preflight", "STACK=prod"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["make", "--dry-run", "preflight", "STACK=prod"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "-m ops preflight --stack prod" in done.stdout
 
 
 def test_make_preflight_wants_a_stack() -> None:
     # Without a stack nothing may be asked: the command says what is missing.
     environment = {key: value for key, value in os.environ.items() if key != "STACK"}
-    done = subprocess.run(
-        ["make", "--dry-run", "preflight"], cwd=ROOT, capture_output=True, text=True, check=False, env=environment
-    )
+    done = subprocess.run(["make", "--dry-run", "preflight"], cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     assert "-m ops preflight --stack dev" in done.stdout
 
 
@@ -144,9 +132,7 @@ def test_cost_is_printed_below_the_checks(bench: Bench, capsys: pytest.CaptureFi
 
 def _report() -> Report:
     outcomes = (
-        Outcome(
-            check="a", findings=(ok("first", "well"), failed("second", "bad", cause="why", cure="do this")), seconds=1.0
-        ),
+        Outcome(check="a", findings=(ok("first", "well"), failed("second", "bad", cause="why", cure="do this")), seconds=1.0),
         Outcome(check="longer", findings=(skipped("third", cause="needs a"),), seconds=0.0),
     )
     return Report(stack="dev", project="p", region="r", outcomes=outcomes, seconds=1.25)
@@ -197,12 +183,8 @@ def test_every_resource_of_every_stack_has_its_permissions_and_apis(stack: str, 
     }  # fmt: skip
     asked = {need.resource for need in requirements.needs(settings)}
     assert made <= asked, f"ops/preflight/requirements.py has no line for {made - asked}"
-    assert asked <= made, (
-        f"ops/preflight/requirements.py: {asked - made} is not made by stack {stack}; give its line a `when`"
-    )
-    apis = {
-        each.inputs["service"].removesuffix(".googleapis.com") for each in run.of_type("gcp:projects/service:Service")
-    }
+    assert asked <= made, f"ops/preflight/requirements.py: {asked - made} is not made by stack {stack}; give its line a `when`"
+    apis = {each.inputs["service"].removesuffix(".googleapis.com") for each in run.of_type("gcp:projects/service:Service")}
     assert set(requirements.apis_of_program(settings)) == apis
 
 

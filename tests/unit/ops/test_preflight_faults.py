@@ -30,9 +30,7 @@ def test_a_good_project_passes_every_check(bench: Bench) -> None:
     assert bench.pauses == []
 
 
-def test_no_credentials_names_the_login_command_and_skips_what_needs_them(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_credentials_names_the_login_command_and_skips_what_needs_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
     report = bench.run()
     statuses = {outcome.check: outcome.status for outcome in report.outcomes}
@@ -47,9 +45,7 @@ def test_no_credentials_names_the_login_command_and_skips_what_needs_them(
     assert not [each for each in bench.server.seen if each.method.startswith("compute.")]
 
 
-def test_credentials_file_that_is_not_one_is_told_from_an_absent_one(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_credentials_file_that_is_not_one_is_told_from_an_absent_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     (bench.folder / "key.json").write_text("{")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(bench.folder / "key.json"))
     (finding,) = bench.findings("credentials")
@@ -70,9 +66,7 @@ def test_credentials_say_whose_they_are(bench: Bench) -> None:
     assert ACCOUNT in finding.finding
 
 
-def test_a_persons_credentials_ask_in_the_name_of_the_stacks_project(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_persons_credentials_ask_in_the_name_of_the_stacks_project(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     person = user_credentials.Credentials(  # type: ignore[no-untyped-call]
         None, refresh_token=REFRESH_TOKEN, token_uri=f"{bench.server.url}/token/", client_id="a", client_secret="b"
     )
@@ -118,9 +112,7 @@ def test_a_service_account_asks_in_the_name_of_its_own_project(bench: Bench) -> 
         (Fault(body=b"[]"), "failed", "makes no sense", "is list, not an object", "answers in its place"),
     ],
 )  # fmt: skip
-def test_every_fault_of_a_server_has_its_own_words(
-    bench: Bench, fault: Fault, status: str, finding: str, cause: str, cure: str
-) -> None:
+def test_every_fault_of_a_server_has_its_own_words(bench: Bench, fault: Fault, status: str, finding: str, cause: str, cure: str) -> None:
     bench.server.set(BILLING, fault)
     (found,) = bench.findings("billing")
     assert found.status == status

@@ -123,9 +123,7 @@ def test_recorded_pending_creates_get_their_import_ids() -> None:
     }
 
 
-def test_a_resource_that_is_there_is_imported_with_its_dependencies_and_one_that_is_not_is_left_to_the_next_update() -> (
-    None
-):
+def test_a_resource_that_is_there_is_imported_with_its_dependencies_and_one_that_is_not_is_left_to_the_next_update() -> None:
     cloud = {each["id"]: {"name": "known"} for each in RECORDED["deployment"]["resources"] if each.get("id")}
     stack = FakeStack(RECORDED, {**cloud, POOL_ID: {"version": "v1"}})
     outcome = recovered(stack)
@@ -176,9 +174,7 @@ def test_a_provider_that_cannot_say_leaves_the_state_as_it_was() -> None:
 
 def test_what_only_the_provider_knows_comes_from_the_program() -> None:
     inputs = {"project": "p", "location": "r", "name": "a", "deletionProtection": False}
-    stack = FakeStack(
-        document(pending(CLUSTER, "a", inputs)), {"projects/p/locations/r/clusters/a": {"deletionProtection": True}}
-    )
+    stack = FakeStack(document(pending(CLUSTER, "a", inputs)), {"projects/p/locations/r/clusters/a": {"deletionProtection": True}})
     recovered(stack)
     [cluster] = stack.state["deployment"]["resources"]
     # Else `pulumi destroy` would be refused.
@@ -205,9 +201,7 @@ def test_a_type_that_nobody_knows_is_left_to_a_person_who_can_name_it() -> None:
     [urn] = outcome.undecided
     assert f"--id '{urn}=ID'" in outcome.text("dev")
     assert stack.state == known
-    assert recovered(stack, given={urn: "projects/p/keyRings/k"}).imported == {
-        "gcp:kms/keyRing:KeyRing keys": "projects/p/keyRings/k"
-    }
+    assert recovered(stack, given={urn: "projects/p/keyRings/k"}).imported == {"gcp:kms/keyRing:KeyRing keys": "projects/p/keyRings/k"}
 
 
 def test_a_person_can_say_that_it_was_never_made() -> None:
@@ -313,9 +307,7 @@ def test_a_successor_is_there_under_whatever_id_its_provider_gives_it() -> None:
 def test_a_successor_is_not_imported_again_because_what_it_replaced_was_being_deleted() -> None:
     old = {"urn": "urn:a::c", "type": CLUSTER, "id": "a", "custom": True, "delete": True, "outputs": {"n": 1}}
     new = {**old, "id": "b", "delete": False}
-    stack = FakeStack(
-        document({"type": "deleting", "resource": old}, resources=[old, new]), {"a": {"n": 1}, "b": {"n": 2}}
-    )
+    stack = FakeStack(document({"type": "deleting", "resource": old}, resources=[old, new]), {"a": {"n": 1}, "b": {"n": 2}})
     recovered(stack)
     assert [each["outputs"] for each in state.resources(stack.state)] == [{"n": 1}, {"n": 2}]
     assert stack.refreshed == [[]]

@@ -325,9 +325,7 @@ def test_refused_key_is_told_from_a_missing_one() -> None:
     assert KEY not in cause + fix
 
 
-def test_without_a_key_no_credential_is_sent_whatever_netrc_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_key_no_credential_is_sent_whatever_netrc_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login me password secret\n")
     netrc.chmod(0o600)

@@ -57,9 +57,7 @@ def api_server(folder: Path, **changes: Any) -> Iterator[tuple[Server, str]]:
     } | changes
     paths = {"services": SERVICES, "pods": PODS, "nodes": NODES}
     with serving() as server:
-        server.replies = _ByPath(
-            {paths[name]: each if callable(each) else says({"items": each}) for name, each in objects.items()}
-        )
+        server.replies = _ByPath({paths[name]: each if callable(each) else says({"items": each}) for name, each in objects.items()})
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(
             yaml.safe_dump(

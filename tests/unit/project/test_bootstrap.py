@@ -55,8 +55,7 @@ def test_each_environment_has_a_key_of_its_own(team: BootstrapRun) -> None:
     keys = {each.inputs["name"]: each.inputs for each in team.of_type("gcp:kms/cryptoKey:CryptoKey")}
     assert set(keys) == {"dev", "prod"}
     assert team.outputs["secrets_providers"] == {
-        name: f"gcpkms://projects/team-operations/locations/asia-northeast1/keyRings/pulumi/cryptoKeys/{name}"
-        for name in ("dev", "prod")
+        name: f"gcpkms://projects/team-operations/locations/asia-northeast1/keyRings/pulumi/cryptoKeys/{name}" for name in ("dev", "prod")
     }
 
 
@@ -67,9 +66,7 @@ def test_what_cannot_be_made_again_is_protected(team: BootstrapRun) -> None:
 def test_an_update_writes_its_own_environment_s_state_only(team: BootstrapRun) -> None:
     for name in ("dev", "prod"):
         (writer,) = [each for each in granted(team, f"deploy-{name}", BUCKET_MEMBER) if "objectUser" in each["role"]]
-        allowed = re.findall(
-            r"startsWith\('projects/_/buckets/team-pulumi-state/objects/([^']*)'\)", writer["condition"]["expression"]
-        )
+        allowed = re.findall(r"startsWith\('projects/_/buckets/team-pulumi-state/objects/([^']*)'\)", writer["condition"]["expression"])
         assert allowed == list(state_prefixes(name))
         other = {"dev": "prod", "prod": "dev"}[name]
         assert not any(prefix.startswith(tuple(allowed)) for prefix in state_prefixes(other))
@@ -81,9 +78,7 @@ def test_environments_whose_names_begin_alike_do_not_write_each_other_s_state() 
 
 def test_a_preview_only_reads_state(team: BootstrapRun) -> None:
     for name in ("dev", "prod"):
-        assert [each["role"] for each in granted(team, f"preview-{name}", BUCKET_MEMBER)] == [
-            "roles/storage.objectViewer"
-        ]
+        assert [each["role"] for each in granted(team, f"preview-{name}", BUCKET_MEMBER)] == ["roles/storage.objectViewer"]
 
 
 def test_secrets_open_with_one_s_own_key_and_those_of_environments_that_are_read_from(team: BootstrapRun) -> None:
@@ -97,12 +92,8 @@ def test_secrets_open_with_one_s_own_key_and_those_of_environments_that_are_read
 
 
 def test_only_named_secrets_of_secret_manager_are_read(team: BootstrapRun) -> None:
-    found = [
-        (each.inputs["member"], each.inputs["project"], each.inputs["secretId"]) for each in team.of_type(SECRET_MEMBER)
-    ]
-    assert sorted(found) == [
-        (f"serviceAccount:{email(f'{use}-prod')}", "team-prod", "hf-token") for use in ("deploy", "preview")
-    ]
+    found = [(each.inputs["member"], each.inputs["project"], each.inputs["secretId"]) for each in team.of_type(SECRET_MEMBER)]
+    assert sorted(found) == [(f"serviceAccount:{email(f'{use}-prod')}", "team-prod", "hf-token") for use in ("deploy", "preview")]
 
 
 # --- identity
@@ -118,9 +109,7 @@ def test_tokens_of_this_repository_s_environments_alone_are_taken(team: Bootstra
 
 
 def test_deploying_takes_environment_and_branch_and_previewing_the_preview_s_environment(team: BootstrapRun) -> None:
-    principals = {
-        each.inputs["serviceAccountId"].rpartition("/")[2]: each.inputs for each in team.of_type(ACCOUNT_MEMBER)
-    }
+    principals = {each.inputs["serviceAccountId"].rpartition("/")[2]: each.inputs for each in team.of_type(ACCOUNT_MEMBER)}
     assert {each["role"] for each in principals.values()} == {"roles/iam.workloadIdentityUser"}
     pool = f"principalSet://iam.googleapis.com/{POOL}"
     assert {name.split("@")[0]: each["member"] for name, each in principals.items()} == {
@@ -175,18 +164,14 @@ def test_every_resource_of_the_program_has_its_roles_and_may_grant_its_own(stack
     families = tuple(each.resources for each in roles.ROLES)
     types = {each.type for each in run.resources.values() if each.custom and not each.type.startswith("pulumi:")}
     assert types
-    assert {each for each in types if not each.startswith(families)} == set(), (
-        "bootstrap/roles.py has no line for these"
-    )
+    assert {each for each in types if not each.startswith(families)} == set(), "bootstrap/roles.py has no line for these"
     grants = {each.inputs["role"] for each in run.of_type(PROJECT_MEMBER)}
     assert grants <= set(roles.GRANTABLE_ROLES)
 
 
 def test_whatever_the_program_may_grant_in_the_project_can_be_granted() -> None:
     """Whatever the settings: every role that stands in a module which grants any there."""
-    granting = [
-        text for path in (ROOT / "components").rglob("*.py") if "projects.IAMMember(" in (text := path.read_text())
-    ]
+    granting = [text for path in (ROOT / "components").rglob("*.py") if "projects.IAMMember(" in (text := path.read_text())]
     named = {role for text in granting for role in re.findall(r'"(roles/[\w.]+)"', text)}
     assert "roles/container.defaultNodeServiceAccount" in named
     assert named <= set(roles.GRANTABLE_ROLES)
@@ -209,25 +194,18 @@ def test_commands_for_github_are_a_shell_script_without_a_secret(team: Bootstrap
     assert "variable set PULUMI_BACKEND_URL --repo team/fungibility --body gs://team-pulumi-state" in calls
     assert f"variable set WORKLOAD_IDENTITY_PROVIDER --repo team/fungibility --body {POOL}/providers/github" in calls
     for environment, account in (("dev", "deploy-dev"), ("prod-preview", "preview-prod")):
-        assert (
-            f"variable set SERVICE_ACCOUNT --repo team/fungibility --env {environment} --body {email(account)}" in calls
-        )
+        assert f"variable set SERVICE_ACCOUNT --repo team/fungibility --env {environment} --body {email(account)}" in calls
     assert (
         'api --method PUT repos/team/fungibility/environments/prod --silent --input - <- {"reviewers": [{"type": "User", "id": 1}, '
         '{"type": "Team", "id": 22}], "deployment_branch_policy": {"protected_branches": false, "custom_branch_policies": true}}'
     ) in calls
-    assert (
-        "api --method POST repos/team/fungibility/environments/prod/deployment-branch-policies --silent -f name=main"
-        in calls
-    )
+    assert "api --method POST repos/team/fungibility/environments/prod/deployment-branch-policies --silent -f name=main" in calls
     assert not any("secret" in call for call in calls)
 
 
 def _run_with_fake_gh(script: str, folder: Path) -> list[str]:
     log, gh = folder / "calls", folder / "gh"
-    gh.write_text(
-        f'#!/bin/bash\nline="$*"; [[ $line == *"--input -"* ]] && line+=" <- $(cat)"\nprintf "%s\\n" "$line" >>{log}\n'
-    )
+    gh.write_text(f'#!/bin/bash\nline="$*"; [[ $line == *"--input -"* ]] && line+=" <- $(cat)"\nprintf "%s\\n" "$line" >>{log}\n')
     gh.chmod(0o755)
     subprocess.run(["bash"], input=script, text=True, check=True, env={"PATH": f"{folder}:/usr/bin:/bin"}, stdin=None)
     return log.read_text().splitlines()

@@ -133,9 +133,7 @@ def test_server_that_is_away_makes_502_while_the_gateway_itself_is_well() -> Non
 
 def test_servers_key_is_added_and_the_clients_own_does_not_reach_it(capsys: pytest.CaptureFixture[str]) -> None:
     with serving() as server, gateway(server.url, UPSTREAM_API_KEY=KEY) as url:
-        answer = requests.post(
-            f"{url}/chat/completions", json={}, headers={"Authorization": "Bearer client"}, timeout=10
-        )
+        answer = requests.post(f"{url}/chat/completions", json={}, headers={"Authorization": "Bearer client"}, timeout=10)
         assert sent(server)["headers"]["Authorization"] == f"Bearer {KEY}"
         assert KEY not in answer.text + str(answer.headers)
     assert KEY not in "".join(capsys.readouterr())

@@ -41,9 +41,7 @@ def functions_of(path: Path) -> frozenset[str]:
 
 @pytest.mark.parametrize("block", COMMANDS, ids=str)
 def test_block_of_commands_is_marked(block: Block) -> None:
-    assert block.marks, (
-        f"{block}: put `<!-- tested: FILE::TEST -->` or `<!-- needs: cloud -->` in front of it (docs/develop.md)"
-    )
+    assert block.marks, f"{block}: put `<!-- tested: FILE::TEST -->` or `<!-- needs: cloud -->` in front of it (docs/develop.md)"
     assert block.marks.get("needs", "cloud") == "cloud", f"{block}: the only need that is known is `cloud`"
 
 
@@ -126,9 +124,7 @@ def test_drills_take_the_arguments_that_the_page_shows(tmp_path: Path, monkeypat
     # Where the page's `--json` leaves its file.
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "figures.md").read_text()
-    commands = re.findall(
-        r"^(?:make drills DRILLS_ARGUMENTS=|\.venv/bin/python -m trials drills )(.+)$", page, re.MULTILINE
-    )
+    commands = re.findall(r"^(?:make drills DRILLS_ARGUMENTS=|\.venv/bin/python -m trials drills )(.+)$", page, re.MULTILINE)
     for command in commands:
         assert drills.main(" ".join(shlex.split(command, comments=True)).split()) == 0
     assert ran == [*drills.DRILLS, "stock", "load"]

@@ -58,9 +58,7 @@ def test_kept_results_name_no_folder_of_the_machine_that_they_are_of(file: str) 
 
 def _section(name: str, survived: int, machine: Machine) -> Section:
     found = Found(date="2026-01-01T00:00:00+00:00", commit="abc", share=0.5, seed=3, machine=machine)
-    result = Result(
-        event="an | event", tried=2, survived=survived, recovery="by itself", longest_gap=1.25, failed=1, cut=0
-    )
+    result = Result(event="an | event", tried=2, survived=survived, recovery="by itself", longest_gap=1.25, failed=1, cut=0)
     return Section(name=name, title=name.title(), results=[result], found=found)
 
 

@@ -25,9 +25,7 @@ ACCOUNT = "nodes@project.iam.gserviceaccount.com"
 DEFAULT_ACCOUNT = "123456-compute@developer.gserviceaccount.com"
 
 
-def resource(
-    type_: str, name: str = "it", *, stack: str = "prod", protect: bool = False, **properties: Any
-) -> Resource:
+def resource(type_: str, name: str = "it", *, stack: str = "prod", protect: bool = False, **properties: Any) -> Resource:
     urn = f"urn:pulumi:{stack}::tpu-gpu-fungibility::{type_}::{name}"
     return Resource(urn=urn, type=type_, name=name, properties=properties, protect=protect)
 
@@ -404,9 +402,7 @@ def test_highest_cost_of_the_dev_stack_is_counted_node_by_node(dev: list[Resourc
 
 def test_no_message_holds_a_secret() -> None:
     secret = resource("kubernetes:core/v1:Secret", stringData={"hf_api_token": TOKEN})
-    keyed = deployment(
-        container(image="r.example/i:1", args=[f"--api-key={TOKEN}"], env=[{"name": "VLLM_API_KEY", "value": TOKEN}])
-    )
+    keyed = deployment(container(image="r.example/i:1", args=[f"--api-key={TOKEN}"], env=[{"name": "VLLM_API_KEY", "value": TOKEN}]))
     found = [each for rule in RULES for each in ask(rule.name, [secret, service(), keyed])]
     assert any("VLLM_API_KEY" in str(each) for each in found)
     assert not any(TOKEN in str(each) for each in found)
@@ -430,16 +426,12 @@ def test_production_lowers_nothing() -> None:
 def test_documentation_lists_every_rule_as_it_is() -> None:
     def row(rule: Any) -> str:
         when = "before each resource" if isinstance(rule, ResourceRule) else "the whole stack, at the end"
-        options = "; ".join(
-            f"`{name}` (`{json.dumps(option.default)}`): {option.description}" for name, option in rule.options.items()
-        )
+        options = "; ".join(f"`{name}` (`{json.dumps(option.default)}`): {option.description}" for name, option in rule.options.items())
         return f"| `{rule.name}` | {rule.description} | {rule.level}: {rule.because} | {when} | {options} |"
 
     text = (ROOT / "docs" / "policies.md").read_text()
     expected = [row(rule) for rule in RULES]
-    assert [line for line in text.splitlines() if line.startswith("| `")] == expected, (
-        "docs/policies.md:\n" + "\n".join(expected)
-    )
+    assert [line for line in text.splitlines() if line.startswith("| `")] == expected, "docs/policies.md:\n" + "\n".join(expected)
 
 
 def test_documentation_shows_the_configuration_of_dev_as_it_is() -> None:

@@ -64,9 +64,7 @@ def secret(value: Any) -> dict[str, Any]:
 def pack() -> Iterator[Pack]:
     if not PYTHON.exists():
         pytest.fail("policies/.venv is not there; `make policies/.venv/.installed` makes it", pytrace=False)
-    process = subprocess.Popen(
-        [str(PYTHON), "-u", str(ROOT / "policies"), "127.0.0.1:1"], stdout=subprocess.PIPE, cwd=ROOT, text=True
-    )
+    process = subprocess.Popen([str(PYTHON), "-u", str(ROOT / "policies"), "127.0.0.1:1"], stdout=subprocess.PIPE, cwd=ROOT, text=True)
     try:
         assert process.stdout is not None
         port = int(process.stdout.readline())
@@ -84,9 +82,7 @@ def test_pack_offers_every_rule_with_its_level_and_its_options(pack: Pack) -> No
     levels = {each.name: analyzer_pb2.EnforcementLevel.Name(each.enforcementLevel).lower() for each in info.policies}
     assert levels == {rule.name: rule.level for rule in RULES}
     options = {
-        each.name: {
-            name: field["default"] for name, field in json_format.MessageToDict(each.configSchema.properties).items()
-        }
+        each.name: {name: field["default"] for name, field in json_format.MessageToDict(each.configSchema.properties).items()}
         for each in info.policies
         if each.HasField("configSchema")
     }
@@ -94,9 +90,7 @@ def test_pack_offers_every_rule_with_its_level_and_its_options(pack: Pack) -> No
 
 
 def test_violation_names_resource_property_reason_and_fix(pack: Pack) -> None:
-    found = pack.analyze(
-        CLUSTER, "cluster", {"nodeConfig": {"serviceAccount": "a@b"}, "deletionProtection": True}, protect=True
-    )
+    found = pack.analyze(CLUSTER, "cluster", {"nodeConfig": {"serviceAccount": "a@b"}, "deletionProtection": True}, protect=True)
     (violation,) = found
     assert violation.policyName == "no-public-control-plane"
     assert violation.enforcementLevel == analyzer_pb2.MANDATORY
@@ -136,9 +130,7 @@ def test_stack_rule_knows_the_inputs_where_the_provider_has_no_outputs_yet(pack:
 
 
 def test_secret_in_a_resource_is_in_no_message(pack: Pack) -> None:
-    containers = [
-        {"name": "x", "image": "i:1", "args": [secret(TOKEN)], "env": [{"name": "T", "value": secret(TOKEN)}]}
-    ]
+    containers = [{"name": "x", "image": "i:1", "args": [secret(TOKEN)], "env": [{"name": "T", "value": secret(TOKEN)}]}]
     found = pack.analyze(DEPLOYMENT, "vllm", {"spec": {"template": {"spec": {"containers": containers}}}})
     found += pack.analyze("kubernetes:core/v1:Secret", "s", {"stringData": secret({"hf_api_token": TOKEN})})
     assert found

@@ -43,9 +43,7 @@ def ladder(tpu: int, spot: int, on_demand: int) -> dict[str, NodePool]:
     }
 
 
-RULES = ComputeClassRules(
-    name=CLASS, rules=(("v6e-1",), ("l4-spot",), ("l4",)), active_migration=True, consolidation_delay_seconds=0.0
-)
+RULES = ComputeClassRules(name=CLASS, rules=(("v6e-1",), ("l4-spot",), ("l4",)), active_migration=True, consolidation_delay_seconds=0.0)
 
 
 def pod(name: str, node: str | None = None, *, ready: bool = True) -> dict[str, Any]:
@@ -225,9 +223,7 @@ def test_a_required_affinity_keeps_a_pod_off_other_pools() -> None:
     tpu = ladder(1, 0, 0)["v6e-1"]
     picky = pod("a")
     term = {"matchExpressions": [{"key": "cloud.google.com/gke-nodepool", "operator": "NotIn", "values": ["v6e-1"]}]}
-    picky["spec"]["affinity"] = {
-        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
-    }
+    picky["spec"]["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
     assert not fits(picky, node_labels(tpu, node="n", zone=ZONE), node_taints(tpu))
 
 

@@ -49,9 +49,7 @@ def connect(proxy: EgressProxy, target: str) -> tuple[socket.socket, bytes]:
 
 
 @pytest.mark.parametrize(("real", "known"), [("127.88.250.9", "10.88.250.9"), ("127.0.0.1", "localhost")])
-def test_a_pods_address_is_its_loopback_address_and_others_are_themselves(
-    proxy: EgressProxy, real: str, known: str
-) -> None:
+def test_a_pods_address_is_its_loopback_address_and_others_are_themselves(proxy: EgressProxy, real: str, known: str) -> None:
     with closing(echo_server(real)) as server:
         client, answer = connect(proxy, f"{known}:{server.getsockname()[1]}")
         with client:

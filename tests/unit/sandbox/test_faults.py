@@ -85,9 +85,7 @@ def test_faults_are_set_shown_and_cleared_by_command_before_there_is_a_sandbox(
         (["--rate", "1", "--burst", "1"], "not allowed with argument"),
     ],
 )
-def test_a_wrong_argument_is_refused_with_its_rule(
-    wrong: list[str], word: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_argument_is_refused_with_its_rule(wrong: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["faults", "set", "--api", "cloud", "--answer", "500", *wrong])
     assert ended.value.code == 2

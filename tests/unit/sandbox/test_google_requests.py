@@ -47,9 +47,7 @@ def test_what_passes_is_tried_again_and_done_once(world: World, answer: str) -> 
 
 
 @pytest.mark.parametrize(("answer", "word"), [("503", "googleapi: Error 503"), ("dropped", "connection reset by peer")])
-def test_what_outlasts_the_provider_s_patience_is_given_up_in_google_s_words(
-    world: World, answer: str, word: str
-) -> None:
+def test_what_outlasts_the_provider_s_patience_is_given_up_in_google_s_words(world: World, answer: str, word: str) -> None:
     world.fault(answer, burst=10_000)
     with pytest.raises(RequestError, match=word):
         world.write()

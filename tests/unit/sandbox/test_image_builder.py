@@ -74,9 +74,7 @@ class Machine:
         self.answer(version=[0, "26.1.5"])
         self._script("docker", _DOCKER)
         self.blobs = Blobs()
-        self.digest = self.blobs.image(
-            layer(("usr/local/bin/run", b"#!")), config={"Entrypoint": ["/usr/local/bin/run"], "Env": ["A=b"]}
-        )
+        self.digest = self.blobs.image(layer(("usr/local/bin/run", b"#!")), config={"Entrypoint": ["/usr/local/bin/run"], "Env": ["A=b"]})
         self._save()
         self.spawner = Spawner()
         self.registry = LocalRegistry(self.state / "registry", self.spawner, self.environment)
@@ -199,9 +197,7 @@ def test_a_save_without_manifest_is_refused(machine: Machine) -> None:
         ({"buildx": [1, "docker: 'buildx' is not a docker command."]}, "'buildx' is not a docker command"),
     ],
 )
-def test_without_a_docker_that_can_build_the_dockerfile_is_read(
-    machine: Machine, answers: dict[str, Any], reason: str
-) -> None:
+def test_without_a_docker_that_can_build_the_dockerfile_is_read(machine: Machine, answers: dict[str, Any], reason: str) -> None:
     machine.answer(**answers)
     built = machine.build()
     assert built.stored.digest != machine.digest
@@ -233,9 +229,7 @@ def test_failed_build_says_what_docker_said(machine: Machine, tmp_path: Path) ->
     builder = ImageBuilder(machine.images, state_dir=machine.state, find_docker=lambda: engine)
     context = BuildContext(ROOT / "images", ROOT / "images/gpu.Dockerfile")
     with pytest.raises(DockerError, match="failed to solve"):
-        builder.build(
-            BuildRequest(name=f"{REPOSITORY}:GPU", context=context, platform="linux/amd64", args={}, target=None)
-        )
+        builder.build(BuildRequest(name=f"{REPOSITORY}:GPU", context=context, platform="linux/amd64", args={}, target=None))
     assert read_notes(machine.state) == {}
 
 

@@ -14,9 +14,7 @@ REPOSITORY = "asia-northeast1-docker.pkg.dev/p/docker-repo/vllm"
 
 
 def config(**more: Any) -> ImageConfig:
-    return ImageConfig(
-        base_image="docker.io/vllm/vllm-openai:v1", platform="linux/amd64", entrypoint=("/bin/entry",), **more
-    )
+    return ImageConfig(base_image="docker.io/vllm/vllm-openai:v1", platform="linux/amd64", entrypoint=("/bin/entry",), **more)
 
 
 @pytest.fixture
@@ -65,9 +63,7 @@ def test_a_store_of_another_process_finds_the_same(tmp_path: Path, store: ImageS
     assert ImageStore(tmp_path / "store").resolve(f"{REPOSITORY}:GPU") == stored
 
 
-@pytest.mark.parametrize(
-    "reference", [f"{REPOSITORY}:TPU", REPOSITORY, f"other/{REPOSITORY}:GPU", f"{REPOSITORY}@sha256:{'0' * 64}"]
-)
+@pytest.mark.parametrize("reference", [f"{REPOSITORY}:TPU", REPOSITORY, f"other/{REPOSITORY}:GPU", f"{REPOSITORY}@sha256:{'0' * 64}"])
 def test_what_was_not_stored_is_not_found(store: ImageStore, rootfs: Path, reference: str) -> None:
     add(store, rootfs)
     assert store.resolve(reference) is None
@@ -97,9 +93,7 @@ def test_without_a_tag_latest_is_meant(store: ImageStore, rootfs: Path) -> None:
     assert store.resolve(REPOSITORY) == stored
 
 
-def test_equal_content_has_an_equal_digest_wherever_it_lies_and_whenever_it_was_written(
-    tmp_path: Path, rootfs: Path
-) -> None:
+def test_equal_content_has_an_equal_digest_wherever_it_lies_and_whenever_it_was_written(tmp_path: Path, rootfs: Path) -> None:
     other = tmp_path / "elsewhere"
     shutil.copytree(rootfs, other, symlinks=True, copy_function=shutil.copy)
     assert content_digest(config(), rootfs) == content_digest(config(), other)

@@ -200,9 +200,7 @@ def who_answers(address: Address) -> str:
         return connection.recv(16).decode()
 
 
-def test_what_the_client_sends_arrives_and_its_end_does_not_end_the_answer(
-    proxy: TcpProxy, backend: Callable[[str], Backend]
-) -> None:
+def test_what_the_client_sends_arrives_and_its_end_does_not_end_the_answer(proxy: TcpProxy, backend: Callable[[str], Backend]) -> None:
     address = free_address()
     proxy.listen(address, [backend("a").address])
     sent = b"x" * 300_000
@@ -241,9 +239,7 @@ def test_a_connection_that_nobody_takes_is_closed_at_once(proxy: TcpProxy, backe
     assert time.monotonic() - begun < 1
 
 
-def test_a_connection_outlives_its_backends_leaving_and_its_listener(
-    proxy: TcpProxy, backend: Callable[[str], Backend]
-) -> None:
+def test_a_connection_outlives_its_backends_leaving_and_its_listener(proxy: TcpProxy, backend: Callable[[str], Backend]) -> None:
     address = free_address()
     proxy.listen(address, [backend("a").address])
     with connect(address) as old:
@@ -367,9 +363,7 @@ def refused(address: Address) -> bool:
     return False
 
 
-def test_a_service_has_its_address_only_when_it_is_listened_on(
-    cluster: Cluster, backend: Callable[[str], Backend]
-) -> None:
+def test_a_service_has_its_address_only_when_it_is_listened_on(cluster: Cluster, backend: Callable[[str], Backend]) -> None:
     _, port = free_address()
     host, target = backend("a").address
     cluster.services.event("ADDED", service(port))

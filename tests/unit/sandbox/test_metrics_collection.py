@@ -100,9 +100,7 @@ class Cluster:
         (tools / "prometheus").chmod(0o755)
         (folder / "logs").mkdir()
         self.spawner = Spawner()
-        plane = SimpleNamespace(
-            kubeconfig=folder / "admin", endpoint="127.0.0.1:6443", certificates=SimpleNamespace(ca=folder / "ca.crt")
-        )
+        plane = SimpleNamespace(kubeconfig=folder / "admin", endpoint="127.0.0.1:6443", certificates=SimpleNamespace(ca=folder / "ca.crt"))
         self.collection = MetricsCollection(
             client.ApiClient(client.Configuration()),
             control_plane=cast(Any, plane),
@@ -247,9 +245,7 @@ def test_a_tool_that_cannot_be_built_and_an_account_that_is_not_there_yet_are_tr
     assert 'serviceaccounts "csa" not found' in caplog.text
 
 
-def test_what_an_earlier_daemon_told_the_adapter_is_gone_at_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_an_earlier_daemon_told_the_adapter_is_gone_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics" / "adapter.json").write_text("{}")
     monkeypatch.setattr(collection, "Watcher", FakeWatcher)

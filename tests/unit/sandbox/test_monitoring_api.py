@@ -31,9 +31,7 @@ def monitoring(records: Records) -> Iterator[Monitoring]:
 def test_a_policy_is_found_by_name_and_labels_in_its_project(monitoring: Monitoring, records: Records) -> None:
     assert monitoring.ids(ALERT_POLICY, POLICY, "p") == []
     records.create(ALERT_POLICY, "projects/p/alertPolicies/1", POLICY, owner="urn:1")
-    records.create(
-        ALERT_POLICY, "projects/p/alertPolicies/2", {**POLICY, "userLabels": {"cluster": "d"}}, owner="urn:2"
-    )
+    records.create(ALERT_POLICY, "projects/p/alertPolicies/2", {**POLICY, "userLabels": {"cluster": "d"}}, owner="urn:2")
     records.create(ALERT_POLICY, "projects/q/alertPolicies/3", {**POLICY, "project": "q"}, owner="urn:3")
     assert monitoring.ids(ALERT_POLICY, POLICY, "p") == ["projects/p/alertPolicies/1"]
 

@@ -49,9 +49,7 @@ def config_map(namespace: str, name: str) -> Object | None:
     return {"data": {"LEVEL": "debug"}} if (namespace, name) == ("default", "settings") else None
 
 
-def variables(
-    *env: Object, env_from: list[Object] | None = None, services: dict[str, str] | None = None
-) -> dict[str, str]:
+def variables(*env: Object, env_from: list[Object] | None = None, services: dict[str, str] | None = None) -> dict[str, str]:
     container = {**POD["spec"]["containers"][0], "env": list(env), "envFrom": env_from or []}
     return container_variables(
         POD,
@@ -96,9 +94,7 @@ def test_expanded_text_is_not_expanded_again() -> None:
         ({"command": ["sh"], "args": ["-c", "echo $(X) $$(X)"]}, ["sh", "-c", "echo 1 $(X)"]),
     ],
 )
-def test_command_replaces_entrypoint_and_cmd_while_args_replace_cmd_alone(
-    container: Object, expected: list[str]
-) -> None:
+def test_command_replaces_entrypoint_and_cmd_while_args_replace_cmd_alone(container: Object, expected: list[str]) -> None:
     assert command_line(container, entrypoint=["/entry"], cmd=["--default"], variables={"X": "1"}) == expected
 
 
@@ -141,9 +137,7 @@ def test_values_refer_to_variables_before_them_and_not_after() -> None:
 
 
 def test_values_may_refer_to_services() -> None:
-    result = variables(
-        {"name": "URL", "value": "http://$(API_SERVICE_HOST)"}, services={"API_SERVICE_HOST": "10.96.0.9"}
-    )
+    result = variables({"name": "URL", "value": "http://$(API_SERVICE_HOST)"}, services={"API_SERVICE_HOST": "10.96.0.9"})
     assert result == {"API_SERVICE_HOST": "10.96.0.9", "URL": "http://10.96.0.9"}
 
 
@@ -159,9 +153,7 @@ def test_values_may_refer_to_services() -> None:
         ({"resource": "requests.ephemeral-storage", "divisor": "1Gi", "containerName": "main"}, "10"),
     ],
 )
-def test_resources_are_divided_and_rounded_up_and_an_absent_limit_is_the_nodes(
-    reference: Object, expected: str
-) -> None:
+def test_resources_are_divided_and_rounded_up_and_an_absent_limit_is_the_nodes(reference: Object, expected: str) -> None:
     assert variables({"name": "V", "valueFrom": {"resourceFieldRef": reference}}) == {"V": expected}
 
 

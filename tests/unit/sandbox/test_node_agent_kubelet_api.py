@@ -26,9 +26,7 @@ class Logs:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "1.log"
-        self.path.write_text(
-            "2026-01-01T12:00:00.000000000Z stdout F one\n2026-01-01T12:00:01.000000000Z stderr F two\n"
-        )
+        self.path.write_text("2026-01-01T12:00:00.000000000Z stdout F one\n2026-01-01T12:00:01.000000000Z stderr F two\n")
         self.over = threading.Event()
         self.asked = 0
 
@@ -57,9 +55,7 @@ class Present:
 
 
 @pytest.fixture(scope="module")
-def shared(
-    certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[KubeletApi, Present]]:
+def shared(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KubeletApi, Present]]:
     present = Present()
     api = make(present, certificates, tmp_path_factory.mktemp("kubelet"))
     api.start()
@@ -76,9 +72,7 @@ def api(logs: Logs, shared: tuple[KubeletApi, Present]) -> Iterator[KubeletApi]:
 
 
 def make(source: LogSource, certificates: Certificates, folder: Path) -> KubeletApi:
-    return KubeletApi(
-        source, cert_file=certificates.server, key_file=certificates.server_key, port_file=folder / "kubelet-port"
-    )
+    return KubeletApi(source, cert_file=certificates.server, key_file=certificates.server_key, port_file=folder / "kubelet-port")
 
 
 def connection(api: KubeletApi, certificates: Certificates) -> http.client.HTTPSConnection:
@@ -115,9 +109,7 @@ def test_a_log_is_answered_as_asked(api: KubeletApi, certificates: Certificates,
     assert get(api, certificates, LOG + query) == (200, expected)
 
 
-def test_a_followed_log_comes_line_by_line_and_ends_with_the_container(
-    api: KubeletApi, certificates: Certificates, logs: Logs
-) -> None:
+def test_a_followed_log_comes_line_by_line_and_ends_with_the_container(api: KubeletApi, certificates: Certificates, logs: Logs) -> None:
     client = connection(api, certificates)
     client.request("GET", LOG + "?follow=true&tailLines=1")
     response = client.getresponse()
@@ -167,17 +159,13 @@ def test_a_number_that_is_none_is_refused(api: KubeletApi, certificates: Certifi
         ("POST", "/portForward/default/vllm-1"),
     ],
 )
-def test_what_the_sandbox_does_not_do_is_refused_with_a_reason(
-    api: KubeletApi, certificates: Certificates, method: str, path: str
-) -> None:
+def test_what_the_sandbox_does_not_do_is_refused_with_a_reason(api: KubeletApi, certificates: Certificates, method: str, path: str) -> None:
     status, text = get(api, certificates, path, method)
     assert status == 501
     assert "sandbox" in text
 
 
-@pytest.mark.parametrize(
-    "path", [LOG, "/healthz", "/containerLogs/default/vllm-1/other", "/exec/default/vllm-1/vllm-tpu"]
-)
+@pytest.mark.parametrize("path", [LOG, "/healthz", "/containerLogs/default/vllm-1/other", "/exec/default/vllm-1/vllm-tpu"])
 def test_no_connection_outlives_its_answer(api: KubeletApi, certificates: Certificates, path: str) -> None:
     client = connection(api, certificates)
     client.request("GET", path)
@@ -192,9 +180,7 @@ def test_a_client_that_says_nothing_holds_up_nobody(api: KubeletApi, certificate
         assert get(api, certificates, "/healthz")[0] == 200
 
 
-def test_the_port_stays_the_same_over_a_restart_unless_somebody_took_it(
-    logs: Logs, certificates: Certificates, tmp_path: Path
-) -> None:
+def test_the_port_stays_the_same_over_a_restart_unless_somebody_took_it(logs: Logs, certificates: Certificates, tmp_path: Path) -> None:
     first = make(logs, certificates, tmp_path)
     port = first.port
     first.stop()

@@ -37,9 +37,7 @@ def entries(path: Path) -> list[tuple[str, str, str]]:
 
 def log(path: Path, *lines: str) -> Path:
     """A log whose lines are a second apart, from 12:00:00 on."""
-    path.write_text(
-        "".join(f"2026-01-01T12:00:0{number}.000000000Z stdout {line}\n" for number, line in enumerate(lines))
-    )
+    path.write_text("".join(f"2026-01-01T12:00:0{number}.000000000Z stdout {line}\n" for number, line in enumerate(lines)))
     return path
 
 

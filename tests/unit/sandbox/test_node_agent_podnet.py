@@ -16,9 +16,7 @@ POD = "127.88.255.2"
 
 def run(script: str, *, pod: str | None = POD) -> str:
     environment = {"PATH": os.defpath, "PYTHONPATH": str(PODNET), **({"SANDBOX_POD_ADDRESS": pod} if pod else {})}
-    result = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=30, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
 
@@ -124,10 +122,7 @@ a.send(b"x"); print(b.recv(1).decode())
 def test_without_a_pod_nothing_changes_and_nothing_is_loaded() -> None:
     script = "import sys; print('socket' in sys.modules)"
     assert run(script, pod=None) == "False"
-    assert (
-        run("import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[0])", pod=None)
-        == "127.0.0.1"
-    )
+    assert run("import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[0])", pod=None) == "127.0.0.1"
 
 
 def test_a_load_balancers_address_is_the_machines_own() -> None:

@@ -159,9 +159,7 @@ def test_a_decision_needs_as_many_results_in_a_row_as_its_threshold() -> None:
 class Watched:
     """A prober of a command whose results are given (None: it cannot be run), and what it reports."""
 
-    def __init__(
-        self, kind: Any, results: list[bool | None], elapsed: float = 1000.0, speed: float = 1.0, **probe: Any
-    ) -> None:
+    def __init__(self, kind: Any, results: list[bool | None], elapsed: float = 1000.0, speed: float = 1.0, **probe: Any) -> None:
         self.attempts: list[float] = []
         self.decisions: list[bool] = []
         self.failures: list[str] = []

@@ -59,12 +59,8 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize(
-    ("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -TERM $$", 143)]
-)
-def test_the_exit_code_of_a_signal_is_128_and_its_number(
-    spawner: Spawner, tmp_path: Path, script: str, code: int
-) -> None:
+@pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -TERM $$", 143)])
+def test_the_exit_code_of_a_signal_is_128_and_its_number(spawner: Spawner, tmp_path: Path, script: str, code: int) -> None:
     assert Started(spawner, tmp_path, "sh", "-c", script).exit_code() == code
 
 
@@ -142,9 +138,7 @@ def sleeping(spawner: Spawner, tmp_path: Path) -> Iterator[Any]:
     started.exit_code()
 
 
-def test_a_command_beside_it_has_its_environment_and_gives_its_code_and_output(
-    spawner: Spawner, sleeping: Started
-) -> None:
+def test_a_command_beside_it_has_its_environment_and_gives_its_code_and_output(spawner: Spawner, sleeping: Started) -> None:
     assert run(spawner, sleeping, "sh", "-c", 'echo "got $GIVEN"; echo err >&2; exit 3') == (3, "got 1\nerr\n")
 
 

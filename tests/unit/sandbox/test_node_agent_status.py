@@ -78,12 +78,8 @@ def test_the_phase_follows_the_containers(containers: list[ContainerView], polic
 
 def test_a_pod_being_ended_is_running_until_its_last_container_has_ended() -> None:
     assert phase(pod_view(view(terminated=ended(0)), running("second"), terminating=True)) == "Running"
-    assert (
-        phase(pod_view(view(terminated=ended(0)), view("second", terminated=ended(0)), terminating=True)) == "Succeeded"
-    )
-    assert (
-        phase(pod_view(view(terminated=ended(143)), view("second", terminated=ended(0)), terminating=True)) == "Failed"
-    )
+    assert phase(pod_view(view(terminated=ended(0)), view("second", terminated=ended(0)), terminating=True)) == "Succeeded"
+    assert phase(pod_view(view(terminated=ended(143)), view("second", terminated=ended(0)), terminating=True)) == "Failed"
 
 
 def test_a_succeeded_phase_waits_for_the_sidecars_to_end() -> None:
@@ -160,9 +156,7 @@ def test_init_containers_that_are_not_through_are_named_in_the_conditions() -> N
         ([{"type": "lb", "status": "False"}], 'the status of pod readiness gate "lb" is not "True", but False'),
     ],
 )
-def test_a_closed_readiness_gate_keeps_the_pod_unready_and_its_containers_ready(
-    conditions: list[Object], reason: str
-) -> None:
+def test_a_closed_readiness_gate_keeps_the_pod_unready_and_its_containers_ready(conditions: list[Object], reason: str) -> None:
     status = pod_status(pod_view(running(), gates=("lb",), conditions=conditions))
     assert condition(status, "ContainersReady")["status"] == "True"
     assert condition(status, "Ready")["status"] == "False"

@@ -131,9 +131,7 @@ class Bench:
         tool = rootfs / "usr/local/bin/tool"
         tool.write_text("#!/bin/sh\necho tool of the image\n")
         tool.chmod(0o755)
-        config = ImageConfig(
-            base_image="b", platform="linux/amd64", entrypoint=("/bin/sh", "-c"), env={"ACCELERATOR": "tpu"}
-        )
+        config = ImageConfig(base_image="b", platform="linux/amd64", entrypoint=("/bin/sh", "-c"), env={"ACCELERATOR": "tpu"})
         self.images.add(repository="shell", tag="1", config=config, rootfs=rootfs)
         self.services = AgentServices(
             api=cast(KubeApi, self.api),
@@ -231,9 +229,7 @@ def test_an_address_replaces_the_one_from_before_instead_of_joining_it(bench: Be
     assert status["podIPs"] == [{"$patch": "replace"}, {"ip": status["podIP"]}]
 
 
-def test_a_container_sees_its_environment_and_nothing_of_this_machines(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_container_sees_its_environment_and_nothing_of_this_machines(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONLY_OF_THE_HOST", "1")
     bench.api.objects["/api/v1/namespaces/default/secrets/hf"] = {"data": {"token": base64.b64encode(b"t0k").decode()}}
     env = [
@@ -245,9 +241,7 @@ def test_a_container_sees_its_environment_and_nothing_of_this_machines(
     bench.run(bench.pod({"args": ["env; tool; test -c $TPU_DEVICE && echo device"], "env": env}, restartPolicy="Never"))
     status = bench.api.wait(lambda status: status["phase"] == "Succeeded")
     lines = bench.log().splitlines()
-    assert {"TOKEN=t0k", "URL=10.128.0.10:8353", "ACCELERATOR=tpu", "HOSTNAME=pod", "SANDBOX_NODE_POOL=v6e-1"} <= set(
-        lines
-    )
+    assert {"TOKEN=t0k", "URL=10.128.0.10:8353", "ACCELERATOR=tpu", "HOSTNAME=pod", "SANDBOX_NODE_POOL=v6e-1"} <= set(lines)
     assert f"POD_IP={status['podIP']}" in lines
     assert f"POD_LOOPBACK={status['podIP'].replace('10.', '127.', 1)}" in lines
     assert {"tool of the image", "device"} <= set(lines)
@@ -296,9 +290,7 @@ def test_what_ignores_sigterm_is_killed_with_all_that_it_started(bench: Bench) -
 
 
 def test_a_second_deletion_can_only_shorten_the_grace_period(bench: Bench) -> None:
-    pod = bench.pod(
-        {"args": ["trap '' TERM; echo starts; while :; do sleep 0.05; done"]}, terminationGracePeriodSeconds=60
-    )
+    pod = bench.pod({"args": ["trap '' TERM; echo starts; while :; do sleep 0.05; done"]}, terminationGracePeriodSeconds=60)
     worker = bench.run(pod)
     bench.wait_started()
     worker.update(deleted(pod, 60))
@@ -359,10 +351,7 @@ def test_images_are_pulled_one_after_the_other_and_kept(bench: Bench) -> None:
     assert waiting["containerStatuses"][0]["state"]["waiting"] == {"reason": "ContainerCreating"}
     bench.api.wait(ready)
     assert time.monotonic() - began >= 0.3
-    assert (
-        sorted(reason for reason, _ in bench.events.reasons if reason.startswith("Pull"))
-        == ["Pulled"] * 2 + ["Pulling"] * 2
-    )
+    assert sorted(reason for reason, _ in bench.events.reasons if reason.startswith("Pull")) == ["Pulled"] * 2 + ["Pulling"] * 2
     assert worker.node.has_image("shell:1")
     # What else is built on a base that the node has comes at once.
     assert worker.node.pull("shell:2", "b", 100.0) <= time.monotonic()
@@ -431,14 +420,9 @@ def test_readiness_comes_and_goes_with_its_probe(bench: Bench) -> None:
 
 def test_init_containers_run_one_after_the_other_before_the_rest(bench: Bench) -> None:
     note = bench.folder / "order"
-    inits = [
-        {"name": name, "image": "shell:1", "args": [f"sleep 0.1; echo {name} >> {note}"]}
-        for name in ("first", "second")
-    ]
+    inits = [{"name": name, "image": "shell:1", "args": [f"sleep 0.1; echo {name} >> {note}"]} for name in ("first", "second")]
     side = {"name": "side", "image": "shell:1", "restartPolicy": "Always", "args": [STEADY]}
-    pod = bench.pod(
-        {"args": [f"echo main >> {note}"]}, initContainers=[inits[0], side, inits[1]], restartPolicy="Never"
-    )
+    pod = bench.pod({"args": [f"echo main >> {note}"]}, initContainers=[inits[0], side, inits[1]], restartPolicy="Never")
     bench.run(pod)
     status = bench.api.wait(lambda status: status["phase"] == "Succeeded")
     assert note.read_text().split() == ["first", "second", "main"]

@@ -56,9 +56,7 @@ def names(folder: Path) -> set[str]:
 
 def test_later_layers_lie_over_earlier_ones_whether_compressed_or_not(tmp_path: Path) -> None:
     blobs = Blobs()
-    digest = blobs.image(
-        layer(("etc", None), ("etc/a", b"1"), ("etc/b", b"1")), gzip.compress(layer(("etc/b", b"2"), ("c", b"3")))
-    )
+    digest = blobs.image(layer(("etc", None), ("etc/a", b"1"), ("etc/b", b"1")), gzip.compress(layer(("etc/b", b"2"), ("c", b"3"))))
     unpack(digest, blobs.__getitem__, tmp_path, DECLARED)
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {
         "etc/a": b"1",

@@ -168,9 +168,7 @@ def test_a_build_has_the_real_providers_defaults(client: Client, project: Path) 
         ({"context": "none", "dockerfile": "images/gpu.Dockerfile"}, "none' is not a folder"),
     ],
 )
-def test_a_missing_dockerfile_or_context_is_refused_before_anything_is_made(
-    client: Client, build: dict[str, Any], message: str
-) -> None:
+def test_a_missing_dockerfile_or_context_is_refused_before_anything_is_made(client: Client, build: dict[str, Any], message: str) -> None:
     ((_, reason),) = client.check(URN, inputs(build=build)).failures
     assert message in reason
 

@@ -175,9 +175,7 @@ def test_a_made_up_name_stays_on_the_next_update_and_gives_way_to_a_given_one(cl
         (BUCKET, {"location": "US", "publicAccessPrevention": "on"}, 'to be one of ["inherited" "enforced"], got on'),
     ],
 )
-def test_names_that_google_refuses_are_refused_early(
-    client: Client, token: str, inputs: dict[str, Any], rule: str
-) -> None:
+def test_names_that_google_refuses_are_refused_early(client: Client, token: str, inputs: dict[str, Any], rule: str) -> None:
     (failure,) = client.check(urn(token, "x"), inputs).failures
     assert rule in failure[1]
 
@@ -243,9 +241,7 @@ def test_a_grant_goes_before_its_successor_in_a_project_and_after_it_elsewhere(c
         ({"softDeletePolicy": {"retentionDurationSeconds": 0}}, {"softDeletePolicy": "ADD"}),
     ],
 )
-def test_a_bucket_is_replaced_only_for_what_cannot_change(
-    client: Client, change: dict[str, Any], details: dict[str, str]
-) -> None:
+def test_a_bucket_is_replaced_only_for_what_cannot_change(client: Client, change: dict[str, Any], details: dict[str, str]) -> None:
     old = {"name": "weights-0000000", "location": "ASIA-NORTHEAST1"}
     assert client.diff(urn(BUCKET, "weights"), old, {**old, **change}).details == details
 
@@ -336,9 +332,7 @@ def test_an_update_reaches_the_cloud(client: Client, cloud: DictionaryCloud) -> 
     assert cloud.pools[CLUSTER_ID, "l4-spot"]["autoscaling"] == after["autoscaling"] == news["autoscaling"]
 
 
-def test_a_refresh_sees_the_size_that_the_autoscaler_made_and_what_is_gone(
-    client: Client, cloud: DictionaryCloud
-) -> None:
+def test_a_refresh_sees_the_size_that_the_autoscaler_made_and_what_is_gone(client: Client, cloud: DictionaryCloud) -> None:
     client.create(urn(CLUSTER, "c"), {"name": "c"})
     id, outputs = client.create(urn(NODE_POOL, "x"), pool())
     read_id, inputs, read = client.read(urn(NODE_POOL, "x"), id, pool(), outputs)
@@ -358,9 +352,7 @@ def test_a_protected_cluster_is_not_deleted_and_protection_is_the_default(
     assert id in cloud.clusters
 
 
-def test_an_unprotected_cluster_is_deleted_and_one_that_is_gone_is_no_error(
-    client: Client, cloud: DictionaryCloud
-) -> None:
+def test_an_unprotected_cluster_is_deleted_and_one_that_is_gone_is_no_error(client: Client, cloud: DictionaryCloud) -> None:
     id, outputs = client.create(urn(CLUSTER, "c"), {"name": "c", "deletionProtection": False})
     for _ in range(2):
         client.delete(urn(CLUSTER, "c"), id, outputs)
@@ -391,9 +383,7 @@ def test_a_service_account_knows_its_address_and_member(client: Client) -> None:
 
 
 def test_a_repository_knows_where_to_push_to(client: Client) -> None:
-    id, outputs = client.create(
-        urn(REPOSITORY, "images"), {"repositoryId": "docker-repo", "format": "DOCKER", "location": "us-central1"}
-    )
+    id, outputs = client.create(urn(REPOSITORY, "images"), {"repositoryId": "docker-repo", "format": "DOCKER", "location": "us-central1"})
     assert id == "projects/p/locations/us-central1/repositories/docker-repo"
     assert outputs["registryUri"] == "us-central1-docker.pkg.dev/p/docker-repo"
     assert outputs["name"] == "docker-repo"
@@ -414,9 +404,7 @@ def test_a_second_account_of_one_name_is_a_conflict(client: Client) -> None:
         (READER, {"repository": "r", "role": "roles/a", "member": "user:x"}),
     ],
 )
-def test_a_role_granted_and_an_api_enabled_twice_is_no_conflict(
-    client: Client, token: str, inputs: dict[str, Any]
-) -> None:
+def test_a_role_granted_and_an_api_enabled_twice_is_no_conflict(client: Client, token: str, inputs: dict[str, Any]) -> None:
     first = client.create(urn(token, "a"), inputs)
     assert client.create(urn(token, "b"), inputs) == first
 
@@ -482,9 +470,7 @@ def test_a_binding_is_imported_by_its_parts_with_spaces_between_them(client: Cli
 
 
 def test_secrets_never_reach_the_file_of_records(client: Client, tmp_path: Path) -> None:
-    id, outputs = client.create(
-        urn("gcp:secretmanager/secretVersion:SecretVersion", "v"), {"secret": "s", "secretData": Secret("hunter2")}
-    )
+    id, outputs = client.create(urn("gcp:secretmanager/secretVersion:SecretVersion", "v"), {"secret": "s", "secretData": Secret("hunter2")})
     assert outputs["secretData"] == Secret("hunter2")
     file = tmp_path / "cloud.json"
     assert "hunter2" not in file.read_text()
@@ -538,9 +524,7 @@ def test_records_outlive_the_process_and_of_one_id_there_is_one(tmp_path: Path) 
         ({"autoscaling": {"locationPolicy": "any"}}, "autoscaling.locationPolicy"),
     ],
 )
-def test_a_value_that_the_api_does_not_have_is_refused_with_those_that_it_has(
-    client: Client, inputs: dict[str, Any], where: str
-) -> None:
+def test_a_value_that_the_api_does_not_have_is_refused_with_those_that_it_has(client: Client, inputs: dict[str, Any], where: str) -> None:
     ((_, reason),) = client.check(urn(NODE_POOL, "x"), {"cluster": "c", **inputs}).failures
     assert reason.startswith(f"expected {where} to be one of [")
     assert reason.endswith(f"Examine values at 'x.{where}'.")

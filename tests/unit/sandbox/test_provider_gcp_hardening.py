@@ -111,9 +111,7 @@ def test_what_google_cannot_change_in_place_replaces(
         (CLUSTER, {"datapathProvider": "CILIUM"}, "ADVANCED_DATAPATH"),
     ],
 )
-def test_values_that_google_does_not_know_are_refused(
-    client: Client, token: str, inputs: dict[str, Any], said: str
-) -> None:
+def test_values_that_google_does_not_know_are_refused(client: Client, token: str, inputs: dict[str, Any], said: str) -> None:
     ((_, reason),) = client.check(urn(token, "x"), inputs).failures
     assert said in reason
 

@@ -48,9 +48,7 @@ def burst(answer: str, count: int, after: int = 0) -> Rule:
 
 def test_what_passes_is_not_seen(client: Client, faults: FaultStore) -> None:
     faults.set(burst("503", 5))
-    assert (
-        client.create(urn(ACCOUNT, "nodes"), INPUTS)[0] == "projects/p/serviceAccounts/nodes@p.iam.gserviceaccount.com"
-    )
+    assert client.create(urn(ACCOUNT, "nodes"), INPUTS)[0] == "projects/p/serviceAccounts/nodes@p.iam.gserviceaccount.com"
     assert len(faults.given()) == 5
 
 
@@ -83,10 +81,7 @@ def test_a_refresh_that_is_given_up_says_of_what(client: Client, faults: FaultSt
     faults.set(burst("503", 10_000))
     with pytest.raises(grpc.RpcError) as raised:
         client.read(urn(ACCOUNT, "nodes"), id, INPUTS, outputs)
-    assert (
-        refusal(raised)
-        == "Error reading Account: googleapi: Error 503: The service is currently unavailable., backendError"
-    )
+    assert refusal(raised) == "Error reading Account: googleapi: Error 503: The service is currently unavailable., backendError"
 
 
 def test_without_a_login_there_is_no_token(client: Client, tokens: AccessTokens) -> None:

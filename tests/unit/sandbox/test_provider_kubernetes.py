@@ -291,9 +291,7 @@ def test_generated_names_and_unknown_waits_are_refused(provider: KubernetesProvi
 # --- create
 
 
-def test_a_plan_for_a_cluster_that_is_not_there_is_what_the_program_says(
-    provider: KubernetesProvider, cluster: MemoryCluster
-) -> None:
+def test_a_plan_for_a_cluster_that_is_not_there_is_what_the_program_says(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     provider.configure({}, {"kubeconfig": UNKNOWN})
     planned = provider.create(CONFIG_MAP, config_map(name="a"), None, True)
     assert planned.outputs == config_map(name="a")
@@ -350,9 +348,7 @@ def test_a_secret_value_inside_another_object_stays_secret(provider: KubernetesP
     assert TOKEN not in repr(Made(provider, DEPLOYMENT, program).outputs)
 
 
-def test_an_object_of_somebody_else_is_not_taken_over_unless_told_to(
-    provider: KubernetesProvider, cluster: MemoryCluster
-) -> None:
+def test_an_object_of_somebody_else_is_not_taken_over_unless_told_to(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     cluster.create(config_map("theirs", name="a", namespace="default"), manager="kubectl")
     with pytest.raises(ProviderError, match="exists already and is not this stack's.*pulumi import"):
         Made(provider, CONFIG_MAP, config_map(name="a"))
@@ -360,9 +356,7 @@ def test_an_object_of_somebody_else_is_not_taken_over_unless_told_to(
     assert plain(Made(provider, CONFIG_MAP, config_map(name="a")).outputs)["data"] == {"a": "1"}
 
 
-def test_creation_waits_for_a_namespace_that_is_made_beside_it(
-    provider: KubernetesProvider, cluster: MemoryCluster
-) -> None:
+def test_creation_waits_for_a_namespace_that_is_made_beside_it(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     cluster.refusals = [refusal(404, "NotFound", 'namespaces "default" not found', kind="namespaces")]
     assert Made(provider, CONFIG_MAP, config_map(name="a")).id == "default/a"
 
@@ -381,9 +375,7 @@ def test_a_kind_that_nobody_serves_is_told_with_the_cure(provider: KubernetesPro
         Made(provider, CLASS, custom)
 
 
-def test_an_object_that_does_not_become_live_is_saved_with_the_reasons(
-    provider: KubernetesProvider, cluster: MemoryCluster
-) -> None:
+def test_an_object_that_does_not_become_live_is_saved_with_the_reasons(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     with pytest.raises(PartialFailureError) as caught:
         provider.create(SERVICE, load_balancer(), 0.01, False)
     assert caught.value.id == "default/lb"
@@ -460,9 +452,7 @@ def test_ignored_changes_do_not_show(provider: KubernetesProvider) -> None:
 # --- update
 
 
-def test_the_first_update_takes_over_the_fields_of_the_creation(
-    provider: KubernetesProvider, cluster: MemoryCluster
-) -> None:
+def test_the_first_update_takes_over_the_fields_of_the_creation(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     made = Made(provider, DEPLOYMENT, deployment(skipAwait="true"))
     made.update({**deployment(skipAwait="true"), "spec": {**deployment()["spec"], "replicas": 2}})
     assert cluster.calls == [("create", False), ("take over", False), ("apply", False)]
@@ -485,9 +475,7 @@ def test_a_conflict_is_told_with_the_ways_out(provider: KubernetesProvider, clus
         made.update(config_map("2", name="a"))
 
 
-def test_a_change_at_the_same_moment_is_not_taken_for_another_manager_s_field(
-    provider: KubernetesProvider, cluster: MemoryCluster
-) -> None:
+def test_a_change_at_the_same_moment_is_not_taken_for_another_manager_s_field(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     made = Made(provider, CONFIG_MAP, config_map(name="a"))
     cluster.refusals = [refusal(409, "Conflict", "the object has been modified")]
     with pytest.raises(ProviderError, match="the object has been modified.*run `pulumi up` again") as raised:
@@ -557,17 +545,13 @@ def test_deletion_takes_dependents_along_as_told(
 
 
 @pytest.mark.parametrize("gone", [lambda c: c.objects.clear(), lambda c: c.unknown_kinds.add("ConfigMap")])
-def test_deleting_what_is_gone_is_fine(
-    provider: KubernetesProvider, cluster: MemoryCluster, gone: Callable[[MemoryCluster], None]
-) -> None:
+def test_deleting_what_is_gone_is_fine(provider: KubernetesProvider, cluster: MemoryCluster, gone: Callable[[MemoryCluster], None]) -> None:
     made = Made(provider, CONFIG_MAP, config_map(name="a"))
     gone(cluster)
     made.delete()
 
 
-def test_a_lost_cluster_is_an_error_with_the_cure_unless_given_up(
-    provider: KubernetesProvider, cluster: MemoryCluster
-) -> None:
+def test_a_lost_cluster_is_an_error_with_the_cure_unless_given_up(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     made = Made(provider, CONFIG_MAP, config_map(name="a"))
     cluster.unreachable = True
     with pytest.raises(ProviderError, match="PULUMI_K8S_DELETE_UNREACHABLE"):
@@ -594,9 +578,7 @@ PROVIDER = urn("pulumi:providers:kubernetes", "p")
     ],
     ids=["token", "cluster", "unknown", "namespace"],
 )
-def test_only_another_cluster_replaces_the_provider(
-    provider: KubernetesProvider, new: dict[str, Any], replaces: bool
-) -> None:
+def test_only_another_cluster_replaces_the_provider(provider: KubernetesProvider, new: dict[str, Any], replaces: bool) -> None:
     difference = provider.diff_config(PROVIDER, {"kubeconfig": Secret(kubeconfig())}, new)
     assert difference.changes
     assert any(each.replaces for each in difference.changes) is replaces
@@ -607,9 +589,7 @@ def test_a_cluster_identifier_decides_alone(provider: KubernetesProvider) -> Non
     same = {"kubeconfig": kubeconfig(server="https://two"), "clusterIdentifier": "a"}
     assert not any(each.replaces for each in provider.diff_config(PROVIDER, old, same).changes)
     other = {**old, "clusterIdentifier": "b"}
-    assert [each.property_path for each in provider.diff_config(PROVIDER, old, other).changes if each.replaces] == [
-        "clusterIdentifier"
-    ]
+    assert [each.property_path for each in provider.diff_config(PROVIDER, old, other).changes if each.replaces] == ["clusterIdentifier"]
 
 
 @pytest.mark.parametrize("config", [{"enableServerSideApply": "false"}, {"renderYamlToDirectory": "out"}])

@@ -163,9 +163,7 @@ def test_a_pod_is_live_when_scheduled_initialized_and_ready() -> None:
 # --- Service
 
 
-def a_service(
-    *, kind: str = "LoadBalancer", address: bool = True, selector: bool = True, **spec: Any
-) -> dict[str, Any]:
+def a_service(*, kind: str = "LoadBalancer", address: bool = True, selector: bool = True, **spec: Any) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -235,9 +233,7 @@ def test_a_job_is_live_when_complete_and_has_failed_when_out_of_attempts() -> No
         ("Bound", "WaitForFirstConsumer", False, True),
     ],
 )
-def test_a_claim_waits_to_be_bound_unless_its_class_waits_for_a_consumer(
-    phase: str, mode: str | None, created: bool, ready: bool
-) -> None:
+def test_a_claim_waits_to_be_bound_unless_its_class_waits_for_a_consumer(phase: str, mode: str | None, created: bool, ready: bool) -> None:
     live = {"metadata": meta("c"), "status": {"phase": phase}}
     assert ka.claim(Sighting(live, created=created, binding_mode=mode)).ready is ready
 
@@ -278,9 +274,7 @@ class ScriptedCluster:
     def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
         return self.objects.pop(0) if len(self.objects) > 1 else self.objects[0]
 
-    def list_objects(
-        self, api_version: str, kind: str, namespace: str | None, labels: str | None = None
-    ) -> list[dict[str, Any]]:
+    def list_objects(self, api_version: str, kind: str, namespace: str | None, labels: str | None = None) -> list[dict[str, Any]]:
         return self.lists.get(kind, [])
 
 
@@ -314,9 +308,7 @@ def test_waiting_ends_with_the_live_object_and_tells_progress_once() -> None:
 
 
 def test_a_wait_that_times_out_has_the_last_object_and_the_reasons() -> None:
-    cluster = ScriptedCluster(
-        a_deployment(available=False), lists={"ReplicaSet": [a_replica_set(ready=0)], "Pod": [UNSCHEDULED]}
-    )
+    cluster = ScriptedCluster(a_deployment(available=False), lists={"ReplicaSet": [a_replica_set(ready=0)], "Pod": [UNSCHEDULED]})
     wait, _ = waiting(cluster, ka.deployment, timeout=0.01)
     with pytest.raises(WaitError, match="'web' timed out waiting to be Ready") as caught:
         wait.until_live(a_deployment(), created=True)

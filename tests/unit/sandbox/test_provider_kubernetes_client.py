@@ -86,9 +86,7 @@ def test_without_one_the_files_of_the_environment_count_the_first_first(tmp_path
         ("{}", {}, "known: none"),
     ],
 )
-def test_what_is_no_kubeconfig_is_told_without_its_contents(
-    text: str | None, choice: dict[str, str], message: str
-) -> None:
+def test_what_is_no_kubeconfig_is_told_without_its_contents(text: str | None, choice: dict[str, str], message: str) -> None:
     with pytest.raises(ClusterUnreachableError) as caught:
         load(text, {"HOME": "/nowhere"}, **choice)
     assert message in str(caught.value)
@@ -145,9 +143,7 @@ def test_a_request_is_tried_again_where_client_go_does(method: str, error: Excep
     assert _pause_before_retry(method, error) == seconds
 
 
-@pytest.mark.parametrize(
-    ("code", "passing"), [(401, True), (429, True), (500, True), (503, True), (403, False), (409, False)]
-)
+@pytest.mark.parametrize(("code", "passing"), [(401, True), (429, True), (500, True), (503, True), (403, False), (409, False)])
 def test_what_says_something_of_the_moment_alone_is_known(code: int, passing: bool) -> None:
     assert KubernetesApiError(ApiException(status=code)).passing is passing
 

@@ -59,10 +59,7 @@ class EchoProvider(Provider):
         new_inputs: Properties,
         ignore_changes: Sequence[str],
     ) -> Difference:
-        changes = tuple(
-            PropertyChange(each.path, each.kind, replaces=each.path[0] == "name")
-            for each in compare(old_inputs, new_inputs)
-        )
+        changes = tuple(PropertyChange(each.path, each.kind, replaces=each.path[0] == "name") for each in compare(old_inputs, new_inputs))
         return Difference(changes, delete_before_replace=True)
 
     def create(self, urn: Urn, inputs: Properties, timeout: float | None, preview: bool) -> Created:
@@ -80,9 +77,7 @@ class EchoProvider(Provider):
                 key = plain(inputs["key"])
                 raise PartialFailureError(f"not {key}", id="half", outputs={}, inputs=inputs, reasons=[f"has {key}"])
             case "half":
-                raise PartialFailureError(
-                    "not ready", id="half", outputs={"key": Secret("k")}, inputs=inputs, reasons=["pending", "late"]
-                )
+                raise PartialFailureError("not ready", id="half", outputs={"key": Secret("k")}, inputs=inputs, reasons=["pending", "late"])
             case "wait":
                 assert self.cancelled.wait(20)
                 raise ProviderError("interrupted")
@@ -129,9 +124,7 @@ def test_an_output_value_is_what_it_holds() -> None:
     signature = "4dabf18193072939515e22adb298388d"
     output = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
     assert from_struct(
-        to_struct(
-            {"u": {signature: output}, "k": {signature: output, "value": "v", "secret": True, "dependencies": []}}
-        )
+        to_struct({"u": {signature: output}, "k": {signature: output, "value": "v", "secret": True, "dependencies": []}})
     ) == {"u": UNKNOWN, "k": Secret("v")}
 
 

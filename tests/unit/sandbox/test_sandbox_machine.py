@@ -185,9 +185,7 @@ def test_new_cluster_takes_other_ports_when_its_own_are_lost(tmp_path: Path, tak
 
 
 def test_too_little_room_is_told_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(
-        disk_space.NoRoom, match=r"the state needs 10+ MB, and the file system of .*new has \d+ MB left"
-    ):
+    with pytest.raises(disk_space.NoRoom, match=r"the state needs 10+ MB, and the file system of .*new has \d+ MB left"):
         disk_space.require(tmp_path / "new", 10**9, "the state")
     assert not (tmp_path / "new").exists()
 
@@ -224,7 +222,10 @@ def test_whatever_ends_a_command_is_a_word_and_no_traceback(
 
 def test_second_up_of_one_state_folder_is_told_who_is_at_it(paths: Paths) -> None:
     with lifecycle.exclusive(paths):
-        script = "from sandbox.cli import lifecycle; from sandbox.host.paths import Paths\nwith lifecycle.exclusive(Paths.from_environment()): pass"
+        script = (
+            "from sandbox.cli import lifecycle; from sandbox.host.paths import Paths\n"
+            "with lifecycle.exclusive(Paths.from_environment()): pass"
+        )
         second = subprocess.run(
             [sys.executable, "-c", script],
             env={**os.environ, "SANDBOX_STATE": str(paths.state)}, cwd=ROOT, capture_output=True, text=True,
@@ -266,9 +267,7 @@ def test_down_says_what_it_cannot_remove(paths: Paths, monkeypatch: pytest.Monke
 
 def _supervised(script: str, trouble: Callable[[], str | None] = lambda: None) -> tuple[list[str], int]:
     told: list[str] = []
-    status = supervised.run(
-        ["/bin/sh", "-c", script], cwd=ROOT, environment=dict(os.environ), trouble=trouble, say=told.append
-    )
+    status = supervised.run(["/bin/sh", "-c", script], cwd=ROOT, environment=dict(os.environ), trouble=trouble, say=told.append)
     return told, status
 
 
@@ -298,9 +297,7 @@ def test_one_interruption_lets_the_command_end_in_order_and_leaves_no_process(tm
         "say=lambda text: print(text, flush=True))"
     )
     environment = {**os.environ, "TEST_RUN": str(tmp_path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", script], env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as up:
+    with subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as up:
         while not (tmp_path / "ready").exists():
             time.sleep(0.01)
         up.send_signal(signal.SIGINT)

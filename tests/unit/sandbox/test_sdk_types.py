@@ -117,9 +117,7 @@ def test_a_custom_resource_has_a_free_spec_and_checked_metadata() -> None:
     inputs = {"apiVersion": "cloud.google.com/v1", "kind": "ComputeClass", "metadata": {"name": "c"}, "spec": {"x": 1}}
     assert args_class(COMPUTE_CLASS) is None
     assert problems(COMPUTE_CLASS, inputs) == []
-    assert problems(COMPUTE_CLASS, {**inputs, "metadata": {"nam": "c"}}) == [
-        "metadata.nam: unknown key; did you mean name?"
-    ]
+    assert problems(COMPUTE_CLASS, {**inputs, "metadata": {"nam": "c"}}) == ["metadata.nam: unknown key; did you mean name?"]
 
 
 def test_an_enum_takes_its_values_only() -> None:
@@ -140,9 +138,7 @@ def test_what_a_secret_holds_is_checked_and_not_shown() -> None:
     assert problems(POOL, {"cluster": secret("c")}) == []
     (problem,) = problems(POOL, pool(initialNodeCount=secret("hunter2")))
     assert problem == "initialNodeCount: a string is not an integer"
-    assert problems(POOL, pool(nodeConfig=secret({"machineTyp": "x"}))) == [
-        "nodeConfig.machineTyp: unknown key; did you mean machineType?"
-    ]
+    assert problems(POOL, pool(nodeConfig=secret({"machineTyp": "x"}))) == ["nodeConfig.machineTyp: unknown key; did you mean machineType?"]
 
 
 @pytest.mark.parametrize(

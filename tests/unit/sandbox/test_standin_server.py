@@ -189,9 +189,7 @@ def settings(modules: Any) -> Callable[..., Any]:
         (("--gpu-memory-utilization=0.95",), "gpu_memory_utilization", 0.95),
     ],
 )
-def test_vllms_spellings_are_understood(
-    parse: Callable[..., dict[str, Any]], arguments: tuple[str, ...], name: str, value: object
-) -> None:
+def test_vllms_spellings_are_understood(parse: Callable[..., dict[str, Any]], arguments: tuple[str, ...], name: str, value: object) -> None:
     assert parse(*arguments)[name] == value
 
 
@@ -446,9 +444,7 @@ def test_completions_take_texts_and_tokens(server: Server) -> None:
         ({"messages": [{"role": "user", "content": "x" * 40_000}]}, 400, "maximum context length", "input_tokens"),
     ],
 )
-def test_bad_requests_are_refused_as_vllm_does(
-    server: Server, fields: dict[str, Any], status: int, words: str, param: str | None
-) -> None:
+def test_bad_requests_are_refused_as_vllm_does(server: Server, fields: dict[str, Any], status: int, words: str, param: str | None) -> None:
     response = server.chat(**fields)
     error = response.json()["error"]
     assert response.status_code == error["code"] == status
@@ -462,13 +458,9 @@ def test_more_tokens_than_fit_beside_the_prompt_are_cut(server: Server) -> None:
     assert answer["choices"][0]["finish_reason"] == "length"
 
 
-@pytest.mark.parametrize(
-    ("body", "content_type"), [(b"{", "application/json"), (b"[]", "application/json"), (b"{}", "text/plain")]
-)
+@pytest.mark.parametrize(("body", "content_type"), [(b"{", "application/json"), (b"[]", "application/json"), (b"{}", "text/plain")])
 def test_a_body_that_is_no_json_object_is_refused(server: Server, body: bytes, content_type: str) -> None:
-    response = requests.post(
-        server.url + "/v1/completions", data=body, headers={"content-type": content_type}, timeout=_SECONDS
-    )
+    response = requests.post(server.url + "/v1/completions", data=body, headers={"content-type": content_type}, timeout=_SECONDS)
     assert response.status_code == 400
     assert response.json()["error"]["type"] == "Bad Request"
 

@@ -109,9 +109,7 @@ def test_creation_without_stock_is_given_up_in_the_end_and_leaves_the_pool_in_th
 ) -> None:
     stock.set("v6e-1", supply)
     cluster = _Machines(stock, tmp_path, speed=10_000.0)
-    with pytest.raises(
-        OutOfStockError, match=r"after 2160s\. Expected 2, running 0, transitioning 2\. .*\[GCE_STOCKOUT\]"
-    ):
+    with pytest.raises(OutOfStockError, match=r"after 2160s\. Expected 2, running 0, transitioning 2\. .*\[GCE_STOCKOUT\]"):
         cluster.create_node_pool("v6e-1", INPUTS)
     pool = cluster.pools["v6e-1"]
     assert (pool.nodes, pool.joining, pool.held, pool.in_operation) == ([], {}, set(), False)
@@ -205,9 +203,7 @@ def test_a_failed_creation_keeps_the_pool_in_the_state_and_the_next_update_asks_
         assert "GCE_STOCKOUT" not in reason
         asked = dict(cloud.pools)
         cloud.pools.clear()
-        assert client.update(urn(NODE_POOL, "v6e-1"), failed.id, inputs, {"nodeCount": 1.0}, inputs) == {
-            "nodeCount": 1.0
-        }
+        assert client.update(urn(NODE_POOL, "v6e-1"), failed.id, inputs, {"nodeCount": 1.0}, inputs) == {"nodeCount": 1.0}
         assert cloud.pools == {}
         assert asked[tuple(failed.id.split("/nodePools/"))]["name"] == "v6e-1"
 
@@ -242,9 +238,7 @@ def test_events_have_the_words_of_gke_s_autoscaler() -> None:
         "being scheduled."
     )
     reasons = ["in backoff after failed scale-up", "max node group size reached", "in backoff after failed scale-up"]
-    assert not_triggered(reasons) == (
-        "pod didn't trigger scale-up: 2 in backoff after failed scale-up, 1 max node group size reached"
-    )
+    assert not_triggered(reasons) == ("pod didn't trigger scale-up: 2 in backoff after failed scale-up, 1 max node group size reached")
 
 
 # --- what the program says

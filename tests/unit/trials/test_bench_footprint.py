@@ -68,9 +68,7 @@ def test_this_process_has_memory() -> None:
     assert processes.total() == 1
 
 
-def test_cold_is_an_up_without_a_cache_and_warm_one_with_what_it_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cold_is_an_up_without_a_cache_and_warm_one_with_what_it_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
     class Recorded(Sandbox):

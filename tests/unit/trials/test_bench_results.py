@@ -83,9 +83,7 @@ def test_commit_is_one_or_unknown_and_says_when_there_are_changes() -> None:
         ('{"form": 1, "sections": [{}]}', "KeyError: 'measured'"),
     ],
 )
-def test_a_file_that_is_none_of_results_is_refused_with_its_name_and_the_way_out(
-    tmp_path: Path, text: str, reason: str
-) -> None:
+def test_a_file_that_is_none_of_results_is_refused_with_its_name_and_the_way_out(tmp_path: Path, text: str, reason: str) -> None:
     file = tmp_path / "broken.json"
     file.write_text(text)
     with pytest.raises(ResultsError) as refused:
@@ -137,11 +135,7 @@ def test_picture_has_each_goal_its_value_and_whether_it_is_missed() -> None:
 def test_picture_s_bars_end_left_of_the_goal_s_line_where_it_is_reached() -> None:
     root = ET.fromstring(picture.svg(_goals()))
     ends = {
-        style: [
-            float(each.get("x", 0)) + float(each.get("width", 0))
-            for each in root.iter(f"{SVG}rect")
-            if each.get("class") == style
-        ]
+        style: [float(each.get("x", 0)) + float(each.get("width", 0)) for each in root.iter(f"{SVG}rect") if each.get("class") == style]
         for style in ("good", "bad")
     }
     (goal,) = {float(each.get("x1", 0)) for each in root.iter(f"{SVG}line") if each.get("class") == "goal"}

@@ -19,10 +19,7 @@ from trials.bench.stack_graph import place, pod_activities, resource_graph, reso
 
 def graph(**activities: tuple[float, str]) -> dict[str, Activity]:
     """Name -> seconds and what it waits for, separated by blanks."""
-    return {
-        key: Activity(name=key, seconds=seconds, after=tuple(after.split()))
-        for key, (seconds, after) in activities.items()
-    }
+    return {key: Activity(name=key, seconds=seconds, after=tuple(after.split())) for key, (seconds, after) in activities.items()}
 
 
 DIAMOND = graph(first=(1, ""), long=(5, "first"), short=(2, "first"), last=(1, "long short"), beside=(4, ""))
@@ -148,9 +145,7 @@ def test_a_resource_waits_for_a_parent_that_is_no_component() -> None:
         (resource("kubernetes:core/v1:Secret", "s"), ()),
     ],
 )
-def test_a_resource_takes_what_the_table_says_of_its_operations(
-    given: dict[str, Any], operations: tuple[str, ...]
-) -> None:
+def test_a_resource_takes_what_the_table_says_of_its_operations(given: dict[str, Any], operations: tuple[str, ...]) -> None:
     assert resource_operations(given) == operations
 
 
@@ -189,9 +184,7 @@ def test_images_in_turn_take_their_sum_and_then_the_best_pool_is_there() -> None
     found = stack_graph(up.builds_in_turn(stack()))
     assert found.pool == "v6e-1"
     builds = 2 * seconds("image_build", "image_push")
-    assert critical_path(found.activities).seconds == builds + 2 * LATENCIES["image_pull_streamed"] + seconds(
-        "tpu_server_start"
-    )
+    assert critical_path(found.activities).seconds == builds + 2 * LATENCIES["image_pull_streamed"] + seconds("tpu_server_start")
 
 
 def test_a_stack_whose_pods_wait_for_the_autoscaler_is_refused() -> None:

@@ -30,9 +30,7 @@ def test_a_planned_event_may_lose_nothing() -> None:
 
 def test_an_unannounced_event_may_cost_what_was_under_way_on_the_replica_and_what_came_until_somebody_knew() -> None:
     lost = [exchange(9, 30, "cut"), exchange(12, 13, "failed"), exchange(13, 14, "failed")]
-    result = load._unannounced(
-        "hang", traffic(*lost, exchange(8, 12), exchange(9, 11)), 15, replicas=2, recovery="restarted"
-    )
+    result = load._unannounced("hang", traffic(*lost, exchange(8, 12), exchange(9, 11)), 15, replicas=2, recovery="restarted")
     assert result.lost == 3
     assert result.bound == 1 + 15 * RATE / 2 + 1
     assert not result.bad
@@ -47,9 +45,7 @@ def test_more_than_a_replica_s_share_is_not_explained() -> None:
 
 def test_what_is_lost_is_shown_by_its_kind_where_it_has_one() -> None:
     runs = Result(event="killed", tried=3, survived=2, recovery="none")
-    requests = Result(
-        event="hang", tried=9, survived=4, failed=3, cut=2, longest_gap=1.5, bound=5, recovery="restarted"
-    )
+    requests = Result(event="hang", tried=9, survived=4, failed=3, cut=2, longest_gap=1.5, bound=5, recovery="restarted")
     found = Found(date="", commit="", share=1.0, seed=0, machine=Machine.here())
     text = Section(name="load", title="Requests", results=[runs, requests], found=found).markdown()
     assert "| killed | 3 | 2 | 1 |  | none |" in text

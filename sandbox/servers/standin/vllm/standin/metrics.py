@@ -53,21 +53,13 @@ class Metrics:
         self.inter_token_latency = self._histogram(
             "inter_token_latency_seconds", "Histogram of inter-token latency in seconds.", _INTER_TOKEN
         )
-        self.e2e_latency = self._histogram(
-            "e2e_request_latency_seconds", "Histogram of e2e request latency in seconds.", _LATENCY
-        )
-        self.queue_time = self._histogram(
-            "request_queue_time_seconds", "Histogram of time spent in WAITING phase for request.", _LATENCY
-        )
+        self.e2e_latency = self._histogram("e2e_request_latency_seconds", "Histogram of e2e request latency in seconds.", _LATENCY)
+        self.queue_time = self._histogram("request_queue_time_seconds", "Histogram of time spent in WAITING phase for request.", _LATENCY)
         self.inference_time = self._histogram(
             "request_inference_time_seconds", "Histogram of time spent in RUNNING phase for request.", _LATENCY
         )
-        self.request_prompt_tokens = self._histogram(
-            "request_prompt_tokens", "Number of prefill tokens processed.", _TOKENS
-        )
-        self.request_generation_tokens = self._histogram(
-            "request_generation_tokens", "Number of generation tokens processed.", _TOKENS
-        )
+        self.request_prompt_tokens = self._histogram("request_prompt_tokens", "Number of prefill tokens processed.", _TOKENS)
+        self.request_generation_tokens = self._histogram("request_generation_tokens", "Number of generation tokens processed.", _TOKENS)
 
     def watch(self, *, running: Callable[[], int], waiting: Callable[[], int], cache: Callable[[], float]) -> None:
         """Takes the gauges' values from these when they are asked for."""

@@ -223,8 +223,7 @@ def _job(
         raise bad_request(f"{limit_name} must be at least 1, got {limit}.", limit_name)
     if limit > settings.max_model_len:
         raise bad_request(
-            f"{limit_name}={limit} cannot be greater than max_model_len={settings.max_model_len}. Please request fewer "
-            "output tokens.",
+            f"{limit_name}={limit} cannot be greater than max_model_len={settings.max_model_len}. Please request fewer output tokens.",
             limit_name,
         )
     if room < 1:

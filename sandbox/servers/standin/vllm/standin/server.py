@@ -37,9 +37,7 @@ _LOADING = (
 
 def main() -> None:
     """Runs until SIGTERM or SIGINT."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(levelname)s %(asctime)s [standin] %(message)s", datefmt="%m-%d %H:%M:%S"
-    )
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(asctime)s [standin] %(message)s", datefmt="%m-%d %H:%M:%S")
     arguments = parser().parse_args(sys.argv[1:])
     try:
         settings = Settings.read(arguments, os.environ)
@@ -70,9 +68,7 @@ def _start_up(settings: Settings) -> None:
         time.sleep(max(0.0, begun + settings.startup_seconds * number / len(steps) - time.monotonic()))
         if settings.crashes:
             # vLLM's own last words.
-            sys.exit(
-                "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {} (simulated)"
-            )
+            sys.exit("RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {} (simulated)")
         _log.info("%s %.2f seconds (simulated)", step, settings.startup_seconds / len(steps))
 
 
