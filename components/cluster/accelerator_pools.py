@@ -12,16 +12,13 @@ from typing import Any
 import pulumi
 from pulumi_gcp import container
 
+from components.catalog.node_labels import COMPUTE_CLASS_LABEL
 from components.cluster.cluster import Cluster, node_defaults
 from components.cluster.cluster_hardening import node_labels, node_pool_arguments
 from components.cluster.network import Network
 from components.cluster.pool_failures import error_hook
 from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.sections import AcceleratorSettings, ClusterSettings, Place
-
-#: Marks a hand-made pool as one of a class: the same key as label and as taint.
-#: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/about-custom-compute-classes#gke-standard-pools-compute-classes
-COMPUTE_CLASS_KEY = "cloud.google.com/compute-class"
 
 
 @dataclass(frozen=True)
@@ -46,9 +43,9 @@ def node_config(
     """`node_config` of the pool's NodePool resource."""
     config: dict[str, Any] = {
         "machine_type": pool.machine_type,
-        "labels": {COMPUTE_CLASS_KEY: compute_class_name},
+        "labels": {COMPUTE_CLASS_LABEL: compute_class_name},
         # GKE adds the accelerator's own taint (google.com/tpu or nvidia.com/gpu), which is not ours to declare.
-        "taints": [{"key": COMPUTE_CLASS_KEY, "value": compute_class_name, "effect": "NO_SCHEDULE"}],
+        "taints": [{"key": COMPUTE_CLASS_LABEL, "value": compute_class_name, "effect": "NO_SCHEDULE"}],
         **node_defaults(node_service_account, image_streaming=image_streaming),
         **node_labels(labels),
     }

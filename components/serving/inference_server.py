@@ -15,8 +15,8 @@ import pulumi
 from pulumi_kubernetes import apiextensions, apps, core, policy
 
 from components.catalog.machines import KINDS, Kind, MachineType
+from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
 from components.catalog.shutdown import settle_seconds
-from components.cluster.accelerator_pools import COMPUTE_CLASS_KEY
 from components.cluster.compute_class import preference_weights
 from components.serving import api_key, drain
 from components.serving.device_access import DeviceAccess, device_access, device_resources, security_context
@@ -42,8 +42,6 @@ SERVER_PORT = 8000
 
 SECRET_NAME = "hf-secret"  # noqa: S105 - the name of a Secret
 SECRET_KEY = "hf_api_token"  # noqa: S105 - the key in it
-
-NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
 
 #: Never below the running capacity: the new pod comes first, on a node of its own, for which the settings keep room.
 ROLLING_UPDATE = {"max_surge": 1, "max_unavailable": 0}
@@ -197,7 +195,7 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
     """The pod template's spec: only the containers that the pools need, GPU first as in the walkthrough."""
     machines: dict[Kind, MachineType] = {pool.kind: pool.machine for pool in args.accelerators.pools}
     spec: dict[str, Any] = {
-        "node_selector": {COMPUTE_CLASS_KEY: args.compute_class_name},
+        "node_selector": {COMPUTE_CLASS_LABEL: args.compute_class_name},
         "tolerations": TOLERATIONS,
         "affinity": affinity(args.accelerators.pools),
         "termination_grace_period_seconds": args.server.termination_grace_period_seconds,

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from components.catalog.node_labels import NODE_POOL_LABEL
 from ops.smoke.target import Target
-
-NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
 
 _SECONDS = (5.0, 20.0)
 

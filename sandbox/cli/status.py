@@ -11,10 +11,10 @@ from typing import Any
 import requests
 from kubernetes import client, config
 
+from components.catalog.node_labels import NODE_POOL_LABEL
 from components.serving.api_key_names import SECRET_KEY, SECRET_NAME
 from sandbox.cli.lifecycle import SandboxError
 from sandbox.cli.stack import STACK
-from sandbox.gke.node_pools import NODE_POOL_LABEL
 from sandbox.google.stock import Stock
 from sandbox.host.paths import Paths
 from sandbox.images.image_builder import read_notes

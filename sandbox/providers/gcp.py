@@ -18,9 +18,9 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from sandbox.gke.cloud import CloudError, PoolInErrorStateError
+from sandbox.gke.cloud import Cloud, CloudError, PoolInErrorStateError
 from sandbox.google.secret_manager import SecretStore
 from sandbox.providers.differences import Difference, Path, PropertyChange, compare, property_path
 from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, URN_NAME, Kind, kind_of, new_names, project_number
@@ -53,28 +53,13 @@ _FALSE_BY_DEFAULT = frozenset({"preemptible", "spot"})
 _MASTER_AUTH = {"clientCertificateConfig": {"issueClientCertificate": False}}
 
 
-class ContainerApi(Protocol):
-    """What `sandbox.cloud.Cloud` offers to this provider."""
-
-    def create_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
-    def read_cluster(self, cluster_id: str) -> dict[str, Any] | None: ...
-    def settle_cluster(self, cluster_id: str) -> dict[str, Any] | None: ...
-    def update_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
-    def delete_cluster(self, cluster_id: str) -> None: ...
-    def create_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
-    def read_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None: ...
-    def settle_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None: ...
-    def update_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
-    def delete_node_pool(self, cluster_id: str, name: str) -> None: ...
-
-
 class GcpProvider(Provider):
     package = "gcp"
     version = version("pulumi-gcp")
 
     def __init__(
         self,
-        cloud: ContainerApi,
+        cloud: Cloud,
         records: Records,
         cluster_versions: Sequence[str],
         secret_store: SecretStore | None = None,

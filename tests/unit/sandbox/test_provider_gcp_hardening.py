@@ -30,9 +30,9 @@ REPOSITORY = "gcp:artifactregistry/repository:Repository"
 class DnsCloud(DictionaryCloud):
     """Knows the cluster's name besides its address."""
 
-    def _facts(self) -> dict[str, Any]:
+    def cluster_facts(self) -> dict[str, Any]:
         return {
-            **super()._facts(),
+            **super().cluster_facts(),
             "controlPlaneEndpointsConfig": {"dnsEndpointConfig": {"endpoint": "localhost:6443"}},
         }
 
