@@ -12,6 +12,7 @@ from typing import Any
 import pulumi
 from pulumi_gcp import container
 
+from components.catalog.capacity import DEFAULT_DISK_GB
 from components.catalog.node_labels import COMPUTE_CLASS_LABEL
 from components.cluster.cluster import Cluster, node_defaults
 from components.cluster.cluster_hardening import node_labels, node_pool_arguments
@@ -48,6 +49,8 @@ def node_config(
         "taints": [{"key": COMPUTE_CLASS_LABEL, "value": compute_class_name, "effect": "NO_SCHEDULE"}],
         **node_defaults(node_service_account, image_streaming=image_streaming),
         **node_labels(labels),
+        # Left out, a size that a stack once gave would stay.
+        "disk_size_gb": pool.disk_size_gb or DEFAULT_DISK_GB,
     }
     if pool.provisioning == "spot":
         config["spot"] = True
@@ -61,8 +64,6 @@ def node_config(
                 "gpu_driver_installation_config": {"gpu_driver_version": pool.gpu_driver_version},
             }
         ]
-    if pool.disk_size_gb is not None:
-        config["disk_size_gb"] = pool.disk_size_gb
     if pool.secondary_boot_disk_image is not None:
         # A change replaces the pool: nodes cannot change the disk, nor GKE a pool's.
         config["secondary_boot_disks"] = [{"disk_image": pool.secondary_boot_disk_image, "mode": "CONTAINER_IMAGE_CACHE"}]

@@ -146,7 +146,6 @@ class Cluster(pulumi.ComponentResource):
                 "managed_prometheus": {"enabled": True, "auto_monitoring_config": {"scope": "NONE"}},
             },
             node_pool_defaults={"node_config_defaults": streaming_config(args.cluster.image_streaming)},
-            addons_config={"gcs_fuse_csi_driver_config": {"enabled": True}} if args.bucket_mounts else None,
             # A pool that belongs to the cluster resource cannot change without replacing the cluster: the default one
             # goes at once, and the system pool below is a resource of its own.
             remove_default_node_pool=True,
