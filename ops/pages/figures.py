@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from ops.pages.page import Page, PageError, between
 from sandbox.host.paths import PROJECT_DIR
-from trials.bench import picture, report
-from trials.bench import results as bench_results
-from trials.drills import results as drill_results
+from trials import record, report
+from trials.bench import picture
 
 _BENCH = PROJECT_DIR / "docs" / "figures" / "bench.json"
 _DRILLS = PROJECT_DIR / "docs" / "figures" / "drills.json"
@@ -28,14 +27,14 @@ HEADLINES = {
 
 def headlines(text: str) -> str:
     """The README with its table: a row for each figure of `HEADLINES`, and one for each drill."""
-    measured = {figure.name: figure for section in bench_results.read(_BENCH) for figure in section.figures}
+    measured = {figure.name: figure for section in record.read(_BENCH) for figure in section.figures}
     rows = ["| measured on the sandbox | value | goal |", "|---|---:|---:|"]
     for name, said in HEADLINES.items():
         if name not in measured:
             raise PageError(f"HEADLINES: {name!r} is not a figure in {_BENCH.name}: name one that it has in ops/pages/figures.py")
         figure = measured[name]
         rows.append(f"| {said} | {report.amount(figure.value, figure.unit)} | {report.goal(figure)} |")
-    for section in drill_results.read(_DRILLS):
+    for section in record.read(_DRILLS):
         tried, survived = (sum(getattr(each, name) for each in section.results) for name in ("tried", "survived"))
         subject = section.title.partition(":")[0]
         rows.append(f"| survived: {subject[0].lower()}{subject[1:]} | {survived:,} of {tried:,} |  |")
@@ -60,13 +59,13 @@ column says how long that is."""
 
 def results(_: str) -> str:
     """The whole of docs/results.md."""
-    benches = report.markdown(bench_results.read(_BENCH)).strip()
-    drills = drill_results.page(drill_results.read(_DRILLS))
+    benches = report.markdown(record.read(_BENCH)).strip()
+    drills = report.page(record.read(_DRILLS))
     return "\n\n".join([_INTRODUCTION, "## Benches", benches, _OF_DRILLS, drills]) + "\n"
 
 
 PAGES = (
     Page("docs/results.md", results),
-    Page("docs/figures/bench.svg", lambda _: picture.svg(bench_results.read(_BENCH))),
+    Page("docs/figures/bench.svg", lambda _: picture.svg(record.read(_BENCH))),
     Page("README.md", headlines),
 )

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from trials.bench.figures import Curve, Figure
-from trials.bench.report import amount, goal
-from trials.bench.results import Section
+from trials.report import amount, goal
+from trials.record import Section
 
 _WIDTH = 800
 _MARGIN = 24
@@ -93,7 +93,7 @@ def svg(sections: Sequence[Section]) -> str:
     if not parts:
         parts.append(_text(_MARGIN, y, "Nothing with a goal, and no curve, was measured.", "text"))
         y += _LINE
-    for machine in dict.fromkeys(str(section.measured.machine) for section in sections):
+    for machine in dict.fromkeys(str(section.run.machine) for section in sections):
         for line in textwrap.wrap(f"Measured on: {machine}", 120):
             parts.append(_text(_MARGIN, y, line, "muted small"))
             y += _LINE
