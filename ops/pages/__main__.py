@@ -9,11 +9,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ops.pages import figures
+from ops.pages import figures, settings
 from ops.pages.page import PageError
 
 #: Every generated page; a file with several generated parts stands here once for each.
-PAGES = (*figures.PAGES,)
+PAGES = (*figures.PAGES, *settings.PAGES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

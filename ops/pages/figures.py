@@ -20,7 +20,6 @@ HEADLINES = {
     "the walkthrough's commands, against `up`": "the walkthrough's commands one after the other, against one `up`",
     "preview of dev with nothing to change, an empty program's being 1": "a preview with nothing to change, against an empty program's",
     "preview with 300 pools and nothing to change, with 3 being 1": "a preview of 300 accelerator pools, against one of 3",
-    "image bytes of an unchanged second `up`": "image bytes that an unchanged second `up` moves",
     "memory of the sandbox with 1 replica": "memory of the sandbox with one replica",
 }
 
