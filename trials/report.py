@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from trials.bench.comparison import Change, Comparison
-from trials.bench.figures import Figure, Findings
+from trials.bench.figures import Curve, Figure, Findings
 from trials.drills.results import Result
 from trials.record import Section
 
@@ -86,7 +86,18 @@ def section_markdown(section: Section) -> str:
         how = f"Measured {run.date} at commit {run.commit}, at most {options['repeats']} times each{quick}"
     ended = [f"Ended early: {section.failed}"] if section.failed else []
     listed = [f"- {line}" for line in (*section.lines, *ended)]
-    return "\n".join([*grid, "", *listed, *([""] if listed else []), f"{how}, on: {run.machine}."])
+    return "\n".join([*grid, "", *charts(section.curves), *listed, *([""] if listed else []), f"{how}, on: {run.machine}."])
+
+
+def charts(curves: Sequence[Curve]) -> list[str]:
+    """One Mermaid chart a series, since Mermaid draws no legend; its sizes are equally far apart, whatever they are."""
+    found: list[str] = []
+    for curve in curves:
+        for label, points in curve.series.items():
+            sizes, values = ", ".join(f"{point[0]:g}" for point in points), ", ".join(f"{point[1]:.2f}" for point in points)
+            axes = [f'  x-axis "{curve.x_label}" [{sizes}]', f'  y-axis "{curve.y_label}" 0 --> {max(point[1] for point in points):.2f}']
+            found += ["```mermaid", "xychart-beta", f'  title "{label}"', *axes, f"  line [{values}]", "```", ""]
+    return found
 
 
 def said(change: Change) -> str:

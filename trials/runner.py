@@ -76,7 +76,7 @@ def _run(command: str, section: Section, options: Any, screen: Console) -> Secti
     except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
         said = str(error) if isinstance(error, CommandFailed) else traceback.format_exc()
         screen.print(said, markup=False)
-        # Results are published: the message, which may hold paths, stays on this screen.
-        section = replace(section, failed=f"{type(error).__name__}, said on the screen of the run")
+        # Results are published, and the message may hold paths: it is printed here alone.
+        section = replace(section, failed=f"{type(error).__name__}, see the output of that run")
     screen.print(f"  {time.monotonic() - started:.0f} s", style="dim")
     return section

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from sandbox.host.paths import PROJECT_DIR
 from trials import record, report, runner
-from trials.bench import picture
 from trials.bench.comparison import Comparison, compare_sections
 from trials.bench.figures import Options
 from trials.record import RecordError, Section
@@ -49,7 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     kept = record.merged(saved, [section for section in sections if section.failed is None])
     runner.write(save, record.as_json(kept), screen)
     runner.write(save.with_suffix(".md"), report.markdown(kept), screen)
-    runner.write(save.with_suffix(".svg"), picture.svg(kept), screen)
     if arguments.json:
         runner.keep(arguments.json, sections, screen)
     return _status(sections, comparisons, quick=options.quick)
@@ -79,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--repeats", type=_repeats, default=5, metavar="N", help="how often each thing is measured (default 5)")
     found.add_argument("--quick", action="store_true", help="fewer and smaller measurements, to see whether the benches work")
     found.add_argument("--cold", action="store_true", help="in footprint: an `up` that builds every tool, a quarter of an hour and more")
-    saved = "where results are kept for the next run, .md and .svg beside it (default .sandbox/bench/last.json, or quick.json)"
+    saved = "where results are kept for the next run, a page beside it as .md (default .sandbox/bench/last.json, or quick.json)"
     found.add_argument("--save", type=Path, metavar="FILE", help=saved)
     found.add_argument("--against", type=Path, metavar="FILE", help="the results to compare with (default: what --save held)")
     return found
