@@ -198,18 +198,17 @@ def test_pod_leaves_the_load_balancer_before_its_server_is_told_to_stop(pod: dic
     assert pod["terminationGracePeriodSeconds"] == 120
     gpu, tpu = (_container(pod, name) for name in ("vllm-gpu", "vllm-tpu"))
     drain = "/usr/local/bin/fungibility-drain"
-    # The GPU image's vLLM finishes requests itself; for the TPU image's the hook waits.
-    assert gpu["lifecycle"] == {"preStop": {"exec": {"command": [drain, "5"]}}}
-    assert "--shutdown-timeout=110" in gpu["args"]
-    assert tpu["lifecycle"] == {"preStop": {"exec": {"command": [drain, "5", "115"]}}}
-    assert not any("shutdown-timeout" in each for each in tpu["args"])
+    for container in (gpu, tpu):
+        assert container["lifecycle"] == {"preStop": {"exec": {"command": [drain, "5", "115"]}}}
+        assert "--middleware=fungibility_drain.CloseWhileDraining" in container["args"]
+        assert "--shutdown-timeout=110" in container["args"]
 
 
 def test_pod_serves_until_a_load_balancer_with_clients_own_addresses_has_noticed() -> None:
     pod = _pod(run_program({"networkPolicy": True}))
     drain = "/usr/local/bin/fungibility-drain"
     commands = [each["lifecycle"]["preStop"]["exec"]["command"] for each in pod["containers"]]
-    assert commands == [[drain, "30"], [drain, "30", "115"]]
+    assert commands == [[drain, "30", "115"]] * 2
     assert "--shutdown-timeout=85" in _container(pod, "vllm-gpu")["args"]
 
 
