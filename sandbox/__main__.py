@@ -75,26 +75,12 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 128 + signal.SIGTERM
     except Exception as error:
-        message = _of_a_library(error)
+        from sandbox.cli.errors import explain
+
+        message = explain(error)
         if message is None:
             raise
         return _failed(message, paths)
-
-
-def _of_a_library(error: Exception) -> str | None:
-    """What a person should read of an error that a client has raised; None for one that is a defect."""
-    from kubernetes.client import ApiException
-    from kubernetes.config import ConfigException
-    from requests import RequestException
-    from urllib3.exceptions import HTTPError
-
-    if isinstance(error, ApiException):
-        return f"the API server answers {error.status} {error.reason}: {error.body}"
-    if isinstance(error, HTTPError | RequestException | ConfigException):
-        return f"the API server does not answer ({error})"
-    if isinstance(error, OSError):
-        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
-    return None
 
 
 def _failed(message: str, paths: Paths) -> int:

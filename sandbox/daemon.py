@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,16 +71,16 @@ class DaemonRecord:
         return self.started == process_start(self.pid)
 
 
-def sandbox_environment(paths: Paths) -> dict[str, str]:
+def sandbox_environment(paths: Paths, machine: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment of everything that the daemon starts: this machine's, the sandbox's programs first on PATH."""
     search = [str(PROJECT_DIR / "sandbox" / "google" / "bin"), str(paths.tools), str(Path(sys.executable).parent)]
     # The engine has a home of its own here, in which it would not find what a user's has.
-    if plugin := real_plugin_on_path("kubernetes", os.environ):
+    if plugin := real_plugin_on_path("kubernetes", machine):
         search.append(str(plugin.parent))
     return {
-        **os.environ,
+        **machine,
         "SANDBOX_STATE": str(paths.state),
-        "PATH": os.pathsep.join([*search, os.environ.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join([*search, machine.get("PATH", os.defpath)]),
     }
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,8 +18,12 @@ from typing import Any
 import yaml
 
 from components.settings.stack_files import PROJECT_NAME
-from sandbox.cli.lifecycle import marked_processes
+from sandbox.cli.errors import explain
+from sandbox.cli.lifecycle import SandboxError, marked_processes, require_running
+from sandbox.cli.stack import SandboxStack
+from sandbox.cli.status import status_document
 from sandbox.host.paths import PROJECT_DIR, Paths
+from sandbox.host.state_files import StateError
 
 
 class CommandFailed(Exception):
@@ -46,13 +49,16 @@ class Sandbox:
     def paths(self) -> Paths:
         return Paths.from_environment(self.environment)
 
+    def stack(self) -> SandboxStack:
+        """The stack of the sandbox as it runs now. Raises `CommandFailed` where it does not run."""
+        try:
+            return SandboxStack(self.paths, require_running(self.paths), self.environment)
+        except (SandboxError, StateError) as error:
+            raise CommandFailed(str(error)) from error
+
     def shell_environment(self) -> dict[str, str]:
-        """What `eval "$(python -m sandbox env)"` gives a shell."""
-        exported = dict(self.environment)
-        for line in self.command("env").stdout.splitlines():
-            name, _, value = line.removeprefix("export ").partition("=")
-            exported[name] = shlex.split(value)[0]
-        return exported
+        """What `eval "$(python -m sandbox env)"` gives a shell. Raises `CommandFailed` where the sandbox does not run."""
+        return self.environment | self.stack().variables()
 
     def pulumi(self, *arguments: str, check: bool = True, overrides: Mapping[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
         """The real command line, in the project's folder; `overrides` change settings for this one run."""
@@ -80,10 +86,18 @@ class Sandbox:
         return result.stdout + ("" if check else result.stderr)
 
     def status(self) -> dict[str, Any]:
-        return dict(json.loads(self.command("status", "--json").stdout))
+        """What `python -m sandbox status --json` prints, read in this process. Raises `CommandFailed`."""
+        outputs = self.outputs()
+        try:
+            return status_document(self.paths, outputs.get("service_url"))
+        except Exception as error:
+            if (said := explain(error)) is None:
+                raise
+            raise CommandFailed(said) from error
 
     def outputs(self) -> dict[str, Any]:
-        return dict(json.loads(self.pulumi("stack", "output", "--json").stdout))
+        """The stack's outputs without the secret ones. Raises `CommandFailed` where the sandbox does not run."""
+        return self.stack().outputs()
 
     @property
     def stack_config(self) -> Path:

@@ -59,13 +59,15 @@ def scales_on_metrics(environment_name: str) -> bool:
 class SandboxStack:
     """Runs `pulumi` as a person would, with the environment that `python -m sandbox env` prints."""
 
-    def __init__(self, paths: Paths, record: DaemonRecord) -> None:
+    def __init__(self, paths: Paths, record: DaemonRecord, machine: Mapping[str, str] = os.environ) -> None:
+        """`machine` is the environment that the commands' own comes on top of."""
         self._paths = paths
         self._record = record
+        self._machine = machine
 
     def variables(self) -> dict[str, str]:
         """What a shell needs for `pulumi` and `kubectl` to work on the sandbox, PATH included; no secret among them."""
-        environment = sandbox_environment(self._paths)
+        environment = sandbox_environment(self._paths, self._machine)
         trusted = {ca_bundle.VARIABLE: str(self._paths.trust)} if self._paths.trust.exists() else {}
         return {
             **trusted,
@@ -195,29 +197,32 @@ class SandboxStack:
         return outcome.text(STACK)
 
     def _was_killed(self) -> bool:
-        """By what is left of it in the backend's folder, since asking pulumi takes a second."""
+        """The backend's folder has what is left of it."""
         bookkeeping = self._paths.pulumi_backend / ".pulumi"
         if any(each.suffix in (".json", ".tmp") for each in (bookkeeping / "locks").rglob("*")):
             return True
-        checkpoint = bookkeeping / "stacks" / PROJECT_NAME / f"{STACK}.json"
-        if not checkpoint.exists():
-            return False
-        latest = json.loads(checkpoint.read_text())["checkpoint"].get("latest") or {}
-        return bool(latest.get("pending_operations"))
+        return bool(self._latest().get("pending_operations"))
+
+    def _latest(self) -> dict[str, Any]:
+        """The stack as Pulumi last wrote it; empty before the first `up`."""
+        try:
+            text = (self._paths.pulumi_backend / ".pulumi" / "stacks" / PROJECT_NAME / f"{STACK}.json").read_text()
+        except FileNotFoundError:
+            return {}
+        return json.loads(text)["checkpoint"].get("latest") or {}
 
     def outputs(self) -> dict[str, Any]:
-        """The stack's outputs without the secret ones; empty before the first `up`."""
-        result = self.pulumi("stack", "output", "--json", "--stack", STACK, capture=True)
-        if result.returncode != 0:
-            return {}
-        return dict(json.loads(result.stdout))
+        """The stack's outputs without the secret ones; empty before the first `up`.
+
+        From the backend's file: starting pulumi to read it would take a second of every command.
+        """
+        resources = self._latest().get("resources") or []
+        outputs = next((each.get("outputs") or {} for each in resources if each["type"] == "pulumi:pulumi:Stack"), {})
+        return {name: value for name, value in outputs.items() if not (isinstance(value, dict) and "ciphertext" in value)}
 
     def incomplete(self) -> list[str]:
         """Names of the resources that are there and failed to become what they should; the next update goes on with them."""
-        result = self.pulumi("stack", "export", "--stack", STACK, capture=True)
-        if result.returncode != 0:
-            return []
-        resources = json.loads(result.stdout)["deployment"].get("resources") or []
+        resources = self._latest().get("resources") or []
         return [each["urn"].rpartition("::")[2] for each in resources if each.get("initErrors")]
 
     def _environment(self) -> dict[str, str]:

@@ -20,7 +20,7 @@ from sandbox.host.processes import Spawner
 from sandbox.host.state_files import write_text
 from sandbox.images.build_context import BuildContext
 from sandbox.images.docker_engine import DockerEngine, DockerError, NoDocker
-from sandbox.images.dockerfile import Image, base_images, build, write_files
+from sandbox.images.dockerfile import DockerfileError, base_images, build, write_files
 from sandbox.images.image_store import ImageConfig, ImageStore, StoredImage, split_reference
 from sandbox.images.local_registry import LocalRegistry
 from sandbox.images.oci_image import Fetch, unpack
@@ -86,16 +86,16 @@ class ImageBuilder:
         `RegistryError` and `OciImageError`.
         """
         repository, tag, _ = split_reference(request.name)
-        image = build(request.context, args=request.args, target=request.target, platform=request.platform)
+        bases = base_images(request.context, request.args)
         with self._lock:
             try:
                 engine = self._engine()
             except NoDocker as reason:
-                built = self._read(request, image, repository, tag or "latest", str(reason))
+                built = self._read(request, repository, tag or "latest", str(reason))
             else:
-                built = self._really(engine, request, image, repository, tag or "latest")
+                built = self._really(engine, request, bases, repository, tag or "latest")
             self._note(request.name, built)
-            self._known_bases.update(self._bases(request))
+            self._known_bases.update(bases)
         return built
 
     def has_bases(self, request: BuildRequest) -> bool:
@@ -103,23 +103,30 @@ class ImageBuilder:
 
         A builder and a registry that have a base move next to nothing of it again (docs/images.md, measured).
         """
-        return self._known_bases.issuperset(self._bases(request))
+        return self._known_bases.issuperset(base_images(request.context, request.args))
 
     def _engine(self) -> DockerEngine:
         if self._find_docker is None:
             raise NoDocker("Docker was not looked for")
         return self._find_docker()
 
-    def _read(self, request: BuildRequest, image: Image, repository: str, tag: str, reason: str) -> BuiltImage:
+    def _read(self, request: BuildRequest, repository: str, tag: str, reason: str) -> BuiltImage:
+        if request.target is not None:
+            raise DockerfileError(f"{request.context.dockerfile}: target {request.target!r}: stages are not read without Docker")
+        image = build(request.context, args=request.args, platform=request.platform)
         with tempfile.TemporaryDirectory(prefix="image-") as folder:
             write_files(image, Path(folder))
-            stored = self._images.add(repository=repository, tag=tag, config=declared_config(image), rootfs=Path(folder))
+            stored = self._images.add(repository=repository, tag=tag, config=image.config, rootfs=Path(folder))
         first_line = (reason.splitlines() or [""])[0]
-        how = f"read from its Dockerfile without Docker ({first_line}); the digest is the content's, and {image.base} was not pulled"
+        how = (
+            f"read from its Dockerfile without Docker ({first_line}); the digest is the content's, and {image.config.base_image} "
+            "was not pulled"
+        )
         return BuiltImage(stored=stored, how=how)
 
-    def _really(self, engine: DockerEngine, request: BuildRequest, image: Image, repository: str, tag: str) -> BuiltImage:
-        bases = {base: f"docker-image://{_base_name(base)}" for base in self._bases(request)}
+    def _really(self, engine: DockerEngine, request: BuildRequest, named: frozenset[str], repository: str, tag: str) -> BuiltImage:
+        # `scratch` is no image, but Docker's word for none.
+        bases = {base: f"docker-image://{_base_name(base)}" for base in sorted(named - {"scratch"})}
         # The registry's part of the name becomes the local one's.
         path = repository.partition("/")[2]
         use_registry = self._registry is not None and self._registry.available
@@ -141,7 +148,7 @@ class ImageBuilder:
         finally:
             engine.remove([local, *map(_base_name, bases)])
         with tempfile.TemporaryDirectory(prefix="image-") as folder:
-            config = unpack(digest, fetch, Path(folder), declared_config(image))
+            config = unpack(digest, fetch, Path(folder), ImageConfig(base_image=", ".join(bases), platform=request.platform))
             stored = self._images.add(repository=repository, tag=tag, config=config, rootfs=Path(folder), digest=digest)
         how = f"built by Docker {engine.version} and {place}"
         if bases:
@@ -162,11 +169,6 @@ class ImageBuilder:
                 return digest, self._registry.reader(path), "pushed to a registry on this machine (docker-registry)"
         digest, fetch = engine.save(local)
         return digest, fetch, f"saved from the daemon's own store ({reason})"
-
-    def _bases(self, request: BuildRequest) -> list[str]:
-        found = base_images(request.context, args=request.args, target=request.target, platform=request.platform)
-        # `scratch` is no image, but Docker's word for none.
-        return sorted(found - {"scratch"})
 
     def _note(self, name: str, built: BuiltImage) -> None:
         if self._state_dir is None:
@@ -192,24 +194,6 @@ def read_notes(state_dir: Path) -> dict[str, BuildNote]:
     except FileNotFoundError:
         return {}
     return {name: BuildNote(**note) for name, note in document.items()}
-
-
-def declared_config(image: Image) -> ImageConfig:
-    """What the Dockerfile alone says of running the image."""
-    return ImageConfig(
-        base_image=image.base,
-        platform=image.platform,
-        entrypoint=image.entrypoint,
-        cmd=image.cmd,
-        env=dict(image.env),
-        labels=dict(image.labels),
-        workdir=image.workdir,
-        user=image.user,
-        stop_signal=image.stop_signal or "SIGTERM",
-        exposed_ports=image.exposed,
-        healthcheck=image.healthcheck or (),
-        volumes=image.volumes,
-    )
 
 
 def _base_name(base: str) -> str:

@@ -40,10 +40,6 @@ class ImageConfig:
     user: str = ""
     #: Empty for the default, SIGTERM.
     stop_signal: str = ""
-    #: `8000/tcp`.
-    exposed_ports: tuple[str, ...] = ()
-    healthcheck: tuple[str, ...] = ()
-    volumes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         return asdict(self)

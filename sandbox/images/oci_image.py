@@ -119,7 +119,6 @@ def _remove(path: Path) -> None:
 
 def _config(document: Mapping[str, Any], declared: ImageConfig) -> ImageConfig:
     given = document.get("config") or {}
-    healthcheck = given.get("Healthcheck") or {}
     return replace(
         declared,
         entrypoint=tuple(given.get("Entrypoint") or ()),
@@ -128,8 +127,5 @@ def _config(document: Mapping[str, Any], declared: ImageConfig) -> ImageConfig:
         labels=dict(given.get("Labels") or {}),
         workdir=given.get("WorkingDir") or "/",
         user=given.get("User") or "",
-        stop_signal=given.get("StopSignal") or declared.stop_signal,
-        exposed_ports=tuple(sorted(given.get("ExposedPorts") or {})),
-        healthcheck=tuple(healthcheck.get("Test") or ()),
-        volumes=tuple(sorted(given.get("Volumes") or {})),
+        stop_signal=given.get("StopSignal") or "SIGTERM",
     )

@@ -37,7 +37,7 @@ def add(store: ImageStore, rootfs: Path, tag: str | None = "GPU", **more: Any) -
 
 
 def test_an_image_is_found_by_tag_and_by_digest_with_all_that_was_stored(store: ImageStore, rootfs: Path) -> None:
-    stored = add(store, rootfs, env={"ACCELERATOR": "gpu"}, cmd=("--help",), workdir="/work", healthcheck=("CMD", "x"))
+    stored = add(store, rootfs, env={"ACCELERATOR": "gpu"}, cmd=("--help",), workdir="/work")
     shutil.rmtree(rootfs)
     for reference in (f"{REPOSITORY}:GPU", f"{REPOSITORY}@{stored.digest}", f"{REPOSITORY}:TPU@{stored.digest}"):
         assert store.resolve(reference) == stored

@@ -84,8 +84,7 @@ def test_configuration_is_the_image_s_and_the_base_s_name_the_declared(tmp_path:
     blobs = Blobs()
     given = {
         "Entrypoint": ["/run"], "Cmd": ["a b"], "Env": ["A=1=2"], "Labels": {"l": "v"}, "WorkingDir": "/srv",
-        "User": "1000", "StopSignal": "SIGINT", "ExposedPorts": {"8000/tcp": {}}, "Volumes": {"/data": {}},
-        "Healthcheck": {"Test": ["CMD", "x"]},
+        "User": "1000", "StopSignal": "SIGINT", "ExposedPorts": {"8000/tcp": {}},
     }  # fmt: skip
     assert unpack(blobs.image(config=given), blobs.__getitem__, tmp_path, DECLARED) == ImageConfig(
         base_image="docker.io/base:1",
@@ -97,9 +96,6 @@ def test_configuration_is_the_image_s_and_the_base_s_name_the_declared(tmp_path:
         workdir="/srv",
         user="1000",
         stop_signal="SIGINT",
-        exposed_ports=("8000/tcp",),
-        healthcheck=("CMD", "x"),
-        volumes=("/data",),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,22 @@ def test_a_failed_update_says_that_a_disk_was_full_although_there_may_be_room_ag
     record = DaemonRecord(pid=1, started="", debug_providers="", speed=100.0)
     with pytest.raises(StackError, match=r"failed \(exit status 1\)\. It is full\."):
         SandboxStack(Paths(cache=tmp_path, state=tmp_path), record).up(print)
+
+
+def test_outputs_are_those_that_pulumi_wrote_last_without_the_secret_ones(tmp_path: Path) -> None:
+    known = SandboxStack(Paths(cache=tmp_path, state=tmp_path), DaemonRecord(pid=1, started="", debug_providers="", speed=100.0))
+    assert known.outputs() == {}
+    outputs = {
+        "model": "m",
+        "images": {"gpu": "r@sha256:1"},
+        "kubeconfig": {"4dabf18193072939515e22adb298388d": "1b4", "ciphertext": "v1:x"},
+    }
+    resources = [
+        {"type": "pulumi:pulumi:Stack", "urn": "a::b", "outputs": outputs},
+        {"type": "x:y:Z", "urn": "a::late", "initErrors": ["no nodes"], "outputs": {"model": "other"}},
+    ]
+    file = tmp_path / "pulumi-backend" / ".pulumi" / "stacks" / stack.PROJECT_NAME / "sandbox.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"version": 3, "checkpoint": {"latest": {"resources": resources}}}))
+    assert known.outputs() == {"model": "m", "images": {"gpu": "r@sha256:1"}}
+    assert known.incomplete() == ["late"]
