@@ -225,7 +225,7 @@ def _run_with_fake_gh(script: str, folder: Path) -> list[str]:
         ({"repositoryId": "team/fungibility"}, "is not one of GitHub's numbers. Fix: `gh api repos/OWNER/NAME --jq .id`"),
         ({"ownerId": 0}, 'ownerId: "0" is not one of GitHub\'s numbers'),
         ({"branch": "a b"}, 'branch: "a b" is not a name of a branch'),
-        ({"environments": []}, "environments: \"[]\" is not a list of environments. Fix: give at least one"),
+        ({"environments": []}, 'environments: "[]" is not a list of environments. Fix: give at least one'),
         ({"environments": "dev"}, 'environments: "dev" is not a list of environments'),
         ({"environments": [{"name": "Dev", "project": "team-dev"}]}, 'environments[0].name: "Dev" is not a name'),
         ({"environments": [{"name": "a-preview", "project": "team-dev"}]}, "not ending in -preview"),
@@ -242,7 +242,7 @@ def _run_with_fake_gh(script: str, folder: Path) -> list[str]:
         ({"environments": [{"name": "dev", "project": "team-dev", "secrets": ["projects/p/secrets/s"]}]}, "give the name alone"),
         ({"environments": [{"name": "dev", "project": "team-dev", "secrets": "s"}]}, "is not a list of texts"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_setting_is_named_with_value_reason_and_fix(change: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingsError) as caught:
         run_bootstrap(change)
