@@ -318,9 +318,8 @@ def _traffic(paths: Paths, arguments: argparse.Namespace) -> int:
 
     outputs = _outputs(paths)
     traffic = Traffic(
-        outputs["service_url"], outputs["model"], rate=arguments.rate, keep_alive=arguments.keep_alive,
-        max_tokens=arguments.tokens,
-    )  # fmt: skip
+        outputs["service_url"], outputs["model"], rate=arguments.rate, keep_alive=arguments.keep_alive, max_tokens=arguments.tokens
+    )
     traffic.start()
     try:
         time.sleep(arguments.seconds)
@@ -344,11 +343,18 @@ def _logs(paths: Paths, arguments: argparse.Namespace) -> int:
     stack = SandboxStack(paths, record)
     return subprocess.run(
         [
-            str(paths.tools / "kubectl"), "logs", "--namespace", outputs["namespace"], *selected,
-            "--all-containers", "--prefix", "--tail", str(arguments.tail),
+            str(paths.tools / "kubectl"),
+            "logs",
+            "--namespace",
+            outputs["namespace"],
+            *selected,
+            "--all-containers",
+            "--prefix",
+            "--tail",
+            str(arguments.tail),
         ],
         env={**os.environ, **stack.variables()},
-    ).returncode  # fmt: skip
+    ).returncode
 
 
 def _faults_set(paths: Paths, arguments: argparse.Namespace) -> int:
