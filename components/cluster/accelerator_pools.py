@@ -1,6 +1,6 @@
 """The accelerator node pools, one a step of the fallback, tainted for their ComputeClass alone.
 
-Pools wait for the cluster and not for each other. Left out: the order among them, which is the ComputeClass's.
+Pools wait for the cluster's system pool and not for each other. Left out: the order among them, which is the ComputeClass's.
 """
 
 from __future__ import annotations
@@ -70,13 +70,25 @@ def node_config(
     return config
 
 
+def upgrade_settings(pool: AcceleratorPool) -> dict[str, Any]:
+    """How GKE brings a new version to the pool's nodes.
+
+    A surge node of a TPU pool would need a spare chip, which quota and stock rarely have: its nodes are upgraded in place, one at a
+    time. GPU pools keep GKE's default, the new node first.
+    """
+    surge = 0 if pool.kind == "tpu" else 1
+    return {"strategy": "SURGE", "max_surge": surge, "max_unavailable": 1 - surge}
+
+
 class AcceleratorPools(pulumi.ComponentResource):
     """Node pools by name."""
 
     pools: Mapping[str, container.NodePool]
 
     def __init__(self, name: str, args: AcceleratorPoolsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("fungibility:index:AcceleratorPools", name, None, opts)
+        # GKE gives a GPU pool its own taint only where a pool without accelerator is there already.
+        after_system_pool = pulumi.ResourceOptions(depends_on=[args.cluster.system_pool])
+        super().__init__("fungibility:index:AcceleratorPools", name, None, pulumi.ResourceOptions.merge(opts, after_system_pool))
         hooks = pulumi.ResourceHookBinding(on_error=[error_hook({pool.name: pool for pool in args.accelerators.pools})])
         self.pools = {
             pool.name: container.NodePool(
@@ -93,6 +105,7 @@ class AcceleratorPools(pulumi.ComponentResource):
                     "max_node_count": pool.max_node_count,
                 },
                 management={"auto_repair": True, "auto_upgrade": True},
+                upgrade_settings=upgrade_settings(pool),
                 node_config=node_config(
                     pool,
                     compute_class_name=args.accelerators.compute_class_name,

@@ -54,9 +54,7 @@ def cluster_arguments(args: ClusterArgs) -> dict[str, Any]:
             if security.secrets_encryption_key
             else {"state": "DECRYPTED"}
         ),
-        "binary_authorization": {
-            "evaluation_mode": "PROJECT_SINGLETON_POLICY_ENFORCE" if security.binary_authorization else "DISABLED"
-        },
+        "binary_authorization": {"evaluation_mode": "PROJECT_SINGLETON_POLICY_ENFORCE" if security.binary_authorization else "DISABLED"},
         # Without GKE Dataplane V2 a NetworkPolicy does nothing. A change replaces the cluster, either way.
         "datapath_provider": "ADVANCED_DATAPATH" if args.network.network_policy else "LEGACY_DATAPATH",
         "cost_management_config": {"enabled": args.cluster.cost_allocation},

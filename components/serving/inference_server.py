@@ -66,6 +66,8 @@ class InferenceServerArgs:
     #: What pods keep between starts.
     caches: ModelCaches
     hugging_face_token: pulumi.Input[str]
+    #: Whether GKE itself looks for pods of vLLM and scrapes them; a PodMonitoring of ours would have each counted twice.
+    scraped_by_gke: bool
     #: Secret; empty: the server asks for none.
     api_key: pulumi.Input[str]
 
@@ -229,7 +231,16 @@ def service_spec(args: InferenceServerArgs) -> Any:
     spec: dict[str, Any] = {
         "type": "LoadBalancer",
         "selector": APP_LABELS,
-        "ports": [{"protocol": "TCP", "port": args.network.service_port, "target_port": SERVER_PORT}],
+        # Named by its number: the API server keeps the old port beside the new one in a preview of a change, and refuses two ports of
+        # which one has no name, or both the same.
+        "ports": [
+            {
+                "name": f"http-{args.network.service_port}",
+                "protocol": "TCP",
+                "port": args.network.service_port,
+                "target_port": SERVER_PORT,
+            }
+        ],
     }
     # Kubernetes takes a missing list to mean that everyone may come in.
     if args.network.load_balancer_source_ranges:
@@ -306,14 +317,15 @@ class InferenceServer(pulumi.ComponentResource):
             spec=budget,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        apiextensions.CustomResource(
-            f"{name}-pod-monitoring",
-            api_version="monitoring.googleapis.com/v1",
-            kind="PodMonitoring",
-            metadata={"name": DEPLOYMENT_NAME, "namespace": args.server.namespace, "labels": APP_LABELS},
-            spec=pod_monitoring_spec(labels=APP_LABELS, port=SERVER_PORT),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        if not args.scraped_by_gke:
+            apiextensions.CustomResource(
+                f"{name}-pod-monitoring",
+                api_version="monitoring.googleapis.com/v1",
+                kind="PodMonitoring",
+                metadata={"name": DEPLOYMENT_NAME, "namespace": args.server.namespace, "labels": APP_LABELS},
+                spec=pod_monitoring_spec(labels=APP_LABELS, port=SERVER_PORT),
+                opts=pulumi.ResourceOptions(parent=self),
+            )
         # Not after the Deployment, nor the Deployment after it: each waits for what the other gives it.
         service = core.v1.Service(
             f"{name}-service",

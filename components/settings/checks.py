@@ -39,6 +39,7 @@ def check(settings: Settings, reader: Reader, *, own_stack: str) -> None:
         *_image_streaming(settings),
         *_weights(settings),
         *([] if reader.refused("acceleratorPools") else _replicas(settings)),
+        *_metrics(settings),
         *_grace_period(settings),
         *_drains(settings),
         *_rollout(settings),
@@ -236,6 +237,15 @@ def _replicas(settings: Settings) -> Iterator[Problem]:
             f"is not above the {scaling.replicas} of replicas, which are the fewest, so there is nothing to scale",
             "raise it, or give 0 for a fixed number of replicas",
         )
+
+
+def _metrics(settings: Settings) -> Iterator[Problem]:
+    if settings.cluster.auto_monitoring_scope == "ALL" and settings.scaling.autoscaled:
+        yield Problem(
+            "autoMonitoringScope", "ALL",
+            "leaves the replica autoscaler without its metric, which it reads by the labels of the program's own PodMonitoring",
+            "set it to NONE, or maxReplicas to 0",
+        )  # fmt: skip
 
 
 def _grace_period(settings: Settings) -> Iterator[Problem]:

@@ -135,7 +135,6 @@ class SandboxStack:
             STACK,
             PARALLEL,
             "--yes",
-            "--skip-preview",
             "--non-interactive",
             "--suppress-outputs",
         ]

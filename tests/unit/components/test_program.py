@@ -225,6 +225,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "binaryAuthorization": (True, CLUSTER),
     "vulnerabilityScanning": (True, REPOSITORY),
     "imageRetentionDays": (30, REPOSITORY),
+    "autoMonitoringScope": ("ALL", CLUSTER),
     "costAllocation": (True, CLUSTER),
     "labels": ({"team": "inference"}, NODE_POOL),
 }
