@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from components.settings.stack_files import PROJECT_NAME
 from sandbox.cli import stack
 from sandbox.cli.stack import SandboxStack, StackError, scales_on_metrics
 from sandbox.daemon import DaemonRecord
@@ -67,7 +68,7 @@ def test_outputs_are_those_that_pulumi_wrote_last_without_the_secret_ones(tmp_pa
         {"type": "pulumi:pulumi:Stack", "urn": "a::b", "outputs": outputs},
         {"type": "x:y:Z", "urn": "a::late", "initErrors": ["no nodes"], "outputs": {"model": "other"}},
     ]
-    file = tmp_path / "pulumi-backend" / ".pulumi" / "stacks" / stack.PROJECT_NAME / "sandbox.json"
+    file = tmp_path / "pulumi-backend" / ".pulumi" / "stacks" / PROJECT_NAME / "sandbox.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"version": 3, "checkpoint": {"latest": {"resources": resources}}}))
     assert known.outputs() == {"model": "m", "images": {"gpu": "r@sha256:1"}}
