@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/metrics/image/adapter .ci/run .ci/install-docker
 
-.PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-vllm lint check format
+.PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-vllm lint check format pages
 .PHONY: preview deploy recover drift cost smoke comment drift-issue deployed-commit bench drills
 
 help: ## what there is
@@ -122,6 +122,10 @@ lint: .venv/.installed ## every linter and the type checker
 	$(BIN)/hadolint images/*.Dockerfile examples/consumer/gateway/Dockerfile
 	actionlint=$$($(BIN)/python -m sandbox.toolchain.tools actionlint) && "$$actionlint" -shellcheck $(BIN)/shellcheck -pyflakes=
 	$(BIN)/zizmor --quiet --offline --persona pedantic .github
+	$(BIN)/python -m ops pages --check
+
+pages: .venv/.installed ## write the generated pages again (docs/results.md, the README's figures)
+	$(BIN)/python -m ops pages
 
 check: lint test-unit ## the loop for people: linters and quick tests, about a minute
 

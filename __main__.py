@@ -4,8 +4,9 @@ import pulumi
 
 from components import interpreter, providers, secret_manager
 from components.cluster.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
-from components.cluster.cluster import Cluster, ClusterArgs
-from components.cluster.compute_class import ComputeClass, ComputeClassArgs
+from components.cluster.cluster import Cluster
+from components.cluster.cluster_hardening import ClusterArgs
+from components.cluster.compute_class import ComputeClass
 from components.cluster.image_registry import ImageRegistry, ImageRegistryArgs
 from components.cluster.network import Network, NetworkArgs
 from components.monitoring.observability import Observability, ObservabilityArgs
@@ -20,60 +21,64 @@ config = settings.load()
 # Seen in every preview, before it is spent.
 pulumi.log.info(cost.summary(config))
 
-gcp = providers.gcp_provider(config.project, config.region)
+gcp = providers.gcp_provider(config.place.project, config.place.region)
 docker = providers.docker_provider()
 in_project = pulumi.ResourceOptions(providers=[gcp])
 
-network = None if config.network is None else Network("network", NetworkArgs.of(config), in_project)
-cluster = Cluster("cluster", ClusterArgs.of(config, network=network), in_project)
-registry = ImageRegistry(
-    "images",
-    ImageRegistryArgs.of(config, reader=cluster.node_service_account, access_token=providers.access_token(gcp)),
-    pulumi.ResourceOptions(providers=[gcp, docker]),
+network = None
+if config.network.ranges is not None:
+    network = Network("network", NetworkArgs(config.place, config.cluster.name, config.network.ranges), in_project)
+cluster_args = ClusterArgs(
+    config.place, config.cluster, config.security, config.network, vpc=network, bucket_mounts=config.server.weights_cache
 )
-AcceleratorPools(
-    "accelerator-pools",
-    AcceleratorPoolsArgs.of(config, cluster_name=cluster.name, node_service_account=cluster.node_service_account),
-    in_project,
+cluster = Cluster("cluster", cluster_args, in_project)
+registry_args = ImageRegistryArgs(
+    config.place,
+    config.images,
+    kinds=config.accelerators.kinds,
+    reader=cluster.node_service_account,
+    access_token=providers.access_token(gcp),
+    protect=config.cluster.deletion_protection,
 )
-if config.monitoring:
-    Observability("observability", ObservabilityArgs.of(config), in_project)
+registry = ImageRegistry("images", registry_args, pulumi.ResourceOptions(providers=[gcp, docker]))
+AcceleratorPools("accelerator-pools", AcceleratorPoolsArgs(config.place, config.accelerators, config.cluster, cluster, network), in_project)
+if config.monitoring.enabled:
+    observability_args = ObservabilityArgs(config.place, config.monitoring, config.cluster.name, config.accelerators.pools)
+    Observability("observability", observability_args, in_project)
 
 kubernetes = providers.kubernetes_provider(cluster.kubeconfig)
 in_cluster = pulumi.ResourceOptions(providers=[kubernetes])
-compute_class = ComputeClass("compute-class", ComputeClassArgs.of(config), in_cluster)
+in_both = pulumi.ResourceOptions(providers=[gcp, kubernetes])
+compute_class = ComputeClass("compute-class", config.accelerators, in_cluster)
 weights_cache = None
-if config.weights_cache:
-    weights_cache = WeightsCache(
-        "weights-cache",
-        WeightsCacheArgs.of(config, workload_pool=cluster.workload_pool),
-        pulumi.ResourceOptions(providers=[gcp, kubernetes]),
-    )
-server_args = InferenceServerArgs.of(
-    config,
+if config.server.weights_cache:
+    weights_cache = WeightsCache("weights-cache", WeightsCacheArgs(config.place, config.server.namespace, cluster.workload_pool), in_both)
+server_args = InferenceServerArgs(
+    config.server,
+    config.scaling,
+    config.network,
+    config.accelerators,
     compute_class_name=compute_class.name,
     images=registry.images,
-    hugging_face_token=secret_manager.value_of(config.hugging_face_token, config.hugging_face_token_secret, gcp),
-    api_key=secret_manager.value_of(config.api_key, config.api_key_secret, gcp),
-    caches=make_model_caches(config, weights_cache),
+    caches=make_model_caches(config.server, weights_cache),
+    hugging_face_token=secret_manager.value_of(config.server.hugging_face_token, config.server.hugging_face_token_secret, gcp),
+    api_key=secret_manager.value_of(config.security.api_key, config.security.api_key_secret, gcp),
 )
 server = InferenceServer("vllm", server_args, in_cluster)
-if config.autoscaled:
-    ReplicaAutoscaler(
-        "replica-autoscaler",
-        ReplicaAutoscalerArgs.of(config, cluster_name=cluster.name),
-        # After the Deployment, which it scales, or nothing of it is there to be measured.
-        pulumi.ResourceOptions(providers=[gcp, kubernetes], depends_on=[server]),
-    )
+if config.scaling.autoscaled:
+    # After the Deployment, which it scales, or nothing of it is there to be measured.
+    after_server = pulumi.ResourceOptions.merge(in_both, pulumi.ResourceOptions(depends_on=[server]))
+    autoscaler_args = ReplicaAutoscalerArgs(config.place.project, cluster.name, config.server.namespace, config.scaling)
+    ReplicaAutoscaler("replica-autoscaler", autoscaler_args, after_server)
 
 pulumi.export("service_ip", server.service_ip)
 pulumi.export("service_url", server.service_url)
-pulumi.export("model", config.model)
-pulumi.export("namespace", config.namespace)
+pulumi.export("model", config.server.model)
+pulumi.export("namespace", config.server.namespace)
 pulumi.export("cluster_name", cluster.name)
 pulumi.export("cluster_location", cluster.location)
 pulumi.export("kubeconfig", cluster.kubeconfig)
 pulumi.export("compute_class", compute_class.name)
-pulumi.export("accelerator_pools", [pool.name for pool in config.accelerator_pools])
+pulumi.export("accelerator_pools", [pool.name for pool in config.accelerators.pools])
 pulumi.export("image_repository", registry.repository)
 pulumi.export("images", registry.images)

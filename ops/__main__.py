@@ -14,6 +14,7 @@ if __name__ == "__main__":
                 "smoke": "whether a stack's service answers",
                 "recovery": "after an update that was killed: find what it had begun",
                 "ci": "what a pipeline records, comments and files",
+                "pages": "what is generated in README and docs",
             },
             sys.argv[1:],
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from components.catalog.machines import Provisioning
 from components.catalog.prices import Price, node_price
-from components.settings.accelerator_pool import Provisioning
 from policies.node_pools import Pool, pools_of
 from policies.rule import UNKNOWN, Finding, Option, Options, Resource, StackRule, Undecided, Violation
 

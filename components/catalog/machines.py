@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+Provisioning = Literal["on-demand", "spot", "preemptible"]
+
 Kind = Literal["tpu", "gpu"]
 #: In the order of the walkthrough's containers.
 KINDS: tuple[Kind, ...] = ("gpu", "tpu")

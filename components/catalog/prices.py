@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
 
-from components.catalog.machines import MACHINE_TYPES
-from components.settings.accelerator_pool import Provisioning
+from components.catalog.machines import MACHINE_TYPES, Provisioning
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,44 +12,27 @@ from typing import Any
 import pulumi
 from pulumi_gcp import container
 
-from components.cluster.cluster import node_defaults
+from components.cluster.cluster import Cluster, node_defaults
 from components.cluster.cluster_hardening import node_labels, node_pool_arguments
+from components.cluster.network import Network
 from components.cluster.pool_failures import error_hook
 from components.settings.accelerator_pool import AcceleratorPool
-from components.settings.settings import Settings
+from components.settings.sections import AcceleratorSettings, ClusterSettings, Place
 
 #: Marks a hand-made pool as one of a class: the same key as label and as taint.
 #: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/about-custom-compute-classes#gke-standard-pools-compute-classes
 COMPUTE_CLASS_KEY = "cloud.google.com/compute-class"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class AcceleratorPoolsArgs:
-    project: str
-    location: str
-    cluster_name: pulumi.Input[str]
-    compute_class_name: str
-    node_service_account: pulumi.Input[str]
-    image_streaming: bool
-    #: The best first; a reordered list changes nothing here, since pools are kept by name.
-    pools: tuple[AcceleratorPool, ...]
-    private_nodes: bool
-    #: Of the machines and their disks.
-    labels: Mapping[str, str]
-
-    @classmethod
-    def of(cls, settings: Settings, *, cluster_name: pulumi.Input[str], node_service_account: pulumi.Input[str]) -> AcceleratorPoolsArgs:
-        return cls(
-            project=settings.project,
-            location=settings.region,
-            cluster_name=cluster_name,
-            compute_class_name=settings.compute_class_name,
-            node_service_account=node_service_account,
-            image_streaming=settings.image_streaming,
-            pools=settings.accelerator_pools,
-            private_nodes=settings.network is not None,
-            labels=settings.labels,
-        )
+    place: Place
+    #: A reordered list of pools changes nothing here, since pools are kept by name.
+    accelerators: AcceleratorSettings
+    settings: ClusterSettings
+    cluster: Cluster
+    #: The stack's own network, with private nodes; None: the project's default network.
+    vpc: Network | None
 
 
 def node_config(
@@ -96,14 +79,14 @@ class AcceleratorPools(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: AcceleratorPoolsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:AcceleratorPools", name, None, opts)
-        hooks = pulumi.ResourceHookBinding(on_error=[error_hook({pool.name: pool for pool in args.pools})])
+        hooks = pulumi.ResourceHookBinding(on_error=[error_hook({pool.name: pool for pool in args.accelerators.pools})])
         self.pools = {
             pool.name: container.NodePool(
                 pool.name,
-                project=args.project,
+                project=args.place.project,
                 name=pool.name,
-                cluster=args.cluster_name,
-                location=args.location,
+                cluster=args.cluster.name,
+                location=args.place.region,
                 node_locations=list(pool.zones),
                 initial_node_count=pool.initial_node_count if pool.enabled else 0,
                 # The maximum of a disabled pool stays, so that switching it on again changes one number and waits for nothing.
@@ -114,12 +97,12 @@ class AcceleratorPools(pulumi.ComponentResource):
                 management={"auto_repair": True, "auto_upgrade": True},
                 node_config=node_config(
                     pool,
-                    compute_class_name=args.compute_class_name,
-                    node_service_account=args.node_service_account,
-                    labels=args.labels,
-                    image_streaming=args.image_streaming,
+                    compute_class_name=args.accelerators.compute_class_name,
+                    node_service_account=args.cluster.node_service_account,
+                    labels=args.place.labels,
+                    image_streaming=args.settings.image_streaming,
                 ),
-                **node_pool_arguments(args.private_nodes),
+                **node_pool_arguments(args.vpc is not None),
                 opts=pulumi.ResourceOptions(
                     parent=self,
                     # The cluster autoscaler owns the size from the first minute on, and a changed initial count would
@@ -131,6 +114,6 @@ class AcceleratorPools(pulumi.ComponentResource):
                     hooks=hooks,
                 ),
             )
-            for pool in args.pools
+            for pool in args.accelerators.pools
         }
         self.register_outputs({"names": list(self.pools)})

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 from pulumi_gcp import container, projects, serviceaccount
 
 from components.cluster.cluster_hardening import (
-    ClusterHardening,
+    ClusterArgs,
     cluster_arguments,
     ignored_changes,
     kubeconfig_endpoint,
@@ -23,11 +22,9 @@ from components.cluster.cluster_hardening import (
     node_pool_arguments,
 )
 from components.cluster.image_streaming import prepare_image_streaming, streaming_config
-from components.cluster.network import Network
 from components.cluster.project_services import enable_apis
 from components.cluster.replacement import beside, successor_first
 from components.settings.accelerator_pool import SYSTEM_POOL_NAME
-from components.settings.settings import Settings
 
 #: Everything that a node has to do besides pulling images: logs, metrics, autoscaling reports.
 #: https://docs.cloud.google.com/kubernetes-engine/docs/how-to/hardening-your-cluster#use_least_privilege_sa
@@ -37,38 +34,6 @@ _APIS = ("compute", "container", "iam", "cloudresourcemanager")
 
 #: IAM's limit on the name of a service account.
 _MAX_ACCOUNT_LENGTH = 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClusterArgs:
-    project: str
-    #: Region; the cluster has nodes in three of its zones.
-    location: str
-    name: str
-    release_channel: str
-    system_machine_type: str
-    system_nodes_per_zone: int
-    deletion_protection: bool
-    hardening: ClusterHardening
-    #: Whether nodes read images while they run instead of pulling them first.
-    image_streaming: bool
-    #: Whether pods can mount Cloud Storage buckets.
-    bucket_mounts: bool
-
-    @classmethod
-    def of(cls, settings: Settings, *, network: Network | None = None) -> ClusterArgs:
-        return cls(
-            project=settings.project,
-            location=settings.region,
-            name=settings.cluster_name,
-            release_channel=settings.release_channel,
-            system_machine_type=settings.system_machine_type,
-            system_nodes_per_zone=settings.system_nodes_per_zone,
-            deletion_protection=settings.deletion_protection,
-            hardening=ClusterHardening.of(settings, network),
-            image_streaming=settings.image_streaming,
-            bucket_mounts=settings.weights_cache,
-        )
 
 
 def node_account_id(cluster_name: str) -> str:
@@ -145,34 +110,34 @@ class Cluster(pulumi.ComponentResource):
     def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:Cluster", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        apis = enable_apis(name, (*_APIS, *args.hardening.apis), project=args.project, parent=self)
+        apis = enable_apis(name, (*_APIS, *args.apis), project=args.place.project, parent=self)
         account = serviceaccount.Account(
             f"{name}-nodes",
-            project=args.project,
-            account_id=node_account_id(args.name),
-            display_name=f"Nodes of GKE cluster {args.name}",
+            project=args.place.project,
+            account_id=node_account_id(args.cluster.name),
+            display_name=f"Nodes of GKE cluster {args.cluster.name}",
             # No output of an API's says that it is on.
             opts=successor_first(self, depends_on=apis),
         )
         node_role = projects.IAMMember(
             f"{name}-node-role",
-            project=args.project,
+            project=args.place.project,
             role=NODE_ROLE,
             member=account.email.apply(lambda email: f"serviceAccount:{email}"),
             opts=successor_first(self),
         )
         # Without its role a node cannot report that it is ready.
         before_nodes: list[pulumi.Resource] = [node_role]
-        if args.image_streaming:
-            before_nodes += prepare_image_streaming(name, project=args.project, node_service_account=account.email, parent=self)
+        if args.cluster.image_streaming:
+            before_nodes += prepare_image_streaming(name, project=args.place.project, node_service_account=account.email, parent=self)
         cluster = container.Cluster(
             name,
-            project=args.project,
-            name=args.name,
-            location=args.location,
-            deletion_protection=args.deletion_protection,
-            release_channel={"channel": args.release_channel},
-            workload_identity_config={"workload_pool": f"{args.project}.svc.id.goog"},
+            project=args.place.project,
+            name=args.cluster.name,
+            location=args.place.region,
+            deletion_protection=args.cluster.deletion_protection,
+            release_channel={"channel": args.cluster.release_channel},
+            workload_identity_config={"workload_pool": f"{args.place.project}.svc.id.goog"},
             enable_shielded_nodes=True,
             monitoring_config={
                 # The last two are kube state metrics, which say of each pod and Deployment what the dashboard and the alerts ask.
@@ -180,7 +145,7 @@ class Cluster(pulumi.ComponentResource):
                 # What is scraped is said by PodMonitoring objects (`pod_monitoring`); found automatically, it would count twice.
                 "managed_prometheus": {"enabled": True, "auto_monitoring_config": {"scope": "NONE"}},
             },
-            node_pool_defaults={"node_config_defaults": streaming_config(args.image_streaming)},
+            node_pool_defaults={"node_config_defaults": streaming_config(args.cluster.image_streaming)},
             addons_config={"gcs_fuse_csi_driver_config": {"enabled": True}} if args.bucket_mounts else None,
             # A pool that belongs to the cluster resource cannot change without replacing the cluster: the default one
             # goes at once, and the system pool below is a resource of its own.
@@ -188,44 +153,44 @@ class Cluster(pulumi.ComponentResource):
             initial_node_count=1,
             # The default pool lives for a minute, but without this it needs the project's default service account.
             node_config={"service_account": account.email},
-            **cluster_arguments(args.hardening),
+            **cluster_arguments(args),
             opts=pulumi.ResourceOptions.merge(
                 beside(self, "Cluster"),
                 pulumi.ResourceOptions(
                     # Google's refusal says so only after everything on the cluster is gone; Pulumi's comes first.
-                    protect=args.deletion_protection,
+                    protect=args.cluster.deletion_protection,
                     depends_on=before_nodes,
                     # Both describe the default pool, which is gone: Google reports other pools' values there.
-                    ignore_changes=["nodeConfig", "initialNodeCount", *ignored_changes(args.hardening)],
+                    ignore_changes=["nodeConfig", "initialNodeCount", *ignored_changes(args)],
                 ),
             ),
         )
         container.NodePool(
             f"{name}-system",
-            project=args.project,
+            project=args.place.project,
             name=SYSTEM_POOL_NAME,
             cluster=cluster.name,
-            location=args.location,
-            node_count=args.system_nodes_per_zone,
+            location=args.place.region,
+            node_count=args.cluster.system_nodes_per_zone,
             management={"auto_repair": True, "auto_upgrade": True},
             node_config={
-                "machine_type": args.system_machine_type,
-                **node_defaults(account.email, image_streaming=args.image_streaming),
-                **node_labels(args.hardening.labels),
+                "machine_type": args.cluster.system_machine_type,
+                **node_defaults(account.email, image_streaming=args.cluster.image_streaming),
+                **node_labels(args.place.labels),
             },
-            **node_pool_arguments(args.hardening.network is not None),
+            **node_pool_arguments(args.vpc is not None),
             opts=child,
         )
         self.name = cluster.name
         self.location = cluster.location
         self.cluster_id = cluster.id
         # Through the cluster, with whose first the pool comes about.
-        self.workload_pool = cluster.id.apply(lambda _: f"{args.project}.svc.id.goog")
+        self.workload_pool = cluster.id.apply(lambda _: f"{args.place.project}.svc.id.goog")
         self.node_service_account = account.email
         self.kubeconfig = pulumi.Output.secret(
-            kubeconfig_endpoint(cluster, args.hardening.dns_endpoint).apply(
+            kubeconfig_endpoint(cluster, args.dns_endpoint).apply(
                 lambda known: make_kubeconfig(
-                    context=f"gke_{args.project}_{args.location}_{args.name}",
+                    context=f"gke_{args.place.project}_{args.place.region}_{args.cluster.name}",
                     endpoint=known[0],
                     ca_certificate=known[1],
                 )

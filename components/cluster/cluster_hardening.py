@@ -6,61 +6,45 @@ enforces, which is the project's and not the stack's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 
 from components.cluster.network import POD_RANGE_NAME, SERVICE_RANGE_NAME, Network
-from components.settings.maintenance_window import MaintenanceWindow
-from components.settings.settings import Settings
+from components.settings.sections import ClusterSettings, NetworkSettings, Place, SecuritySettings
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClusterHardening:
-    #: None: the project's default network, public nodes.
-    network: Network | None
-    #: Whether the control plane is reached by its DNS name alone, guarded by IAM, and by no address.
-    dns_endpoint: bool
-    #: IPv4 CIDR that may reach the control plane's address; empty lets everyone try.
-    control_plane_source_ranges: Sequence[str]
-    maintenance_window: MaintenanceWindow | None
-    #: `projects/P/locations/L/keyRings/R/cryptoKeys/K`; empty: Google's own encryption alone.
-    secrets_encryption_key: str
-    binary_authorization: bool
-    #: GKE Dataplane V2, without which a NetworkPolicy does nothing.
-    dataplane_v2: bool
-    cost_allocation: bool
-    labels: Mapping[str, str]
+@dataclass(frozen=True)
+class ClusterArgs:
+    place: Place
+    cluster: ClusterSettings
+    security: SecuritySettings
+    network: NetworkSettings
+    #: The stack's own network; None: the project's default network, public nodes.
+    vpc: Network | None
+    #: Whether pods can mount Cloud Storage buckets.
+    bucket_mounts: bool
 
-    @classmethod
-    def of(cls, settings: Settings, network: Network | None) -> ClusterHardening:
-        return cls(
-            network=network,
-            dns_endpoint=settings.control_plane_endpoint == "dns",
-            control_plane_source_ranges=settings.control_plane_source_ranges,
-            maintenance_window=settings.maintenance_window,
-            secrets_encryption_key=settings.secrets_encryption_key,
-            binary_authorization=settings.binary_authorization,
-            dataplane_v2=settings.network_policy,
-            cost_allocation=settings.cost_allocation,
-            labels=settings.labels,
-        )
+    @property
+    def dns_endpoint(self) -> bool:
+        """Whether the control plane is reached by its DNS name alone, guarded by IAM, and by no address."""
+        return self.network.control_plane_endpoint == "dns"
 
     @property
     def apis(self) -> tuple[str, ...]:
         """Google APIs that these need beyond the cluster's own."""
-        return ("binaryauthorization",) if self.binary_authorization else ()
+        return ("binaryauthorization",) if self.security.binary_authorization else ()
 
 
-def cluster_arguments(args: ClusterHardening) -> dict[str, Any]:
+def cluster_arguments(args: ClusterArgs) -> dict[str, Any]:
     """Keyword arguments of `container.Cluster`; what is off is not named, and so keeps GKE's default."""
     arguments: dict[str, Any] = {}
-    if args.network is not None:
+    if args.vpc is not None:
         arguments |= {
-            "network": args.network.network_id,
-            "subnetwork": args.network.subnetwork_id,
+            "network": args.vpc.network_id,
+            "subnetwork": args.vpc.subnetwork_id,
             "networking_mode": "VPC_NATIVE",
             "ip_allocation_policy": {
                 "cluster_secondary_range_name": POD_RANGE_NAME,
@@ -74,14 +58,14 @@ def cluster_arguments(args: ClusterHardening) -> dict[str, Any]:
             "dns_endpoint_config": {"allow_external_traffic": True},
             "ip_endpoints_config": {"enabled": False},
         }
-    elif args.control_plane_source_ranges:
+    elif args.network.control_plane_source_ranges:
         arguments["master_authorized_networks_config"] = {
-            "cidr_blocks": [{"cidr_block": each} for each in args.control_plane_source_ranges],
+            "cidr_blocks": [{"cidr_block": each} for each in args.network.control_plane_source_ranges],
             # Without this every virtual machine of Google Cloud, anybody's, is let in.
             "gcp_public_cidrs_access_enabled": False,
         }
-    if args.maintenance_window is not None:
-        window = args.maintenance_window
+    if args.cluster.maintenance_window is not None:
+        window = args.cluster.maintenance_window
         arguments["maintenance_policy"] = {
             "recurring_window": {
                 "start_time": window.start,
@@ -89,22 +73,23 @@ def cluster_arguments(args: ClusterHardening) -> dict[str, Any]:
                 "recurrence": window.recurrence,
             }
         }
-    if args.secrets_encryption_key:
-        arguments["database_encryption"] = {"state": "ENCRYPTED", "key_name": args.secrets_encryption_key}
-    if args.binary_authorization:
+    if args.security.secrets_encryption_key:
+        arguments["database_encryption"] = {"state": "ENCRYPTED", "key_name": args.security.secrets_encryption_key}
+    if args.security.binary_authorization:
         arguments["binary_authorization"] = {"evaluation_mode": "PROJECT_SINGLETON_POLICY_ENFORCE"}
-    if args.dataplane_v2:
+    if args.network.network_policy:
+        # Without GKE Dataplane V2 a NetworkPolicy does nothing.
         arguments["datapath_provider"] = "ADVANCED_DATAPATH"
-    if args.cost_allocation:
+    if args.cluster.cost_allocation:
         arguments["cost_management_config"] = {"enabled": True}
-    if args.labels:
-        arguments["resource_labels"] = dict(args.labels)
+    if args.place.labels:
+        arguments["resource_labels"] = dict(args.place.labels)
     return arguments
 
 
-def ignored_changes(args: ClusterHardening) -> list[str]:
+def ignored_changes(args: ClusterArgs) -> list[str]:
     """Properties of `container.Cluster` that Google sets as it likes whatever a program says."""
-    if args.network is None or not args.dns_endpoint:
+    if args.vpc is None or not args.dns_endpoint:
         return []
     # Without addresses of the control plane GKE fixes both, and older providers see a difference for ever:
     # https://github.com/hashicorp/terraform-provider-google/issues/27901

@@ -7,43 +7,24 @@ coming up on the others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 from pulumi_kubernetes import apiextensions
 
-from components.settings.settings import Settings
+from components.settings.sections import AcceleratorSettings
 
 
-@dataclass(frozen=True, kw_only=True)
-class ComputeClassArgs:
-    name: str
-    #: Names of node pools, the best first.
-    pool_names: tuple[str, ...]
-    active_migration: bool
-    consolidation_delay_minutes: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> ComputeClassArgs:
-        return cls(
-            name=settings.compute_class_name,
-            pool_names=tuple(pool.name for pool in settings.accelerator_pools if pool.enabled),
-            active_migration=settings.active_migration,
-            consolidation_delay_minutes=settings.consolidation_delay_minutes,
-        )
-
-
-def compute_class_spec(args: ComputeClassArgs) -> dict[str, Any]:
+def compute_class_spec(settings: AcceleratorSettings) -> dict[str, Any]:
     """`spec` of the ComputeClass, one rule a pool.
 
     A class that mixes TPUs and GPUs must name node pools in every rule, and a rule that names pools holds nothing else
     (https://docs.cloud.google.com/kubernetes-engine/docs/reference/crds/computeclass).
     """
     return {
-        "priorities": [{"nodepools": [name]} for name in args.pool_names],
-        "activeMigration": {"optimizeRulePriority": args.active_migration},
-        "autoscalingPolicy": {"consolidationDelayMinutes": args.consolidation_delay_minutes},
+        "priorities": [{"nodepools": [pool.name]} for pool in settings.pools if pool.enabled],
+        "activeMigration": {"optimizeRulePriority": settings.active_migration},
+        "autoscalingPolicy": {"consolidationDelayMinutes": settings.consolidation_delay_minutes},
         # A pod that no pool has room for stays pending, which is seen; the other choice starts it on a node without
         # accelerator.
         "whenUnsatisfiable": "DoNotScaleUp",
@@ -55,18 +36,18 @@ class ComputeClass(pulumi.ComponentResource):
 
     name: pulumi.Output[str]
 
-    def __init__(self, name: str, args: ComputeClassArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, settings: AcceleratorSettings, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:ComputeClass", name, None, opts)
         resource = apiextensions.CustomResource(
             name,
             api_version="cloud.google.com/v1",
             kind="ComputeClass",
-            metadata={"name": args.name},
-            spec=compute_class_spec(args),
+            metadata={"name": settings.compute_class_name},
+            spec=compute_class_spec(settings),
             opts=pulumi.ResourceOptions(parent=self),
         )
         # Through the resource, so that whoever uses the name waits for the class.
-        self.name = resource.urn.apply(lambda _: args.name)
+        self.name = resource.urn.apply(lambda _: settings.compute_class_name)
         self.register_outputs({"name": self.name})
 
 

@@ -17,7 +17,8 @@ from pulumi_gcp import artifactregistry
 
 from components.catalog.machines import Kind
 from components.cluster.project_services import enable_apis
-from components.settings.settings import Settings, is_digest_reference
+from components.settings.formats import is_digest_reference
+from components.settings.sections import ImageSettings, Place
 
 #: Build context and Dockerfiles, relative to the program.
 CONTEXT = "images"
@@ -29,66 +30,34 @@ KEPT_VERSIONS = 10
 PLATFORM = "linux/amd64"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ImageRegistryArgs:
-    project: str
-    location: str
-    repository_name: str
-    image_name: str
+    place: Place
+    images: ImageSettings
     #: The accelerators that need an image.
     kinds: Sequence[Kind]
-    #: Accelerator -> image to build on.
-    base_images: Mapping[Kind, str]
-    #: Accelerator -> reference by digest of an image that is not built.
-    prebuilt: Mapping[Kind, str]
-    #: ORGANISATION/PROJECT/STACK whose `images` output has what `prebuilt` has not; empty: it is built.
-    prebuilt_from: str
     #: E-mail address of the account that pulls the images.
     reader: pulumi.Input[str]
     #: OAuth access token of the account that pushes them; secret.
     access_token: pulumi.Input[str]
-    labels: Mapping[str, str]
-    #: Whether Google looks into pushed images for known vulnerabilities.
-    scanning: bool
-    #: Days for which an image without a tag stays; 0: for good.
-    retention_days: int
     #: Whether Pulumi refuses to delete the repository: other stacks may run its images.
     protect: bool
-
-    @classmethod
-    def of(cls, settings: Settings, *, reader: pulumi.Input[str], access_token: pulumi.Input[str]) -> ImageRegistryArgs:
-        return cls(
-            project=settings.project,
-            location=settings.region,
-            repository_name=settings.repository_name,
-            image_name=settings.image_name,
-            kinds=tuple(dict.fromkeys(pool.kind for pool in settings.accelerator_pools)),
-            base_images=settings.base_images,
-            prebuilt=settings.images,
-            prebuilt_from=settings.images_from,
-            reader=reader,
-            access_token=access_token,
-            labels=settings.labels,
-            scanning=settings.vulnerability_scanning,
-            retention_days=settings.image_retention_days,
-            protect=settings.deletion_protection,
-        )
 
 
 def repository_arguments(args: ImageRegistryArgs) -> dict[str, Any]:
     """Keyword arguments of `artifactregistry.Repository` beyond its name; what is off is not named."""
     arguments: dict[str, Any] = {}
-    if args.labels:
-        arguments["labels"] = dict(args.labels)
-    if args.scanning:
+    if args.place.labels:
+        arguments["labels"] = dict(args.place.labels)
+    if args.images.vulnerability_scanning:
         # What the project says, and Container Scanning is switched on in it (`apis`).
         arguments["vulnerability_scanning_config"] = {"enablement_config": "INHERITED"}
-    if args.retention_days:
+    if args.images.retention_days:
         arguments["cleanup_policies"] = [
             {
                 "id": "delete-untagged",
                 "action": "DELETE",
-                "condition": {"tag_state": "UNTAGGED", "older_than": f"{args.retention_days * 86_400}s"},
+                "condition": {"tag_state": "UNTAGGED", "older_than": f"{args.images.retention_days * 86_400}s"},
             },
             # Pods run digests, of which only the newest of each accelerator has its tag; those before it are for going back.
             {"id": "keep-latest", "action": "KEEP", "most_recent_versions": {"keep_count": KEPT_VERSIONS}},
@@ -107,26 +76,26 @@ class ImageRegistry(pulumi.ComponentResource):
     def __init__(self, name: str, args: ImageRegistryArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:ImageRegistry", name, None, opts)
         self._built_by: pulumi.StackReference | None = None
-        server = f"{args.location}-docker.pkg.dev"
+        server = f"{args.place.region}-docker.pkg.dev"
         repository = artifactregistry.Repository(
             name,
-            project=args.project,
-            location=args.location,
-            repository_id=args.repository_name,
+            project=args.place.project,
+            location=args.place.region,
+            repository_id=args.images.repository_name,
             format="DOCKER",
             description="Images of the tpu-gpu-fungibility stack",
             **repository_arguments(args),
             opts=pulumi.ResourceOptions(
                 parent=self,
                 # No output of an API's says that it is on.
-                depends_on=enable_apis(name, _apis(args), project=args.project, parent=self),
+                depends_on=enable_apis(name, _apis(args), project=args.place.project, parent=self),
                 protect=args.protect,
             ),
         )
         reader = artifactregistry.RepositoryIamMember(
             f"{name}-reader",
-            project=args.project,
-            location=args.location,
+            project=args.place.project,
+            location=args.place.region,
             repository=repository.name,
             role="roles/artifactregistry.reader",
             member=pulumi.Output.from_input(args.reader).apply(lambda email: f"serviceAccount:{email}"),
@@ -134,16 +103,16 @@ class ImageRegistry(pulumi.ComponentResource):
         )
         self.repository = repository.repository_id.apply(
             # Of a project of an organisation's own domain the colon is a slash here, as in every image reference.
-            lambda known: f"{server}/{args.project.replace(':', '/')}/{known}"
+            lambda known: f"{server}/{args.place.project.replace(':', '/')}/{known}"
         )
         self.images = {}
         for kind in args.kinds:
-            if kind in args.prebuilt:
-                self.images[kind] = pulumi.Output.from_input(args.prebuilt[kind])
-            elif args.prebuilt_from:
-                self.images[kind] = self._promoted(kind, args.prebuilt_from)
+            if kind in args.images.prebuilt:
+                self.images[kind] = pulumi.Output.from_input(args.images.prebuilt[kind])
+            elif args.images.prebuilt_from:
+                self.images[kind] = self._promoted(kind, args.images.prebuilt_from)
             else:
-                image = self._build(f"{name}-{kind}", kind, args.base_images[kind], server, args)
+                image = self._build(f"{name}-{kind}", kind, args.images.base_images[kind], server, args)
                 # An image is of use once nodes may pull it: whoever takes the reference waits for that too.
                 self.images[kind] = pulumi.Output.all(image.repo_digest, reader.id).apply(lambda known: str(known[0]))
         self.register_outputs({"repository": self.repository, "images": self.images})
@@ -158,7 +127,7 @@ class ImageRegistry(pulumi.ComponentResource):
         return pulumi_docker.Image(
             name,
             # The walkthrough's tags; pods never use them.
-            image_name=self.repository.apply(lambda known: f"{known}/{args.image_name}:{kind.upper()}"),
+            image_name=self.repository.apply(lambda known: f"{known}/{args.images.name}:{kind.upper()}"),
             build=pulumi_docker.DockerBuildArgs(
                 context=CONTEXT,
                 dockerfile=f"{CONTEXT}/{kind}.Dockerfile",
@@ -174,7 +143,7 @@ class ImageRegistry(pulumi.ComponentResource):
 
 
 def _apis(args: ImageRegistryArgs) -> list[str]:
-    return ["artifactregistry", *(["containerscanning"] if args.scanning else [])]
+    return ["artifactregistry", *(["containerscanning"] if args.images.vulnerability_scanning else [])]
 
 
 def promoted_image(images: Any, kind: Kind, stack: str) -> str:

@@ -14,25 +14,19 @@ from pulumi_gcp import compute
 from components.cluster.project_services import enable_apis
 from components.cluster.replacement import beside, successor_first
 from components.settings.network_ranges import NetworkRanges
-from components.settings.settings import Settings
+from components.settings.sections import Place
 
 #: Names of the subnetwork's secondary ranges.
 POD_RANGE_NAME = "pods"
 SERVICE_RANGE_NAME = "services"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class NetworkArgs:
-    project: str
-    region: str
+    place: Place
     #: Of the network, the router and the NAT; at most 57 characters.
     name: str
     ranges: NetworkRanges
-
-    @classmethod
-    def of(cls, settings: Settings) -> NetworkArgs:
-        assert settings.network is not None, "only a stack with a network of its own makes one"
-        return cls(project=settings.project, region=settings.region, name=settings.cluster_name, ranges=settings.network)
 
 
 class Network(pulumi.ComponentResource):
@@ -47,17 +41,17 @@ class Network(pulumi.ComponentResource):
         super().__init__("fungibility:index:Network", name, None, opts)
         network = compute.Network(
             name,
-            project=args.project,
+            project=args.place.project,
             name=args.name,
             auto_create_subnetworks=False,
             routing_mode="REGIONAL",
             # No output of an API's says that it is on.
-            opts=successor_first(self, depends_on=enable_apis(name, ["compute"], project=args.project, parent=self)),
+            opts=successor_first(self, depends_on=enable_apis(name, ["compute"], project=args.place.project, parent=self)),
         )
         subnetwork = compute.Subnetwork(
             f"{name}-nodes",
-            project=args.project,
-            region=args.region,
+            project=args.place.project,
+            region=args.place.region,
             name=f"{args.name}-nodes",
             network=network.id,
             ip_cidr_range=args.ranges.nodes,
@@ -71,16 +65,16 @@ class Network(pulumi.ComponentResource):
         )
         router = compute.Router(
             name,
-            project=args.project,
-            region=args.region,
+            project=args.place.project,
+            region=args.place.region,
             name=args.name,
             network=network.id,
             opts=successor_first(self),
         )
         nat = compute.RouterNat(
             name,
-            project=args.project,
-            region=args.region,
+            project=args.place.project,
+            region=args.place.region,
             name=args.name,
             router=router.name,
             nat_ip_allocate_option="AUTO_ONLY",

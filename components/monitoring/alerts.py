@@ -12,6 +12,7 @@ from typing import Literal
 from components.monitoring import promql
 from components.monitoring.promql import Scope
 from components.settings.accelerator_pool import AcceleratorPool
+from components.settings.sections import MonitoringSettings
 
 Severity = Literal["CRITICAL", "ERROR", "WARNING"]
 
@@ -40,15 +41,7 @@ class Alert:
     documentation: str
 
 
-def alerts(
-    *,
-    scope: Scope,
-    pools: Sequence[AcceleratorPool],
-    pending_alert_minutes: int,
-    waiting_alert_requests: int,
-    first_token_alert_seconds: int,
-    preemption_alert_count: int,
-) -> list[Alert]:
+def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: MonitoringSettings) -> list[Alert]:
     """The alerts of a stack; that of preemptions only where a pool can be preempted."""
     # What is out of service already is no advice.
     pools = [pool for pool in pools if pool.enabled]
@@ -70,12 +63,12 @@ def alerts(
         ),
         Alert(
             name="replica-pending",
-            title=f"replica pending for {pending_alert_minutes} min",
+            title=f"replica pending for {settings.pending_alert_minutes} min",
             severity="ERROR",
             query=promql.pending_by_pod(scope),
-            minutes=pending_alert_minutes,
+            minutes=settings.pending_alert_minutes,
             documentation=_text(
-                f"A replica has had no node, or no image, for {pending_alert_minutes} min. A TPU that is out of stock can hold "
+                f"A replica has had no node, or no image, for {settings.pending_alert_minutes} min. A TPU that is out of stock can hold "
                 "the fallback up for as long as ten hours.",
                 "`kubectl describe pod` names the pool in its events (`FailedScaleUp`, `GCE out of resources`, `GCE quota "
                 "exceeded`), `kubectl describe computeclass` the rule.",
@@ -85,12 +78,12 @@ def alerts(
         ),
         Alert(
             name="requests-waiting",
-            title=f"more than {waiting_alert_requests} requests wait",
+            title=f"more than {settings.waiting_alert_requests} requests wait",
             severity="WARNING",
-            query=f"{promql.waiting_requests(scope)} > {waiting_alert_requests}",
+            query=f"{promql.waiting_requests(scope)} > {settings.waiting_alert_requests}",
             minutes=_SLOW_MINUTES,
             documentation=_text(
-                f"More than {waiting_alert_requests} requests have waited in the servers' queues for {_SLOW_MINUTES} min.",
+                f"More than {settings.waiting_alert_requests} requests have waited in the servers' queues for {_SLOW_MINUTES} min.",
                 "The dashboard: are as many replicas ready as wanted, and on which pool? Replicas on a lower rung answer fewer requests.",
                 "All ready and on the best pool: more `replicas`, or `maxReplicas` where an autoscaler has the number (and "
                 "`maxNodeCount` of the first pools).",
@@ -99,12 +92,13 @@ def alerts(
         ),
         Alert(
             name="first-token-slow",
-            title=f"first token takes more than {first_token_alert_seconds} s",
+            title=f"first token takes more than {settings.first_token_alert_seconds} s",
             severity="WARNING",
-            query=f"{promql.time_to_first_token(scope, 0.95)} > {first_token_alert_seconds}",
+            query=f"{promql.time_to_first_token(scope, 0.95)} > {settings.first_token_alert_seconds}",
             minutes=_SLOW_MINUTES,
             documentation=_text(
-                f"One request in twenty has waited longer than {first_token_alert_seconds} s for its first token, for {_SLOW_MINUTES} min.",
+                f"One request in twenty has waited longer than {settings.first_token_alert_seconds} s for its first token, "
+                f"for {_SLOW_MINUTES} min.",
                 "The dashboard: do requests wait (then more replicas), or are replicas on a lower rung than usual?",
                 "Neither: longer prompts than usual, or a server that compiles for new shapes; `kubectl logs` says so.",
             ),
@@ -116,12 +110,12 @@ def alerts(
         found.append(
             Alert(
                 name="preemptions",
-                title=f"{preemption_alert_count} nodes preempted within an hour",
+                title=f"{settings.preemption_alert_count} nodes preempted within an hour",
                 severity="WARNING",
-                query=f"{query} >= {preemption_alert_count}",
+                query=f"{query} >= {settings.preemption_alert_count}",
                 minutes=0,
                 documentation=_text(
-                    f"Google has taken back {preemption_alert_count} or more nodes of one of the pools {', '.join(preemptible)} "
+                    f"Google has taken back {settings.preemption_alert_count} or more nodes of one of the pools {', '.join(preemptible)} "
                     "within an hour. Single preemptions are normal; that many mean that replicas spend their time starting.",
                     f"Until it is quieter there: {_take_out(pools, preemptible)}. Its replicas move to the pools after it.",
                     "Often: another zone (`zones`) or another machine type for that pool.",

@@ -14,6 +14,7 @@ from components.catalog.prices import Price
 from components.monitoring import promql
 from components.monitoring.promql import Scope
 from components.settings.accelerator_pool import AcceleratorPool
+from components.settings.sections import MonitoringSettings
 
 #: Of the grid; two charts stand side by side.
 _COLUMNS = 48
@@ -45,11 +46,10 @@ def dashboard(
     *,
     scope: Scope,
     pools: Sequence[PricedPool],
-    waiting_alert_requests: int,
-    first_token_alert_seconds: int,
+    settings: MonitoringSettings,
 ) -> dict[str, Any]:
     """A text with the ladder on top, and the charts under it in rows of two."""
-    charts = _charts(scope, pools, waiting_alert_requests=waiting_alert_requests, first_token_alert_seconds=first_token_alert_seconds)
+    charts = _charts(scope, pools, settings)
     text = {
         "width": _COLUMNS,
         "height": _TEXT_HEIGHT,
@@ -72,7 +72,7 @@ def dashboard(
     }
 
 
-def _charts(scope: Scope, pools: Sequence[PricedPool], *, waiting_alert_requests: int, first_token_alert_seconds: int) -> list[_Chart]:
+def _charts(scope: Scope, pools: Sequence[PricedPool], settings: MonitoringSettings) -> list[_Chart]:
     names = [each.pool.name for each in pools]
     return [
         _Chart(
@@ -108,7 +108,7 @@ def _charts(scope: Scope, pools: Sequence[PricedPool], *, waiting_alert_requests
             title="Requests",
             queries=[("waiting", promql.waiting_requests(scope)), ("running", promql.running_requests(scope))],
             axis="requests",
-            threshold=("alert: waiting", waiting_alert_requests),
+            threshold=("alert: waiting", settings.waiting_alert_requests),
         ),
         _Chart(
             title="Time to first token",
@@ -117,7 +117,7 @@ def _charts(scope: Scope, pools: Sequence[PricedPool], *, waiting_alert_requests
                 ("95th percentile", promql.time_to_first_token(scope, 0.95)),
             ],
             axis="seconds",
-            threshold=("alert: 95th percentile", first_token_alert_seconds),
+            threshold=("alert: 95th percentile", settings.first_token_alert_seconds),
         ),
         _Chart(
             title="Generated tokens a second by pool",

@@ -19,7 +19,7 @@ from components.monitoring.alerts import Alert, alerts
 from components.monitoring.dashboard import PricedPool, dashboard
 from components.monitoring.promql import Scope
 from components.settings.accelerator_pool import AcceleratorPool
-from components.settings.settings import Settings
+from components.settings.sections import MonitoringSettings, Place
 
 #: How long an incident stays open once its data has stopped coming; the API's minimum.
 _AUTO_CLOSE = "1800s"
@@ -27,34 +27,13 @@ _AUTO_CLOSE = "1800s"
 _EVALUATION_INTERVAL = "60s"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ObservabilityArgs:
-    project: str
-    #: The cluster's region.
-    location: str
+    place: Place
+    monitoring: MonitoringSettings
     cluster_name: str
     #: The best first.
     pools: tuple[AcceleratorPool, ...]
-    #: `projects/P/notificationChannels/N`; empty tells nobody, and incidents are seen in the console.
-    notification_channels: tuple[str, ...]
-    pending_alert_minutes: int
-    waiting_alert_requests: int
-    first_token_alert_seconds: int
-    preemption_alert_count: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> ObservabilityArgs:
-        return cls(
-            project=settings.project,
-            location=settings.region,
-            cluster_name=settings.cluster_name,
-            pools=settings.accelerator_pools,
-            notification_channels=settings.notification_channels,
-            pending_alert_minutes=settings.pending_alert_minutes,
-            waiting_alert_requests=settings.waiting_alert_requests,
-            first_token_alert_seconds=settings.first_token_alert_seconds,
-            preemption_alert_count=settings.preemption_alert_count,
-        )
 
 
 def alert_policy(alert: Alert, *, cluster_name: str) -> dict[str, Any]:
@@ -90,31 +69,23 @@ class Observability(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ObservabilityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:Observability", name, None, opts)
-        scope = Scope(cluster=args.cluster_name, location=args.location)
-        apis = enable_apis(name, ("monitoring",), project=args.project, parent=self)
+        scope = Scope(cluster=args.cluster_name, location=args.place.region)
+        apis = enable_apis(name, ("monitoring",), project=args.place.project, parent=self)
         # No output of an API's says that it is on.
         child = pulumi.ResourceOptions(parent=self, depends_on=apis)
         document = dashboard(
             scope=scope,
-            pools=[PricedPool(pool=pool, price=node_price(pool.machine_type, pool.provisioning, args.location)) for pool in args.pools],
-            waiting_alert_requests=args.waiting_alert_requests,
-            first_token_alert_seconds=args.first_token_alert_seconds,
+            pools=[PricedPool(pool=pool, price=node_price(pool.machine_type, pool.provisioning, args.place.region)) for pool in args.pools],
+            settings=args.monitoring,
         )
         self.dashboard_id = monitoring.Dashboard(
-            f"{name}-dashboard", project=args.project, dashboard_json=json.dumps(document), opts=child
+            f"{name}-dashboard", project=args.place.project, dashboard_json=json.dumps(document), opts=child
         ).id
-        for alert in alerts(
-            scope=scope,
-            pools=args.pools,
-            pending_alert_minutes=args.pending_alert_minutes,
-            waiting_alert_requests=args.waiting_alert_requests,
-            first_token_alert_seconds=args.first_token_alert_seconds,
-            preemption_alert_count=args.preemption_alert_count,
-        ):
+        for alert in alerts(scope=scope, pools=args.pools, settings=args.monitoring):
             monitoring.AlertPolicy(
                 f"{name}-{alert.name}",
-                project=args.project,
-                notification_channels=list(args.notification_channels),
+                project=args.place.project,
+                notification_channels=list(args.monitoring.notification_channels),
                 **alert_policy(alert, cluster_name=args.cluster_name),
                 opts=child,
             )

@@ -11,9 +11,6 @@ from typing import Any, Literal
 
 from components.catalog.machines import Kind, MachineType
 
-#: What the setting `deviceAccess` may be.
-CHOICES = ("auto", "privileged", "request")
-
 DeviceAccess = Literal["privileged", "request"]
 
 #: Accelerator -> the extended resource that GKE's device plugin offers.
@@ -21,7 +18,7 @@ RESOURCES: dict[Kind, str] = {"gpu": "nvidia.com/gpu", "tpu": "google.com/tpu"}
 
 
 def device_access(choice: str, kinds: Iterable[Kind]) -> DeviceAccess:
-    """The least that works for pools of these kinds; `choice` is one of `CHOICES`."""
+    """The least that works for pools of these kinds; `choice` is the setting `deviceAccess`."""
     if choice == "auto":
         return "request" if len(set(kinds)) == 1 else "privileged"
     return "request" if choice == "request" else "privileged"

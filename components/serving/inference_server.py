@@ -15,10 +15,11 @@ import pulumi
 from pulumi_kubernetes import apiextensions, apps, core, policy
 
 from components.catalog.machines import KINDS, Kind, MachineType
+from components.catalog.shutdown import settle_seconds
 from components.cluster.accelerator_pools import COMPUTE_CLASS_KEY
 from components.cluster.compute_class import preference_weights
 from components.serving import api_key, drain
-from components.serving.device_access import DeviceAccess, device_resources, security_context
+from components.serving.device_access import DeviceAccess, device_access, device_resources, security_context
 from components.serving.disruption_budget import disruption_budget_name, disruption_budget_spec
 from components.serving.load_balancer import service_annotations
 from components.serving.model_caches import (
@@ -29,11 +30,11 @@ from components.serving.model_caches import (
     cache_volumes,
     pod_service_account,
 )
-from components.serving.network_policy import NetworkPolicyArgs, network_policy, service_arguments
+from components.serving.network_policy import network_policy, service_arguments
 from components.serving.pod_monitoring import pod_monitoring_spec
 from components.serving.probes import container_probes
 from components.settings.accelerator_pool import AcceleratorPool
-from components.settings.settings import Settings
+from components.settings.sections import AcceleratorSettings, NetworkSettings, ScalingSettings, ServerSettings
 
 APP_LABELS = {"app": "vllm"}
 DEPLOYMENT_NAME = "vllm"
@@ -55,84 +56,24 @@ GPU_DRIVER_MOUNT_PATH = "/usr/local/nvidia"
 TOLERATIONS = [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in ("nvidia.com/gpu", "google.com/tpu")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class InferenceServerArgs:
-    namespace: str
+    server: ServerSettings
+    scaling: ScalingSettings
+    network: NetworkSettings
+    accelerators: AcceleratorSettings
     compute_class_name: pulumi.Input[str]
-    #: The best first.
-    pools: tuple[AcceleratorPool, ...]
     #: Accelerator -> image by digest, for every accelerator of the pools.
     images: Mapping[Kind, pulumi.Input[str]]
     #: What pods keep between starts.
     caches: ModelCaches
-    model: str
-    max_model_len: int
-    #: Accelerator -> more arguments for its server.
-    server_arguments: Mapping[Kind, Sequence[str]]
-    #: At least; with `max_replicas` the number is an autoscaler's.
-    replicas: int
-    #: 0 for a fixed number.
-    max_replicas: int
-    keep_last_replica: bool
-    #: Kubernetes quantities, each container's.
-    cpu_request: str
-    memory_request: str
-    gpu_ephemeral_storage_limit: str
-    service_port: int
-    #: IPv4 CIDR; empty lets everyone in.
-    load_balancer_source_ranges: Sequence[str]
-    #: How long a server may take to start before its container is restarted.
-    server_startup_seconds: int
-    termination_grace_period_seconds: int
-    #: Accelerator -> whether its server finishes requests after SIGTERM.
-    server_drains: Mapping[Kind, bool]
-    rollout_timeout_seconds: int
     hugging_face_token: pulumi.Input[str]
     #: Secret; empty: the server asks for none.
     api_key: pulumi.Input[str]
-    device_access: DeviceAccess
-    internal_load_balancer: bool
-    #: None: every pod and every address may connect.
-    network_policy: NetworkPolicyArgs | None
 
-    @classmethod
-    def of(
-        cls,
-        settings: Settings,
-        *,
-        compute_class_name: pulumi.Input[str],
-        images: Mapping[Kind, pulumi.Input[str]],
-        hugging_face_token: pulumi.Input[str],
-        api_key: pulumi.Input[str],
-        caches: ModelCaches,
-    ) -> InferenceServerArgs:
-        return cls(
-            namespace=settings.namespace,
-            compute_class_name=compute_class_name,
-            pools=settings.accelerator_pools,
-            images=images,
-            caches=caches,
-            model=settings.model,
-            max_model_len=settings.max_model_len,
-            server_arguments=settings.server_arguments,
-            replicas=settings.replicas,
-            max_replicas=settings.max_replicas,
-            keep_last_replica=settings.keep_last_replica,
-            cpu_request=settings.cpu_request,
-            memory_request=settings.memory_request,
-            gpu_ephemeral_storage_limit=settings.gpu_ephemeral_storage_limit,
-            service_port=settings.service_port,
-            load_balancer_source_ranges=settings.load_balancer_source_ranges,
-            server_startup_seconds=settings.server_startup_seconds,
-            termination_grace_period_seconds=settings.termination_grace_period_seconds,
-            server_drains=settings.server_drains,
-            rollout_timeout_seconds=settings.rollout_timeout_seconds,
-            hugging_face_token=hugging_face_token,
-            api_key=api_key,
-            device_access=settings.device_access,
-            internal_load_balancer=settings.internal_load_balancer,
-            network_policy=NetworkPolicyArgs.of(settings),
-        )
+    @property
+    def device_access(self) -> DeviceAccess:
+        return device_access(self.server.device_access, self.accelerators.kinds)
 
 
 def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
@@ -165,10 +106,10 @@ def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
 
 def _ending(kind: Kind, args: InferenceServerArgs) -> Any:
     return {
-        "grace_seconds": args.termination_grace_period_seconds,
+        "grace_seconds": args.server.termination_grace_period_seconds,
         # The network policy wants clients' own addresses, and so `externalTrafficPolicy: Local`.
-        "settle_seconds": drain.settle_seconds(local_traffic=args.network_policy is not None),
-        "server_drains": args.server_drains[kind],
+        "settle_seconds": settle_seconds(local_traffic=args.network.network_policy),
+        "server_drains": args.server.drains[kind],
     }
 
 
@@ -178,14 +119,14 @@ def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs
     if kind == "gpu" or machine.count > 1:
         arguments.append(f"--tensor-parallel-size={machine.count}")
     if kind == "tpu":
-        arguments.append(f"--max-model-len={args.max_model_len}")
+        arguments.append(f"--max-model-len={args.server.max_model_len}")
     ending = drain.server_arguments(**_ending(kind, args))
-    return [*arguments, f"--model={args.model}", *ending, *args.server_arguments[kind]]
+    return [*arguments, f"--model={args.server.model}", *ending, *args.server.arguments[kind]]
 
 
 def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> dict[str, Any]:
     """The container of one accelerator."""
-    requests = {"cpu": args.cpu_request, "memory": args.memory_request}
+    requests = {"cpu": args.server.cpu_request, "memory": args.server.memory_request}
     arguments = server_arguments(kind, machine, args)
     spec: dict[str, Any] = {
         "name": f"vllm-{kind}",
@@ -203,11 +144,11 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
             *cache_environment(kind, machine, args.caches, image=args.images[kind], arguments=arguments),
         ],
         "resources": {"requests": requests},
-        **container_probes(startup_seconds=args.server_startup_seconds),
+        **container_probes(startup_seconds=args.server.startup_seconds),
         "lifecycle": drain.lifecycle(**_ending(kind, args)),
     }
     if kind == "gpu":
-        storage = {"ephemeral-storage": args.gpu_ephemeral_storage_limit}
+        storage = {"ephemeral-storage": args.server.gpu_ephemeral_storage_limit}
         spec["resources"] = {"requests": {**requests, **storage}, "limits": storage}
     if devices := device_resources(args.device_access, kind, machine):
         resources = spec["resources"]
@@ -215,7 +156,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
             "requests": resources["requests"] | devices,
             "limits": resources.get("limits", {}) | devices,
         }
-    elif any(pool.kind == "gpu" for pool in args.pools):
+    elif "gpu" in args.accelerators.kinds:
         # In the TPU container too: it asks nvidia-smi whether this is the other's node.
         spec["volume_mounts"] = [{"name": "gpu", "mount_path": GPU_DRIVER_MOUNT_PATH}]
     if mounts := cache_mounts(kind, args.caches):
@@ -254,12 +195,12 @@ def affinity(pools: Sequence[AcceleratorPool]) -> dict[str, Any]:
 
 def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
     """The pod template's spec: only the containers that the pools need, GPU first as in the walkthrough."""
-    machines: dict[Kind, MachineType] = {pool.kind: pool.machine for pool in args.pools}
+    machines: dict[Kind, MachineType] = {pool.kind: pool.machine for pool in args.accelerators.pools}
     spec: dict[str, Any] = {
         "node_selector": {COMPUTE_CLASS_KEY: args.compute_class_name},
         "tolerations": TOLERATIONS,
-        "affinity": affinity(args.pools),
-        "termination_grace_period_seconds": args.termination_grace_period_seconds,
+        "affinity": affinity(args.accelerators.pools),
+        "termination_grace_period_seconds": args.server.termination_grace_period_seconds,
         # Said in every case: one that is no longer said stays, by the older field `serviceAccount` that Kubernetes fills from
         # it, and pods of an account that is gone are refused.
         "service_account_name": pod_service_account(args.caches),
@@ -278,11 +219,11 @@ def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pul
     if annotations := {**pod_annotations, **cache_annotations(args.caches)}:
         metadata["annotations"] = annotations
     return {
-        "replicas": args.replicas,
+        "replicas": args.scaling.replicas,
         "selector": {"match_labels": APP_LABELS},
         "strategy": {"type": "RollingUpdate", "rolling_update": ROLLING_UPDATE},
         # Kubernetes's own patience (10 minutes) ends before a TPU node and its server are there.
-        "progress_deadline_seconds": args.rollout_timeout_seconds,
+        "progress_deadline_seconds": args.server.rollout_timeout_seconds,
         "template": {"metadata": metadata, "spec": pod_spec(args)},
     }
 
@@ -291,12 +232,12 @@ def service_spec(args: InferenceServerArgs) -> Any:
     spec: dict[str, Any] = {
         "type": "LoadBalancer",
         "selector": APP_LABELS,
-        "ports": [{"protocol": "TCP", "port": args.service_port, "target_port": SERVER_PORT}],
+        "ports": [{"protocol": "TCP", "port": args.network.service_port, "target_port": SERVER_PORT}],
     }
     # Kubernetes takes a missing list to mean that everyone may come in.
-    if args.load_balancer_source_ranges:
-        spec["load_balancer_source_ranges"] = list(args.load_balancer_source_ranges)
-    return spec | service_arguments(args.network_policy)
+    if args.network.load_balancer_source_ranges:
+        spec["load_balancer_source_ranges"] = list(args.network.load_balancer_source_ranges)
+    return spec | service_arguments(args.network)
 
 
 def ingress_ip(status: Any) -> str | None:
@@ -325,22 +266,24 @@ class InferenceServer(pulumi.ComponentResource):
         super().__init__("fungibility:index:InferenceServer", name, None, opts)
         secret = core.v1.Secret(
             f"{name}-{SECRET_NAME}",
-            metadata={"name": SECRET_NAME, "namespace": args.namespace},
+            metadata={"name": SECRET_NAME, "namespace": args.server.namespace},
             # There for a model that needs no token too, holding nothing, so that the pod is the same for all.
             string_data={SECRET_KEY: args.hugging_face_token},
             opts=pulumi.ResourceOptions(parent=self),
         )
-        key_secret = api_key.api_key_secret(name, namespace=args.namespace, api_key=args.api_key, parent=self)
-        network_policy(name, args.network_policy, pod_labels=APP_LABELS, port=SERVER_PORT, parent=self)
+        key_secret = api_key.api_key_secret(name, namespace=args.server.namespace, api_key=args.api_key, parent=self)
+        network_policy(name, args.network, namespace=args.server.namespace, pod_labels=APP_LABELS, port=SERVER_PORT, parent=self)
         apps.v1.Deployment(
             name,
             metadata={
                 "name": DEPLOYMENT_NAME,
-                "namespace": args.namespace,
+                "namespace": args.server.namespace,
                 "labels": APP_LABELS,
                 "annotations": {
                     # For all replicas, which come one after the other.
-                    "pulumi.com/timeoutSeconds": str(args.rollout_timeout_seconds * max(args.replicas, args.max_replicas)),
+                    "pulumi.com/timeoutSeconds": str(
+                        args.server.rollout_timeout_seconds * max(args.scaling.replicas, args.scaling.max_replicas)
+                    ),
                     # `kubectl scale` makes kubectl the owner of the replicas; the next update would fail on that.
                     "pulumi.com/patchForce": "true",
                 },
@@ -351,18 +294,18 @@ class InferenceServer(pulumi.ComponentResource):
                 parent=self,
                 depends_on=[secret],
                 # Set once; from then on an update would undo what the autoscaler decided.
-                ignore_changes=["spec.replicas"] if args.max_replicas else [],
+                ignore_changes=["spec.replicas"] if args.scaling.autoscaled else [],
             ),
         )
         budget = disruption_budget_spec(
             labels=APP_LABELS,
-            least_replicas=args.replicas,
-            autoscaled=args.max_replicas > 0,
-            keep_last=args.keep_last_replica,
+            least_replicas=args.scaling.replicas,
+            autoscaled=args.scaling.autoscaled,
+            keep_last=args.scaling.keep_last_replica,
         )
         policy.v1.PodDisruptionBudget(
             f"{name}-disruption-budget",
-            metadata={"name": disruption_budget_name(DEPLOYMENT_NAME, budget), "namespace": args.namespace},
+            metadata={"name": disruption_budget_name(DEPLOYMENT_NAME, budget), "namespace": args.server.namespace},
             spec=budget,
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -370,7 +313,7 @@ class InferenceServer(pulumi.ComponentResource):
             f"{name}-pod-monitoring",
             api_version="monitoring.googleapis.com/v1",
             kind="PodMonitoring",
-            metadata={"name": DEPLOYMENT_NAME, "namespace": args.namespace, "labels": APP_LABELS},
+            metadata={"name": DEPLOYMENT_NAME, "namespace": args.server.namespace, "labels": APP_LABELS},
             spec=pod_monitoring_spec(labels=APP_LABELS, port=SERVER_PORT),
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -379,15 +322,15 @@ class InferenceServer(pulumi.ComponentResource):
             f"{name}-service",
             metadata={
                 "name": "vllm-service",
-                "namespace": args.namespace,
+                "namespace": args.server.namespace,
                 "annotations": {
-                    "pulumi.com/timeoutSeconds": str(args.rollout_timeout_seconds),
-                    **service_annotations(args.internal_load_balancer),
+                    "pulumi.com/timeoutSeconds": str(args.server.rollout_timeout_seconds),
+                    **service_annotations(args.network.internal_load_balancer),
                 },
             },
             spec=service_spec(args),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.service_ip = service.status.apply(ingress_ip)
-        self.service_url = self.service_ip.apply(lambda ip: make_service_url(ip, args.service_port) if ip else None)
+        self.service_url = self.service_ip.apply(lambda ip: make_service_url(ip, args.network.service_port) if ip else None)
         self.register_outputs({"service_ip": self.service_ip, "service_url": self.service_url})

@@ -19,6 +19,7 @@ from typing import Any
 
 import pulumi
 
+from components.catalog.capacity import SIDECAR_REQUESTS
 from components.catalog.machines import Kind, MachineType
 
 #: Where both containers find the bucket, and its folders.
@@ -32,10 +33,6 @@ XLA_MOUNT_PATH = "/var/cache/vllm-xla"
 
 _BUCKET_VOLUME = "weights-cache"
 _XLA_VOLUME = "xla-cache"
-
-#: What GKE's webhook gives the sidecar container that serves the mount, unless the pod's annotations say otherwise.
-#: https://github.com/GoogleCloudPlatform/gcs-fuse-csi-driver, cmd/webhook/main.go
-SIDECAR_REQUESTS = {"cpu": "250m", "memory": "256Mi", "ephemeral-storage": "5Gi"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,43 +9,19 @@ docs/hardening.md has the sources.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
 from pulumi_kubernetes import networking
 
-from components.settings.settings import Settings
+from components.settings.sections import NetworkSettings
 
 #: Where GKE runs the collectors of Managed Service for Prometheus, on Standard and on Autopilot clusters.
 MONITORING_NAMESPACES = ("gmp-system", "gke-gmp-system")
 
 _NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 _EVERYONE = "0.0.0.0/0"
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkPolicyArgs:
-    namespace: str
-    #: IPv4 CIDR; empty lets everyone in who is outside the cluster.
-    source_ranges: Sequence[str]
-    #: IPv4 CIDR of the cluster's pods, where known: inside the cluster addresses admit nobody.
-    pod_range: str | None
-    #: Namespaces whose pods may connect.
-    client_namespaces: Sequence[str]
-
-    @classmethod
-    def of(cls, settings: Settings) -> NetworkPolicyArgs | None:
-        """None where the settings want no policy."""
-        if not settings.network_policy:
-            return None
-        return cls(
-            namespace=settings.namespace,
-            source_ranges=settings.load_balancer_source_ranges,
-            pod_range=settings.network.pods if settings.network else None,
-            client_namespaces=settings.client_namespaces,
-        )
 
 
 def address_block(cidr: str, pod_range: str | None) -> dict[str, Any]:
@@ -56,10 +32,12 @@ def address_block(cidr: str, pod_range: str | None) -> dict[str, Any]:
     return block
 
 
-def network_policy_spec(args: NetworkPolicyArgs, *, pod_labels: Mapping[str, str], port: int) -> Any:
+def network_policy_spec(network: NetworkSettings, *, pod_labels: Mapping[str, str], port: int) -> Any:
     """`spec` of the NetworkPolicy; what it does not name is refused."""
-    namespaces = [*MONITORING_NAMESPACES, *args.client_namespaces]
-    sources = [{"ip_block": address_block(each, args.pod_range)} for each in args.source_ranges or [_EVERYONE]]
+    namespaces = [*MONITORING_NAMESPACES, *network.client_namespaces]
+    # Inside the cluster addresses admit nobody.
+    pod_range = network.ranges.pods if network.ranges else None
+    sources = [{"ip_block": address_block(each, pod_range)} for each in network.load_balancer_source_ranges or [_EVERYONE]]
     inside = {
         "namespace_selector": {
             "match_expressions": [{"key": _NAMESPACE_LABEL, "operator": "In", "values": namespaces}],
@@ -72,18 +50,20 @@ def network_policy_spec(args: NetworkPolicyArgs, *, pod_labels: Mapping[str, str
     }
 
 
-def service_arguments(args: NetworkPolicyArgs | None) -> dict[str, Any]:
+def service_arguments(network: NetworkSettings) -> dict[str, Any]:
     """Part of the Service's spec: with a policy the senders' addresses must arrive as they are."""
-    return {"external_traffic_policy": "Local"} if args is not None else {}
+    return {"external_traffic_policy": "Local"} if network.network_policy else {}
 
 
-def network_policy(name: str, args: NetworkPolicyArgs | None, *, pod_labels: Mapping[str, str], port: int, parent: pulumi.Resource) -> None:
-    """Makes the NetworkPolicy where there is one."""
-    if args is None:
+def network_policy(
+    name: str, network: NetworkSettings, *, namespace: str, pod_labels: Mapping[str, str], port: int, parent: pulumi.Resource
+) -> None:
+    """Makes the NetworkPolicy where the settings want one."""
+    if not network.network_policy:
         return
     networking.v1.NetworkPolicy(
         name,
-        metadata={"name": name, "namespace": args.namespace},
-        spec=network_policy_spec(args, pod_labels=pod_labels, port=port),
+        metadata={"name": name, "namespace": namespace},
+        spec=network_policy_spec(network, pod_labels=pod_labels, port=port),
         opts=pulumi.ResourceOptions(parent=parent),
     )

@@ -18,7 +18,7 @@ from pulumi_kubernetes import autoscaling
 
 from components.serving.inference_server import APP_LABELS, DEPLOYMENT_NAME
 from components.serving.metrics_adapter import MetricsAdapter, MetricsAdapterArgs
-from components.settings.settings import Settings
+from components.settings.sections import ScalingSettings
 
 #: A Prometheus metric's name as the adapter has it: PREFIX|NAME|KIND.
 WAITING_METRIC = "prometheus.googleapis.com|vllm:num_requests_waiting|gauge"
@@ -30,49 +30,33 @@ _SCALE_UP = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ReplicaAutoscalerArgs:
     project: str
     cluster_name: pulumi.Input[str]
     namespace: str
-    min_replicas: int
-    max_replicas: int
-    #: Requests in the queue of a server, on average over the replicas.
-    target_waiting_requests: int
-    scale_down_stabilization_seconds: int
-
-    @classmethod
-    def of(cls, settings: Settings, *, cluster_name: pulumi.Input[str]) -> ReplicaAutoscalerArgs:
-        return cls(
-            project=settings.project,
-            cluster_name=cluster_name,
-            namespace=settings.namespace,
-            min_replicas=settings.replicas,
-            max_replicas=settings.max_replicas,
-            target_waiting_requests=settings.target_waiting_requests,
-            scale_down_stabilization_seconds=settings.scale_down_stabilization_seconds,
-        )
+    scaling: ScalingSettings
 
 
-def autoscaler_spec(args: ReplicaAutoscalerArgs) -> Any:
+def autoscaler_spec(scaling: ScalingSettings) -> Any:
     """`spec` of the HorizontalPodAutoscaler (autoscaling/v2)."""
     return {
         "scale_target_ref": {"api_version": "apps/v1", "kind": "Deployment", "name": DEPLOYMENT_NAME},
-        "min_replicas": args.min_replicas,
-        "max_replicas": args.max_replicas,
+        "min_replicas": scaling.replicas,
+        "max_replicas": scaling.max_replicas,
         "metrics": [
             {
                 "type": "Pods",
                 "pods": {
                     "metric": {"name": WAITING_METRIC},
-                    "target": {"type": "AverageValue", "average_value": str(args.target_waiting_requests)},
+                    "target": {"type": "AverageValue", "average_value": str(scaling.target_waiting_requests)},
                 },
             }
         ],
         "behavior": {
             "scale_up": _SCALE_UP,
             "scale_down": {
-                "stabilization_window_seconds": args.scale_down_stabilization_seconds,
+                "stabilization_window_seconds": scaling.scale_down_stabilization_seconds,
                 # One at a time: its requests have to fit into the others.
                 "policies": [{"type": "Pods", "value": 1, "period_seconds": 60}],
             },
@@ -93,7 +77,7 @@ class ReplicaAutoscaler(pulumi.ComponentResource):
         autoscaling.v2.HorizontalPodAutoscaler(
             name,
             metadata={"name": DEPLOYMENT_NAME, "namespace": args.namespace, "labels": APP_LABELS},
-            spec=autoscaler_spec(args),
+            spec=autoscaler_spec(args.scaling),
             # Before that it could only say that it cannot read its metric.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[adapter]),
         )

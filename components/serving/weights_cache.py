@@ -8,7 +8,6 @@ cluster's add-on (`cluster`). The bucket deletes no model: what is served no lon
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,8 @@ from pulumi_kubernetes import core
 from components.cluster.project_services import enable_apis
 from components.serving.model_caches import BucketMount, ModelCaches
 from components.serving.workload_identity import pod_principal
-from components.settings.settings import Settings, parse_quantity
+from components.settings.sections import Place, ServerSettings
+from components.settings.value_types import parse_quantity
 
 #: Kubernetes service account of the pods that mount the bucket.
 SERVICE_ACCOUNT = "vllm"
@@ -27,27 +27,14 @@ SERVICE_ACCOUNT = "vllm"
 ROLE = "roles/storage.objectUser"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class WeightsCacheArgs:
-    project: str
-    #: Region of the bucket: the nodes', so that reading costs no traffic between regions.
-    location: str
+    #: The bucket is in the nodes' region, so that reading costs no traffic between regions.
+    place: Place
     #: Kubernetes namespace of the pods.
     namespace: str
     #: `PROJECT.svc.id.goog`, known once the cluster is there: Google makes the pool with a project's first such cluster.
     workload_pool: pulumi.Input[str]
-    #: Of the bucket, for the bill.
-    labels: Mapping[str, str]
-
-    @classmethod
-    def of(cls, settings: Settings, *, workload_pool: pulumi.Input[str]) -> WeightsCacheArgs:
-        return cls(
-            project=settings.project,
-            location=settings.region,
-            namespace=settings.namespace,
-            workload_pool=workload_pool,
-            labels=settings.labels,
-        )
 
 
 def bucket_options(location: str) -> dict[str, Any]:
@@ -87,10 +74,10 @@ class WeightsCache(pulumi.ComponentResource):
         bucket = storage.Bucket(
             # Its name is Pulumi's to make: names of buckets are one space for all of Google Cloud.
             name,
-            project=args.project,
-            **bucket_options(args.location),
-            **({"labels": dict(args.labels)} if args.labels else {}),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=enable_apis(name, ["storage"], project=args.project, parent=self)),
+            project=args.place.project,
+            **bucket_options(args.place.region),
+            **({"labels": dict(args.place.labels)} if args.place.labels else {}),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=enable_apis(name, ["storage"], project=args.place.project, parent=self)),
         )
         account = core.v1.ServiceAccount(
             f"{name}-{SERVICE_ACCOUNT}",
@@ -117,7 +104,7 @@ class WeightsCache(pulumi.ComponentResource):
         self.register_outputs({"bucket": self.bucket, "service_account": self.service_account})
 
 
-def make_model_caches(settings: Settings, weights_cache: WeightsCache | None) -> ModelCaches:
+def make_model_caches(settings: ServerSettings, weights_cache: WeightsCache | None) -> ModelCaches:
     """What pods keep between starts."""
     bucket = None
     if weights_cache is not None:

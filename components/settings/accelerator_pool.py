@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from components.catalog.machines import MACHINE_TYPES, Kind, MachineType
+from components.catalog.machines import MACHINE_TYPES, Kind, MachineType, Provisioning
 from components.settings.problems import Problem, nearest
-
-Provisioning = Literal["on-demand", "spot", "preemptible"]
 
 #: GKE's installation of NVIDIA's driver.
 GPU_DRIVER_VERSIONS = ("DEFAULT", "LATEST", "INSTALLATION_DISABLED")
@@ -36,11 +34,29 @@ _MAX_NODES = 1000
 #: https://docs.cloud.google.com/kubernetes-engine/docs/how-to/data-container-image-preloading
 _DISK_IMAGE = re.compile(r"(projects/([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]/)?global/images/[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
-#: What a pool's object may hold; the README says what each means.
-KEYS = (
-    "name", "machineType", "accelerator", "gpuDriverVersion", "tpuTopology", "provisioning", "initialNodeCount",
-    "minNodeCount", "maxNodeCount", "zones", "diskSizeGb", "secondaryBootDiskImage", "enabled",
-)  # fmt: skip
+#: Key of a pool -> its default as a page shows it, and what it is.
+KEYS: Mapping[str, tuple[str, str]] = {
+    "name": ("required", "Name of the node pool, at most 40 characters."),
+    "machineType": ("required", "A machine type with an accelerator, from `components/catalog/machines.py`."),
+    "maxNodeCount": ("required", "Most nodes in each zone."),
+    "minNodeCount": ("`0`", "Fewest nodes in each zone; they are billed while idle."),
+    "initialNodeCount": ("`minNodeCount`", "Nodes in each zone at creation; the autoscaler decides later, so a change has no effect."),
+    "provisioning": ("`on-demand`", "`on-demand`, `spot`, or the older `preemptible`."),
+    "accelerator": ("the machine's", "Checked against what the machine carries."),
+    "gpuDriverVersion": ("`LATEST`", f"{', '.join(f'`{each}`' for each in GPU_DRIVER_VERSIONS)}; GPUs only."),
+    "tpuTopology": ("the machine's", "Checked against the machine; TPUs on one host only."),
+    "zones": ("`[zone]`", "Zones of the region."),
+    "diskSizeGb": ("GKE's", "Size of the boot disk in GB, 10 to 65536."),
+    "enabled": (
+        "`true`",
+        "`false` takes the pool out of service and keeps it: its replicas move, its nodes go, and nothing is replaced or deleted.",
+    ),
+    "secondaryBootDiskImage": (
+        "none",
+        "Disk image with preloaded container images, as `global/images/IMAGE` or `projects/PROJECT/global/images/IMAGE`; a change "
+        "replaces the pool.",
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +85,7 @@ class AcceleratorPool:
 
     @property
     def max_nodes(self) -> int:
-        """In all of its zones together; what replicas can count on."""
+        """Total across zones; 0 if the pool is disabled."""
         return self.max_node_count * len(self.zones) if self.enabled else 0
 
     @property
@@ -77,7 +93,7 @@ class AcceleratorPool:
         return self.machine.kind
 
 
-def parse_pools(values: Any, *, region: str, zone: str, max_pools: int = MAX_POOLS) -> tuple[tuple[AcceleratorPool, ...], list[Problem]]:
+def parse_pools(values: Any, *, region: str, zone: str) -> tuple[tuple[AcceleratorPool, ...], list[Problem]]:
     """The pools of the setting `acceleratorPools`, and every problem; pools are complete only without problems."""
     field = "acceleratorPools"
     if not isinstance(values, list):
@@ -86,8 +102,8 @@ def parse_pools(values: Any, *, region: str, zone: str, max_pools: int = MAX_POO
         reason = "has no pool, so nothing could serve"
         return (), [Problem(field, values, reason, "give at least one pool with name, machineType and maxNodeCount")]
     problems: list[Problem] = []
-    if len(values) > max_pools:
-        problems.append(Problem(field, None, f"has {len(values)} pools, more than {max_pools}", "remove the ones of least priority"))
+    if len(values) > MAX_POOLS:
+        problems.append(Problem(field, None, f"has {len(values)} pools, more than {MAX_POOLS}", "remove the ones of least priority"))
     pools = []
     for index, value in enumerate(values):
         reader = _PoolReader(f"{field}[{index}]", value, problems)
@@ -133,7 +149,7 @@ class _PoolReader:
             driver = self._driver(machine)
         disk = self._value.get("diskSizeGb")
         if disk is not None and not (_is_int(disk) and 10 <= disk <= 65536):
-            self._problem("diskSizeGb", disk, "is not a size of a boot disk", "give whole GB from 10 to 65536")
+            self._problem("diskSizeGb", disk, "is not a valid boot disk size", "give whole GB from 10 to 65536")
         disk_image = self._disk_image()
         zones = self._zones(region, zone)
         enabled = self._value.get("enabled", True)
@@ -162,7 +178,7 @@ class _PoolReader:
         name = self._value.get("name")
         if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
             self._problem(
-                "name", name, "is not a name of a node pool",
+                "name", name, "is not a valid node pool name",
                 "use lower-case letters, digits and hyphens, a letter first and no hyphen last",
             )  # fmt: skip
             return ""
@@ -237,7 +253,7 @@ class _PoolReader:
         value = self._value.get("secondaryBootDiskImage")
         if value is not None and not (isinstance(value, str) and _DISK_IMAGE.fullmatch(value)):
             self._problem(
-                "secondaryBootDiskImage", value, "is not a disk image's name as GKE wants it",
+                "secondaryBootDiskImage", value, "is not a disk image name that GKE takes",
                 "give global/images/IMAGE, or projects/PROJECT/global/images/IMAGE for one of another project",
             )  # fmt: skip
             return None
@@ -252,7 +268,7 @@ class _PoolReader:
             if not is_zone_of(each, region):
                 self._problem("zones", each, f"is not a zone of region {region}", f"use one such as {region}-b")
             elif each in zones[:index]:
-                self._problem("zones", each, "is there twice, and its nodes would be counted twice", "remove one of the two")
+                self._problem("zones", each, "is listed twice, and its nodes would be counted twice", "remove one of the two")
         return tuple(map(str, zones))
 
     def _problem(self, key: str, value: Any, reason: str, fix: str) -> None:

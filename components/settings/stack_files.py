@@ -1,7 +1,7 @@
 """A stack's settings read from its files, for tools that run beside the engine (preflight, cost, the sandbox).
 
-The engine hands the same values to the program itself, which reads them with `settings.load`. Left out: the stack's secrets,
-which only `pulumi config` can decrypt.
+The engine hands the same values to the program itself. Left out: the check (`settings.load_stack`), with which Pulumi's SDK comes, and the
+stack's secrets, which only `pulumi config` can decrypt.
 """
 
 from __future__ import annotations
@@ -10,18 +10,12 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-if TYPE_CHECKING:
-    from components.settings import settings
-
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 PROJECT_NAME = "tpu-gpu-fungibility"
-
-#: Stands for a secret that is set and that only the engine reads.
-UNREAD = "(known-to-the-engine-alone)"
 
 
 class StackFileError(Exception):
@@ -62,10 +56,7 @@ def values(
     `NAMESPACE:key` -> text, structures as JSON; encrypted values are left out. An override of None removes the key; a key
     without a namespace is the program's own. `file` is read instead of `Pulumi.STACK.yaml`. Raises `StackFileError`.
     """
-    return _values(_config(file or stack_file(stack, project_dir)), overrides, project_dir)
-
-
-def _values(config: Mapping[str, Any], overrides: Mapping[str, Any] | None, project_dir: Path) -> dict[str, str]:
+    config = _config(file or stack_file(stack, project_dir))
     found: dict[str, Any] = {f"{PROJECT_NAME}:{key}": each["default"] for key, each in schema(project_dir).items() if "default" in each}
     found |= {key: value for key, value in config.items() if not is_secret(value)}
     for key, value in (overrides or {}).items():
@@ -73,27 +64,9 @@ def _values(config: Mapping[str, Any], overrides: Mapping[str, Any] | None, proj
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in found.items() if value is not None}
 
 
-def load(
-    stack: str, overrides: Mapping[str, Any] | None = None, *, project_dir: Path = PROJECT_DIR, file: Path | None = None
-) -> settings.Settings:
-    """The checked settings of a stack, its secrets empty. Raises `StackFileError` and `problems.SettingsError`.
-
-    Of an API key only is known whether there is one, since that decides whether the settings are good: `UNREAD`, or empty.
-    """
-    # With it comes Pulumi's SDK, which whoever only looks into a file has no use for.
-    from components.settings import settings
-
-    config = _config(file or stack_file(stack, project_dir))
-    known = _values(config, overrides, project_dir)
-    key = f"{PROJECT_NAME}:apiKey"
-    encrypted = is_secret(config.get(key))
-    return settings.parse(
-        known,
-        namespace=PROJECT_NAME,
-        stack=stack,
-        hugging_face_token="",
-        api_key=UNREAD if known.get(key) or encrypted else "",
-    )
+def encrypted_keys(stack: str, *, project_dir: Path = PROJECT_DIR, file: Path | None = None) -> set[str]:
+    """`NAMESPACE:key` of the stack file's encrypted values. Raises `StackFileError`."""
+    return {key for key, value in _config(file or stack_file(stack, project_dir)).items() if is_secret(value)}
 
 
 def _config(source: Path) -> dict[str, Any]:

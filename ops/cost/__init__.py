@@ -12,7 +12,7 @@ from datetime import date
 
 from components.catalog.prices import CLUSTER_FEE, Price, forwarding_rule_price, node_price
 from components.settings.accelerator_pool import SYSTEM_POOL_NAME, AcceleratorPool
-from components.settings.settings import Settings
+from components.settings.sections import Settings
 
 #: A month as Google's calculator counts it.
 HOURS_A_MONTH = 730
@@ -79,9 +79,9 @@ class Estimate:
 
 def estimate(settings: Settings) -> Estimate:
     """What the stack of these settings costs."""
-    pools = settings.accelerator_pools
-    usual = usual_nodes(settings.replicas, pools)
-    system = settings.system_nodes_per_zone * ZONES_OF_A_REGION
+    pools = settings.accelerators.pools
+    usual = usual_nodes(settings.scaling.replicas, pools)
+    system = settings.cluster.system_nodes_per_zone * ZONES_OF_A_REGION
     return Estimate(
         lines=(
             *(
@@ -91,22 +91,22 @@ def estimate(settings: Settings) -> Estimate:
                     idle=_minimum(pool),
                     usual=nodes,
                     maximum=pool.max_nodes,
-                    price=node_price(pool.machine_type, pool.provisioning, settings.region),
+                    price=node_price(pool.machine_type, pool.provisioning, settings.place.region),
                 )
                 for pool, nodes in zip(pools, usual, strict=True)
             ),
             Line(
                 name=SYSTEM_POOL_NAME,
-                what=f"{settings.system_machine_type}, on-demand",
+                what=f"{settings.cluster.system_machine_type}, on-demand",
                 idle=system,
                 usual=system,
                 maximum=system,
-                price=node_price(settings.system_machine_type, "on-demand", settings.region),
+                price=node_price(settings.cluster.system_machine_type, "on-demand", settings.place.region),
             ),
             Line(name="control plane", what="GKE's fee", idle=1, usual=1, maximum=1, price=CLUSTER_FEE),
             Line(
                 name="load balancer", what="forwarding rule", idle=1, usual=1, maximum=1,
-                price=forwarding_rule_price(settings.region),
+                price=forwarding_rule_price(settings.place.region),
             ),
         )
     )  # fmt: skip
@@ -126,8 +126,8 @@ def summary(settings: Settings) -> str:
     """One line for the preview: `Cost: about 4.22 USD an hour idle, ...`."""
     found = estimate(settings)
     text = (
-        f"Cost: about {found.idle:.2f} USD an hour idle, {found.usual:.2f} with {settings.replicas} "
-        f"replica{'s' if settings.replicas != 1 else ''}, {found.maximum:.2f} at most "
+        f"Cost: about {found.idle:.2f} USD an hour idle, {found.usual:.2f} with {settings.scaling.replicas} "
+        f"replica{'s' if settings.scaling.replicas != 1 else ''}, {found.maximum:.2f} at most "
         f"(prices of {found.dates[0]}; `python -m ops cost` says more)"
     )
     if found.unpriced:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from components.settings import stack_files
 from components.settings.problems import SettingsError
+from components.settings.settings import load_stack
 from ops.cost import estimate, report
 
 #: Prices know no project, and a stack's file need not name one yet.
@@ -26,12 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         named = stack_files.values(options.stack).get("gcp:project")
-        settings = stack_files.load(options.stack, None if named else _ANY_PROJECT)
+        settings = load_stack(options.stack, None if named else _ANY_PROJECT)
     except (stack_files.StackFileError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 2
     render = report.as_json if options.json else report.markdown if options.markdown else report.text
-    print(render(options.stack, settings.region, estimate(settings)))
+    print(render(options.stack, settings.place.region, estimate(settings)))
     return 0
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from components.settings import stack_files
 from components.settings.problems import SettingsError
+from components.settings.settings import load_stack
 from ops.preflight.calls import Patience
 from ops.preflight.checks import CHECKS, permissions
 from ops.preflight.context import Context
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None, *, sleep: Callable[[float], None] = 
     """Exit status: 0 nothing failed, 1 a check failed (with --strict also: a warning), 2 wrong arguments or settings."""
     arguments = _parser().parse_args(argv)
     try:
-        settings = stack_files.load(arguments.stack, {"gcp:project": arguments.project} if arguments.project else None)
+        settings = load_stack(arguments.stack, {"gcp:project": arguments.project} if arguments.project else None)
     except (stack_files.StackFileError, SettingsError) as error:
         print(f"preflight: {error}", file=sys.stderr)
         return 2
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None, *, sleep: Callable[[float], None] = 
     context = Context(
         stack=arguments.stack,
         settings=settings,
-        google=Google(settings.project, patience=patience, endpoint=arguments.endpoint),
+        google=Google(settings.place.project, patience=patience, endpoint=arguments.endpoint),
         web=Web(patience=patience, endpoint=arguments.endpoint),
         pulumi=PulumiCli(arguments.stack),
     )
@@ -48,8 +49,8 @@ def main(argv: Sequence[str] | None = None, *, sleep: Callable[[float], None] = 
     outcomes = run_checks(checks, context, seconds=arguments.timeout)
     report = Report(
         stack=arguments.stack,
-        project=settings.project,
-        region=settings.region,
+        project=settings.place.project,
+        region=settings.place.region,
         outcomes=outcomes,
         seconds=time.monotonic() - start,
     )

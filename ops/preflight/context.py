@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.settings.settings import Settings
+from components.settings.sections import Settings
 from ops.preflight.calls import CallFailed
 from ops.preflight.google import Google
 from ops.preflight.pulumi_cli import PulumiCli
@@ -23,7 +23,7 @@ class Context:
 
     @property
     def project(self) -> str:
-        return self.settings.project
+        return self.settings.place.project
 
 
 @dataclass(frozen=True, kw_only=True)

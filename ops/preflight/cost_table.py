@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from components.settings.settings import Settings
+from components.settings.sections import Settings
 from ops import cost
 from ops.cost import report
 
 
 def cost_text(stack: str, settings: Settings) -> str:
     """What `python -m ops cost --stack NAME` prints."""
-    return report.text(stack, settings.region, cost.estimate(settings))
+    return report.text(stack, settings.place.region, cost.estimate(settings))

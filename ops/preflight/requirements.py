@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.settings.settings import Settings
+from components.settings.sections import Settings
 
 #: Without these the program cannot switch on the others: the provider enables an API through the first, and reads the project
 #: through the second as it does so (resource_google_project_service.go).
@@ -35,11 +35,11 @@ APIS_OF_PROGRAM = (
     Api(name="iam"),
     Api(name="cloudresourcemanager"),
     Api(name="artifactregistry"),
-    Api(name="containerfilesystem", when=lambda settings: settings.image_streaming),
-    Api(name="storage", when=lambda settings: settings.weights_cache),
-    Api(name="monitoring", when=lambda settings: settings.monitoring or settings.autoscaled),
-    Api(name="containerscanning", when=lambda settings: settings.vulnerability_scanning),
-    Api(name="binaryauthorization", when=lambda settings: settings.binary_authorization),
+    Api(name="containerfilesystem", when=lambda settings: settings.cluster.image_streaming),
+    Api(name="storage", when=lambda settings: settings.server.weights_cache),
+    Api(name="monitoring", when=lambda settings: settings.monitoring.enabled or settings.scaling.autoscaled),
+    Api(name="containerscanning", when=lambda settings: settings.images.vulnerability_scanning),
+    Api(name="binaryauthorization", when=lambda settings: settings.security.binary_authorization),
 )
 
 
@@ -73,15 +73,15 @@ def _kubernetes(resource: str, kind: str, when: Callable[[Settings], bool] = lam
 
 
 def _is_autoscaled(settings: Settings) -> bool:
-    return settings.autoscaled
+    return settings.scaling.autoscaled
 
 
 def _has_network(settings: Settings) -> bool:
-    return settings.network is not None
+    return settings.network.ranges is not None
 
 
 def _is_built(settings: Settings) -> bool:
-    return not settings.images_from and any(pool.kind not in settings.images for pool in settings.accelerator_pools)
+    return not settings.images.prebuilt_from and any(pool.kind not in settings.images.prebuilt for pool in settings.accelerators.pools)
 
 
 NEEDS: tuple[Need, ...] = (
@@ -119,7 +119,7 @@ NEEDS: tuple[Need, ...] = (
         resource="gcp:container/cluster:Cluster",
         permissions=("container.clusters.connect",),
         role="roles/container.admin",
-        when=lambda settings: settings.control_plane_endpoint == "dns",
+        when=lambda settings: settings.network.control_plane_endpoint == "dns",
     ),
     Need(
         resource="gcp:container/nodePool:NodePool",
@@ -177,12 +177,12 @@ NEEDS: tuple[Need, ...] = (
         role="roles/compute.networkAdmin",
         when=_has_network,
     ),
-    _kubernetes("kubernetes:networking.k8s.io/v1:NetworkPolicy", "networkPolicies", lambda settings: settings.network_policy),
+    _kubernetes("kubernetes:networking.k8s.io/v1:NetworkPolicy", "networkPolicies", lambda settings: settings.network.network_policy),
     Need(
         resource="gcp:monitoring/dashboard:Dashboard",
         permissions=("monitoring.dashboards.create", "monitoring.dashboards.get", "monitoring.dashboards.update"),
         role="roles/monitoring.editor",
-        when=lambda settings: settings.monitoring,
+        when=lambda settings: settings.monitoring.enabled,
     ),
     Need(
         resource="gcp:monitoring/alertPolicy:AlertPolicy",
@@ -192,19 +192,19 @@ NEEDS: tuple[Need, ...] = (
             "monitoring.alertPolicies.update",
         ),
         role="roles/monitoring.editor",
-        when=lambda settings: settings.monitoring,
+        when=lambda settings: settings.monitoring.enabled,
     ),
     Need(
         resource="gcp:storage/bucket:Bucket",
         permissions=("storage.buckets.create", "storage.buckets.get", "storage.buckets.update"),
         role="roles/storage.admin",
-        when=lambda settings: settings.weights_cache,
+        when=lambda settings: settings.server.weights_cache,
     ),
     Need(
         resource="gcp:storage/bucketIAMMember:BucketIAMMember",
         permissions=("storage.buckets.getIamPolicy", "storage.buckets.setIamPolicy"),
         role="roles/storage.admin",
-        when=lambda settings: settings.weights_cache,
+        when=lambda settings: settings.server.weights_cache,
     ),
     _kubernetes("kubernetes:cloud.google.com/v1:ComputeClass", "thirdPartyObjects"),
     _kubernetes("kubernetes:core/v1:Secret", "secrets"),
@@ -216,7 +216,7 @@ NEEDS: tuple[Need, ...] = (
     _kubernetes("kubernetes:autoscaling/v2:HorizontalPodAutoscaler", "horizontalPodAutoscalers", _is_autoscaled),
     _kubernetes("kubernetes:apiregistration.k8s.io/v1:APIService", "apiServices", _is_autoscaled),
     _kubernetes("kubernetes:core/v1:Namespace", "namespaces", _is_autoscaled),
-    _kubernetes("kubernetes:core/v1:ServiceAccount", "serviceAccounts", lambda s: _is_autoscaled(s) or s.weights_cache),
+    _kubernetes("kubernetes:core/v1:ServiceAccount", "serviceAccounts", lambda s: _is_autoscaled(s) or s.server.weights_cache),
     _kubernetes("kubernetes:rbac.authorization.k8s.io/v1:ClusterRole", "clusterRoles", _is_autoscaled),
     _kubernetes("kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding", "clusterRoleBindings", _is_autoscaled),
     _kubernetes("kubernetes:rbac.authorization.k8s.io/v1:RoleBinding", "roleBindings", _is_autoscaled),

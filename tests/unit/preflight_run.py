@@ -13,7 +13,8 @@ import google.auth
 import pytest
 
 from components.settings import stack_files
-from components.settings.settings import Settings
+from components.settings.sections import Settings
+from components.settings.settings import load_stack
 from ops.preflight.calls import Patience
 from ops.preflight.checks import CHECKS
 from ops.preflight.context import Context
@@ -28,7 +29,7 @@ from tests.unit.preflight_server import PreflightServer, credentials_file
 
 @cache
 def _settings(overrides: str, project_dir: Path) -> Settings:
-    return stack_files.load("dev", {"gcp:project": PROJECT, **json.loads(overrides)}, project_dir=project_dir)
+    return load_stack("dev", {"gcp:project": PROJECT, **json.loads(overrides)}, project_dir=project_dir)
 
 
 class Bench:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.host.state_files import write_text
+from trials import rows
 from trials.bench.figures import Curve, Figure, Findings
 from trials.bench.machine import Machine
 
@@ -103,7 +104,7 @@ class Section:
 
 def as_json(sections: Sequence[Section]) -> str:
     document = {"form": FORM, "sections": [section.as_document() for section in sections]}
-    return json.dumps(document, indent=2) + "\n"
+    return rows.dumps(document)
 
 
 def read(path: Path) -> list[Section]:

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sandbox.host.state_files import write_text
+from trials import rows
 from trials.bench.machine import Machine
 
 
@@ -142,7 +143,7 @@ def write(path: Path, sections: Sequence[Section]) -> None:
     """Drills that the file has and that did not run now stay in it. Whole or not at all; raises `OSError`."""
     kept = {section.name: section for section in (*read(path), *sections)}
     document = {"sections": [section.as_document() for section in kept.values()]}
-    write_text(path, json.dumps(document, indent=2) + "\n")
+    write_text(path, rows.dumps(document))
 
 
 def page(sections: Sequence[Section]) -> str:

@@ -18,6 +18,7 @@ from pulumi.runtime.mocks import MockMonitor
 
 from components.settings import settings, stack_files
 from components.settings.problems import Problem, SettingsError
+from components.settings.sections import Settings
 from sandbox.cli.client import CommandFailed, Sandbox, fresh_sandbox
 from sandbox.kube.kube_api import ApiError, KubeApi
 from tests.unit.program import NAMESPACE, Run, run_program
@@ -82,7 +83,7 @@ def run(options: Options) -> Iterator[Result]:
 # --- what a file comes to
 
 
-def judge(file: SettingsFile) -> settings.Settings | None:
+def judge(file: SettingsFile) -> Settings | None:
     """The settings of an accepted file, None for one that is refused as it should be. Raises `Wrong`."""
     try:
         accepted = _parse(file)
@@ -124,20 +125,14 @@ def run_recorded(file: SettingsFile) -> Run | None:
     return run
 
 
-def _parse(file: SettingsFile) -> settings.Settings:
+def _parse(file: SettingsFile) -> Settings:
     values = dict(_SCHEMA_DEFAULTS)
     for key, value in file.values.items():
         name = key if ":" in key else f"{NAMESPACE}:{key}"
         values[name] = value if isinstance(value, str) else json.dumps(value)
         if value is None:
             del values[name]
-    return settings.parse(
-        values,
-        namespace=NAMESPACE,
-        stack="dev",
-        hugging_face_token=values.get(f"{NAMESPACE}:huggingFaceToken", ""),
-        api_key=values.get(f"{NAMESPACE}:apiKey", ""),
-    )
+    return settings.parse(values, namespace=NAMESPACE, stack="dev")
 
 
 def _check_refusal(file: SettingsFile, problems: tuple[Problem, ...], message: str) -> None:

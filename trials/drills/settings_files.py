@@ -15,8 +15,11 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from components.catalog.machines import MACHINE_TYPES, PLAIN_MACHINE_TYPES
+from components.catalog.machines import MACHINE_TYPES
 from components.settings.accelerator_pool import KEYS as POOL_KEYS
+from components.settings.reader import Setting
+from components.settings.schema import schema_settings
+from components.settings.value_types import Boolean, Choice, Text, Whole
 
 Any_ = SearchStrategy[Any]
 
@@ -41,47 +44,28 @@ def _of(*values: Any) -> Any_:
     return st.sampled_from(values)
 
 
-def _lists(element: Any_, most: int = 3) -> Any_:
-    return st.lists(element, max_size=most, unique=True)
-
-
-def _numbers(low: int, high: int) -> tuple[Any_, Any_]:
+def _numbers(low: int, high: int) -> Any_:
     """A whole number, its limits more often than by chance."""
-    good = st.one_of(_of(low, low + 1, high - 1, high), st.integers(low, high))
-    wrong = _of(
-        low - 1,
-        high + 1,
-        -(10**30),
-        "1" * 5000,
-        low + 0.5,
-        f"{low}e0",
-        "",
-        "two",
-        "\uff11",
-        "0x1",
-        [],
-        {},
-        True,
-        "null",
-    )
-    return good, wrong
+    return st.one_of(_of(low, low + 1, high - 1, high), st.integers(low, high))
 
 
-def _texts(good: Any_, *wrong: Any) -> tuple[Any_, Any_]:
-    return good, st.one_of(_of(*wrong), _of(*_ODD_TEXTS), _of(*_WRONG_TYPES))
+def _no_numbers(low: int, high: int) -> tuple[Any, ...]:
+    return (low - 1, high + 1, -(10**30), "1" * 5000, low + 0.5, f"{low}e0", "", "two", "\uff11", "0x1", [], {}, True, "null")
 
 
-def _list_of(good: Any_, *wrong: Any, most: int = 3) -> tuple[Any_, Any_]:
-    """A list, and one in which an element is wrong, or which is none."""
-    broken = st.tuples(_lists(good, 2), _of(*wrong, "a\nb", "\x00", "\ud800", 1, None, [], {})).map(lambda pair: [*pair[0], pair[1]])
-    return _lists(good, most), st.one_of(broken, _of("text", {}, {"0": "a"}, 1, True, "null", "[", ""))
+def _texts(good: Any_, *wrong: Any) -> tuple[Any_, tuple[Any, ...]]:
+    return good, (*wrong, *_ODD_TEXTS, *_WRONG_TYPES)
 
 
-def _mapping_of(good: Any_, *wrong: Any) -> tuple[Any_, Any_]:
-    return good, _of(*wrong, [], "text", 1, True, "null", "{", "")
+def _list_of(good: Any_, *wrong: Any, most: int = 3) -> tuple[Any_, tuple[Any, ...]]:
+    """A list, and lists in which an element is wrong and values that are not lists."""
+    broken = [[each] for each in (*wrong, "a\nb", "\x00", "\ud800", 1, None, [], {})]
+    return st.lists(good, max_size=most, unique=True), (*broken, "text", {}, {"0": "a"}, 1, True, "null", "[", "")
 
 
-_BOOLEAN = (st.booleans(), _of("yes", "True", "", 2, 0, [], {}, "null", "é"))
+def _mapping_of(good: Any_, *wrong: Any) -> tuple[Any_, tuple[Any, ...]]:
+    return good, (*wrong, [], "text", 1, True, "null", "{", "")
+
 
 _NAME = st.from_regex(r"\A[a-z][a-z0-9]{0,8}(-[a-z0-9]{1,8}){0,2}\Z")
 _LABEL_NAME = _NAME.filter(lambda name: not name.startswith("goog"))
@@ -134,23 +118,13 @@ _WINDOW = st.builds(
 _GOOD_WINDOW = {"startTime": "2026-01-03T15:00:00Z", "endTime": "2026-01-03T23:00:00Z", "recurrence": "FREQ=DAILY"}
 _GOOD_NETWORK = {"nodeRange": "10.64.0.0/20", "podRange": "10.128.0.0/14", "serviceRange": "172.16.0.0/20"}
 
-#: Setting -> right values, the limits among them, and wrong ones. `region` and `zone` are drawn together, `acceleratorPools` below.
-SETTINGS: dict[str, tuple[Any_, Any_]] = {
+#: Setting -> right values, the limits among them, and wrong ones, where its declaration does not give them. `region` and `zone` are drawn
+#: together, `acceleratorPools` below.
+_FORMATS: dict[str, tuple[Any_, tuple[Any, ...]]] = {
     "region": _texts(_of(*_REGIONS), "", "Tokyo", "asia", "asia-northeast", "asia-northeast\uff11", "asia-northeast1-b"),
     "zone": _texts(_of(*(f"{region}-b" for region in _REGIONS)), "", "b", "asia-northeast1", "mars-north1-a", "asia-northeast1-bb"),
     "clusterName": _texts(st.one_of(_NAME, _of("c", "c" * 40)), "", "C", "1c", "c-", "-c", "c" * 41, "c_c", "c.c"),
-    "releaseChannel": _texts(_of("RAPID", "REGULAR", "STABLE", "EXTENDED"), "", "regular", "UNSPECIFIED"),
-    "deletionProtection": _BOOLEAN,
-    "systemMachineType": _texts(
-        st.sampled_from(sorted(PLAIN_MACHINE_TYPES)), "", "e2", "e2-standard", "e2-standard-3", "e2-foo-2", "g2-standard-4", "e2-medium-2"
-    ),
-    "systemNodesPerZone": _numbers(1, 1000),
     "computeClassName": _texts(st.one_of(_CLASS_NAME, _of("c" * 63, "1")), "", "gke", "gke-c", "autopilot", "C", "c_", "c" * 64, "c."),
-    "activeMigration": _BOOLEAN,
-    "consolidationDelayMinutes": _numbers(1, 1440),
-    "imageStreaming": _BOOLEAN,
-    "weightsCache": _BOOLEAN,
-    "xlaCache": _BOOLEAN,
     "repositoryName": _texts(st.one_of(_NAME, _of("r", "r" * 63)), "", "R", "1r", "r-", "r" * 64, "r_r"),
     "imageName": _texts(st.one_of(_NAME, _of("i", "1", "a.b", "a_b")), "", "I", "i-", ".i", "i..i", "i/i"),
     "gpuBaseImage": _texts(_IMAGE, *_WRONG_IMAGES),
@@ -168,17 +142,10 @@ SETTINGS: dict[str, tuple[Any_, Any_]] = {
         "", "a", "a/", "/b", "a/b/c", "a/b--c", "a..b/c", "a/b.git", "a/-b", "a/b-", "a/b.", "a/" + "b" * 95,
         "\uff41/b", "https://hf.co/a/b",
     ),
-    "maxModelLen": _numbers(1, 10_000_000),
-    "huggingFaceToken": (_of("", "hf_token"), _of("hf token", "hf_token\n", "hf_é", "\ud800")),
+    "huggingFaceToken": (_of("", "hf_token"), ("hf token", "hf_token\n", "hf_é", "\ud800")),
     "gpuServerArguments": _list_of(_ARGUMENT, *_WRONG_ARGUMENTS, ""),
     "tpuServerArguments": _list_of(_ARGUMENT, *_WRONG_ARGUMENTS, "--max-model-len=1", "--max_model_len", ""),
-    # The others would have to be made first.
     "namespace": _texts(_of("default", "kube-public"), "", "N", "n_n", "-n", "n-", "n" * 64, "n.n"),
-    "replicas": _numbers(1, 10_000),
-    "maxReplicas": _numbers(0, 10_000),
-    "targetWaitingRequests": _numbers(1, 10_000),
-    "scaleDownStabilizationSeconds": _numbers(0, 3600),
-    "keepLastReplica": _BOOLEAN,
     "cpuRequest": _texts(
         _of("1", "1500m", "1m", "0.5", "1.25", "0.0005", "500m"), "", "0", "0m", "-1", "1 CPU", "1e3", "\uff11",
         "1.", ".5", "1K",
@@ -188,28 +155,15 @@ SETTINGS: dict[str, tuple[Any_, Any_]] = {
         "Gi",
     ),
     "gpuEphemeralStorageLimit": _texts(_of("43Gi", "1Gi", "1Mi", "10G", "0.5Gi"), "", "0", "43", "43m", "43GB", "43gi"),
-    "servicePort": _numbers(1, 65535),
     "loadBalancerSourceRanges": _list_of(_RANGE, *_WRONG_RANGES),
-    "serverStartupSeconds": _numbers(5, 43_200),
-    "terminationGracePeriodSeconds": _numbers(15, 600),
-    "gpuServerDrains": _BOOLEAN,
-    "tpuServerDrains": _BOOLEAN,
-    "rolloutTimeoutSeconds": _numbers(1, 86_400),
-    "monitoring": _BOOLEAN,
     "notificationChannels": _list_of(
         st.builds(lambda number: f"projects/my-project/notificationChannels/{number}", st.integers(1, 10**18)),
         "on-call", "projects/p/notificationChannels/", "projects/p/notificationChannels/x",
         "projects/p/notificationChannels/\uff11", most=16,
     ),
-    "pendingAlertMinutes": _numbers(1, 1440),
-    "waitingAlertRequests": _numbers(1, 1_000_000),
-    "firstTokenAlertSeconds": _numbers(1, 3600),
-    "preemptionAlertCount": _numbers(1, 1000),
     "huggingFaceTokenSecret": _texts(_SECRET, *_WRONG_SECRETS),
-    "apiKey": (_of("", "k" * 16, "a-key-of-some-length"), _of("k" * 15, "k" * 16 + " ", "é" * 16, "k" * 16 + "\n")),
+    "apiKey": (_of("", "k" * 16, "a-key-of-some-length"), ("k" * 15, "k" * 16 + " ", "é" * 16, "k" * 16 + "\n")),
     "apiKeySecret": _texts(_SECRET, *_WRONG_SECRETS),
-    "requireApiKey": _BOOLEAN,
-    "internalLoadBalancer": _BOOLEAN,
     "network": _mapping_of(
         st.one_of(st.just({}), _NETWORK),
         {"nodeRange": "10.64.0.0/20"}, {**_GOOD_NETWORK, "podRange": "10.64.0.0/14"}, {**_GOOD_NETWORK, "nodeRange": 5},
@@ -219,11 +173,8 @@ SETTINGS: dict[str, tuple[Any_, Any_]] = {
         "podRange": "10.64.0.0"},
         {**_GOOD_NETWORK, "nodeRange": "10.64.0.0/29", "podRange": "10.64.0.0/29"},
     ),
-    "controlPlaneEndpoint": _texts(_of("ip", "dns"), "", "IP", "both"),
     "controlPlaneSourceRanges": _list_of(_RANGE, *_WRONG_RANGES),
-    "networkPolicy": _BOOLEAN,
     "clientNamespaces": _list_of(_NAME, "N", "", "n" * 64),
-    "deviceAccess": _texts(_of("auto", "privileged", "request"), "", "Auto", "none"),
     "maintenanceWindow": _mapping_of(
         st.one_of(st.just({}), _WINDOW),
         {"startTime": "2026-01-03T15:00:00Z"}, {**_GOOD_WINDOW, "startTime": "2026-1-3T5:0:0Z"}, {**_GOOD_WINDOW, "startTime": 1},
@@ -235,10 +186,6 @@ SETTINGS: dict[str, tuple[Any_, Any_]] = {
         _of(""), "key", "projects/p/locations/mars-north1/keyRings/r/cryptoKeys/k",
         "projects/p/locations/r/keyRings/",
     ),
-    "binaryAuthorization": _BOOLEAN,
-    "vulnerabilityScanning": _BOOLEAN,
-    "imageRetentionDays": _numbers(0, 3650),
-    "costAllocation": _BOOLEAN,
     "labels": _mapping_of(
         st.one_of(
             st.dictionaries(_LABEL_NAME, st.one_of(_NAME, _of("", "v" * 63, "1_a")), max_size=3),
@@ -249,21 +196,43 @@ SETTINGS: dict[str, tuple[Any_, Any_]] = {
     ),
 }  # fmt: skip
 
+
+def _values(setting: Setting) -> tuple[Any_, tuple[Any, ...]]:
+    """Right values of a setting, and wrong ones."""
+    if setting.key in _FORMATS:
+        return _FORMATS[setting.key]
+    if isinstance(setting.type, Boolean):
+        return st.booleans(), ("yes", "True", "", 2, 0, [], {}, "null", "é")
+    if isinstance(setting.type, Whole):
+        return _numbers(setting.type.low, setting.type.high), _no_numbers(setting.type.low, setting.type.high)
+    if isinstance(setting.type, Choice):
+        return _texts(st.sampled_from(setting.type.options), "", *(f"{each}-" for each in setting.type.options))
+    if isinstance(setting.type, Text):
+        return _texts(st.from_regex(setting.type.pattern, fullmatch=True), *([] if setting.type.optional else [""]))
+    raise LookupError(f"{setting.key}: its declaration does not say which values are wrong; give some in _FORMATS")
+
+
+_VALUES = {each.key: _values(each) for each in schema_settings() if each.key != "acceleratorPools"}
+#: Setting -> right values.
+SETTINGS = {key: good for key, (good, _) in _VALUES.items()}
+#: Setting -> values that are refused whatever the other settings are.
+WRONG = {key: wrong for key, (_, wrong) in _VALUES.items()}
+
 #: Key of a pool -> wrong values; right ones are drawn together (`_pools`).
-WRONG_POOL_VALUES: dict[str, Any_] = {
-    "name": _of(None, "", "system", "N", "1n", "n-", "n_n", "n" * 41, 1, [], {}, True, "\uff11"),
-    "machineType": _of(None, "", "e2-standard-2", "ct6e-standard-1", "g2-standard-5", [], {}, ["g2-standard-4"], 4, True),
-    "accelerator": _of("", "nvidia-tesla-t4", 1, [], {}, True),
-    "gpuDriverVersion": _of("", "latest", "535", 535, [], {}, True),
-    "tpuTopology": _of("", "9x9", 1, [], {}, True),
-    "provisioning": _of("", "Spot", "on_demand", 1, [], {}, True),
-    "initialNodeCount": _of(-1, 1001, 1.0, "1", "", [], {}, True, float("inf")),
-    "minNodeCount": _of(-1, 1001, 1.0, "1", "", [], {}, True, float("nan")),
-    "maxNodeCount": _of(None, 0, -1, 1001, 1.5, "2", "", [], {}, True),
-    "zones": _of([], "asia-northeast1-b", ["b"], ["mars-north1-a"], [1], [None], [["a"]], {}, 1, ["asia-northeast1-é"]),
-    "diskSizeGb": _of(9, 65537, 100.0, "100", "", [], {}, True, float("inf")),
-    "secondaryBootDiskImage": _of("", "image", "global/images/", "projects//global/images/i", "global/images/I", 1, [], {}, True),
-    "enabled": _of("no", "true", 0, 1, [], {}),
+WRONG_POOL_VALUES: dict[str, tuple[Any, ...]] = {
+    "name": (None, "", "system", "N", "1n", "n-", "n_n", "n" * 41, 1, [], {}, True, "\uff11"),
+    "machineType": (None, "", "e2-standard-2", "ct6e-standard-1", "g2-standard-5", [], {}, ["g2-standard-4"], 4, True),
+    "accelerator": ("", "nvidia-tesla-t4", 1, [], {}, True),
+    "gpuDriverVersion": ("", "latest", "535", 535, [], {}, True),
+    "tpuTopology": ("", "9x9", 1, [], {}, True),
+    "provisioning": ("", "Spot", "on_demand", 1, [], {}, True),
+    "initialNodeCount": (-1, 1001, 1.0, "1", "", [], {}, True, float("inf")),
+    "minNodeCount": (-1, 1001, 1.0, "1", "", [], {}, True, float("nan")),
+    "maxNodeCount": (None, 0, -1, 1001, 1.5, "2", "", [], {}, True),
+    "zones": ([], "asia-northeast1-b", ["b"], ["mars-north1-a"], [1], [None], [["a"]], {}, 1, ["asia-northeast1-é"]),
+    "diskSizeGb": (9, 65537, 100.0, "100", "", [], {}, True, float("inf")),
+    "secondaryBootDiskImage": ("", "image", "global/images/", "projects//global/images/i", "global/images/I", 1, [], {}, True),
+    "enabled": ("no", "true", 0, 1, [], {}),
 }
 
 
@@ -353,7 +322,7 @@ def settings_files(draw: DrawFn, *, good: bool = False) -> SettingsFile:
     values: dict[str, Any] = {"region": region, "zone": zone, "acceleratorPools": draw(_pools(region, zone))}
     free = sorted(set(SETTINGS) - {"region", "zone"})
     for key in sorted(draw(st.sets(st.sampled_from(free), max_size=12))):
-        values[key] = draw(SETTINGS[key][0])
+        values[key] = draw(SETTINGS[key])
     if good or draw(st.integers(0, 3)):
         _go_together(values)
     wrong = [] if good else [draw(_wrong(values)) for _ in range(draw(_of(0, 0, 1, 1, 2, 4)))]
@@ -372,7 +341,7 @@ def _wrong(draw: DrawFn, values: dict[str, Any]) -> str:
         key = draw(_of("unknown", *POOL_KEYS))
         if key == "unknown":
             pools[index][key] = 1
-        elif (value := draw(WRONG_POOL_VALUES[key])) is None:
+        elif (value := draw(_of(*WRONG_POOL_VALUES[key]))) is None:
             pools[index].pop(key, None)
         else:
             pools[index][key] = value
@@ -399,5 +368,5 @@ def _wrong(draw: DrawFn, values: dict[str, Any]) -> str:
         values[key] = None
         return str(key)
     key = draw(st.sampled_from(sorted(SETTINGS)))
-    values[key] = draw(SETTINGS[key][1])
+    values[key] = draw(_of(*WRONG[key]))
     return key

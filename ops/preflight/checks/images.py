@@ -12,11 +12,11 @@ _TITLE = "Base images"
 
 def _run(context: Context) -> list[Finding]:
     settings = context.settings
-    kinds = dict.fromkeys(pool.kind for pool in settings.accelerator_pools)
-    built = [kind for kind in kinds if kind not in settings.images and not settings.images_from]
+    kinds = dict.fromkeys(pool.kind for pool in settings.accelerators.pools)
+    built = [kind for kind in kinds if kind not in settings.images.prebuilt and not settings.images.prebuilt_from]
     if not built:
         return [skipped(_TITLE, cause="every image of this stack is prebuilt (images, imagesFrom)")]
-    return [_one(context, f"{kind}BaseImage", settings.base_images[kind]) for kind in built]
+    return [_one(context, f"{kind}BaseImage", settings.images.base_images[kind]) for kind in built]
 
 
 def _one(context: Context, setting: str, text: str) -> Finding:

@@ -12,7 +12,7 @@ _TITLE = "Machine types and accelerators in the pools' zones"
 
 def _run(context: Context) -> list[Finding]:
     wanted: dict[tuple[str, str], list[AcceleratorPool]] = {}
-    for pool in context.settings.accelerator_pools:
+    for pool in context.settings.accelerators.pools:
         for zone in pool.zones:
             wanted.setdefault((pool.machine_type, zone), []).append(pool)
     return [_one(context, machine_type, zone, pools) for (machine_type, zone), pools in wanted.items()]
@@ -66,7 +66,7 @@ def _zones_with(context: Context, machine_type: str) -> list[str]:
         lambda collection: collection.aggregatedList(project=context.project, filter=f'name = "{machine_type}"'),
     ):
         zones += [scope.removeprefix("zones/") for scope, each in page.get("items", {}).items() if each.get("machineTypes")]
-    return sorted(zones, key=lambda zone: (not zone.startswith(context.settings.region), zone))[:5]
+    return sorted(zones, key=lambda zone: (not zone.startswith(context.settings.place.region), zone))[:5]
 
 
 CHECK = Check(name="machines", title=_TITLE, needs=("credentials",), run=_run)

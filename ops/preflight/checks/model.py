@@ -14,7 +14,7 @@ _TITLE = "Model on Hugging Face"
 
 
 def _run(context: Context) -> list[Finding]:
-    model = context.settings.model
+    model = context.settings.server.model
     what, page = f"model {model}", f"https://huggingface.co/{model}"
     token, unread = "", ""
     try:
@@ -66,7 +66,7 @@ def _run(context: Context) -> list[Finding]:
 
 def _token(context: Context) -> str:
     """Raises what the two places of it raise."""
-    reference = context.settings.hugging_face_token_secret
+    reference = context.settings.server.hugging_face_token_secret
     return context.pulumi.secret("huggingFaceToken") if reference is None else value_of(context, reference).strip()
 
 

@@ -27,18 +27,18 @@ def _run(context: Context) -> list[Finding]:
         known: frozenset[str] | str = context.pulumi.resource_ids()
     except PulumiUnavailable as error:
         known = str(error)
-    location = f"projects/{project}/locations/{settings.region}"
-    cluster = f"{location}/clusters/{settings.cluster_name}"
-    repository = f"{location}/repositories/{settings.repository_name}"
-    account_id = node_account_id(settings.cluster_name)
+    location = f"projects/{project}/locations/{settings.place.region}"
+    cluster = f"{location}/clusters/{settings.cluster.name}"
+    repository = f"{location}/repositories/{settings.images.repository_name}"
+    account_id = node_account_id(settings.cluster.name)
     account = f"projects/{project}/serviceAccounts/{account_id}@{_domain(project)}.iam.gserviceaccount.com"
     return [
         _one(
-            context, known, "container", f"cluster {settings.cluster_name}", cluster, "clusterName",
+            context, known, "container", f"cluster {settings.cluster.name}", cluster, "clusterName",
             lambda client: client.projects().locations().clusters().get(name=cluster),
         ),
         _one(
-            context, known, "artifactregistry", f"repository {settings.repository_name}", repository, "repositoryName",
+            context, known, "artifactregistry", f"repository {settings.images.repository_name}", repository, "repositoryName",
             lambda client: client.projects().locations().repositories().get(name=repository),
         ),
         _one(
@@ -71,7 +71,7 @@ def _one(
     if found.get("status") in _BROKEN:
         return warning(
             what, f"is this stack's, and its state is {found['status']}", cause=str(found.get("statusMessage") or "GKE says so"),
-            cure=f"gcloud container operations list --location={context.settings.region} --project={context.project}",
+            cure=f"gcloud container operations list --location={context.settings.place.region} --project={context.project}",
         )  # fmt: skip
     return ok(what, "exists, and is this stack's")
 

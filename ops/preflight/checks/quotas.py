@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.catalog.machines import MACHINE_TYPES
-from components.settings.settings import Settings
+from components.settings.sections import Settings
 from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context, explain
 from ops.preflight.quota_metrics import GPUS_ALL_REGIONS, METRICS, QuotaMetric
@@ -54,7 +54,7 @@ class Limit:
 def demands(settings: Settings) -> dict[Kind, Demand]:
     """What the ladder may reach: `maxNodeCount` of every zone of every enabled pool, times the accelerators of a node."""
     found: dict[Kind, Demand] = {}
-    for pool in settings.accelerator_pools:
+    for pool in settings.accelerators.pools:
         if not pool.enabled:
             continue
         kind = (pool.machine.accelerator, pool.provisioning != "on-demand")
@@ -103,13 +103,13 @@ def judge(what: str, limit: Limit, own: int, demand: Demand, cure: str, note: st
 
 def _run(context: Context) -> list[Finding]:
     settings = context.settings
-    region = context.google.call("compute", lambda client: client.regions().get(project=context.project, region=settings.region))
+    region = context.google.call("compute", lambda client: client.regions().get(project=context.project, region=settings.place.region))
     instances = _instances(context)
     held = in_use(instances)
     own = in_use(
         each for each in instances
-        if each.get("labels", {}).get("goog-k8s-cluster-name") == settings.cluster_name
-        and each.get("labels", {}).get("goog-k8s-cluster-location") == settings.region
+        if each.get("labels", {}).get("goog-k8s-cluster-name") == settings.cluster.name
+        and each.get("labels", {}).get("goog-k8s-cluster-location") == settings.place.region
     )  # fmt: skip
     reader = _Limits(context, _quotas(region), held)
     wanted = demands(settings)
@@ -179,7 +179,7 @@ class _Limits:
                 if "{region}" in limit.get("unit", "")
                 for bucket in limit.get("quotaBuckets", [])
             ],
-            {"region": self._context.settings.region, **metric.dimensions},
+            {"region": self._context.settings.place.region, **metric.dimensions},
         )
         # It does not tell the usage: the instances do.
         return None if value is None else Limit(value=value, used=self._held.get(kind, 0))
@@ -232,13 +232,13 @@ def _instances(context: Context) -> list[Mapping[str, Any]]:
         ),
     ):
         for scope, each in page.get("items", {}).items():
-            if scope.removeprefix("zones/").startswith(f"{context.settings.region}-"):
+            if scope.removeprefix("zones/").startswith(f"{context.settings.place.region}-"):
                 found += each.get("instances", [])
     return found
 
 
 def _what(metric: QuotaMetric, settings: Settings) -> str:
-    return f"{metric.name}{''.join(f' {value}' for value in metric.dimensions.values())} in {settings.region}"
+    return f"{metric.name}{''.join(f' {value}' for value in metric.dimensions.values())} in {settings.place.region}"
 
 
 def _console(project: str) -> str:
@@ -247,7 +247,7 @@ def _console(project: str) -> str:
 
 def _request(context: Context, metric: QuotaMetric, limit: Limit, demand: Demand, own: int) -> str:
     value = demand.maximum + max(0.0, limit.used - own)
-    places = dict(metric.dimensions) if metric.where == "project" else {"region": context.settings.region, **metric.dimensions}
+    places = dict(metric.dimensions) if metric.where == "project" else {"region": context.settings.place.region, **metric.dimensions}
     dimensions = ",".join(f"{key}={each}" for key, each in places.items())
     return (
         "gcloud beta quotas preferences create --service=compute.googleapis.com "

@@ -18,7 +18,7 @@ _TITLE = "Secrets in Secret Manager"
 def references(context: Context) -> dict[str, SecretReference]:
     """Setting -> secret, where one is named."""
     settings = context.settings
-    named = {"huggingFaceTokenSecret": settings.hugging_face_token_secret, "apiKeySecret": settings.api_key_secret}
+    named = {"huggingFaceTokenSecret": settings.server.hugging_face_token_secret, "apiKeySecret": settings.security.api_key_secret}
     return {setting: reference for setting, reference in named.items() if reference is not None}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from components.settings.settings import Settings
+from components.settings.sections import Settings
 from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context
 from ops.preflight.report import Finding, failed, ok, warning
@@ -28,7 +28,7 @@ def version_key(version: str) -> tuple[int, ...]:
 def minimum(settings: Settings) -> tuple[str, str]:
     """The oldest version that serves the stack, and what asks for it."""
     asked = [(COMPUTE_CLASS_MINIMUM, "ComputeClass")]
-    for pool in settings.accelerator_pools:
+    for pool in settings.accelerators.pools:
         if pool.machine.accelerator in ACCELERATOR_MINIMUMS:
             asked.append((ACCELERATOR_MINIMUMS[pool.machine.accelerator], pool.machine.accelerator))
     return max(asked, key=lambda each: version_key(each[0]))
@@ -37,35 +37,35 @@ def minimum(settings: Settings) -> tuple[str, str]:
 def _run(context: Context) -> list[Finding]:
     settings, project = context.settings, context.project
     least, why = minimum(settings)
-    location = f"projects/{project}/locations/{settings.region}"
+    location = f"projects/{project}/locations/{settings.place.region}"
     try:
         cluster = context.google.call(
             "container",
-            lambda client: client.projects().locations().clusters().get(name=f"{location}/clusters/{settings.cluster_name}"),
+            lambda client: client.projects().locations().clusters().get(name=f"{location}/clusters/{settings.cluster.name}"),
         )
     except CallFailed as failure:
         if failure.reason != "not-found":
             raise
     else:
         running = str(cluster["currentMasterVersion"])
-        what = f"{_TITLE} of cluster {settings.cluster_name}"
+        what = f"{_TITLE} of cluster {settings.cluster.name}"
         if version_key(running) >= version_key(least):
             return [ok(what, f"{running}, and {why} needs {least}")]
         return [
             failed(
                 what, f"{running} is too old: {why} needs {least}", cause="the cluster was made with an older version",
-                cure=f"gcloud container clusters upgrade {settings.cluster_name} --master --location={settings.region} "
+                cure=f"gcloud container clusters upgrade {settings.cluster.name} --master --location={settings.place.region} "
                 f"--project={project}",
             )
         ]  # fmt: skip
     answer = context.google.call("container", lambda client: client.projects().locations().getServerConfig(name=location))
-    what = f"{_TITLE} of channel {settings.release_channel} in {settings.region}"
+    what = f"{_TITLE} of channel {settings.cluster.release_channel} in {settings.place.region}"
     listing = (
-        f"gcloud container get-server-config --location={settings.region} --project={project} --flatten=channels "
-        f'--filter="channels.channel={settings.release_channel}"'
+        f"gcloud container get-server-config --location={settings.place.region} --project={project} --flatten=channels "
+        f'--filter="channels.channel={settings.cluster.release_channel}"'
     )
     channels = {each.get("channel"): each for each in answer.get("channels", [])}
-    channel = channels.get(settings.release_channel)
+    channel = channels.get(settings.cluster.release_channel)
     if channel is None or "defaultVersion" not in channel:
         return [warning(what, "not checked: the region does not offer the channel", cause="it is not listed", cure=listing)]
     default = str(channel["defaultVersion"])

@@ -7,13 +7,17 @@ import json
 
 import pytest
 
-from components.cluster.compute_class import ComputeClassArgs, compute_class_spec, preference_weights
+from components.cluster.compute_class import compute_class_spec, preference_weights
 from components.settings.accelerator_pool import MAX_POOLS
+from components.settings.sections import AcceleratorSettings
+from components.settings.settings import load_stack
 from tests.unit.program import NAMESPACE, config, run_program
 
 
-def _args(*names: str, active_migration: bool = True) -> ComputeClassArgs:
-    return ComputeClassArgs(name="vllm-fallback", pool_names=names, active_migration=active_migration, consolidation_delay_minutes=7)
+def _args(*names: str, active_migration: bool = True) -> AcceleratorSettings:
+    pools = [{"name": name, "machineType": "g2-standard-4", "maxNodeCount": 2} for name in names]
+    overrides = {"acceleratorPools": pools, "activeMigration": active_migration, "consolidationDelayMinutes": 7}
+    return load_stack("dev", {"gcp:project": "my-project", **overrides}).accelerators
 
 
 def test_rules_name_one_pool_each_in_order_and_hold_nothing_else() -> None:

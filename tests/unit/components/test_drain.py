@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
+from components.catalog import shutdown
 from components.serving import drain
 
 
-@pytest.mark.parametrize("grace_seconds", [None, 120, drain.MAX_GRACE_SECONDS])
+@pytest.mark.parametrize("grace_seconds", [None, 120, shutdown.MAX_GRACE_SECONDS])
 @pytest.mark.parametrize("server_drains", [True, False])
 @pytest.mark.parametrize("local_traffic", [True, False])
 def test_hook_and_server_together_end_within_the_grace_period(grace_seconds: int | None, server_drains: bool, local_traffic: bool) -> None:
-    grace_seconds = grace_seconds or drain.least_grace_seconds(local_traffic=local_traffic)
-    wait = drain.settle_seconds(local_traffic=local_traffic)
+    grace_seconds = grace_seconds or shutdown.least_grace_seconds(local_traffic=local_traffic)
+    wait = shutdown.settle_seconds(local_traffic=local_traffic)
     ending: Any = {"grace_seconds": grace_seconds, "settle_seconds": wait, "server_drains": server_drains}
     command = drain.lifecycle(**ending)["pre_stop"]["exec_"]["command"]
     arguments = drain.server_arguments(**ending)
@@ -29,7 +30,7 @@ def test_hook_and_server_together_end_within_the_grace_period(grace_seconds: int
 
 
 def test_requests_still_have_time_after_the_pod_has_left_the_load_balancer_of_a_spot_node() -> None:
-    assert drain.SETTLE_SECONDS <= 15 / 3
+    assert shutdown.SETTLE_SECONDS <= 15 / 3
 
 
 @pytest.mark.parametrize(
@@ -46,4 +47,4 @@ def test_requests_still_have_time_after_the_pod_has_left_the_load_balancer_of_a_
     ],
 )
 def test_a_release_tells_whether_its_server_drains(image: str, known: bool | None) -> None:
-    assert drain.knows_shutdown_timeout(image) is known
+    assert shutdown.knows_shutdown_timeout(image) is known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 from components.cluster.cluster_hardening import NO_ENDPOINT, dns_endpoint_of, ip_endpoint_of
 from components.serving.device_access import device_access
-from components.serving.network_policy import NetworkPolicyArgs, address_block, network_policy_spec
+from components.serving.network_policy import address_block, network_policy_spec
+from components.settings.network_ranges import NetworkRanges
+from components.settings.settings import load_stack
 from tests.unit.program import API_KEY, STORED, Resource, Run, run_program
 
 CLUSTER = "gcp:container/cluster:Cluster"
@@ -145,12 +148,12 @@ def test_old_images_go_but_for_those_with_a_tag_and_the_latest_ten(prod: Run) ->
 
 
 def _policy(**changes: Any) -> Any:
-    args: dict[str, Any] = {"namespace": "default", "source_ranges": (), "pod_range": None, "client_namespaces": ()}
-    return network_policy_spec(NetworkPolicyArgs(**(args | changes)), pod_labels={"app": "vllm"}, port=8000)
+    network = replace(load_stack("dev", {"gcp:project": "my-project"}).network, **changes)
+    return network_policy_spec(network, pod_labels={"app": "vllm"}, port=8000)
 
 
 def test_policy_admits_clients_and_collectors_to_the_server_s_port_and_nothing_else() -> None:
-    (rule,) = _policy(source_ranges=["203.0.113.0/24"])["ingress"]
+    (rule,) = _policy(load_balancer_source_ranges=["203.0.113.0/24"])["ingress"]
     assert rule["ports"] == [{"protocol": "TCP", "port": 8000}]
     addresses, namespaces = rule["from_"]
     assert addresses == {"ip_block": {"cidr": "203.0.113.0/24"}}
@@ -165,7 +168,7 @@ def test_policy_admits_the_namespaces_that_somebody_named() -> None:
 
 
 def test_everybody_outside_is_not_everybody_inside() -> None:
-    (rule,) = _policy(pod_range="10.65.0.0/17")["ingress"]
+    (rule,) = _policy(ranges=NetworkRanges(nodes="10.64.0.0/22", pods="10.65.0.0/17", services="10.64.16.0/20"))["ingress"]
     assert rule["from_"][0] == {"ip_block": {"cidr": "0.0.0.0/0", "except_": ["10.65.0.0/17"]}}
     # The API server refuses an exception that is no part of its range.
     assert address_block("203.0.113.0/24", "10.65.0.0/17") == {"cidr": "203.0.113.0/24"}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import promql_parser
@@ -14,7 +15,8 @@ from components.monitoring import promql
 from components.monitoring.alerts import Alert, alerts
 from components.monitoring.dashboard import PricedPool, dashboard
 from components.monitoring.promql import Scope
-from components.settings import stack_files
+from components.settings.accelerator_pool import AcceleratorPool
+from components.settings.settings import load_stack
 from sandbox.providers.gcp_monitoring import alert_policy_problems, dashboard_problems, same_dashboard
 from tests.unit.program import Run, run_program
 
@@ -23,7 +25,8 @@ ALERT_POLICY = "gcp:monitoring/alertPolicy:AlertPolicy"
 CLUSTER = "gcp:container/cluster:Cluster"
 
 SCOPE = Scope(cluster="main", location="us-central1")
-POOLS = stack_files.load("dev", {"gcp:project": "my-project"}).accelerator_pools
+SETTINGS = load_stack("dev", {"gcp:project": "my-project"})
+POOLS = SETTINGS.accelerators.pools
 
 #: The matchers of a metric's cluster, by the beginning of its name.
 CLUSTER_LABELS = {"kube_": "cluster", "vllm:": "cluster", "kubernetes_io:": "cluster_name"}
@@ -66,18 +69,13 @@ def selectors(expression: Any) -> Iterator[tuple[str, dict[str, str]]]:
         assert isinstance(expression, (promql_parser.NumberLiteral, promql_parser.StringLiteral)), type(expression)
 
 
-def found_alerts(**more: Any) -> dict[str, Alert]:
-    settings = {
-        "pools": POOLS, "pending_alert_minutes": 15, "waiting_alert_requests": 20, "first_token_alert_seconds": 10,
-        "preemption_alert_count": 3,
-    }  # fmt: skip
-    return {each.name: each for each in alerts(scope=SCOPE, **{**settings, **more})}
+def found_alerts(pools: Sequence[AcceleratorPool] = POOLS, **more: Any) -> dict[str, Alert]:
+    return {each.name: each for each in alerts(scope=SCOPE, pools=pools, settings=replace(SETTINGS.monitoring, **more))}
 
 
-def made_dashboard(**more: Any) -> dict[str, Any]:
+def made_dashboard(pools: Sequence[PricedPool] = (), **more: Any) -> dict[str, Any]:
     priced = [PricedPool(pool=each, price=node_price(each.machine_type, each.provisioning, "us-central1")) for each in POOLS]
-    settings = {"pools": priced, "waiting_alert_requests": 20, "first_token_alert_seconds": 10}
-    return dashboard(scope=SCOPE, **{**settings, **more})
+    return dashboard(scope=SCOPE, pools=pools or priced, settings=replace(SETTINGS.monitoring, **more))
 
 
 def widgets(document: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""docs/outputs.md, README's table and the program say the same of the outputs: names, types, and what is secret."""
+"""docs/outputs.md and the program say the same of the outputs: names, types, and what is secret."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from tests.unit.program import ROOT, Run, run_program
 
 DOCS = (ROOT / "docs" / "outputs.md").read_text()
-README = (ROOT / "README.md").read_text()
 
 ROWS = {match[1]: (match[2], match[3]) for match in re.finditer(r"^\| `(\w+)` \| ([a-z ]+) \| (yes|no) \| .+ \|$", DOCS, re.MULTILINE)}
 
@@ -33,11 +32,6 @@ def dev() -> Run:
 
 def test_every_output_is_promised_and_nothing_else(dev: Run) -> None:
     assert set(ROWS) == set(dev.outputs)
-
-
-def test_readme_lists_the_same_outputs_in_the_same_order() -> None:
-    section = README.split("## Outputs")[1].split("## ")[0]
-    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(ROWS)
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))

@@ -7,9 +7,8 @@ from datetime import date
 import pytest
 
 from components.catalog import prices
-from components.catalog.machines import MACHINE_TYPES
+from components.catalog.machines import MACHINE_TYPES, Provisioning
 from components.catalog.prices import node_price
-from components.settings.accelerator_pool import Provisioning
 
 REGION = "us-central1"
 

@@ -36,7 +36,9 @@ def test_program_refuses_what_the_check_refuses_before_a_resource_and_runs_the_r
 @hypothesis.given(settings_files(good=True))
 def test_sandbox_knows_every_machine_that_the_settings_accept(file: SettingsFile) -> None:
     accepted = judge(file)
-    for machine_type in (accepted.system_machine_type, *(pool.machine_type for pool in accepted.accelerator_pools)) if accepted else ():
+    for machine_type in (
+        (accepted.cluster.system_machine_type, *(pool.machine_type for pool in accepted.accelerators.pools)) if accepted else ()
+    ):
         size_of(machine_type)
 
 

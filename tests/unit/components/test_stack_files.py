@@ -8,6 +8,7 @@ import pytest
 
 from components.settings import stack_files
 from components.settings.problems import SettingsError
+from components.settings.settings import load_stack
 from components.settings.stack_files import StackFileError
 from tests.unit import program
 
@@ -22,14 +23,14 @@ def test_a_full_name_of_a_stack_reads_the_same_file() -> None:
 
 def test_settings_are_checked_as_the_program_checks_them() -> None:
     with pytest.raises(SettingsError) as caught:
-        stack_files.load("dev", {"gcp:project": "my-project", "replicas": 0})
+        load_stack("dev", {"gcp:project": "my-project", "replicas": 0})
     assert "replicas" in str(caught.value)
 
 
 def test_settings_of_a_stack_come_typed() -> None:
-    loaded = stack_files.load("dev", {"gcp:project": "my-project", "replicas": 3})
-    assert loaded.replicas == 3
-    assert [pool.name for pool in loaded.accelerator_pools] == ["v6e-1", "l4-spot", "l4"]
+    loaded = load_stack("dev", {"gcp:project": "my-project", "replicas": 3})
+    assert loaded.scaling.replicas == 3
+    assert [pool.name for pool in loaded.accelerators.pools] == ["v6e-1", "l4-spot", "l4"]
 
 
 def test_an_unknown_stack_names_those_that_there_are() -> None:

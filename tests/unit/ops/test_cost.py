@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.catalog import prices
-from components.settings import settings, stack_files
+from components.settings import sections, settings, stack_files
 from ops import cost
 from ops.cost import report
 from ops.cost.__main__ import main
@@ -26,9 +26,9 @@ def pool(name: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "machineType": "g2-standard-4", "maxNodeCount": 2, **more}
 
 
-def load(pools: list[dict[str, Any]], **more: Any) -> settings.Settings:
+def load(pools: list[dict[str, Any]], **more: Any) -> sections.Settings:
     region = {"region": "us-central1", "zone": "us-central1-a"}
-    return stack_files.load("dev", {"gcp:project": "my-project", **region, "acceleratorPools": pools, **more})
+    return settings.load_stack("dev", {"gcp:project": "my-project", **region, "acceleratorPools": pools, **more})
 
 
 def counts(found: cost.Estimate) -> dict[str, tuple[int, int, int]]:
@@ -36,7 +36,7 @@ def counts(found: cost.Estimate) -> dict[str, tuple[int, int, int]]:
 
 
 def test_dev_is_what_the_ladder_says() -> None:
-    found = cost.estimate(stack_files.load("dev", {"gcp:project": "my-project"}))
+    found = cost.estimate(settings.load_stack("dev", {"gcp:project": "my-project"}))
     assert counts(found) == {
         "v6e-1": (1, 1, 2),
         "l4-spot": (0, 0, 2),
@@ -69,7 +69,7 @@ def test_counts_are_for_each_zone() -> None:
 def test_usual_is_what_the_replicas_need_on_the_best_pools(replicas: int, expected: tuple[int, ...]) -> None:
     pools = [pool("best"), pool("next"), pool("last", minNodeCount=1)]
     loaded = load(pools, replicas=replicas)
-    assert cost.usual_nodes(replicas, loaded.accelerator_pools) == expected
+    assert cost.usual_nodes(replicas, loaded.accelerators.pools) == expected
 
 
 def test_totals_are_the_sums_of_the_lines() -> None:
@@ -160,7 +160,7 @@ def test_the_program_says_what_it_costs_at_every_run(capsys: pytest.CaptureFixtu
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pulumi.log.info", lambda message, *rest, **more: said.append(message))
         program.run_program()
-    assert said == [cost.summary(stack_files.load("dev", {"gcp:project": "my-project"}))]
+    assert said == [cost.summary(settings.load_stack("dev", {"gcp:project": "my-project"}))]
 
 
 def test_a_disabled_pool_costs_nothing_once_its_nodes_are_gone() -> None:

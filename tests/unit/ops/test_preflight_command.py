@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from components.settings import stack_files
+from components.settings.settings import load_stack
 from ops.preflight import __main__ as command
 from ops.preflight import cost_table, requirements
 from ops.preflight.checks import CHECKS
@@ -176,7 +177,7 @@ _STACKS = sorted(each.name.split(".")[1] for each in ROOT.glob("Pulumi.*.yaml"))
 )
 def test_every_resource_of_every_stack_has_its_permissions_and_apis(stack: str, overrides: dict[str, Any]) -> None:
     run = program.run_program(overrides, stack=stack)
-    settings = stack_files.load(stack, {"gcp:project": PROJECT, **overrides})
+    settings = load_stack(stack, {"gcp:project": PROJECT, **overrides})
     made = {
         each.type for each in run.resources.values()
         if each.custom and not each.type.startswith("pulumi:")

@@ -1,54 +1,64 @@
-"""The README's figures are those of the results that are kept in docs/figures, and of no other run."""
+"""The generated pages are up to date with the results that are kept in docs/figures, and the command says so where they are not."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ops.pages import __main__ as command
+from ops.pages import page as page_module
+from ops.pages.__main__ import PAGES
+from ops.pages.page import Page, between
 from tests.unit.program import ROOT
-from trials.bench import picture, report
-from trials.bench import results as bench_results
 from trials.bench.machine import Machine
 from trials.drills import results as drill_results
 from trials.drills.results import Found, Result, Section
 
 FOLDER = ROOT / "docs" / "figures"
-README = ROOT / "README.md"
-UPDATE = "UPDATE_GOLDEN=1 .venv/bin/pytest tests/unit/project/test_figures_page.py"
 
 
-def _of_benches() -> str:
-    return report.markdown(bench_results.read(FOLDER / "bench.json")).strip()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.file)
+def test_a_generated_page_is_up_to_date(page: Page) -> None:
+    present, wanted = page.texts()
+    assert present == wanted, f"{page.file}: run `make pages`"
 
 
-def _of_drills() -> str:
-    return drill_results.page(drill_results.read(FOLDER / "drills.json"))
+def test_the_command_writes_what_is_out_of_date_and_the_check_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(page_module, "PROJECT_DIR", tmp_path)
+    monkeypatch.setattr(command, "PAGES", (Page("results.md", lambda _: "new\n"),))
+    (tmp_path / "results.md").write_text("old\n")
+    assert command.main(["--check"]) == 1
+    assert capsys.readouterr().err.startswith("results.md is out of date: run `make pages`")
+    assert (tmp_path / "results.md").read_text() == "old\n"
+    assert command.main([]) == 0
+    assert (tmp_path / "results.md").read_text() == "new\n"
+    assert command.main(["--check"]) == 0
 
 
-@pytest.mark.parametrize(("name", "made"), [("bench", _of_benches), ("drills", _of_drills)])
-def test_the_readme_shows_the_kept_results(name: str, made: Callable[[], str]) -> None:
-    begin, end = f"<!-- results: docs/figures/{name}.json -->", f"<!-- end of docs/figures/{name}.json -->"
-    shown = re.compile(f"{re.escape(begin)}\n(.*?)\n{re.escape(end)}", re.DOTALL)
-    text = README.read_text()
-    found = shown.search(text)
-    assert found is not None, f"README.md has no {begin} ... {end}"
-    if os.environ.get("UPDATE_GOLDEN"):
-        README.write_text(shown.sub(lambda _: f"{begin}\n{made()}\n{end}", text))
-        return
-    assert found[1] == made(), f"of other results than {name}.json; if the results are meant: {UPDATE}"
+def test_a_page_without_its_markers_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(page_module, "PROJECT_DIR", tmp_path)
+    monkeypatch.setattr(command, "PAGES", (Page("README.md", lambda text: between("figures", text, "x")),))
+    assert command.main([]) == 2
+    assert "README.md: figures: the page has no line `<!-- generated: figures -->`" in capsys.readouterr().err
 
 
-def test_the_readme_s_picture_is_the_one_of_the_kept_results() -> None:
-    drawn = picture.svg(bench_results.read(FOLDER / "bench.json"))
-    if os.environ.get("UPDATE_GOLDEN"):
-        (FOLDER / "bench.svg").write_text(drawn)
-    assert (FOLDER / "bench.svg").read_text() == drawn, f"of other results; if they are meant: {UPDATE}"
-    assert "docs/figures/bench.svg" in README.read_text()
+def test_only_what_stands_between_the_markers_is_replaced() -> None:
+    text = "a\n<!-- generated: b -->\nold\n<!-- end: b -->\nc\n"
+    assert between("b", text, "new") == text.replace("old", "new")
+
+
+def test_results_are_written_one_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "drills.json"
+    section = _section("load", 1, Machine.here())
+    drill_results.write(file, [replace(section, results=[*section.results, *section.results])])
+    assert len([line for line in file.read_text().splitlines() if '"event"' in line]) == 2
 
 
 @pytest.mark.parametrize("file", ["bench.json", "drills.json", "bench.svg"])

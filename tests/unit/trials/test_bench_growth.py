@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.settings import stack_files
+from components.settings import accelerator_pool, stack_files
 from components.settings.accelerator_pool import parse_pools
 from sandbox.host.paths import PROJECT_DIR
 from trials.bench.growth import (
@@ -66,9 +66,10 @@ def test_curve_is_in_times_the_smallest_size_with_its_noise() -> None:
     assert second == pytest.approx((10.0, 2.0, 0.5))
 
 
-def test_pools_of_the_bench_are_good_settings_beyond_the_limit_that_it_lifts() -> None:
+def test_pools_of_the_bench_are_good_settings_beyond_the_limit_that_it_lifts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerator_pool, "MAX_POOLS", 300)
     values = [gpu_pool(index, 1) for index in range(300)]
-    pools, problems = parse_pools(values, region="asia-northeast1", zone="asia-northeast1-b", max_pools=300)
+    pools, problems = parse_pools(values, region="asia-northeast1", zone="asia-northeast1-b")
     assert problems == []
     assert len({pool.name for pool in pools}) == 300
     assert {pool.min_node_count for pool in pools} == {0}

@@ -1,0 +1,256 @@
+"""Rules between settings: what each allows by itself and the others rule out.
+
+Left out: whether the project has the quota, the permissions or the capacity; that is a live question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from components.catalog.capacity import (
+    DEFAULT_DISK_GB,
+    SIDECAR_REQUESTS,
+    allocatable_ephemeral_storage,
+    allocatable_memory,
+    allocatable_millicpu,
+)
+from components.catalog.shutdown import LOCAL_SETTLE_SECONDS, SHUTDOWN_TIMEOUT_SINCE, knows_shutdown_timeout, least_grace_seconds
+from components.settings.accelerator_pool import AcceleratorPool, is_zone_of
+from components.settings.formats import is_internet
+from components.settings.problems import Problem
+from components.settings.reader import Reader
+from components.settings.sections import Settings
+from components.settings.value_types import is_quantity, parse_quantity
+
+
+def check(settings: Settings, reader: Reader, *, own_stack: str) -> None:
+    """Adds to the reader's problems; what a field is refused for by itself is not judged beside others. `own_stack`: PROJECT/STACK."""
+    found = [
+        *_zone(settings),
+        *_base_images(settings),
+        *_images_from(settings, own_stack),
+        *_secrets(settings),
+        *_requests(settings),
+        *_exposure(settings),
+        *_control_plane(settings),
+        *_encryption_key(settings),
+        *_devices(settings),
+        *_addresses(settings),
+        *_image_streaming(settings),
+        *_weights(settings),
+        *([] if reader.refused("acceleratorPools") else _replicas(settings)),
+        *_grace_period(settings),
+        *_drains(settings),
+        *_rollout(settings),
+    ]
+    reader.problems += [each for each in found if not reader.refused(each.field)]
+
+
+def _zone(settings: Settings) -> Iterator[Problem]:
+    region, zone = settings.place.region, settings.place.zone
+    if not is_zone_of(zone, region):
+        reason = f"is not a zone of region {region}" if region else "is not a zone"
+        yield Problem("zone", zone, reason, f"use one such as {region or 'REGION'}-b")
+
+
+def _base_images(settings: Settings) -> Iterator[Problem]:
+    images = settings.images
+    for pool in settings.accelerators.pools:
+        # What is not built needs no base.
+        if not images.base_images[pool.kind] and not images.prebuilt_from and pool.kind not in images.prebuilt:
+            yield Problem(
+                f"{pool.kind}BaseImage", "", f"is empty, and no other image serves pool {pool.name} ({pool.machine_type})",
+                f"give the base of the {pool.kind.upper()} image, or remove the pool",
+            )  # fmt: skip
+
+
+def _images_from(settings: Settings, own_stack: str) -> Iterator[Problem]:
+    stack = settings.images.prebuilt_from
+    # The organisation is not known here: two that have a stack of one name each are taken for one.
+    if stack and stack.partition("/")[2] == own_stack:
+        reason = "is this very stack, so that nothing would build the images"
+        yield Problem("imagesFrom", stack, reason, "name the stack that builds them, or leave it empty")
+
+
+def _secrets(settings: Settings) -> Iterator[Problem]:
+    """The value in two places would leave open which of them counts."""
+    for key, value, reference in (
+        ("huggingFaceToken", settings.server.hugging_face_token, settings.server.hugging_face_token_secret),
+        ("apiKey", settings.security.api_key, settings.security.api_key_secret),
+    ):
+        if value and reference is not None:
+            yield Problem(f"{key}Secret", reference.secret, f"is set, and so is {key}", "`pulumi config rm` one of the two")
+
+
+def _requests(settings: Settings) -> Iterator[Problem]:
+    """A pod runs on any pool, so its requests, all containers together, must fit the smallest node of all."""
+    server, pools = settings.server, settings.accelerators.pools
+    containers = len(settings.accelerators.kinds)
+    # Beside them runs what mounts the weights cache.
+    sidecar = {key: parse_quantity(value) if server.weights_cache else 0.0 for key, value in SIDECAR_REQUESTS.items()}
+    checks: list[tuple[str, str, int, float, Callable[[AcceleratorPool], float]]] = [
+        ("cpuRequest", server.cpu_request, containers, sidecar["cpu"], lambda pool: allocatable_millicpu(pool.machine.vcpus) / 1000),
+        ("memoryRequest", server.memory_request, containers, sidecar["memory"], lambda pool: allocatable_memory(pool.machine.memory_gb)),
+    ]
+    if "gpu" in settings.accelerators.kinds:
+        checks.append(
+            (
+                "gpuEphemeralStorageLimit", server.gpu_ephemeral_storage_limit, 1, sidecar["ephemeral-storage"],
+                lambda pool: allocatable_ephemeral_storage(pool.disk_size_gb or DEFAULT_DISK_GB),
+            )
+        )  # fmt: skip
+    for field, value, count, taken, offers in checks:
+        if not pools or not is_quantity(value):
+            continue
+        smallest = min(pools, key=offers)
+        offered = offers(smallest) - taken
+        if parse_quantity(value) * count > offered:
+            room = f"{max(offered, 0):.2f}" if field == "cpuRequest" else f"{max(offered, 0) / 2**30:.1f}Gi"
+            times = f"for each of {count} containers " if count > 1 else ""
+            beside = " beside the sidecar container of weightsCache" if taken else ""
+            larger = "give the pool a larger machine or disk"
+            share = _share(field, offered / count)
+            yield Problem(
+                field, value,
+                f"{times}is more than the {room} that a node of pool {smallest.name} ({smallest.machine_type}) offers to pods{beside}",
+                f"request at most {share}, or {larger}" if share else larger,
+            )  # fmt: skip
+
+
+def _share(field: str, offered: float) -> str:
+    """The largest quantity in whole units that fits; empty when there is none to speak of."""
+    if field == "cpuRequest":
+        return f"{int(offered * 1000)}m" if offered >= 0.001 else ""
+    if offered >= 2**30:
+        return f"{int(offered / 2**30)}Gi"
+    return f"{int(offered / 2**20)}Mi" if offered >= 2**20 else ""
+
+
+def _exposure(settings: Settings) -> Iterator[Problem]:
+    """A server without a key may be open to clients that somebody named, not to everyone."""
+    security, network = settings.security, settings.network
+    keyless = security.api_key == "" and security.api_key_secret is None
+    public = not network.internal_load_balancer and is_internet(network.load_balancer_source_ranges)
+    if security.require_api_key and keyless and public:
+        yield Problem(
+            "requireApiKey", True, "asks for an API key, since everyone on the internet can reach the load balancer",
+            "set apiKeySecret or apiKey, or name loadBalancerSourceRanges, or set internalLoadBalancer; "
+            "`requireApiKey: false` leaves the server open to everyone",
+        )  # fmt: skip
+
+
+def _control_plane(settings: Settings) -> Iterator[Problem]:
+    network = settings.network
+    if network.control_plane_endpoint == "dns" and network.control_plane_source_ranges:
+        yield Problem(
+            "controlPlaneSourceRanges", list(network.control_plane_source_ranges),
+            "has no effect, since with controlPlaneEndpoint dns no address of the control plane is reached",
+            "remove it, or set controlPlaneEndpoint to ip",
+        )  # fmt: skip
+    if network.client_namespaces and not network.network_policy:
+        yield Problem(
+            "clientNamespaces", list(network.client_namespaces), "has no effect without networkPolicy",
+            "set networkPolicy to true, or remove it",
+        )  # fmt: skip
+
+
+def _encryption_key(settings: Settings) -> Iterator[Problem]:
+    key, region = settings.security.secrets_encryption_key, settings.place.region
+    location = key.split("/")[3] if key.count("/") > 3 else ""
+    if location and region and location != region:
+        reason = f"is in {location}, and GKE wants a key in the cluster's region {region}"
+        yield Problem("secretsEncryptionKey", key, reason, f"name a key of {region}")
+
+
+def _devices(settings: Settings) -> Iterator[Problem]:
+    kinds = sorted(settings.accelerators.kinds)
+    if settings.server.device_access == "request" and len(kinds) > 1:
+        yield Problem(
+            "deviceAccess", "request",
+            f"cannot be: a pod that requests a device fits nodes with that one alone, and the pools have {' and '.join(kinds)}",
+            "set it to auto or privileged, or keep to pools of one accelerator",
+        )  # fmt: skip
+
+
+def _addresses(settings: Settings) -> Iterator[Problem]:
+    ranges = settings.network.ranges
+    # The system pool has nodes in three zones of the region.
+    nodes = sum(pool.max_nodes for pool in settings.accelerators.pools) + 3 * settings.cluster.system_nodes_per_zone
+    if ranges is not None and nodes > ranges.max_nodes:
+        yield Problem(
+            "network", {"nodeRange": ranges.nodes, "podRange": ranges.pods},
+            f"has addresses for {ranges.max_nodes} nodes, and all pools together may have {nodes}",
+            "take a longer podRange (each node takes a /24 of it) or nodeRange",
+        )  # fmt: skip
+
+
+def _image_streaming(settings: Settings) -> Iterator[Problem]:
+    for pool in settings.accelerators.pools:
+        if pool.secondary_boot_disk_image is not None and not settings.cluster.image_streaming:
+            yield Problem(
+                "imageStreaming", False,
+                f"keeps pool {pool.name} from its preloaded images (secondaryBootDiskImage), which GKE reads by image streaming",
+                "set it to true, or remove the pool's secondaryBootDiskImage",
+            )  # fmt: skip
+
+
+def _weights(settings: Settings) -> Iterator[Problem]:
+    for kind, arguments in settings.server.arguments.items() if settings.server.weights_cache else ():
+        for argument in arguments:
+            if argument.split("=")[0].replace("_", "-") == "--download-dir":
+                reason = "takes the weights past the cache that weightsCache asks for"
+                yield Problem(f"{kind}ServerArguments", argument, reason, "remove it, or set weightsCache to false")
+
+
+def _replicas(settings: Settings) -> Iterator[Problem]:
+    """One replica a node, and a node more: a rolling update brings the new pod before the old one goes."""
+    scaling = settings.scaling
+    nodes = sum(pool.max_nodes for pool in settings.accelerators.pools)
+    field, most = ("maxReplicas", scaling.max_replicas) if scaling.autoscaled else ("replicas", scaling.replicas)
+    if most >= nodes:
+        yield Problem(
+            field, most,
+            f"leaves no room: a node holds one replica, a rolling update brings one more, and all enabled accelerator pools "
+            f"together may have {nodes} nodes",
+            "raise a pool's maxNodeCount" if nodes < 2 else f"give at most {nodes - 1}, or raise a pool's maxNodeCount",
+        )  # fmt: skip
+    if scaling.autoscaled and scaling.max_replicas <= scaling.replicas:
+        yield Problem(
+            "maxReplicas", scaling.max_replicas,
+            f"is not above the {scaling.replicas} of replicas, which are the fewest, so there is nothing to scale",
+            "raise it, or give 0 for a fixed number of replicas",
+        )  # fmt: skip
+
+
+def _grace_period(settings: Settings) -> Iterator[Problem]:
+    grace = settings.server.termination_grace_period_seconds
+    least = least_grace_seconds(local_traffic=settings.network.network_policy)
+    if grace < least:
+        yield Problem(
+            "terminationGracePeriodSeconds", grace,
+            f"is too short with networkPolicy, with which requests come in for {LOCAL_SETTLE_SECONDS} s after a pod's end has begun",
+            f"give at least {least}",
+        )  # fmt: skip
+
+
+def _drains(settings: Settings) -> Iterator[Problem]:
+    """An older vLLM's server refuses an argument that it does not know."""
+    since = ".".join(map(str, SHUTDOWN_TIMEOUT_SINCE))
+    for kind in settings.accelerators.kinds:
+        image = settings.images.prebuilt.get(kind) or settings.images.base_images[kind]
+        if settings.server.drains[kind] and knows_shutdown_timeout(image) is False:
+            yield Problem(
+                f"{kind}ServerDrains", True,
+                f"needs vLLM {since} or later, and {image} is older: its server would refuse --shutdown-timeout and not start",
+                "give false (the preStop hook waits for requests then), or a newer base image",
+            )  # fmt: skip
+
+
+def _rollout(settings: Settings) -> Iterator[Problem]:
+    server = settings.server
+    if server.rollout_timeout_seconds < server.startup_seconds:
+        yield Problem(
+            "rolloutTimeoutSeconds", server.rollout_timeout_seconds,
+            f"is less than the {server.startup_seconds} s that a server may take to start (serverStartupSeconds)",
+            "raise it, and add the time that a node takes to come",
+        )  # fmt: skip

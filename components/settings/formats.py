@@ -1,0 +1,336 @@
+"""The formats of single settings: names, images, ranges, arguments and labels, each with its reason and its fix.
+
+Left out: rules between settings (`checks`), and structures with a file of their own (pools, network, maintenance window).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from components.catalog.machines import KINDS, Kind
+from components.settings.accelerator_pool import MAX_NAME_LENGTH, NAME_PATTERN, AcceleratorPool, parse_pools
+from components.settings.network_ranges import as_range
+from components.settings.problems import Problem, nearest
+from components.settings.reader import Notes
+from components.settings.secret_reference import SecretReference, parse_reference
+from components.settings.value_types import Secret, Structure, Text, Texts
+
+#: A reference that names its registry, with a tag or a digest: https://github.com/distribution/reference
+_IMAGE = re.compile(
+    r"(?P<name>[a-z0-9][a-z0-9.-]*(?::[0-9]+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+#: https://docs.cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.notificationChannels
+_NOTIFICATION_CHANNEL = re.compile(r"projects/[^/\s]+/notificationChannels/[0-9]+")
+
+#: Of one alert policy: https://docs.cloud.google.com/monitoring/quotas (unverified).
+_MAX_NOTIFICATION_CHANNELS = 16
+
+#: https://docs.cloud.google.com/resource-manager/docs/labels-overview#requirements, without its international letters.
+_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+_MAX_LABELS = 64
+
+_LABEL_FIX = "use up to 63 lower-case letters, digits, hyphens and underscores"
+
+#: Arguments of vLLM's server that the program gives itself, or whose meaning it rests on -> what decides it instead.
+_OWN_ARGUMENTS = {
+    "--host": "the program listens where its probes look",
+    "--port": "`servicePort` is the clients' port",
+    "--uds": "the program listens where its probes look",
+    "--model": "`model` decides it",
+    "--tensor-parallel-size": "`acceleratorPools` decide it",
+    "-tp": "`acceleratorPools` decide it",
+    "--shutdown-timeout": "`terminationGracePeriodSeconds`, `gpuServerDrains` and `tpuServerDrains` decide it",
+    "--served-model-name": "clients ask for the output `model`, which is the setting's",
+    # Where everybody who may look at a pod reads it, and in the stack's file in the clear.
+    "--api-key": "`apiKey` or `apiKeySecret` gives it without showing it",
+    "--hf-token": "`huggingFaceToken` or `huggingFaceTokenSecret` gives it without showing it",
+    # The probes and the load balancer speak HTTP.
+    "--ssl-keyfile": "the probes and the load balancer speak plain HTTP",
+    "--ssl-certfile": "the probes and the load balancer speak plain HTTP",
+}
+
+#: The same, of one accelerator's server.
+_OWN_ARGUMENTS_OF: Mapping[Kind, Mapping[str, str]] = {
+    "gpu": {},
+    "tpu": {"--max-model-len": "`maxModelLen` decides it"},
+}
+
+#: Projects of an organisation's own domain look like example.com:name.
+PROJECT = Text(
+    re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"),
+    "a project ID",
+    "give the ID (6 to 30 lower-case letters, digits and hyphens), not the name or the number",
+)
+REGION = Text(re.compile(r"[a-z]+-[a-z]+[0-9]+"), "a region of Google Cloud", "give one such as asia-northeast1")
+#: Which region it has to lie in, `checks` knows.
+ZONE = Text(re.compile(r".*", re.DOTALL), "a zone", "give one such as asia-northeast1-b")
+REPOSITORY = Text(
+    re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?"),
+    "a valid repository name",
+    "use up to 63 lower-case letters, digits and hyphens, a letter first",
+)
+IMAGE_NAME = Text(
+    re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*"),
+    "a valid image name",
+    "use lower-case letters and digits, with single dots, underscores or hyphens between them",
+)
+#: What huggingface_hub's `validate_repo_id` takes, with an organisation:
+#: https://huggingface.co/docs/huggingface_hub/package_reference/utilities#huggingface_hub.utils.validate_repo_id
+MODEL = Text(
+    re.compile(r"(?!.*(?:--|\.\.))(?=.{1,96}$)[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?(?<!\.git)"),
+    "a Hugging Face model",
+    "give ORGANISATION/NAME, such as Qwen/Qwen2-1.5B: up to 96 letters, digits, hyphens, dots and underscores",
+)
+NAMESPACE = Text(_DNS_LABEL, "a Kubernetes namespace", "use up to 63 lower-case letters, digits and hyphens")
+#: The organisation of a backend without any is `organization`.
+STACK = Text(
+    re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"),
+    "a full stack name",
+    "give ORGANISATION/PROJECT/STACK (organization/PROJECT/STACK on a self-managed backend)",
+    optional=True,
+)
+#: Which region it has to lie in, `checks` knows.
+CRYPTO_KEY = Text(
+    re.compile(r"projects/[^/\s]+/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}"),
+    "a resource name of a Cloud KMS key",
+    "give projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY",
+    optional=True,
+)
+#: A key goes into an HTTP header, so no spaces; shorter ones can be guessed.
+API_KEY = Secret(
+    re.compile(r"[\x21-\x7e]{16,}"),
+    "is shorter than 16 characters, or has spaces or letters beyond ASCII",
+    "make one with `openssl rand -hex 32`",
+)
+HUGGING_FACE_TOKEN = Secret(
+    re.compile(r"[\x21-\x7e]*"),
+    "has spaces, line breaks or letters beyond ASCII",
+    "`pulumi config set --secret huggingFaceToken` with the token alone",
+)
+
+
+def _short_enough(name: str, notes: Notes) -> None:
+    if len(name) > MAX_NAME_LENGTH:
+        notes.refuse(f"has {len(name)} characters, and GKE allows {MAX_NAME_LENGTH}", "shorten it")
+
+
+CLUSTER_NAME = Text(
+    NAME_PATTERN,
+    "a name that GKE allows",
+    "use lower-case letters, digits and hyphens, a letter first and no hyphen last",
+    _short_enough,
+)
+
+
+def _not_of_gke(name: str, notes: Notes) -> None:
+    for prefix in ("gke", "autopilot"):
+        if name.startswith(prefix):
+            notes.refuse(f"begins with {prefix}, which GKE refuses", "choose another name")
+
+
+COMPUTE_CLASS = Text(
+    _DNS_LABEL,
+    "a valid ComputeClass name",
+    "use up to 63 lower-case letters, digits and hyphens, since the name is also a node label's value",
+    _not_of_gke,
+)
+
+
+def _versioned(image: str, notes: Notes) -> None:
+    match = _IMAGE.fullmatch(image)
+    if match is not None and match["digest"] is None and match["tag"] in (None, "latest"):
+        notes.refuse("does not say which version, so two builds could differ", "add a tag other than latest, or a digest")
+
+
+#: Empty is allowed for an accelerator that needs no base (`checks`).
+BASE_IMAGE = Text(
+    _IMAGE,
+    "an image reference with a registry",
+    "give REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@sha256:DIGEST, such as docker.io/vllm/vllm-openai:v0.31.0",
+    _versioned,
+    optional=True,
+)
+
+
+def is_digest_reference(value: Any) -> bool:
+    """Whether it is an image reference that names registry and digest, and so the same image for good."""
+    match = _IMAGE.fullmatch(value) if isinstance(value, str) else None
+    return match is not None and match["digest"] is not None
+
+
+def _parse_images(value: Any, field: str, known: Mapping[str, Any]) -> tuple[dict[Kind, str], list[Problem]]:
+    """Accelerator -> reference by digest; what is wrong is left out."""
+    if not isinstance(value, dict):
+        fix = "give accelerator: REGISTRY/REPOSITORY@sha256:DIGEST, such as gpu: ..."
+        return {}, [Problem(field, value, "is not a mapping", fix)]
+    problems = []
+    for name, reference in value.items():
+        if name not in KINDS:
+            problems.append(Problem(f"{field}.{name}", reference, f"is for {name}, which is not an accelerator", nearest(str(name), KINDS)))
+        elif not is_digest_reference(reference):
+            fix = "give REGISTRY/REPOSITORY@sha256:DIGEST, such as the `images` output of the stack that built it"
+            problems.append(Problem(f"{field}.{name}", reference, "is not an image reference by digest", fix))
+    return {kind: value[kind] for kind in KINDS if is_digest_reference(value.get(kind))}, problems
+
+
+IMAGES = Structure(_parse_images, {})
+
+
+class _SecretName:
+    """The name of a Secret Manager secret; empty for none."""
+
+    schema: Mapping[str, Any] = {"type": "string"}
+
+    def read(self, value: Any, notes: Notes) -> SecretReference | None:
+        if not value:
+            return None
+        reference = parse_reference(str(value))
+        if reference is None:
+            notes.refuse(
+                "is not the name of a Secret Manager secret",
+                "give NAME or projects/PROJECT/secrets/NAME, with /versions/NUMBER behind it for another than the latest",
+            )
+        return reference
+
+
+SECRET_NAME = _SecretName()
+
+
+def _each(check: Callable[[str, Notes], bool]) -> Callable[[tuple[str, ...], Notes], None]:
+    """A rule of a list: `check` notes what is wrong with an element and says whether that was something; none may be listed twice."""
+
+    def rule(values: tuple[str, ...], notes: Notes) -> None:
+        for index, each in enumerate(values):
+            if not check(each, notes) and each in values[:index]:
+                notes.refuse("is listed twice", "remove one of the two", value=each)
+
+    return rule
+
+
+def _is_no_range(text: str, notes: Notes) -> bool:
+    try:
+        as_range(text)
+    except ValueError as error:
+        notes.refuse(f"is not an IPv4 range ({error})", "give CIDR notation such as 203.0.113.0/24", value=text)
+        return True
+    return False
+
+
+RANGES = Texts(_each(_is_no_range))
+
+
+def _is_no_namespace(name: str, notes: Notes) -> bool:
+    if _DNS_LABEL.fullmatch(name):
+        return False
+    notes.refuse(f"is not {NAMESPACE.what}", NAMESPACE.fix, value=name)
+    return True
+
+
+NAMESPACES = Texts(_each(_is_no_namespace))
+
+
+def _is_no_channel(name: str, notes: Notes) -> bool:
+    if _NOTIFICATION_CHANNEL.fullmatch(name):
+        return False
+    notes.refuse(
+        "is not the name of a notification channel",
+        "give projects/PROJECT/notificationChannels/NUMBER, as `gcloud beta monitoring channels list` prints it",
+        value=name,
+    )
+    return True
+
+
+def _channels(names: tuple[str, ...], notes: Notes) -> None:
+    if len(names) > _MAX_NOTIFICATION_CHANNELS:
+        reason = f"is more channels than the {_MAX_NOTIFICATION_CHANNELS} that an alert policy may have"
+        notes.refuse(reason, "remove some", value=len(names))
+    _each(_is_no_channel)(names, notes)
+
+
+NOTIFICATION_CHANNELS = Texts(_channels)
+
+
+def server_arguments(kind: Kind) -> Texts:
+    """Extra arguments of an accelerator's server, which may not contradict those that the program derives."""
+    own = {**_OWN_ARGUMENTS, **_OWN_ARGUMENTS_OF[kind]}
+
+    def rule(arguments: tuple[str, ...], notes: Notes) -> None:
+        for index, argument in enumerate(arguments):
+            if not argument.isprintable() or not argument:
+                notes.refuse("is not a command line argument", "remove it, or what cannot be printed in it", value=argument)
+            elif name := _own_argument(argument, own):
+                # Its value may be a secret.
+                notes.refuse("is set by the program itself", f"remove it; {own[name]}", value=argument.partition("=")[0])
+            elif not argument.startswith("-") and (index == 0 or "=" in arguments[index - 1]):
+                notes.refuse(
+                    "has no option before it; the server would not start",
+                    "put its option before it, or write --OPTION=VALUE",
+                    value=argument,
+                )
+
+    return Texts(rule)
+
+
+def _own_argument(argument: str, own: Mapping[str, str]) -> str | None:
+    """Which of the program's own arguments this is, if any: vLLM also takes underscores for hyphens, and beginnings of names."""
+    name = argument.partition("=")[0]
+    if not name.startswith("--"):
+        return name if name in own else None
+    name = name.replace("_", "-")
+    if len(name) < 4:
+        return None
+    return next((each for each in own if each.startswith(name)), None)
+
+
+def _parse_labels(value: Any, field: str, known: Mapping[str, Any]) -> tuple[dict[str, str], list[Problem]]:
+    if not isinstance(value, dict):
+        return {}, [Problem(field, value, "is not a mapping", "give label: value, such as team: inference")]
+    problems = []
+    if len(value) > _MAX_LABELS:
+        problems.append(Problem(field, len(value), f"is more labels than the {_MAX_LABELS} that Google allows", "remove some"))
+    for name, text in value.items():
+        below = f"{field}.{name}"
+        if not _LABEL_KEY.fullmatch(str(name)):
+            problems.append(Problem(below, text, "is not a valid label name", f"{_LABEL_FIX}, a letter first"))
+        elif str(name).startswith("goog"):
+            problems.append(Problem(below, text, "begins with goog, which Google keeps for itself", "choose another name"))
+        if not isinstance(text, str) or not _LABEL_VALUE.fullmatch(text):
+            problems.append(Problem(below, text, "is not a valid label value", f"{_LABEL_FIX}, in quotes if it looks like a number"))
+    return {name: text for name, text in value.items() if isinstance(text, str)}, problems
+
+
+LABELS = Structure(_parse_labels, {})
+
+
+def _parse_pools(value: Any, field: str, known: Mapping[str, Any]) -> tuple[Sequence[AcceleratorPool], list[Problem]]:
+    return parse_pools(value, region=known["region"], zone=known["zone"])
+
+
+POOLS = Structure(_parse_pools, (), "list")
+
+
+def is_range(text: str) -> bool:
+    """Whether it is IPv4 CIDR."""
+    try:
+        as_range(text)
+    except ValueError:
+        return False
+    return True
+
+
+#: A public range with more addresses than this is the internet.
+_WIDE_PREFIX = 8
+
+
+def is_internet(source_ranges: Sequence[str]) -> bool:
+    """Whether a public load balancer with these ranges can be reached from just anywhere."""
+    networks = [ipaddress.IPv4Network(each, strict=False) for each in source_ranges if is_range(each)]
+    return not source_ranges or any(each.prefixlen < _WIDE_PREFIX and not each.is_private for each in networks)

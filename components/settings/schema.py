@@ -1,0 +1,85 @@
+"""What is generated from the declarations: `config:` of Pulumi.yaml, and docs/settings.md."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import Any
+
+from components.settings.accelerator_pool import KEYS
+from components.settings.reader import Setting, declared, sections
+from components.settings.sections import Settings
+from components.settings.value_types import Choice, Whole
+
+_HEAD = """\
+# Settings
+
+In `Pulumi.<stack>.yaml`, or by `pulumi config set KEY VALUE`. They are checked together before the first resource: every problem comes at
+once, each with the field, the value, the reason and the fix. `gcp:project` is required. This page is generated from
+`components/settings/sections.py`.
+"""
+
+_POOLS = """
+## An element of `acceleratorPools`
+
+The best pool comes first. The pods' resource requests must fit the smallest machine of the list.
+
+| key | default | what it is |
+|---|---|---|
+"""
+
+
+def schema_settings(of: type = Settings) -> list[Setting]:
+    """The settings of a program's own namespace."""
+    return [each for each in declared(of) if ":" not in each.key]
+
+
+def pulumi_yaml(text: str, of: type = Settings) -> str:
+    """A Pulumi.yaml with the `config:` part that the declarations say; what stands before it stays."""
+    before, found, _ = text.partition("\nconfig:\n")
+    if not found:
+        raise ValueError("Pulumi.yaml has no `config:`")
+    return f"{before}\nconfig:\n" + "".join(_entry(each) for each in schema_settings(of))
+
+
+def _entry(setting: Setting) -> str:
+    lines = [f"  {setting.key}:", f"    type: {setting.type.schema['type']}"]
+    if items := setting.type.schema.get("items"):
+        lines += ["    items:", f"      type: {items['type']}"]
+    if not setting.required:
+        # JSON is YAML; a text that YAML takes for one needs no quotes.
+        plain = isinstance(setting.default, str) and setting.default
+        lines.append(f"    default: {setting.default if plain else json.dumps(setting.default)}")
+    description = textwrap.wrap(_what(setting), 130, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*lines, "    description: >-", *(f"      {line}" for line in description)]) + "\n"
+
+
+def _what(setting: Setting) -> str:
+    """The description, with the limits that the type has."""
+    if isinstance(setting.type, Whole):
+        return f"{setting.description} From {setting.type.low} to {setting.type.high}."
+    if isinstance(setting.type, Choice) and len(setting.type.options) < 10:
+        return f"{setting.description} One of {', '.join(setting.type.options)}."
+    return setting.description
+
+
+def markdown() -> str:
+    """docs/settings.md."""
+    parts = [_HEAD]
+    for _, section in sections(Settings):
+        title = (section.__doc__ or "").rstrip(".")
+        rows = [_row(each) for each in declared(section) if ":" not in each.key]
+        parts.append(f"\n## {title}\n\n| setting | type | default | what it is |\n|---|---|---|---|\n" + "".join(rows))
+    rows = [f"| `{key}` | {default} | {what} |\n" for key, (default, what) in KEYS.items()]
+    return "".join([*parts, _POOLS, *rows])
+
+
+def _row(setting: Setting) -> str:
+    return f"| `{setting.key}` | {setting.type.schema['type']} | {_default(setting)} | {_what(setting)} |\n"
+
+
+def _default(setting: Setting) -> str:
+    if setting.required:
+        return "required"
+    default: Any = setting.default
+    return f"`{default}`" if isinstance(default, str) and default else f"`{json.dumps(default)}`"

@@ -1,0 +1,495 @@
+"""Every setting of the program, declared once: what it takes, its default, and what it is.
+
+From here come the check, Pulumi.yaml's schema and docs/settings.md (`schema`), and the wrong values of tests and drills. To add one: a
+field here, its use in a component, and a test of its effect (CHANGES in tests/unit/components/test_program.py); then `make pages` writes the
+pages. Left out: rules between settings (`checks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+
+from components.catalog.machines import PLAIN_MACHINE_TYPES, Kind
+from components.catalog.shutdown import MAX_GRACE_SECONDS, MIN_GRACE_SECONDS
+from components.settings import formats
+from components.settings.accelerator_pool import AcceleratorPool
+from components.settings.maintenance_window import MaintenanceWindow, parse_maintenance_window
+from components.settings.network_ranges import NetworkRanges, parse_network
+from components.settings.reader import section, setting
+from components.settings.secret_reference import SecretReference
+from components.settings.value_types import Boolean, Choice, Quantity, Structure, Whole
+
+_PLAIN_MACHINE = Choice(
+    tuple(PLAIN_MACHINE_TYPES),
+    "is not a machine type without accelerator that this program knows",
+    " (a new one is a line in components/catalog/machines.py)",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the stack lives, and the labels of what it pays for."""
+
+    project: str = setting(
+        formats.PROJECT,
+        key="gcp:project",
+        filled=True,
+        description="Google Cloud project ID.",
+    )
+    region: str = setting(
+        formats.REGION,
+        default="asia-northeast1",
+        description="Region of the cluster and of the image repository; one that has the TPU of the first accelerator pool.",
+    )
+    zone: str = setting(
+        formats.ZONE,
+        default="asia-northeast1-b",
+        description="Zone of every accelerator pool that names none of its own; must lie in the region.",
+    )
+    labels: Mapping[str, str] = setting(
+        formats.LABELS,
+        default={},
+        description="Labels of the cluster, the nodes with their disks, and the image repository, for the bill, label -> value.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSettings:
+    """The GKE cluster and its system pool."""
+
+    name: str = setting(
+        formats.CLUSTER_NAME,
+        default="tpu-gpu-fungibility",
+        key="clusterName",
+        description="Name of the GKE cluster; 1 to 40 lower-case letters, digits and hyphens.",
+    )
+    release_channel: str = setting(
+        Choice(("RAPID", "REGULAR", "STABLE", "EXTENDED")),
+        default="REGULAR",
+        description="GKE release channel.",
+    )
+    deletion_protection: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether Google refuses to delete the cluster, and Pulumi the cluster and the image repository.",
+    )
+    system_machine_type: str = setting(
+        _PLAIN_MACHINE,
+        default="e2-standard-2",
+        description="Machine type of the system node pool, which runs what GKE itself needs.",
+    )
+    system_nodes_per_zone: int = setting(
+        Whole(1, 1000),
+        default=1,
+        description="Nodes of the system pool in each of the region's zones.",
+    )
+    image_streaming: bool = setting(
+        Boolean(),
+        default=True,
+        description="Whether containers start while nodes still fetch their images (GKE image streaming).",
+    )
+    #: None: any time.
+    maintenance_window: MaintenanceWindow | None = setting(
+        Structure(lambda value, field, known: parse_maintenance_window(value, field)),
+        default={},
+        description="When GKE may upgrade by itself: `startTime` and `endTime` of the first window in UTC, and its `recurrence` "
+        "(FREQ=WEEKLY;BYDAY=SA,SU). Empty lets GKE choose.",
+    )
+    cost_allocation: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether the bill is broken down by namespace and label (GKE cost allocation).",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceleratorSettings:
+    """The accelerator pools, and the ComputeClass that orders them."""
+
+    pools: tuple[AcceleratorPool, ...] = setting(
+        formats.POOLS,
+        key="acceleratorPools",
+        description="The accelerator node pools in order of priority, 1 to 10; docs/settings.md lists the keys of one.",
+    )
+    compute_class_name: str = setting(
+        formats.COMPUTE_CLASS,
+        default="vllm-fallback",
+        description="Name of the ComputeClass; may not begin with gke or autopilot.",
+    )
+    active_migration: bool = setting(
+        Boolean(),
+        default=True,
+        description="Whether GKE moves a replica up when a pool of a higher priority has room again.",
+    )
+    consolidation_delay_minutes: int = setting(
+        Whole(1, 1440),
+        default=10,
+        description="Minutes for which a node above a pool's minimum stays idle before it is taken away.",
+    )
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The accelerators of the pools, in the order of priority."""
+        return tuple(dict.fromkeys(pool.kind for pool in self.pools))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSettings:
+    """The image repository, and the images in it."""
+
+    repository_name: str = setting(
+        formats.REPOSITORY,
+        default="docker-repo",
+        description="Name of the Artifact Registry repository.",
+    )
+    name: str = setting(
+        formats.IMAGE_NAME,
+        default="vllm-fungibility",
+        key="imageName",
+        description="Name of the image in the repository; the accelerator is its tag.",
+    )
+    gpu_base_image: str = setting(
+        formats.BASE_IMAGE,
+        default="docker.io/vllm/vllm-openai:v0.31.0",
+        description="Image that the GPU image is built on; a tag other than latest, or a digest.",
+    )
+    tpu_base_image: str = setting(
+        formats.BASE_IMAGE,
+        default="docker.io/vllm/vllm-tpu:2e33fe419186c65a18da6668972d61d7bbc31564",
+        description="Image that the TPU image is built on; a tag other than latest, or a digest.",
+    )
+    #: References by digest that run as they are.
+    prebuilt: Mapping[Kind, str] = setting(
+        formats.IMAGES,
+        default={},
+        key="images",
+        description="Prebuilt images that run instead of a build, accelerator (gpu, tpu) -> REGISTRY/REPOSITORY@sha256:DIGEST. A "
+        "repository "
+        "of another project must let this stack's node service account read it (roles/artifactregistry.reader).",
+    )
+    #: Empty, or the stack whose images run instead of a build.
+    prebuilt_from: str = setting(
+        formats.STACK,
+        default="",
+        key="imagesFrom",
+        description="Stack (ORGANISATION/PROJECT/STACK) whose `images` output runs instead of a build, for what `images` does not name: "
+        "promotion without a rebuild. Its repository must let this stack's node service account read it "
+        "(roles/artifactregistry.reader).",
+    )
+    vulnerability_scanning: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether pushed images are scanned for known vulnerabilities (billed per image).",
+    )
+    #: 0: every image is kept.
+    retention_days: int = setting(
+        Whole(0, 3650),
+        default=0,
+        key="imageRetentionDays",
+        description="Days after which an image without a tag is deleted, but for the latest ten; 0 keeps all. A stack that runs this one's "
+        "images by digest has to move on within that time.",
+    )
+
+    @property
+    def base_images(self) -> Mapping[Kind, str]:
+        return {"gpu": self.gpu_base_image, "tpu": self.tpu_base_image}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """The model, and the pods that serve it."""
+
+    model: str = setting(
+        formats.MODEL,
+        default="Qwen/Qwen2-1.5B",
+        description="Hugging Face model that is served, as ORGANISATION/NAME.",
+    )
+    max_model_len: int = setting(
+        Whole(1, 10_000_000),
+        default=8192,
+        description="Longest sequence in tokens (prompt and answer) that the TPU server is compiled for.",
+    )
+    hugging_face_token: pulumi.Input[str] = setting(
+        formats.HUGGING_FACE_TOKEN,
+        default="",
+        secret=True,
+        description="Token for a gated model (`pulumi config set --secret`); empty for a model that anyone may download.",
+    )
+    hugging_face_token_secret: SecretReference | None = setting(
+        formats.SECRET_NAME,
+        default="",
+        description="Secret Manager's secret that holds the token, in place of `huggingFaceToken`: NAME or projects/PROJECT/secrets/NAME, "
+        "with /versions/NUMBER behind it for another than the latest.",
+    )
+    gpu_server_arguments: tuple[str, ...] = setting(
+        formats.server_arguments("gpu"),
+        default=[],
+        description="More arguments for vLLM's server in the GPU container, after the program's own.",
+    )
+    tpu_server_arguments: tuple[str, ...] = setting(
+        formats.server_arguments("tpu"),
+        default=[],
+        description="More arguments for vLLM's server in the TPU container, after the program's own.",
+    )
+    namespace: str = setting(
+        formats.NAMESPACE,
+        default="default",
+        description="Kubernetes namespace of the Deployment, the Service and the Secret; must exist.",
+    )
+    cpu_request: str = setting(
+        Quantity(),
+        default="1500m",
+        description="CPU that each container requests; all containers of a pod together must fit the smallest machine.",
+    )
+    memory_request: str = setting(
+        Quantity(bytes=True),
+        default="5Gi",
+        description="Memory that each container requests; all containers of a pod together must fit the smallest machine.",
+    )
+    gpu_ephemeral_storage_limit: str = setting(
+        Quantity(bytes=True),
+        default="43Gi",
+        description="Ephemeral storage that the GPU container may use and requests, for the weights that it downloads.",
+    )
+    device_access: str = setting(
+        Choice(("auto", "privileged", "request")),
+        default="auto",
+        description="How containers reach their node's device: auto (the least that works for the pools), request (as a resource; pools of "
+        "one accelerator only), or privileged.",
+    )
+    weights_cache: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether pods share downloaded weights, and compiled XLA programs, in a Cloud Storage bucket that they mount.",
+    )
+    xla_cache: bool = setting(
+        Boolean(),
+        default=True,
+        description="Whether compiled XLA programs of the TPU server outlive its container; on the node's disk, or with `weightsCache` in "
+        "the bucket.",
+    )
+    startup_seconds: int = setting(
+        Whole(5, 43_200),
+        default=1200,
+        key="serverStartupSeconds",
+        description="Seconds that a server may take to start before its container is restarted; the slowest seen took 337 s, on a TPU.",
+    )
+    termination_grace_period_seconds: int = setting(
+        Whole(MIN_GRACE_SECONDS, MAX_GRACE_SECONDS),
+        default=120,
+        description="Seconds that a pod which is to end may go on answering its open requests; GKE allows 15 s on Spot nodes.",
+    )
+    gpu_server_drains: bool = setting(
+        Boolean(),
+        default=True,
+        description="Whether the GPU image's vLLM knows --shutdown-timeout (0.18 and later); false lets the preStop hook wait for "
+        "requests.",
+    )
+    tpu_server_drains: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether the TPU image's vLLM knows --shutdown-timeout (0.18 and later); false lets the preStop hook wait for "
+        "requests.",
+    )
+    rollout_timeout_seconds: int = setting(
+        Whole(1, 86_400),
+        default=1800,
+        description="Seconds that an update waits for each replica of the Deployment; a TPU node and the server's start take about 10 "
+        "minutes together.",
+    )
+
+    @property
+    def arguments(self) -> Mapping[Kind, tuple[str, ...]]:
+        """More arguments for the server, by accelerator."""
+        return {"gpu": self.gpu_server_arguments, "tpu": self.tpu_server_arguments}
+
+    @property
+    def drains(self) -> Mapping[Kind, bool]:
+        """Whether the accelerator's server finishes requests after SIGTERM."""
+        return {"gpu": self.gpu_server_drains, "tpu": self.tpu_server_drains}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingSettings:
+    """How many replicas there are."""
+
+    replicas: int = setting(
+        Whole(1, 10_000),
+        default=1,
+        description="Replicas of the Deployment, one a node; a number from `kubectl scale` lasts until the next update. With "
+        "maxReplicas it "
+        "is the minimum.",
+    )
+    max_replicas: int = setting(
+        Whole(0, 10_000),
+        default=0,
+        description="Most replicas that a HorizontalPodAutoscaler may make, which then owns their number; 0 for a fixed number.",
+    )
+    target_waiting_requests: int = setting(
+        Whole(1, 10_000),
+        default=5,
+        description="Requests that wait in a server's queue, on average over the replicas, above which the autoscaler adds one.",
+    )
+    #: Kubernetes allows an hour at most.
+    scale_down_stabilization_seconds: int = setting(
+        Whole(0, 3600),
+        default=1200,
+        description="Seconds for which fewer replicas must have been enough before one goes; less than a server's start makes them "
+        "come and "
+        "go.",
+    )
+    keep_last_replica: bool = setting(
+        Boolean(),
+        default=True,
+        description="Whether a single replica is never evicted (it moves by `kubectl rollout restart`); false lets drains and active "
+        "migration move it, with nothing serving until its successor is up. Two replicas and more move one at a time either "
+        "way.",
+    )
+
+    @property
+    def autoscaled(self) -> bool:
+        """Whether a HorizontalPodAutoscaler owns the number of replicas."""
+        return self.max_replicas > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """The network of the nodes, and the ways to the servers and to the control plane."""
+
+    service_port: int = setting(
+        Whole(1, 65535),
+        default=80,
+        description="Port of the load balancer.",
+    )
+    load_balancer_source_ranges: tuple[str, ...] = setting(
+        formats.RANGES,
+        default=[],
+        description="IPv4 ranges (CIDR) that may reach the load balancer; empty lets everyone in.",
+    )
+    internal_load_balancer: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether the load balancer has an address of the VPC alone, which the internet does not reach.",
+    )
+    #: None: the project's default network, with public nodes.
+    ranges: NetworkRanges | None = setting(
+        Structure(lambda value, field, known: parse_network(value, field)),
+        default={},
+        key="network",
+        description="A VPC of the stack's own with private nodes and Cloud NAT: `nodeRange`, `podRange` and `serviceRange`, each "
+        "IPv4 CIDR. "
+        "Empty takes the project's default network and public nodes. A change replaces the cluster, which takes another "
+        "`clusterName` in the same update.",
+    )
+    control_plane_endpoint: str = setting(
+        Choice(("ip", "dns")),
+        default="ip",
+        description="How the control plane is reached: ip (its address), or dns (its DNS name alone, for callers to whom IAM gives "
+        "container.clusters.connect).",
+    )
+    control_plane_source_ranges: tuple[str, ...] = setting(
+        formats.RANGES,
+        default=[],
+        description="IPv4 ranges (CIDR) that may reach the control plane's address (authorized networks); empty lets everyone try.",
+    )
+    network_policy: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether pods take connections from the load balancer's clients and the monitoring alone (GKE Dataplane V2 and a "
+        "NetworkPolicy). A change replaces the cluster, which takes another `clusterName` in the same update.",
+    )
+    client_namespaces: tuple[str, ...] = setting(
+        formats.NAMESPACES,
+        default=[],
+        description="Kubernetes namespaces whose pods may connect to the servers in spite of `networkPolicy`.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecuritySettings:
+    """Keys, and what may run."""
+
+    api_key: pulumi.Input[str] = setting(
+        formats.API_KEY,
+        default="",
+        secret=True,
+        description="Key that clients of the server must send (`pulumi config set --secret`), 16 characters or more; empty for none.",
+    )
+    api_key_secret: SecretReference | None = setting(
+        formats.SECRET_NAME,
+        default="",
+        description="Secret Manager's secret that holds the API key, in place of `apiKey`; written as `huggingFaceTokenSecret` is.",
+    )
+    require_api_key: bool = setting(
+        Boolean(),
+        default=True,
+        description="Whether a load balancer that everyone on the internet can reach is refused without an API key.",
+    )
+    secrets_encryption_key: str = setting(
+        formats.CRYPTO_KEY,
+        default="",
+        description="Cloud KMS key of the region that encrypts the cluster's Secrets, as projects/P/locations/L/keyRings/R/cryptoKeys/K; "
+        "GKE's service agent must be allowed to use it. Empty leaves Google's own encryption.",
+    )
+    binary_authorization: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether the project's Binary Authorization policy decides which images run.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitoringSettings:
+    """The dashboard, and the alerts."""
+
+    enabled: bool = setting(
+        Boolean(),
+        default=True,
+        key="monitoring",
+        description="Whether there are a dashboard and alert policies in Cloud Monitoring.",
+    )
+    notification_channels: tuple[str, ...] = setting(
+        formats.NOTIFICATION_CHANNELS,
+        default=[],
+        description="Cloud Monitoring's channels that alerts go to, as projects/PROJECT/notificationChannels/NUMBER; without any, "
+        "incidents "
+        "show in the console only.",
+    )
+    pending_alert_minutes: int = setting(
+        Whole(1, 1440),
+        default=15,
+        description="Minutes that a replica may be pending before an alert; a TPU that is out of stock can hold one up for ten hours.",
+    )
+    waiting_alert_requests: int = setting(
+        Whole(1, 1_000_000),
+        default=20,
+        description="Requests that may wait in the servers' queues, all replicas together, for 10 minutes before an alert.",
+    )
+    first_token_alert_seconds: int = setting(
+        Whole(1, 3600),
+        default=10,
+        description="Seconds that one request in twenty may wait for its first token, for 10 minutes, before an alert.",
+    )
+    preemption_alert_count: int = setting(
+        Whole(1, 1000),
+        default=3,
+        description="Nodes of one pool that Google may take back within an hour before an alert; Spot and preemptible pools only.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that a user may choose."""
+
+    place: Place = section(Place)
+    cluster: ClusterSettings = section(ClusterSettings)
+    accelerators: AcceleratorSettings = section(AcceleratorSettings)
+    images: ImageSettings = section(ImageSettings)
+    server: ServerSettings = section(ServerSettings)
+    scaling: ScalingSettings = section(ScalingSettings)
+    network: NetworkSettings = section(NetworkSettings)
+    security: SecuritySettings = section(SecuritySettings)
+    monitoring: MonitoringSettings = section(MonitoringSettings)

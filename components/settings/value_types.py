@@ -1,0 +1,187 @@
+"""What kinds of values settings take, each with its check and its part of the schema.
+
+Left out: the formats of single settings (`formats`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from components.settings.problems import Problem, nearest
+from components.settings.reader import Notes
+
+#: Notes what else is wrong with a text.
+Rule = Callable[[str, Notes], None]
+
+_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
+_FACTORS = {
+    "m": 1e-3, "": 1.0, "k": 1e3, "Ki": 2.0**10, "M": 1e6, "Mi": 2.0**20, "G": 1e9, "Gi": 2.0**30, "T": 1e12, "Ti": 2.0**40,
+}  # fmt: skip
+
+
+def is_quantity(text: str) -> bool:
+    return _QUANTITY.fullmatch(text) is not None
+
+
+def parse_quantity(text: str) -> float:
+    """A Kubernetes quantity as a number of its unit: `1500m` -> 1.5, `5Gi` -> 5368709120.0."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a quantity")
+    return float(match[1]) * _FACTORS[match[2] or ""]
+
+
+@dataclass(frozen=True)
+class Boolean:
+    schema: ClassVar[Mapping[str, Any]] = {"type": "boolean"}
+
+    def read(self, value: Any, notes: Notes) -> bool:
+        if value is not None and value not in ("true", "false", True, False):
+            notes.refuse("is neither true nor false", "give true or false")
+        return value in ("true", True)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from `low` to `high`."""
+
+    low: int
+    high: int
+    schema: ClassVar[Mapping[str, Any]] = {"type": "integer"}
+
+    def read(self, value: Any, notes: Notes) -> int:
+        if value is None:
+            return self.low
+        # ASCII digits, and few enough that Python takes them for a number.
+        if not re.fullmatch(r"-?[0-9]{1,18}", str(value)) or not self.low <= int(value) <= self.high:
+            notes.refuse(f"is not a whole number from {self.low} to {self.high}", f"give one from {self.low} to {self.high}")
+            return self.low
+        return int(value)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words; `reason` and `hint` where more is to be said than which they are."""
+
+    options: tuple[str, ...]
+    reason: str = ""
+    hint: str = ""
+    schema: ClassVar[Mapping[str, Any]] = {"type": "string"}
+
+    def read(self, value: Any, notes: Notes) -> str:
+        if value is not None and value not in self.options:
+            reason = self.reason or f"is not one of {', '.join(self.options)}"
+            notes.refuse(reason, nearest(str(value), self.options) + self.hint)
+        return str(value or "")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text that the pattern matches as a whole and that `rule` has nothing against; `optional` lets it be empty."""
+
+    pattern: re.Pattern[str]
+    what: str
+    fix: str
+    rule: Rule | None = None
+    optional: bool = False
+    schema: ClassVar[Mapping[str, Any]] = {"type": "string"}
+
+    def read(self, value: Any, notes: Notes) -> str:
+        text = "" if value is None else str(value)
+        if value is None or (self.optional and not value):
+            return text
+        if not self.pattern.fullmatch(text):
+            notes.refuse(f"is not {self.what}", self.fix)
+        elif self.rule is not None:
+            self.rule(text, notes)
+        return text
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A text that goes into an HTTP header; never shown."""
+
+    pattern: re.Pattern[str]
+    reason: str
+    fix: str
+    schema: ClassVar[Mapping[str, Any]] = {"type": "string"}
+
+    def read(self, value: Any, notes: Notes) -> str:
+        text = "" if value is None else str(value)
+        if text and not self.pattern.fullmatch(text):
+            notes.refuse(self.reason, self.fix)
+        return text
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A Kubernetes quantity above zero; of `bytes` one with which something runs."""
+
+    bytes: bool = False
+    schema: ClassVar[Mapping[str, Any]] = {"type": "string"}
+
+    def read(self, value: Any, notes: Notes) -> str:
+        text = str(value or "")
+        if value is not None and (not is_quantity(text) or parse_quantity(text) <= 0):
+            notes.refuse("is not a Kubernetes quantity above zero", "give one such as 1500m, 5Gi or 43Gi")
+        elif text and self.bytes and parse_quantity(text) < 2**20:
+            # A server has not started in less; `5` and `512m` are what somebody writes who means 5Gi and 512Mi.
+            notes.refuse(f"is {parse_quantity(text):g} bytes, with which nothing runs", "give one such as 5Gi or 512Mi")
+        return text
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A list of texts that `rule` has nothing against."""
+
+    rule: Callable[[tuple[str, ...], Notes], None]
+    schema: ClassVar[Mapping[str, Any]] = {"type": "array", "items": {"type": "string"}}
+
+    def read(self, value: Any, notes: Notes) -> tuple[str, ...]:
+        value = read_json(value, "list", notes)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            notes.refuse("is not a list of texts", "give a list, each element in quotes if it looks like a number", value=value)
+            return ()
+        self.rule(tuple(value), notes)
+        return tuple(value)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A mapping or a list of a form of its own; `parse` gets it with its field and the settings that are known already."""
+
+    parse: Callable[[Any, str, Mapping[str, Any]], tuple[Any, Iterable[Problem]]]
+    #: What stands for it after a problem.
+    nothing: Any = None
+    what: str = "mapping"
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        return {"type": "object"} if self.what == "mapping" else {"type": "array", "items": {"type": "object"}}
+
+    def read(self, value: Any, notes: Notes) -> Any:
+        value = read_json(value, self.what, notes)
+        if value is None:
+            return self.nothing
+        found, problems = self.parse(value, notes.key, notes.known)
+        notes.problems += problems
+        return found
+
+
+def read_json(value: Any, what: str, notes: Notes) -> Any:
+    """A structure, which the engine hands over as JSON; None after a problem."""
+    if not isinstance(value, str):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        found = None
+    if found is None:
+        notes.refuse(f"is not a {what}", f"give a YAML {what} in the stack's file, or JSON")
+    return found
