@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 from collections.abc import Callable
+from typing import TypeVar
 
 from sandbox.host.paths import Paths
 
@@ -16,49 +18,28 @@ def no_arguments(_: argparse.ArgumentParser) -> None:
     """For a command that takes none."""
 
 
-def share(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no value: give one above 0 and up to 1, such as 0.05")
-    return value
+_Number = TypeVar("_Number", int, float)
 
 
-def count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of requests: give 1 or more")
-    return value
+def _number(kind: Callable[[str], _Number], accepts: Callable[[_Number], bool], what: str, give: str) -> Callable[[str], _Number]:
+    def read(text: str) -> _Number:
+        with contextlib.suppress(ValueError):
+            if accepts(value := kind(text)):
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}: give {give}")
+
+    return read
 
 
-def port(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"{value} is not a value: give one from 1 to 65535")
-    return value
-
-
-def seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of value: give one from 0 to 3600")
-    return value
-
-
-def rate(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 100:
-        raise argparse.ArgumentTypeError(f"{text} is not a value: give requests a second, above 0 and up to 100")
-    return value
+share = _number(float, lambda value: 0 < value <= 1, "a share", "one above 0 and up to 1, such as 0.05")
+count = _number(int, lambda value: value >= 1, "a number of requests", "1 or more")
+port = _number(int, lambda value: 1 <= value <= 65535, "a port", "1 to 65535")
+seconds = _number(float, lambda value: 0 <= value <= 3600, "a time in seconds", "0 to 3600")
+rate = _number(float, lambda value: 0 < value <= 100, "a rate", "requests a second, above 0 and up to 100")
+replicas = _number(int, lambda value: value >= 0, "a number of replicas", "0 or more")
 
 
 def tokens(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of lengths: give tokens such as 16,64")
     return tuple(map(int, text.split(",")))
-
-
-def replicas(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is not a number of value: give 0 or more")
-    return value

@@ -98,5 +98,3 @@ class SandboxStack:
     def _environment(self) -> dict[str, str]:
         """For the commands that the sandbox runs itself, which `down` ends with everything else."""
         return {**os.environ, **self.variables(), MARK: str(self._paths.state)}
-
-

@@ -27,8 +27,8 @@ from sandbox.host.paths import PROJECT_DIR
 from sandbox.host.ports import free_ports, listener, taken_by
 from sandbox.host.state_files import unusable
 
-#: How many resources `pulumi up` makes at once. Pulumi's own default is four resources a processor: with as many pools that wait for their nodes,
-#: or for stock, the ComputeClass and the Deployment would wait behind them. Nothing of a stack computes on this machine.
+#: How many resources `pulumi up` makes at once. Pulumi's own default is four resources a processor: with as many pools that wait for
+#: their nodes or for stock, the ComputeClass and the Deployment would wait behind them. Nothing of a stack computes on this machine.
 PARALLEL = "--parallel=64"
 
 #: How long the load balancer may try for a port that somebody has.

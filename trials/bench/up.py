@@ -24,8 +24,8 @@ import yaml
 
 from components.settings.stack_files import PROJECT_NAME
 from sandbox.cli.client import CommandFailed, Sandbox, fresh_sandbox
-from sandbox.cli.stack import PARALLEL
-from sandbox.gke.load_balancer import LISTEN_ADDRESSES
+from sandbox.cli.stack_update import PARALLEL
+from sandbox.host.addresses import LISTEN_ADDRESSES
 from sandbox.host.paths import PROJECT_DIR
 from sandbox.providers.docker import IMAGE
 from trials.bench import walkthrough

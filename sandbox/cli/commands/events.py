@@ -19,9 +19,7 @@ from sandbox.servers import model_server, server_faults
 
 def _stock_arguments(stock: argparse.ArgumentParser) -> None:
     stock.add_argument("pool", help="name of the accelerator pool")
-    stock.add_argument(
-        "supply", choices=get_args(Supply), help="out: new machines are refused; hold: neither given nor refused; in: given"
-    )
+    stock.add_argument("supply", choices=get_args(Supply), help="out: new machines are refused; hold: neither given nor refused; in: given")
 
 
 def _stock(paths: Paths, arguments: argparse.Namespace) -> int:
