@@ -50,10 +50,12 @@ def _ranges(cluster: Resource) -> Iterable[Finding]:
         return
     if cluster.get(_RANGES, "gcpPublicCidrsAccessEnabled") is True:
         yield Violation(
-            resource=cluster, property=f"{_RANGES}.gcpPublicCidrsAccessEnabled", value=True,
+            resource=cluster,
+            property=f"{_RANGES}.gcpPublicCidrsAccessEnabled",
+            value=True,
             reason="lets in every machine of Google Cloud that has a public address, of whomever it is",
             fix="set it to false, and name your own ranges",
-        )  # fmt: skip
+        )
     blocks = cluster.get(_RANGES, "cidrBlocks")
     if blocks is UNKNOWN:
         yield Undecided(resource=cluster, property=f"{_RANGES}.cidrBlocks")
@@ -65,9 +67,8 @@ def _ranges(cluster: Resource) -> Iterable[Finding]:
             yield Undecided(resource=cluster, property=where)
         elif is_everywhere(block):
             yield Violation(
-                resource=cluster, property=where, value=block,
-                reason="lets the whole internet try the control plane's address", fix=_FIX,
-            )  # fmt: skip
+                resource=cluster, property=where, value=block, reason="lets the whole internet try the control plane's address", fix=_FIX
+            )
 
 
 def is_everywhere(cidr: Any) -> bool:

@@ -29,11 +29,13 @@ def over_ceiling(resources: Sequence[Resource], options: Options) -> Iterable[Fi
             parts.append(f"{pool.get('name') or pool.resource.name} {most_nodes(pool)} x {price.usd:g} of {price.source.date}")
     if total > ceiling:
         yield Violation(
-            resource=None, property="maximum cost of all node pools", value=f"{total:.2f} USD an hour",
+            resource=None,
+            property="maximum cost of all node pools",
+            value=f"{total:.2f} USD an hour",
             reason=f"is above the ceiling of {ceiling:g} ({'; '.join(parts)})",
             fix="lower maxNodeCount of a pool, or raise cost-ceiling.usdPerHour in policies/STACK.json once somebody has agreed "
             "to the bill",
-        )  # fmt: skip
+        )
     yield from undecided
 
 
@@ -46,11 +48,13 @@ def unpriced(resources: Sequence[Resource], options: Options) -> Iterable[Findin
             continue
         machine = pool.get("nodeConfig", "machineType")
         yield Violation(
-            resource=pool.resource, property=f"{pool.path}nodeConfig.machineType", value=machine,
+            resource=pool.resource,
+            property=f"{pool.path}nodeConfig.machineType",
+            value=machine,
             reason=f"has no price in {region(pool)} (provisioning {provisioning(pool)}), so cost-ceiling counts its "
             f"{most_nodes(pool)} nodes as free",
             fix="add it to components/catalog/prices.py with its source",
-        )  # fmt: skip
+        )
 
 
 def _pools(resources: Sequence[Resource]) -> list[Pool]:

@@ -36,11 +36,13 @@ def open_server(resources: Sequence[Resource], options: Options) -> Iterable[Fin
             yield open_by
         elif keyless and isinstance(open_by, _Open):
             yield Violation(
-                resource=service, property=open_by.property, value=open_by.value,
+                resource=service,
+                property=open_by.property,
+                value=open_by.value,
                 reason=f"{open_by.reason}, and no API key keeps them out ({'; '.join(keyless)})",
                 fix=f"name the ranges of its clients (setting loadBalancerSourceRanges), keep it inside the VPC "
                 f"(internalLoadBalancer), or give the servers {KEY_VARIABLE} from a Secret (apiKeySecret or apiKey)",
-            )  # fmt: skip
+            )
         else:
             # A key decides it, whatever the ranges turn out to be.
             yield from undecided

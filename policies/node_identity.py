@@ -19,16 +19,21 @@ def default_account(resource: Resource, options: Options) -> Iterable[Finding]:
             yield Undecided(resource=resource, property=path)
         elif account in (None, "", "default"):
             yield Violation(
-                resource=resource, property=path, value=account,
+                resource=resource,
+                property=path,
+                value=account,
                 reason=("is missing, so nodes" if account is None else "means that nodes")
                 + " run as Compute Engine's default service account, which may be Editor of the whole project",
                 fix=_FIX,
-            )  # fmt: skip
+            )
         elif str(account).endswith("-compute@developer.gserviceaccount.com"):
             yield Violation(
-                resource=resource, property=path, value=account,
-                reason="is Compute Engine's default service account, which may be Editor of the whole project", fix=_FIX,
-            )  # fmt: skip
+                resource=resource,
+                property=path,
+                value=account,
+                reason="is Compute Engine's default service account, which may be Editor of the whole project",
+                fix=_FIX,
+            )
 
 
 def _accounts(resource: Resource) -> Iterator[tuple[str, Any]]:

@@ -67,11 +67,13 @@ def untainted(resource: Resource, options: Options) -> Iterable[Finding]:
             yield Undecided(resource=resource, property=f"{path}[{effects.index(UNKNOWN)}].effect")
             continue
         yield _machine_unknown(pool) or Violation(
-            resource=resource, property=path, value=effects or None,
+            resource=resource,
+            property=path,
+            value=effects or None,
             reason=("has no NO_SCHEDULE" if effects else "is missing")
             + ", so any pod may take a place on nodes that cost many times an ordinary one, and hold them",
             fix="taint it NO_SCHEDULE with cloud.google.com/compute-class=CLASS, which the class's pods tolerate",
-        )  # fmt: skip
+        )
 
 
 def unlimited(resource: Resource, options: Options) -> Iterable[Finding]:
@@ -84,10 +86,11 @@ def unlimited(resource: Resource, options: Options) -> Iterable[Finding]:
             yield Undecided(resource=resource, property=f"{path}.maxNodeCount")
             continue
         yield _machine_unknown(pool) or Violation(
-            resource=resource, property=path,
+            resource=resource,
+            property=path,
             reason="has no maxNodeCount above zero, so the pool is not scaled by need: its nodes are billed day and night",
             fix="give minNodeCount and maxNodeCount (settings of acceleratorPools)",
-        )  # fmt: skip
+        )
 
 
 def _accelerated(resource: Resource) -> Iterator[Pool]:

@@ -58,11 +58,13 @@ def mutable_image(resource: Resource, options: Options) -> Iterable[Finding]:
             continue
         elif not isinstance(image, str) or not (_BY_DIGEST.fullmatch(image) or _may_have_tag(image, options["byTag"])):
             yield Violation(
-                resource=resource, property=f"{path}.image", value=image,
+                resource=resource,
+                property=f"{path}.image",
+                value=image,
                 reason="is not an image by digest: what a tag names can change, so two nodes may run different code and no "
                 "rebuild rolls the pods",
                 fix="use REGISTRY/REPOSITORY@sha256:DIGEST, as the `images` output gives it",
-            )  # fmt: skip
+            )
 
 
 def _may_have_tag(image: str, repositories: Iterable[Any]) -> bool:
@@ -83,11 +85,13 @@ def privileged(resource: Resource, options: Options) -> Iterable[Finding]:
             yield Undecided(resource=resource, property=f"{path}.name")
         elif is_privileged is True and name not in allowed:
             yield Violation(
-                resource=resource, property=where, value=True,
+                resource=resource,
+                property=where,
+                value=True,
                 reason=f"gives container {name} all rights of its node, and the servers' own ({', '.join(allowed)}) alone need them "
                 "to reach their device",
                 fix="remove it, and give the container the capabilities that it needs",
-            )  # fmt: skip
+            )
 
 
 RULES = (

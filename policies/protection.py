@@ -18,16 +18,20 @@ def unprotected(cluster: Resource, options: Options) -> Iterable[Finding]:
     elif google is False:
         # Missing means true: it is the provider's default.
         yield Violation(
-            resource=cluster, property="deletionProtection", value=False,
+            resource=cluster,
+            property="deletionProtection",
+            value=False,
             reason=f"lets the cluster of production stack {cluster.stack} be deleted, with all that runs on it",
             fix="set deletionProtection to true",
-        )  # fmt: skip
+        )
     if not cluster.protect:
         yield Violation(
-            resource=cluster, property="protect", value=False,
+            resource=cluster,
+            property="protect",
+            value=False,
             reason=f"(resource option) lets `pulumi destroy` and replacements delete the cluster of production stack {cluster.stack}",
             fix="set deletionProtection to true, which sets the option too",
-        )  # fmt: skip
+        )
 
 
 RULES = (

@@ -39,9 +39,8 @@ class MachineType:
 
 def _tpu(generation: str, accelerator: str, count: int, topology: str, vcpus: int, memory_gb: float) -> MachineType:
     return MachineType(
-        kind="tpu", accelerator=accelerator, count=count, topology=topology, vcpus=vcpus, memory_gb=memory_gb,
-        generation=generation,
-    )  # fmt: skip
+        kind="tpu", accelerator=accelerator, count=count, topology=topology, vcpus=vcpus, memory_gb=memory_gb, generation=generation
+    )
 
 
 def _l4(vcpus: int, count: int) -> MachineType:

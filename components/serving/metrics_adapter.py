@@ -119,7 +119,9 @@ class MetricsAdapter(pulumi.ComponentResource):
                 f"{name}-auth-delegator",
                 metadata={"name": "custom-metrics:system:auth-delegator"},
                 role_ref={
-                    "api_group": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:auth-delegator",
+                    "api_group": "rbac.authorization.k8s.io",
+                    "kind": "ClusterRole",
+                    "name": "system:auth-delegator",
                 },
                 subjects=subjects,
                 opts=child,
@@ -128,7 +130,8 @@ class MetricsAdapter(pulumi.ComponentResource):
                 f"{name}-auth-reader",
                 metadata={"name": "custom-metrics-auth-reader", "namespace": "kube-system"},
                 role_ref={
-                    "api_group": "rbac.authorization.k8s.io", "kind": "Role",
+                    "api_group": "rbac.authorization.k8s.io",
+                    "kind": "Role",
                     "name": "extension-apiserver-authentication-reader",
                 },
                 subjects=subjects,
@@ -138,13 +141,14 @@ class MetricsAdapter(pulumi.ComponentResource):
                 f"{name}-resource-reader",
                 metadata={"name": "custom-metrics-resource-reader"},
                 role_ref={
-                    "api_group": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+                    "api_group": "rbac.authorization.k8s.io",
+                    "kind": "ClusterRole",
                     "name": "custom-metrics-resource-reader",
                 },
                 subjects=subjects,
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[resource_reader]),
             ),
-        ]  # fmt: skip
+        ]
         deployment = apps.v1.Deployment(
             name,
             metadata={"name": NAME, "namespace": NAMESPACE, "labels": LABELS},

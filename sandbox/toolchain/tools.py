@@ -297,11 +297,22 @@ class Toolbox:
         packages = len(listing.splitlines())
         with subprocess.Popen(
             [
-                str(go), "build", *tags, "-v", "-trimpath", "-ldflags", f"-s -w {tool.ldflags}".strip(),
-                "-o", str(target), tool.package,
+                str(go),
+                "build",
+                *tags,
+                "-v",
+                "-trimpath",
+                "-ldflags",
+                f"-s -w {tool.ldflags}".strip(),
+                "-o",
+                str(target),
+                tool.package,
             ],
-            cwd=module_dir, env=environment, stderr=subprocess.PIPE, text=True,
-        ) as process:  # fmt: skip
+            cwd=module_dir,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
             assert process.stderr is not None
             printed: list[str] = []
             try:

@@ -10,9 +10,8 @@ from trials.bench.machine import Machine
 from trials.bench.results import Measured, Section
 
 MACHINE = Machine(
-    cpu="Some CPU", cores=4, memory_gib=16, system="Linux x86_64, Some Linux 1", python="3.11.7", engine="3.250.0",
-    kubernetes="1.37.2",
-)  # fmt: skip
+    cpu="Some CPU", cores=4, memory_gib=16, system="Linux x86_64, Some Linux 1", python="3.11.7", engine="3.250.0", kubernetes="1.37.2"
+)
 
 
 def figure(samples: Sequence[float], *, name: str = "preview", unit: str = "x", **others: Any) -> Figure:
@@ -22,9 +21,11 @@ def figure(samples: Sequence[float], *, name: str = "preview", unit: str = "x", 
 def curve(**others: Any) -> Curve:
     points = [(3.0, 1.0, 0.1), (10.0, 1.2, 0.05), (300.0, 4.5, 0.3)]
     values: dict[str, Any] = {
-        "name": "Preview <with> ever more pools", "x_label": "pools", "y_label": "times as long as with 3",
+        "name": "Preview <with> ever more pools",
+        "x_label": "pools",
+        "y_label": "times as long as with 3",
         "series": {"preview & nothing": points, "update": points[:2]},
-    }  # fmt: skip
+    }
     return Curve(**{**values, **others})
 
 

@@ -135,9 +135,11 @@ def parser() -> argparse.ArgumentParser:
         help="in footprint: an `up` that builds every tool, a quarter of an hour and more",
     )
     found.add_argument(
-        "--save", type=Path, metavar="FILE",
+        "--save",
+        type=Path,
+        metavar="FILE",
         help="where results are kept for the next run, .md and .svg beside it (default .sandbox/bench/last.json, or quick.json)",
-    )  # fmt: skip
+    )
     found.add_argument("--against", type=Path, metavar="FILE", help="the results to compare with (default: what --save held)")
     found.add_argument("--json", type=Path, metavar="FILE", help="write this run's results there, too")
     return found

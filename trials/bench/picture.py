@@ -129,10 +129,12 @@ def _bar(figure: Figure, y: int) -> tuple[list[str], int]:
         _line(_MARGIN + _at(low), middle, _MARGIN + _at(high), middle, "noise", width=2.5),
         _line(_MARGIN + _at(1), top - 3, _MARGIN + _at(1), top + _BAR_HEIGHT + 3, "goal", width=1.5),
         _text(
-            _MARGIN + _BAR_WIDTH + 12, y, f"{amount(figure.value, figure.unit)}, goal {goal(figure)}"
-            + ("" if figure.reached else ": missed"), "text",
+            _MARGIN + _BAR_WIDTH + 12,
+            y,
+            f"{amount(figure.value, figure.unit)}, goal {goal(figure)}" + ("" if figure.reached else ": missed"),
+            "text",
         ),
-    ]  # fmt: skip
+    ]
     return parts, y + 26
 
 

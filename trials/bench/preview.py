@@ -38,7 +38,7 @@ _PARTS = (
     ("the program: imports, settings, components", "ResourceMonitor.SupportsFeature("),
     ("registrations: SDK, engine and providers in turn", "Waiting for outstanding RPCs"),
     ("Python's end", "run_pulumi_func completed"),
-)  # fmt: skip
+)
 _LAST = re.compile(r"langhost\[python\]\.Run\(.*\) success", re.DOTALL)
 
 _PROVIDER_CALL = re.compile(r"(Provider\[\w+\]\.\w+\(.*?\)):? (executing|success)", re.DOTALL)

@@ -297,8 +297,12 @@ def _program_killed_in_up(name: str) -> Callable[[Sandbox], str]:
 def _daemon_killed_in_destroy(sandbox: Sandbox) -> str:
     with subprocess.Popen(
         ["pulumi", "destroy", "--yes", "--non-interactive"],
-        cwd=PROJECT_DIR, env=sandbox.shell_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    ) as destroy:  # fmt: skip
+        cwd=PROJECT_DIR,
+        env=sandbox.shell_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as destroy:
         assert destroy.stdout is not None
         for line in destroy.stdout:
             if "deleted" in line:

@@ -51,11 +51,18 @@ def _logs(paths: Paths, arguments: argparse.Namespace) -> int:
     selected = [arguments.pod] if arguments.pod else ["--selector=app=vllm"]
     return subprocess.run(
         [
-            str(paths.tools / "kubectl"), "logs", "--namespace", outputs["namespace"], *selected,
-            "--all-containers", "--prefix", "--tail", str(arguments.tail),
+            str(paths.tools / "kubectl"),
+            "logs",
+            "--namespace",
+            outputs["namespace"],
+            *selected,
+            "--all-containers",
+            "--prefix",
+            "--tail",
+            str(arguments.tail),
         ],
         env={**os.environ, **stack.variables()},
-    ).returncode  # fmt: skip
+    ).returncode
 
 
 def _login_arguments(login: argparse.ArgumentParser) -> None:

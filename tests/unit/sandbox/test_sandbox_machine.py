@@ -229,9 +229,8 @@ def test_second_up_of_one_state_folder_is_told_who_is_at_it(paths: Paths) -> Non
             "with lifecycle.exclusive(Paths.from_environment()): pass"
         )
         second = subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, "SANDBOX_STATE": str(paths.state)}, cwd=ROOT, capture_output=True, text=True,
-        )  # fmt: skip
+            [sys.executable, "-c", script], env={**os.environ, "SANDBOX_STATE": str(paths.state)}, cwd=ROOT, capture_output=True, text=True
+        )
         assert command_lock.holder(paths) == os.getpid()
     assert f"another `python -m sandbox up` (pid {os.getpid()}) is under way on {paths.state}" in second.stderr
     assert command_lock.holder(paths) is None
@@ -245,9 +244,8 @@ def test_down_ends_an_up_that_is_under_way(paths: Paths) -> None:
         "with lifecycle.exclusive(Paths.from_environment()): print('held', flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", script],
-        env={**os.environ, "SANDBOX_STATE": str(paths.state)}, cwd=ROOT, stdout=subprocess.PIPE, text=True,
-    ) as up:  # fmt: skip
+        [sys.executable, "-c", script], env={**os.environ, "SANDBOX_STATE": str(paths.state)}, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as up:
         assert up.stdout is not None
         up.stdout.readline()
         told: list[str] = []

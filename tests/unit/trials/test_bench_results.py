@@ -49,14 +49,24 @@ def test_json_has_value_noise_samples_and_goal_of_each_figure_and_the_machine() 
     document = json.loads(results.as_json(_goals()))
     (found,) = document["sections"]
     assert found["figures"][0] == {
-        "name": "reached & well", "value": 1.5, "noise": pytest.approx(0.1), "samples": [1.4, 1.5, 1.6], "unit": "x",
-        "goal": 2.0, "reached": True, "higher_is_better": False, "note": "",
-    }  # fmt: skip
+        "name": "reached & well",
+        "value": 1.5,
+        "noise": pytest.approx(0.1),
+        "samples": [1.4, 1.5, 1.6],
+        "unit": "x",
+        "goal": 2.0,
+        "reached": True,
+        "higher_is_better": False,
+        "note": "",
+    }
     assert [each["reached"] for each in found["figures"]] == [True, False, True, True, None]
     assert found["measured"] == {
-        "date": "2026-11-25T12:00:00+00:00", "commit": "0123456789ab", "repeats": 5, "quick": False,
+        "date": "2026-11-25T12:00:00+00:00",
+        "commit": "0123456789ab",
+        "repeats": 5,
+        "quick": False,
         "machine": MACHINE.as_document(),
-    }  # fmt: skip
+    }
     assert found["curves"][0]["series"]["update"] == [[3.0, 1.0, 0.1], [10.0, 1.2, 0.05]]
 
 
@@ -190,9 +200,12 @@ def test_page_has_a_row_a_figure_the_lines_and_the_machine() -> None:
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [
-        (1.234, "x", "1.23x"), (12.34, "s", "12.3 s"), (540.4, "MB", "540 MB"), (18432, "bytes", "18,432 bytes"),
+        (1.234, "x", "1.23x"),
+        (12.34, "s", "12.3 s"),
+        (540.4, "MB", "540 MB"),
+        (18432, "bytes", "18,432 bytes"),
         (31.5, "processes", "31.5 processes"),
     ],
-)  # fmt: skip
+)
 def test_amounts_are_read_with_their_unit(value: float, unit: str, text: str) -> None:
     assert report.amount(value, unit) == text
