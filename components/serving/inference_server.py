@@ -104,12 +104,11 @@ def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
     ]
 
 
-def _ending(kind: Kind, args: InferenceServerArgs) -> Any:
+def _ending(args: InferenceServerArgs) -> Any:
     return {
         "grace_seconds": args.server.termination_grace_period_seconds,
         # The network policy wants clients' own addresses, and so `externalTrafficPolicy: Local`.
         "settle_seconds": settle_seconds(local_traffic=args.network.network_policy),
-        "server_drains": args.server.drains[kind],
     }
 
 
@@ -120,7 +119,7 @@ def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs
         arguments.append(f"--tensor-parallel-size={machine.count}")
     if kind == "tpu":
         arguments.append(f"--max-model-len={args.server.max_model_len}")
-    ending = drain.server_arguments(**_ending(kind, args))
+    ending = drain.server_arguments(**_ending(args), server_drains=args.server.drains[kind])
     return [*arguments, f"--model={args.server.model}", *ending, *args.server.arguments[kind]]
 
 
@@ -145,7 +144,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
         ],
         "resources": {"requests": requests},
         **container_probes(startup_seconds=args.server.startup_seconds),
-        "lifecycle": drain.lifecycle(**_ending(kind, args)),
+        "lifecycle": drain.lifecycle(**_ending(args)),
     }
     if kind == "gpu":
         storage = {"ephemeral-storage": args.server.gpu_ephemeral_storage_limit}

@@ -14,8 +14,9 @@ from typing import Any
 #: Installed by the Dockerfiles; `ready` also wants the role to be known (docs/images.md has its exit codes).
 HEALTH_COMMAND = "/usr/local/bin/fungibility-health"
 
-#: The health command itself gives a server 5 seconds; the rest is for the command.
-_TIMEOUT_SECONDS = 7
+#: The health command itself gives a server 5 seconds and its engine 3 for a token; the rest is for the command, which has to end
+#: by itself: what a probe that is cut off leaves behind stays until the container ends.
+_TIMEOUT_SECONDS = 10
 
 _STARTUP_PERIOD_SECONDS = 5
 
