@@ -16,6 +16,8 @@ import pytest
 
 from sandbox import __main__ as command
 from sandbox.cli import lifecycle
+from sandbox.cli.arguments import no_arguments
+from sandbox.cli.commands import up
 from sandbox.cli.lifecycle import Crashed, SandboxError
 from sandbox.control_plane.control_plane import ControlPlane, ControlPlaneError
 from sandbox.google.access_tokens import AccessTokens
@@ -211,7 +213,7 @@ def test_whatever_ends_a_command_is_a_word_and_no_traceback(
     def fail(*_: object) -> int:
         raise error
 
-    monkeypatch.setattr(command, "_up", fail)
+    monkeypatch.setitem(up.COMMANDS, "up", (no_arguments, fail))
     monkeypatch.setattr(lifecycle, "explain_failure", lambda paths: "")
     assert command.main(["up"]) != 0
     assert word in capsys.readouterr().err
