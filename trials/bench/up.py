@@ -23,8 +23,8 @@ import yaml
 
 from components.settings.stack_files import PROJECT_NAME
 from sandbox.cli.client import CommandFailed, Sandbox, fresh_sandbox, run_command
-from sandbox.cli.stack import PARALLEL
-from sandbox.gke.load_balancer import LISTEN_ADDRESSES
+from sandbox.cli.stack_update import PARALLEL
+from sandbox.host.addresses import LISTEN_ADDRESSES
 from sandbox.providers.docker import IMAGE
 from trials.bench import walkthrough
 from trials.bench.critical_path import Graph, Path, critical_path

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from components.cluster.optional_blocks import CLUSTER, OPTIONAL_BLOCKS, OptionalBlock
+from sandbox.google.records import Records
 from sandbox.providers.computed_fields import computed_fields
 from sandbox.providers.gcp import GcpProvider
-from sandbox.providers.records import Records
 from tests.unit.components.test_program import CHANGES, REFUSAL, TOGETHER
 from tests.unit.program import Resource, Run, run_program
 from tests.unit.provider_client import Client, Engine, urn

@@ -12,9 +12,9 @@ import grpc  # type: ignore[import-untyped]
 import pytest
 
 from sandbox.gke.cloud import Cloud, CloudError
+from sandbox.google.records import AlreadyExistsError, Records
 from sandbox.providers.gcp import GcpProvider
 from sandbox.providers.gcp_kinds import BUCKET, CLUSTER, NODE_POOL, SERVICE, kind_of
-from sandbox.providers.records import AlreadyExistsError, Records
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown
 from tests.unit.provider_client import Client, Engine, urn
 
