@@ -91,9 +91,11 @@ def _requests(settings: Settings) -> Iterator[Problem]:
     containers = len(settings.accelerators.kinds)
     # Beside them runs what mounts the weights cache.
     sidecar = {key: parse_quantity(value) if server.weights_cache else 0.0 for key, value in SIDECAR_REQUESTS.items()}
+    streams = settings.cluster.image_streaming
+    memory = lambda pool: allocatable_memory(pool.machine.memory_gb, image_streaming=streams)  # noqa: E731
     checks: list[tuple[str, str, int, float, Callable[[AcceleratorPool], float]]] = [
         ("cpuRequest", server.cpu_request, containers, sidecar["cpu"], lambda pool: allocatable_millicpu(pool.machine.vcpus) / 1000),
-        ("memoryRequest", server.memory_request, containers, sidecar["memory"], lambda pool: allocatable_memory(pool.machine.memory_gb)),
+        ("memoryRequest", server.memory_request, containers, sidecar["memory"], memory),
     ]
     if "gpu" in settings.accelerators.kinds:
         checks.append(

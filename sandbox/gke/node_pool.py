@@ -184,7 +184,7 @@ def node_allocatable(pool: NodePool) -> dict[str, str]:
     """Kubernetes quantities by resource, the accelerators included."""
     disk_gb = int(pool.config.get("diskSizeGb") or DEFAULT_DISK_GB)
     resources = {
-        **size_of(pool.machine_type).allocatable(),
+        **size_of(pool.machine_type).allocatable(image_streaming=pool.streams_images),
         "ephemeral-storage": str(int(allocatable_ephemeral_storage(disk_gb))),
         "pods": "110",
     }

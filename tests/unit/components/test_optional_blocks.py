@@ -45,9 +45,10 @@ def _run(runs: dict[str, Run], overrides: dict[str, Any]) -> Run:
 
 def _resources(runs: dict[str, Run], row: OptionalBlock) -> tuple[dict[str, Any], dict[str, Any]]:
     """Inputs of one resource of the row's kind with the setting on, and off again."""
-    off = {"acceleratorPools": POOL} if row.setting == "acceleratorPools" else {}
+    beside = TOGETHER.get(row.setting, {})
+    off = {"acceleratorPools": POOL} if row.setting == "acceleratorPools" else beside
     found = []
-    for overrides in ({row.setting: row.on}, off):
+    for overrides in ({**beside, row.setting: row.on}, off):
         of_kind = {each.name: each for each in _run(runs, overrides).of_type(row.resource)}
         found.append(next((each for name, each in of_kind.items() if name in ("l4", "cluster", "images")), None))
         if found[-1] is None:
