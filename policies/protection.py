@@ -1,4 +1,4 @@
-"""What keeps a production stack from going by a mistyped command. Left out: backups, which this project's stacks need none of."""
+"""A mistyped command cannot delete a production stack. Left out: backups, which this project's stacks do not need."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ RULES = (
         name="production-is-protected",
         description="The cluster of a production stack is protected by Google and by Pulumi.",
         level="mandatory",
-        because="a deleted cluster is an outage of as long as it takes to find accelerators again",
+        because="after a deletion the service is down until accelerators are in stock again",
         options={
             "stacks": Option(
                 type="array",
                 default=["prod", "prod-*"],
-                description="Names of production stacks; * stands for anything.",
+                description="Names of production stacks; * matches anything.",
             )
         },
         check=unprotected,

@@ -1,4 +1,4 @@
-"""How long the end of a pod takes. Left out: what a pod does with that time (`components.serving.drain`)."""
+"""How long a pod takes to end. Left out: what a pod does in that time (`components.serving.drain`)."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from __future__ import annotations
 #: to spare, and a third of what Spot gives.
 SETTLE_SECONDS = 5
 
-#: With `externalTrafficPolicy: Local` Google's load balancer goes by its own health checks of the node, three of 8 s each, before it
-#: sends new connections elsewhere; until then they come to this pod, the node's only one, which therefore has to go on serving.
+#: With `externalTrafficPolicy: Local` Google's load balancer relies on its own health checks of the node, three of 8 s each, before it
+#: sends new connections elsewhere. Until then they reach this pod, the node's only one, which therefore has to keep serving.
 #: https://github.com/kubernetes/ingress-gce, pkg/healthchecksl4 ("3 * 8 = 24 seconds before the LB will steer traffic away").
-#: It is more than a Spot node gives: a pod there serves through its 15 s and is cut at their end.
+#: A Spot node gives less: a pod there serves for its 15 s and is cut at their end.
 LOCAL_SETTLE_SECONDS = 30
 
-#: What is kept for the end itself: the server's process group, and the kubelet's own least grace of 2 s after a hook.
+#: Reserved for the end itself: the server's process group, and the kubelet's own minimum of 2 s after a hook.
 END_SECONDS = 5
 
-#: The least that is left for requests under way.
+#: The least time that is left for requests under way.
 _LEAST_SECONDS = 5
 
 #: The shortest grace period that leaves requests any time.
 MIN_GRACE_SECONDS = SETTLE_SECONDS + END_SECONDS + _LEAST_SECONDS
 
-#: GKE's cluster autoscaler gives a pod no more (`--max-graceful-termination-sec`), however long its own grace period is.
+#: GKE's cluster autoscaler gives a pod at most this (`--max-graceful-termination-sec`), however long its own grace period is.
 #: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/cluster-autoscaler
 MAX_GRACE_SECONDS = 600
 
 
 def settle_seconds(*, local_traffic: bool) -> int:
-    """How long requests still come in after a pod's end has begun; `local_traffic` for `externalTrafficPolicy: Local`."""
+    """Seconds for which requests still arrive after a pod's end has begun; `local_traffic` for `externalTrafficPolicy: Local`."""
     return LOCAL_SETTLE_SECONDS if local_traffic else SETTLE_SECONDS
 
 

@@ -96,7 +96,10 @@ def _requests(settings: Settings) -> Iterator[Problem]:
     checks: list[tuple[str, str, int, float, Callable[[AcceleratorPool], float]]] = [
         ("cpuRequest", server.cpu_request, containers, sidecar["cpu"], lambda pool: allocatable_millicpu(pool.machine.vcpus) / 1000),
         (
-            "memoryRequest", server.memory_request, containers, sidecar["memory"],
+            "memoryRequest",
+            server.memory_request,
+            containers,
+            sidecar["memory"],
             lambda pool: allocatable_memory(pool.machine.memory_gb) - shared_memory_gib(pool.machine.count) * 2**30,
         ),
     ]

@@ -25,8 +25,8 @@ import yaml
 
 from components.settings.stack_files import PROJECT_NAME
 from sandbox.cli.client import CommandFailed, Sandbox, fresh_sandbox
-from sandbox.gke.load_balancer import LISTEN_ADDRESSES
 from sandbox.host import command_lock
+from sandbox.host.addresses import LISTEN_ADDRESSES
 from sandbox.host.paths import PROJECT_DIR
 from sandbox.host.processes import command_line, processes_with
 from trials.drills.results import Options, Result

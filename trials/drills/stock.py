@@ -21,7 +21,7 @@ from components.settings.stack_files import PROJECT_NAME, stack_file
 from sandbox.cli.client import Sandbox, fresh_sandbox
 from sandbox.cli.status import ClusterView, ServiceError, chat
 from sandbox.cli.traffic import Report, Traffic
-from sandbox.node_agent.preemption import PREEMPTION_ANNOTATION
+from sandbox.kube.names import PREEMPTION_ANNOTATION
 from trials.drills.results import Options, Result
 
 _NAME = "drill-stock"
