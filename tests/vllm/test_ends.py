@@ -91,7 +91,7 @@ def test_a_pod_that_ends_loses_no_request_of_clients_that_keep_their_connections
     record_property("answered", clients.results.answered)
     print(f"{path}, stream={stream}: {clients.results.answered} answered, {len(clients.results.lost)} lost")
     assert clients.results.lost == []
-    assert clients.results.answered > 20
+    assert clients.results.answered > 4
     assert long == [None]
 
 
