@@ -228,7 +228,7 @@ class _Run:
 
     def _within(self, name: str, seconds: float, limit: float, option: str) -> None:
         if seconds > limit:
-            fix = f"see waiting requests and the rung that answers; a start may still be compiling"
+            fix = "see waiting requests and the rung that answers; a start may still be compiling"
             self.results.append(failed(name, "too slow", reason=f"{option} is {limit:g} s", fix=fix, seconds=seconds))
         else:
             self._good(name, f"within {limit:g} s", seconds)

@@ -43,15 +43,15 @@ def run(url: str, limits: Limits = QUICK, **options: Any) -> Report:
 
 
 def found(report: Report) -> dict[str, str]:
-    return {each.name: each.status for each in report.checks}
+    return {each.field: each.status for each in report.checks}
 
 
 def failure(report: Report, name: str) -> tuple[str, str]:
     """Cause and cure of the one check that failed."""
     (check,) = [each for each in report.checks if each.status == "failed"]
-    assert check.name == name, report.checks
+    assert check.field == name, report.checks
     assert check.fix, "a failure says what to do"
-    return check.detail, check.fix
+    return check.value, check.fix
 
 
 def closed_port() -> int:
@@ -257,7 +257,7 @@ def test_wrong_address_is_not_waited_for() -> None:
 def test_what_cannot_be_asked_is_skipped_and_says_why() -> None:
     with serving(models=says(b"", 403)) as server:
         report = run(server.url)
-    skipped = {each.name: each.detail for each in report.checks if each.status == "skipped"}
+    skipped = {each.name: each.value for each in report.checks if each.status == "skipped"}
     assert set(skipped) == {"completion", "total", "stream", "first token"}
     assert set(skipped.values()) == {"not asked, since model failed"}
 
@@ -292,7 +292,7 @@ def test_slow_completion_and_slow_first_token_are_failures_of_their_own() -> Non
     limits = Limits(healthy=1.0, request=5.0, first_token=0.01, total=0.02)
     with serving(chat=later(0.1, says(chat())), stream=streams(*stream_events(), pause=0.02)) as server:
         report = run(server.url, limits)
-    failed = {each.name: (each.detail, each.fix) for each in report.checks if each.status == "failed"}
+    failed = {each.name: (each.value, each.fix) for each in report.checks if each.status == "failed"}
     assert set(failed) == {"total", "first token"}
     assert "0.02 s is the limit" in failed["total"][0]
     assert "--max-total" in failed["total"][1]

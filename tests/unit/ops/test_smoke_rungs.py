@@ -171,7 +171,7 @@ def both(folder: Path, **changes: Any) -> Iterator[tuple[str, Server]]:
 def test_one_pool_of_ready_pods_is_the_rung_that_answered(tmp_path: Path) -> None:
     with both(tmp_path, pods=[pod("a", "node-1"), pod("b", "node-1")]) as (kubeconfig, server):
         found = rung(kubeconfig, server)
-        assert (found.status, found.detail) == ("ok", "v6e-1 (1 of 3): 2 ready")
+        assert (found.status, found.value) == ("ok", "v6e-1 (1 of 3): 2 ready")
         assert rung(kubeconfig, server, expected_pool="v6e-1").status == "ok"
         report = checks.run(of_stack(server.url), limits=Limits(healthy=1.0), kubeconfig=kubeconfig)
     assert json.loads(json.dumps(report.document()))["rung"] == {"pool": "v6e-1", "priority": 1, "ready": 2}
@@ -180,14 +180,14 @@ def test_one_pool_of_ready_pods_is_the_rung_that_answered(tmp_path: Path) -> Non
 def test_several_pools_are_named_best_first(tmp_path: Path) -> None:
     with both(tmp_path, pods=[pod("b", "node-2"), pod("a", "node-1")]) as (kubeconfig, server):
         found = rung(kubeconfig, server)
-        assert (found.status, found.detail) == ("ok", "one of v6e-1 (1 of 3): 1 ready, l4 (3 of 3): 1 ready")
+        assert (found.status, found.value) == ("ok", "one of v6e-1 (1 of 3): 1 ready, l4 (3 of 3): 1 ready")
         assert rung(kubeconfig, server, expected_pool="v6e-1").status == "failed"
 
 
 def test_no_ready_pod_is_a_failure_with_its_cure(tmp_path: Path) -> None:
     with both(tmp_path, pods=[pod("a", "node-1", ready=False)]) as (kubeconfig, server):
         found = rung(kubeconfig, server)
-    assert (found.status, found.detail) == ("failed", "no pod is ready behind the service")
+    assert (found.status, found.value) == ("failed", "no pod is ready behind the service")
     assert "describe pods" in found.fix
 
 
@@ -199,4 +199,4 @@ def test_expected_pool_that_cannot_be_found_out_is_a_failure(tmp_path: Path) -> 
         assert rung(kubeconfig, server).status == "unknown"
         found = rung(kubeconfig, server, expected_pool="v6e-1")
     assert found.status == "failed"
-    assert "cannot be found out: the cluster of the kubeconfig answers 401" in found.detail
+    assert "cannot be found out: the cluster of the kubeconfig answers 401" in found.value
