@@ -131,7 +131,10 @@ class Service:
         for event in self._events(response, deadline):
             if event == "[DONE]":
                 done = True
-                break
+                if self._session is None:
+                    break
+                # A connection is kept only when all of the answer was read.
+                continue
             document = self._object(event, "an event of the stream")
             if "error" in document:
                 cause = f"the stream breaks off with an error of the server: {self._shown(json.dumps(document['error']))}"

@@ -149,7 +149,7 @@ def test_a_quota_that_is_not_told_hides_no_other(bench: Bench, fault: Any, words
 
 def test_a_server_is_asked_again_after_the_pause_that_it_asks_for(bench: Bench) -> None:
     busy = Fault(status=429, headers={"Retry-After": "7"}, body=b"{}")
-    bench.server.answers[BILLING] = [busy, Fault(status=503), bench.server.answers[BILLING]]  # type: ignore[list-item]
+    bench.server.answers[BILLING] = [busy, Fault(status=503), bench.server.answers[BILLING]]
     (found,) = bench.findings("billing")
     assert found.status == "ok"
     assert bench.pauses == [7.0, 2.0]
