@@ -67,7 +67,7 @@ _ON_REPOSITORY = "it may be given on the repository itself, once that is there"
 NEEDS: tuple[Need, ...] = (
     _need("gcp:projects/service:Service", "serviceusage.serviceUsageAdmin", "serviceusage.services", "enable get list"),
     _need("gcp:serviceaccount/account:Account", "iam.serviceAccountAdmin", "iam.serviceAccounts", "create get"),
-    # For the roles of GRANTABLE_ROLES alone.
+    # Only for the roles of GRANTABLE_ROLES.
     _need(
         "gcp:projects/iAMMember:IAMMember",
         "resourcemanager.projectIamAdmin",
@@ -83,7 +83,7 @@ NEEDS: tuple[Need, ...] = (
         "connect",
         lambda settings: settings.network.control_plane_endpoint == "dns",
     ),
-    # Nodes run as an account of their own, which the caller who makes them must be allowed to use.
+    # Nodes run as an account of their own, which the account that makes them must be allowed to use.
     _need("gcp:container/nodePool:NodePool", "iam.serviceAccountUser", "iam.serviceAccounts", "actAs", elsewhere=_ON_ACCOUNT),
     # The provider reads the instance groups behind a node pool.
     _need("gcp:container/nodePool:NodePool", "compute.viewer", "compute.instanceGroupManagers", "get"),
@@ -135,7 +135,7 @@ NEEDS: tuple[Need, ...] = (
     ),
 )
 
-#: Reads every resource's IAM policy, which is what refreshing an IAM member takes.
+#: Reads every resource's IAM policy, which the refresh of an IAM member requires.
 _POLICIES = "roles/iam.securityReviewer"
 
 #: Role that deploys -> roles that read the same, as `preview --refresh` does.
@@ -153,15 +153,14 @@ _PREVIEW: Mapping[str, tuple[str, ...]] = {
     "roles/storage.admin": ("roles/storage.bucketViewer", _POLICIES),
 }
 
-#: What reads without making anything: a look at a secret's version beside its value, for which each secret's own right is given, and
-#: quotas that Cloud Quotas alone knows, for preflight.
+#: For reading a secret version's metadata (the right to its value is granted on each secret), and quotas that only Cloud Quotas has.
 _READ = ("roles/secretmanager.viewer", "roles/cloudquotas.viewer")
 
 #: Of the roles above, what a stronger one of the same account gives too.
 _IMPLIED = "roles/artifactregistry.writer"
 
 #: The only roles that the deploying account may grant in the project: those that the program grants. Without this limit,
-#: whoever can change the program could make itself the project's owner.
+#: everyone who can change the program could become the project's owner.
 #: https://docs.cloud.google.com/iam/docs/setting-limits-on-granting-roles
 GRANTABLE_ROLES = (
     "roles/container.defaultNodeServiceAccount",
@@ -171,8 +170,8 @@ GRANTABLE_ROLES = (
 
 LIMITED_ROLE = "roles/resourcemanager.projectIamAdmin"
 
-#: What no predefined role gives without the right to write: to read the Secrets in the cluster that a refresh compares, and to
-#: reach a control plane by its DNS endpoint.
+#: Rights that predefined roles only give together with rights to write: to read the Secrets in the cluster that a refresh compares,
+#: and to reach a control plane by its DNS endpoint.
 PREVIEW_PERMISSIONS = ("container.clusters.connect", "container.secrets.get", "container.secrets.list")
 
 
