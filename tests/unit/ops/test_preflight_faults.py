@@ -14,7 +14,7 @@ from ops.findings import Finding, ok, warning
 from ops.preflight.calls import CallFailed, Reason
 from ops.preflight.context import Check, Context, explain
 from ops.preflight.runner import run_checks
-from tests.unit.preflight_project import FAMILY, PROJECT, TPU_QUOTA
+from tests.unit.preflight_project import FAMILY, GPU_BASE, PROJECT, TPU_QUOTA
 from tests.unit.preflight_run import Bench, _bench, _key, _server, _shared_server  # noqa: F401  # fixtures
 from tests.unit.preflight_server import ACCESS_TOKEN, ACCOUNT, REFRESH_TOKEN, Fault, api_error, disabled, old_error
 
@@ -171,7 +171,7 @@ def test_a_server_that_does_not_answer_is_given_up(bench: Bench) -> None:
 
 
 def test_time_out_of_a_registry(bench: Bench) -> None:
-    bench.server.set("HEAD registry-1.docker.io/v2/vllm/vllm-openai/manifests/v0.31.0", Fault(delay=0.5))
+    bench.server.set(GPU_BASE, Fault(delay=0.5))
     found = {each.field.split()[0]: each for each in bench.findings("images", seconds=0.1)}
     assert "no answer in time" in found["gpuBaseImage"].value
     assert found["tpuBaseImage"].status == "ok"
