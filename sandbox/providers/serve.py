@@ -17,15 +17,15 @@ from sandbox.gke.cloud import Cloud
 from sandbox.google.access_tokens import AccessTokens
 from sandbox.google.faults import FaultStore
 from sandbox.google.latencies import Clock
+from sandbox.google.records import Records
 from sandbox.google.secret_manager import SecretStore
 from sandbox.host.paths import PROJECT_DIR
+from sandbox.host.real_plugins import real_plugin_on_path
 from sandbox.images.image_builder import ImageBuilder
 from sandbox.providers.docker import DockerProvider
 from sandbox.providers.gcp import GcpProvider
 from sandbox.providers.google_requests import GoogleRequests
 from sandbox.providers.kubernetes import Clusters, KubernetesProvider
-from sandbox.providers.real_plugins import real_plugin_on_path
-from sandbox.providers.records import Records
 from sandbox.providers.server import ProviderServer
 from sandbox.providers.unfinished import Unfinished
 
