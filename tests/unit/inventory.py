@@ -1,7 +1,7 @@
 """What a run of the program makes, as lines that a person reads in a diff: one of each input that fits in a line, by resource.
 
-    PARENT$TYPE::NAME (after DEPENDENCY, ...; ignores INPUT, ...; secret PATH; protected)
-      PATH: JSON
+PARENT$TYPE::NAME (after DEPENDENCY, ...; ignores INPUT, ...; secret PATH; protected)
+  PATH: JSON
 """
 
 from __future__ import annotations
