@@ -182,7 +182,10 @@ def test_a_server_that_does_not_answer_is_given_up(bench: Bench) -> None:
 
 
 def test_time_out_of_a_registry(bench: Bench) -> None:
-    bench.server.set("HEAD registry-1.docker.io/v2/vllm/vllm-openai/manifests/v0.31.0", Fault(delay=0.5))
+    bench.server.set(
+        "HEAD registry-1.docker.io/v2/vllm/vllm-openai/manifests/sha256:c1c9f6fd5c109ba7f0546a59f5b2f15fb87f64c77782e90a27b648b42a8e67c3",
+        Fault(delay=0.5),
+    )
     found = {each.what.split()[0]: each for each in bench.findings("images", seconds=0.1)}
     assert "no answer in time" in found["gpuBaseImage"].finding
     assert found["tpuBaseImage"].status == "ok"
