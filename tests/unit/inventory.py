@@ -59,7 +59,7 @@ def _lines(resource: Resource) -> Iterator[str]:
 
 
 def _values(path: str, value: Any) -> Iterator[str]:
-    """One line, or where that is too long the lines of its parts; the part of a list is known by its `name`, if it has one."""
+    """One line, or where that is too long the lines of its parts; the part of a list is known by its `name` or place, if it has parts."""
     line = f"{path}: {json.dumps(value, sort_keys=True)}"
     if len(line) <= _WIDTH or not isinstance(value, dict | list):
         yield line
@@ -68,5 +68,5 @@ def _values(path: str, value: Any) -> Iterator[str]:
             yield from _values(f"{path}.{key}", each)
     else:
         for index, each in enumerate(value):
-            name = each.get("name", index) if isinstance(each, dict) else index
+            name = each.get("name", index) if isinstance(each, dict) else ""
             yield from _values(f"{path}[{name}]", each)
