@@ -62,7 +62,7 @@ def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Map
     versions, folders = [_cluster_version()], programs(PROJECT_DIR)
     servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, versions, secret_store, requests), unfinished)}
     if real_plugin_on_path("kubernetes", environment) is None:
-        clusters = Clusters(environment)
+        clusters = Clusters()
         servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters), unfinished)
     servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, folders, requests, clock=clock))
     return Providers(servers)
