@@ -43,7 +43,6 @@ from sandbox.providers.server import (
     Provider,
     ProviderError,
     ReadState,
-    Severity,
     Urn,
 )
 from sandbox.providers.wire import Secret, has_secret, has_unknown, plain
@@ -438,7 +437,7 @@ class KubernetesProvider(Provider):
         return () if verdict.ready else (verdict.reasons or (verdict.progress,))
 
     def _reporter(self, urn: Urn) -> Callable[[str], None]:
-        return lambda message: self.log(urn, message, Severity.INFO, ephemeral=True)
+        return lambda message: self.log(urn, message, ephemeral=True)
 
 
 # --- the provider's settings
