@@ -1,8 +1,8 @@
-"""What the pipelines' two accounts may do in an environment's project: to deploy, and to preview.
+"""What the pipelines' two accounts, for deploying and for previews, may do in an environment's project.
 
-Predefined roles, the narrowest that hold what the program's resources need; a test runs the program and wants a line here for
-each type. https://docs.cloud.google.com/iam/docs/roles-permissions. Left out: state and keys (`state_store`), and what Kubernetes'
-own RBAC would give.
+They get the narrowest predefined roles that allow what the program's resources need; a test runs the program and requires a line
+here for each type. https://docs.cloud.google.com/iam/docs/roles-permissions. Left out: state and keys (`state_store`), and Kubernetes' own
+RBAC.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class Roles:
     #: Beginning of Pulumi's type tokens.
     resources: str
     deploy: tuple[str, ...]
-    #: To read it, as `preview --refresh` does.
+    #: Roles for reading it, as `preview --refresh` does.
     preview: tuple[str, ...]
 
 
-#: Reads every resource's IAM policy, which is what refreshing an IAM member takes.
+#: Reads every resource's IAM policy, which the refresh of an IAM member requires.
 _POLICIES = "roles/iam.securityReviewer"
 
 ROLES: tuple[Roles, ...] = (
@@ -38,17 +38,17 @@ ROLES: tuple[Roles, ...] = (
     ),
     Roles(
         resources="gcp:projects/iAMMember:",
-        # For the roles of GRANTABLE_ROLES only.
+        # Only for the roles of GRANTABLE_ROLES.
         deploy=("roles/resourcemanager.projectIamAdmin",),
         preview=(_POLICIES, "roles/browser"),
     ),
     Roles(
         resources="gcp:container/",
-        # Nodes run as an account of their own, which whoever makes them must be allowed to use.
+        # Nodes run as an account of their own, which the account that makes them must be allowed to use.
         deploy=("roles/container.admin", "roles/iam.serviceAccountUser", "roles/compute.viewer"),
         preview=("roles/container.viewer", "roles/compute.viewer"),
     ),
-    # Objects in the cluster: IAM's roles for GKE hold there too.
+    # IAM's roles for GKE also apply to objects in the cluster.
     Roles(resources="kubernetes:", deploy=("roles/container.admin",), preview=("roles/container.viewer",)),
     Roles(
         resources="gcp:artifactregistry/",
@@ -65,17 +65,17 @@ ROLES: tuple[Roles, ...] = (
     ),
     Roles(
         resources="gcp:secretmanager/",
-        # A look at the version beside its value, for which each secret's own right is given.
+        # To read a version's metadata; the right to its value is granted on each secret.
         deploy=("roles/secretmanager.viewer",),
         preview=("roles/secretmanager.viewer", _POLICIES),
     ),
 )
 
-#: Preflight's own questions: quotas that Cloud Quotas alone knows.
+#: For preflight, which asks for quotas that only Cloud Quotas has.
 PREFLIGHT_ROLES = ("roles/cloudquotas.viewer",)
 
 #: The only roles that the deploying account may grant in the project: those that the program grants. Without this limit,
-#: whoever can change the program could make itself the project's owner.
+#: everyone who can change the program could become the project's owner.
 #: https://docs.cloud.google.com/iam/docs/setting-limits-on-granting-roles
 GRANTABLE_ROLES = (
     "roles/container.defaultNodeServiceAccount",
@@ -85,8 +85,8 @@ GRANTABLE_ROLES = (
 
 LIMITED_ROLE = "roles/resourcemanager.projectIamAdmin"
 
-#: What no predefined role gives without the right to write: to read the Secrets in the cluster that a refresh compares, and to
-#: reach a control plane by its DNS endpoint.
+#: Rights that predefined roles only give together with rights to write: to read the Secrets in the cluster that a refresh compares,
+#: and to reach a control plane by its DNS endpoint.
 PREVIEW_PERMISSIONS = ("container.clusters.connect", "container.secrets.get", "container.secrets.list")
 
 

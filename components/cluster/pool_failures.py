@@ -31,10 +31,10 @@ def explanation(pool: AcceleratorPool, errors: Sequence[str], *, others: Sequenc
         fix = "ask for more (`make preflight` names the quota), lower maxNodeCount,"
     elif _NO_MACHINE.search(text):
         reason = (
-            f"Google gave no {machines}, most likely since none is free there now. What it says: `gcloud container node-pools "
+            f"Google provided no {machines}, most likely because none is free there now. For its own message: `gcloud container node-pools "
             f"describe {pool.name} --cluster={cluster} --location={location} --format='value(status,statusMessage)'`"
         )
-        fix = "wait, since GKE goes on trying to reach minNodeCount; give the pool another zone (zones);"
+        fix = "wait, since GKE keeps trying to reach minNodeCount; give the pool another zone (zones);"
     else:
         return None
     if others:
@@ -42,9 +42,9 @@ def explanation(pool: AcceleratorPool, errors: Sequence[str], *, others: Sequenc
     else:
         effect = "No other pool is enabled, so nothing serves."
     return (
-        f"Accelerator pool {pool.name} is there and has not the nodes that it should have: {reason}. {effect} Fix: {fix} or take "
-        f"the pool out of service with `enabled: false` on its entry in acceleratorPools, which deletes nothing. Then, or when it "
-        f"is over, run the same update again, which completes it. More in docs/operate.md (The TPU is out of stock)."
+        f"Accelerator pool {pool.name} exists without the nodes that it should have: {reason}. {effect} Fix: {fix} or take "
+        f"the pool out of service with `enabled: false` on its entry in acceleratorPools, which deletes nothing. Then, or when stock "
+        f"is back, run the same update again, which completes it. More in docs/operate.md (The TPU is out of stock)."
     )
 
 
