@@ -8,7 +8,7 @@
 #   pods would roll.
 #
 # The default base is built on CUDA 13: it needs NVIDIA driver 580 or newer on the node, so a pool asks GKE for the LATEST.
-ARG BASE_IMAGE=docker.io/vllm/vllm-openai:v0.31.0
+ARG BASE_IMAGE=docker.io/vllm/vllm-openai:v0.31.0@sha256:c1c9f6fd5c109ba7f0546a59f5b2f15fb87f64c77782e90a27b648b42a8e67c3
 
 FROM ${BASE_IMAGE}
 

@@ -6,7 +6,7 @@
 #   of the base. The scripts are executable in the context instead;
 # - labels that differ from build to build, such as created and revision: an unchanged image must keep its digest, or its
 #   pods would roll.
-ARG BASE_IMAGE=docker.io/vllm/vllm-tpu:2e33fe419186c65a18da6668972d61d7bbc31564
+ARG BASE_IMAGE=docker.io/vllm/vllm-tpu:v0.27.0@sha256:d6748bc7b1b020ab6411506d4bf30f8bfabb5db2b8505328f26d1a545b479df8
 
 FROM ${BASE_IMAGE}
 
