@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Table
 from rich.text import Text
 
-from sandbox.cli.status import Answer
+from ops.smoke.service import Answer
 from sandbox.servers import model_server
 
 #: Logs and pipes have no width; node names need one of this size to stay whole.

@@ -117,7 +117,7 @@ class _RecordingMonitor(mocks.MockMonitor):
     def RegisterResource(self, request: Any) -> Any:
         plain, secrets = _unwrap(request.object)
         if not request.type.startswith(("pulumi:", "fungibility:")):
-            found = sdk_types.problems(request.type, plain)
+            found = [str(problem) for problem in sdk_types.find_problems(request.type, plain)]
             assert not found, f"{request.type} {request.name}: {found}"
         response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         if request.type == "pulumi:pulumi:Stack":

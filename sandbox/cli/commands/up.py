@@ -10,7 +10,6 @@ import sys
 from rich.markup import escape
 
 from ops.smoke import checks as smoke_checks
-from ops.smoke import screen as smoke_screen
 from ops.smoke.service import KEY_VARIABLE
 from ops.smoke.target import of_outputs
 from sandbox.cli import arguments as kinds
@@ -126,7 +125,7 @@ def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
         )
     document = status_document(paths, outputs["service_url"])
     console.print()
-    smoke_screen.show(smoke, console)
+    console.print(smoke.text(width=console.width), markup=False, highlight=False)
     screens.summary(document, outputs["accelerator_pools"], answer, record.server)
     if incomplete:
         raise StackError(
