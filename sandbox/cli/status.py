@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import time
-from dataclasses import asdict
 from typing import Any
 
 from kubernetes import client, config
@@ -167,7 +166,7 @@ def status_document(paths: Paths, service_url: str | None) -> dict[str, Any]:
         "nodes": view.nodes() if view else [],
         "pods": view.pods() if view else [],
         "out_of_stock": Stock(paths.stock).short(),
-        "images": {name: asdict(note) for name, note in read_notes(paths.state).items()},
+        "images": read_notes(paths.state),
     }
 
 
