@@ -8,7 +8,7 @@ from components.cluster.cluster import Cluster
 from components.cluster.cluster_hardening import ClusterArgs
 from components.cluster.compute_class import ComputeClass
 from components.cluster.image_registry import ImageRegistry, ImageRegistryArgs
-from components.cluster.namespace import make_namespace
+from components.cluster.namespace import after_namespace
 from components.cluster.network import Network, NetworkArgs
 from components.monitoring.observability import Observability, ObservabilityArgs
 from components.serving.inference_server import InferenceServer, InferenceServerArgs
@@ -51,8 +51,7 @@ if config.monitoring.enabled:
 kubernetes = providers.kubernetes_provider(cluster)
 in_cluster = pulumi.ResourceOptions(providers=[kubernetes])
 compute_class = ComputeClass("compute-class", config.accelerators, in_cluster)
-namespaces = make_namespace(config.server.namespace, cluster)
-in_namespace = pulumi.ResourceOptions.merge(in_cluster, pulumi.ResourceOptions(depends_on=namespaces))
+in_namespace = pulumi.ResourceOptions.merge(in_cluster, after_namespace(config.server.namespace, cluster))
 in_both = pulumi.ResourceOptions.merge(in_namespace, in_project)
 weights_cache = None
 if config.server.weights_cache:
@@ -64,6 +63,7 @@ server_args = InferenceServerArgs(
     config.accelerators,
     compute_class_name=compute_class.name,
     images=registry.images,
+    releases=config.images.releases,
     caches=make_model_caches(config.server, weights_cache),
     hugging_face_token=secret_manager.value_of(config.server.hugging_face_token, config.server.hugging_face_token_secret, gcp),
     scraped_by_gke=config.cluster.auto_monitoring_scope == "ALL",

@@ -16,12 +16,12 @@ from components.providers import adopting_provider
 DEFAULT = "default"
 
 
-def make_namespace(namespace: str, cluster: Cluster) -> list[pulumi.Resource]:
-    """What is to be there before anything is put into the namespace."""
+def after_namespace(namespace: str, cluster: Cluster) -> pulumi.ResourceOptions:
+    """For what is put into the namespace, which is made here."""
     if namespace == DEFAULT:
-        return []
+        return pulumi.ResourceOptions()
     adopting = pulumi.ResourceOptions(providers=[adopting_provider(cluster)])
-    return [Namespace("namespace", namespace, adopting)]
+    return pulumi.ResourceOptions(depends_on=[Namespace("namespace", namespace, adopting)])
 
 
 class Namespace(pulumi.ComponentResource):

@@ -23,7 +23,7 @@ from components.settings.secret_reference import SecretReference, parse_referenc
 from components.settings.sections import Settings
 from components.settings.settings import UNREAD, load_stack, parse
 from components.settings.value_types import parse_quantity
-from tests.unit.program import API_KEY, NAMESPACE, config, run_program
+from tests.unit.program import API_KEY, NAMESPACE, config, run_program, run_program_anew
 from trials.drills.settings_files import WRONG, WRONG_POOL_VALUES
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -210,6 +210,18 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
         ('"--served-model-name"', "is set by the program itself", "clients ask for the output `model`")),
     "argument that no protocol carries": ({"gpuServerArguments": ['--seed=\ud800']}, "gpuServerArguments",
         ('\\ud800', "is not a command line argument", "what cannot be printed")),
+    "option and value in one element": ({"gpuServerArguments": ["--max-num-seqs 16"]}, "gpuServerArguments",
+        ('"--max-num-seqs 16"', "has a space in its option's name", "write --OPTION=VALUE")),
+    "dash of a word processor": ({"gpuServerArguments": ["\N{EM DASH}seed=1"]}, "gpuServerArguments",
+        ("seed=1", "begins with a dash that is no hyphen", "write --")),
+    "more engines than chips": ({"gpuServerArguments": ["--data-parallel-size=2"]}, "gpuServerArguments",
+        ('"--data-parallel-size"', "is set by the program itself", "tensor parallelism has every chip")),
+    "value too many": ({"gpuServerArguments": ["--seed", "0", "8"]}, "gpuServerArguments",
+        ('"8"', "has no option before it that takes it", "write --OPTION=VALUE")),
+    "driver too old for CUDA 13": ({"acceleratorPools": _pools(None, {"gpuDriverVersion": "DEFAULT"})},
+        "acceleratorPools[1].gpuDriverVersion", ('"DEFAULT"', "is a driver older than the 580", "give LATEST, or a gpuBaseImage")),
+    "revision that git cannot have": ({"modelRevision": "v1..2"}, "modelRevision",
+        ('"v1..2"', "is not a revision", "give a commit's 40 hexadecimal digits")),
     "value without its option": ({"gpuServerArguments": ["--seed=0", "8"]}, "gpuServerArguments",
         ('"8"', "has no option before it", "write --OPTION=VALUE")),
     "model that Hugging Face cannot have": ({"model": "Qwen/Qwen2--1.5B"}, "model",
@@ -375,9 +387,9 @@ def test_bad_settings_stop_the_program_before_the_first_resource(monkeypatch: py
 
     monkeypatch.setattr(MockMonitor, "RegisterResource", recorded)
     with pytest.raises(SettingsError):
-        run_program({"model": "Qwen2-1.5B"})
+        run_program_anew({"model": "Qwen2-1.5B"})
     assert [each for each in registered if each != "pulumi:pulumi:Stack"] == []
-    run_program()
+    run_program_anew()
     assert "gcp:container/cluster:Cluster" in registered
 
 
