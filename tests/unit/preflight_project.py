@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from ops.preflight import requirements
 from tests.unit.preflight_server import DIGEST, Fault, PreflightServer, Seen, api_error
 
 PROJECT = "my-project"
@@ -152,6 +151,3 @@ def set_stack_up(server: PreflightServer, version: str = "1.33.5-gke.1201000") -
     )
     server.set("artifactregistry.projects.locations.repositories.get", {"name": REPOSITORY, "format": "DOCKER"})
     server.set("iam.projects.serviceAccounts.get", {"name": ACCOUNT})
-
-
-ALL_PERMISSIONS = sorted({permission for need in requirements.NEEDS for permission in need.permissions})
