@@ -119,14 +119,6 @@ TOOLS: tuple[Tool, ...] = (
     _kubernetes("kube-controller-manager"),
     _kubernetes("kube-scheduler"),
     _kubernetes("kubectl", "version", "--client"),
-    Tool(
-        name="kwok",
-        module="kwok",
-        package="sigs.k8s.io/kwok/cmd/kwok",
-        version_command=("--version",),
-        fits=_between((0, 7), (1,)),
-        ldflags="-X sigs.k8s.io/kwok/pkg/consts.Version=v0.8.0",
-    ),
 )
 
 #: What the linters are made of; a sandbox needs none of it. Its package on PyPI downloads a program from elsewhere.

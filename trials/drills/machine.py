@@ -40,7 +40,7 @@ _HANG_SECONDS = 300.0
 #: How long what a dead process has started may outlive it.
 _ORPHAN_SECONDS = 10.0
 
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 #: One that everything needs, and one that only waits for pods do.
 PROGRAMS_IN_UP = ("etcd", "kube-scheduler")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.host.paths import MARK, Paths
-from sandbox.node_agent.worker import crash_file
+from sandbox.node_agent.pod import crash_file
 from sandbox.servers import server_faults
 
 
