@@ -56,7 +56,7 @@ class Api:
         with self._changed:
             assert self._changed.wait_for(what, 10), self.sent
 
-    def told(self) -> list[Object]:
+    def told(self) -> list[list[Object]]:
         return [body["status"]["conditions"] for path, body in self.sent if path == STATUS]
 
 
