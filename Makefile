@@ -3,10 +3,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-# Nothing is written to the home folder.
+# Nothing is written to the home directory.
 export PIP_CACHE_DIR ?= $(CURDIR)/.sandbox/cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Where it is set, as in many containers, each of the many short programs here would be translated anew every time.
+# If this is set, as in many containers, Python compiles every module again in each of the many short programs here.
 unexport PYTHONDONTWRITEBYTECODE
 
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/metrics/image/adapter .ci/run .ci/install-docker
@@ -14,7 +14,7 @@ SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/
 .PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-vllm lint check format pages
 .PHONY: preview deploy recover drift cost smoke comment drift-issue deployed-commit bench drills
 
-help: ## what there is
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 # stand-in (the default), or vllm: real vLLM on the CPU with a tiny random-weight model (installs about 5 GB once).
@@ -29,78 +29,78 @@ up: .venv/.installed ## set everything up and run the stack on the sandbox (SERV
 down: .venv/.installed ## end the sandbox and remove its state
 	@$(BIN)/python -m sandbox down
 
-status: .venv/.installed ## nodes by pool, and the pods on them
+status: .venv/.installed ## show nodes by pool, and the pods on them
 	@$(BIN)/python -m sandbox status
 
-test: test-unit test-images test-sandbox ## every test
+test: test-unit test-images test-sandbox ## run every test
 
-test-unit: .venv/.installed policies/.venv/.installed ## quick and offline
+test-unit: .venv/.installed policies/.venv/.installed ## run the unit tests: quick and offline
 	$(BIN)/pytest -n 4 --dist loadfile tests/unit
 
-test-images: .venv/.installed ## the images' scripts, and real builds where a Docker daemon can be had
+test-images: .venv/.installed ## test the images' scripts, and build them if there is a Docker daemon
 	$(BIN)/pytest tests/images
 
-test-sandbox: .venv/.installed policies/.venv/.installed ## end to end, on a sandbox of its own
+test-sandbox: .venv/.installed policies/.venv/.installed ## test end to end, on a sandbox of its own
 	$(BIN)/pytest tests/sandbox
 
-test-vllm: .venv/.installed ## opt-in: real vLLM behind the entrypoint, and the stand-in held against it
+test-vllm: .venv/.installed ## opt-in: test real vLLM behind the entrypoint, and compare the stand-in with it
 	$(BIN)/pytest tests/vllm
 
-# What a team's pipelines run (docs/deploy.md), on a stack of the backend that `pulumi` is logged in to.
+# The targets that a team's pipelines run (docs/deploy.md), on a stack of the backend that `pulumi` is logged in to.
 STACK ?= dev
-# A folder: what a step printed and its exit status are kept there too, for the pull request's comment and the drift issue.
+# A folder in which each step's output and exit status are also kept, for the pull request's comment and the drift issue.
 REPORT ?=
-# The policy pack, empty for none, and the stack's configuration of it; without one the levels of production hold.
+# The policy pack (empty for none), and the stack's configuration of it; without one the levels of production apply.
 POLICY_PACK ?= policies
 POLICY_CONFIG ?= $(wildcard policies/$(STACK).json)
 step = $(if $(STACK),,$(error STACK is not set: make $@ STACK=dev))$(if $(REPORT),$(BIN)/python -m ops ci record --folder $(REPORT)/$(STACK) $@ --)
-# With --refresh: what somebody changed by hand is seen, and put back.
+# --refresh detects changes that were made by hand, which an update then reverts.
 pulumi_options = --refresh --stack $(STACK) --non-interactive$(if $(REPORT), --color never)
 policy_options = $(if $(POLICY_PACK),--policy-pack $(POLICY_PACK)$(if $(POLICY_CONFIG), --policy-pack-config $(POLICY_CONFIG)))
-# A pool that cannot be had must not keep the service from coming up on the others: what does not depend on it is made all the same
-# (the exit status stays that of a failure), and none of the others waits for a place while it is tried for half an hour.
+# A pool that is out of stock must not keep the service from coming up on the others: everything that does not depend on it is still made
+# (the exit status stays that of a failure), and no other resource waits for a slot while Google tries for half an hour.
 deploy_options = --continue-on-error --parallel 64
-# What changes something happens to no stack that nobody named.
+# Targets that change something require STACK to be given.
 named = $(if $(filter file,$(origin STACK)),$(error STACK is not set: make $@ STACK=dev))
 
-preview: .venv/.installed policies/.venv/.installed ## what an update of STACK would do, checked by the policy pack; changes nothing
+preview: .venv/.installed policies/.venv/.installed ## show what an update of STACK would do, checked by the policy pack; changes nothing
 	$(step) pulumi preview $(pulumi_options) $(policy_options)
 
 deploy: .venv/.installed policies/.venv/.installed ## update STACK without asking
 	$(named)$(step) pulumi up --yes $(pulumi_options) $(deploy_options) $(policy_options)
 
-recover: .venv/.installed ## after an update of STACK that was killed: take its lock away, find what it had begun (docs/operate.md)
+recover: .venv/.installed ## after a killed update of STACK: remove its lock, find what it had begun (docs/operate.md)
 	$(named)$(step) $(BIN)/python -m ops recovery --stack $(STACK) $(RECOVER_ARGUMENTS)
 
 policy: .venv/.installed policies/.venv/.installed ## preview STACK=dev with the policy pack (docs/policies.md)
 	pulumi preview --stack $(STACK) --policy-pack policies $(if $(POLICY_CONFIG),--policy-pack-config $(POLICY_CONFIG))
 
-drift: .venv/.installed ## fail when what STACK has in the cloud is not what its settings say; changes nothing
+drift: .venv/.installed ## fail if STACK's resources differ from its settings; changes nothing
 	$(step) pulumi preview --expect-no-changes $(pulumi_options)
 
-preflight: .venv/.installed ## what has to be true of STACK's project before `pulumi up` (docs/preflight.md)
+preflight: .venv/.installed ## check STACK's project before `pulumi up` (docs/preflight.md)
 	$(step) $(BIN)/python -m ops preflight --stack $(STACK) $(PREFLIGHT_ARGUMENTS)
 
-cost: .venv/.installed ## what STACK costs an hour
+cost: .venv/.installed ## show what STACK costs an hour
 	$(step) $(BIN)/python -m ops cost --stack $(STACK) --markdown
 
-smoke: .venv/.installed ## whether STACK's service answers
+smoke: .venv/.installed ## check that STACK's service answers
 	@$(if $(API_KEY_SECRET),VLLM_API_KEY="$$(gcloud secrets versions access $(API_KEY_SECRET)/versions/latest)" && export VLLM_API_KEY && )$(step) $(BIN)/python -m ops smoke --stack $(STACK)
 
-# Where the server asks for a key: Secret Manager's secret that holds it, projects/PROJECT/secrets/NAME, unless VLLM_API_KEY is set.
+# If the server requires a key: the Secret Manager secret that holds it, projects/PROJECT/secrets/NAME, unless VLLM_API_KEY is set.
 API_KEY_SECRET ?=
 
-# Stacks whose records the comment is made of, and the pull request; without one the comment is printed.
+# Stacks whose records make up the comment, and the pull request; without one the comment is printed.
 STACKS ?= dev prod
 PULL_REQUEST ?=
 
-comment: .venv/.installed ## the pull request's comment from the records in REPORT
+comment: .venv/.installed ## write the pull request's comment from the records in REPORT
 	@$(BIN)/python -m ops ci comment --reports $(or $(REPORT),$(error REPORT is not set: make $@ REPORT=report)) $(if $(PULL_REQUEST),--pull-request $(PULL_REQUEST)) $(STACKS)
 
 drift-issue: .venv/.installed ## open, update or close the issue about STACK's drift, from the record in REPORT
 	@$(BIN)/python -m ops ci drift-issue --reports $(or $(REPORT),$(error REPORT is not set: make $@ STACK=dev REPORT=report)) $(or $(STACK),$(error STACK is not set: make $@ STACK=dev REPORT=report))
 
-deployed-commit: .venv/.installed ## the commit that STACK was last deployed from
+deployed-commit: .venv/.installed ## print the commit that STACK was last deployed from
 	@$(BIN)/python -m ops ci deployed-commit $(or $(STACK),$(error STACK is not set: make $@ STACK=dev))
 
 # Arguments of `make recover`: --take-lock, --id URN=ID.
@@ -110,13 +110,13 @@ RECOVER_ARGUMENTS ?=
 BENCH_ARGUMENTS ?=
 DRILLS_ARGUMENTS ?=
 
-bench: .venv/.installed ## how long it takes and what it costs as it grows, on the sandbox, against the last saved run
+bench: .venv/.installed ## measure times and costs on the sandbox, and compare them with the last saved run
 	@$(BIN)/python -m trials bench $(BENCH_ARGUMENTS)
 
-drills: .venv/.installed ## what breaks it: stock-outs, kills, faulty answers, events under load, random settings
+drills: .venv/.installed ## break things on the sandbox: stock-outs, kills, faulty answers, events under load, random settings
 	@$(BIN)/python -m trials drills $(DRILLS_ARGUMENTS)
 
-lint: .venv/.installed ## every linter and the type checker
+lint: .venv/.installed ## run every linter and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -127,24 +127,24 @@ lint: .venv/.installed ## every linter and the type checker
 	$(BIN)/zizmor --quiet --offline --persona pedantic .github
 	$(BIN)/python -m ops pages --check
 
-pages: .venv/.installed ## write the generated pages again (docs/results.md, the README's figures)
+pages: .venv/.installed ## write the generated pages again (docs/settings.md, docs/results.md, tables in others)
 	$(BIN)/python -m ops pages
 
-check: lint test-unit ## the loop for people: linters and quick tests, about a minute
+check: lint test-unit ## run linters and unit tests, about a minute: the loop while you work
 
-format: .venv/.installed ## rewrite what the formatter would
+format: .venv/.installed ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 .venv/.installed: requirements.txt requirements-dev.txt constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here: install Python 3.11 or later, or name one with PYTHON=..." >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is $$($(PYTHON) --version): this needs Python 3.11 or later; name one with PYTHON=..." >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) was not found: install Python 3.11 or later, or name one with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is $$($(PYTHON) --version): Python 3.11 or later is needed; name one with PYTHON=..." >&2; exit 1; }
 	@echo "installing Python packages into .venv (once)"
-	@$(PYTHON) -m venv .venv || { echo "make: no virtual environment could be made; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "make: the virtual environment could not be created; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet -r requirements-dev.txt -c constraints.txt
 	@touch $@
 
-# Of its own: pulumi-policy needs an older protobuf than the program's packages.
+# A separate environment, since pulumi-policy needs an older protobuf than the program's packages.
 policies/.venv/.installed: policies/requirements.txt policies/constraints.txt | .venv/.installed
 	@echo "installing the policy pack's packages into policies/.venv (once)"
 	@$(PYTHON) -m venv policies/.venv

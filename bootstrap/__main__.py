@@ -17,15 +17,20 @@ from components.cluster.project_services import enable_apis
 
 #: Google counts an account's requests against the account's own project, where the APIs have to be on as well.
 _APIS_OF_THE_PIPELINES = (
-    "artifactregistry", "cloudbilling", "cloudquotas", "cloudresourcemanager", "compute", "container", "monitoring",
-    "secretmanager", "serviceusage",
-)  # fmt: skip
+    "artifactregistry",
+    "cloudbilling",
+    "cloudquotas",
+    "cloudresourcemanager",
+    "compute",
+    "container",
+    "monitoring",
+    "secretmanager",
+    "serviceusage",
+)
 
 config = settings.load()
 names = [each.name for each in config.environments]
-only = pulumi.ResourceOptions(
-    providers=[pulumi_gcp.Provider("gcp", project=config.project, region=config.location)]
-)  # fmt: skip
+only = pulumi.ResourceOptions(providers=[pulumi_gcp.Provider("gcp", project=config.project, region=config.location)])
 
 pipelines = pulumi.ComponentResource("fungibility:bootstrap:PipelineApis", "pipelines", None, only)
 enable_apis("pipelines", _APIS_OF_THE_PIPELINES, project=config.project, parent=pipelines)

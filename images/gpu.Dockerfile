@@ -18,6 +18,8 @@ LABEL org.opencontainers.image.title="vllm-fungibility GPU" \
       org.opencontainers.image.base.name="${BASE_IMAGE}"
 
 COPY --link fungibility-entrypoint fungibility-health fungibility-drain /usr/local/bin/
+# In a folder of its own: the entrypoint names it in PYTHONPATH, where another file could shadow a module of the server.
+COPY --link fungibility_drain.py /usr/local/lib/fungibility/
 
 # Whose image this is: the entrypoint serves on this accelerator and idles on the other.
 ENV ACCELERATOR=gpu

@@ -1,1 +1,1 @@
-"""The policy pack: one module a theme, each with rules as pure functions; `pack` alone knows Pulumi's policy SDK."""
+"""The policy pack: one module for each theme, with rules as pure functions. Left out: Pulumi's policy SDK, which only `pack` uses."""

@@ -1,4 +1,4 @@
-"""Who may reach the control plane. Left out: what IAM and RBAC let those do who reach it."""
+"""Who may reach the control plane. Left out: what IAM and RBAC allow them to do there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RANGES = "masterAuthorizedNetworksConfig"
 
 _FIX = (
     "name the ranges that may reach it (masterAuthorizedNetworksConfig.cidrBlocks; setting controlPlaneSourceRanges), "
-    "or leave it its DNS endpoint alone (controlPlaneEndpointsConfig.ipEndpointsConfig.enabled: false; setting "
+    "or leave only its DNS endpoint on (controlPlaneEndpointsConfig.ipEndpointsConfig.enabled: false; setting "
     "controlPlaneEndpoint: dns)"
 )
 
@@ -50,10 +50,12 @@ def _ranges(cluster: Resource) -> Iterable[Finding]:
         return
     if cluster.get(_RANGES, "gcpPublicCidrsAccessEnabled") is True:
         yield Violation(
-            resource=cluster, property=f"{_RANGES}.gcpPublicCidrsAccessEnabled", value=True,
-            reason="lets in every machine of Google Cloud that has a public address, of whomever it is",
+            resource=cluster,
+            property=f"{_RANGES}.gcpPublicCidrsAccessEnabled",
+            value=True,
+            reason="lets in every machine of Google Cloud that has a public address, also other customers' machines",
             fix="set it to false, and name your own ranges",
-        )  # fmt: skip
+        )
     blocks = cluster.get(_RANGES, "cidrBlocks")
     if blocks is UNKNOWN:
         yield Undecided(resource=cluster, property=f"{_RANGES}.cidrBlocks")
@@ -65,17 +67,16 @@ def _ranges(cluster: Resource) -> Iterable[Finding]:
             yield Undecided(resource=cluster, property=where)
         elif is_everywhere(block):
             yield Violation(
-                resource=cluster, property=where, value=block,
-                reason="lets the whole internet try the control plane's address", fix=_FIX,
-            )  # fmt: skip
+                resource=cluster, property=where, value=block, reason="lets the whole internet try the control plane's address", fix=_FIX
+            )
 
 
 def is_everywhere(cidr: Any) -> bool:
-    """Whether an IPv4 or IPv6 range (CIDR) holds so much of the public internet that it shuts out nobody."""
+    """Whether an IPv4 or IPv6 range (CIDR) covers so much of the public internet that it excludes no one in effect."""
     try:
         network = ipaddress.ip_network(str(cidr), strict=False)
     except ValueError:
-        # The cloud refuses it; that is not this rule's to say.
+        # The cloud refuses it; this rule does not report it.
         return False
     return network.prefixlen < (8 if network.version == 4 else 16) and not network.is_private
 
@@ -83,9 +84,9 @@ def is_everywhere(cidr: Any) -> bool:
 RULES = (
     ResourceRule(
         name="no-public-control-plane",
-        description="A control plane has no public address, or named ranges alone may reach it.",
+        description="A control plane has no public address, or only named ranges may reach it.",
         level="mandatory",
-        because="whoever gets hold of a credential must also be inside; dev.json lowers it, since the walkthrough's cluster is "
+        because="a stolen credential must not be enough to reach the cluster; dev.json lowers it, since the walkthrough's cluster is "
         "reached from anywhere and holds nothing",
         check=public_control_plane,
     ),

@@ -1,4 +1,4 @@
-"""What the nodes may cost at most, from the dated price table. Left out: the cluster's fee, disks, network, discounts (`cost/`)."""
+"""What the nodes may cost at most, from the dated price table. Left out: the cluster's fee, disks, network, discounts (`ops.cost`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ZONES_OF_A_REGION = 3
 
 
 def over_ceiling(resources: Sequence[Resource], options: Options) -> Iterable[Finding]:
-    """What is known must stay under the ceiling, whatever the rest turns out to cost."""
+    """The pools whose cost is known must stay under the ceiling together, whatever the others turn out to cost."""
     ceiling = float(options["usdPerHour"])
     total, parts = 0.0, []
     undecided: list[Finding] = []
@@ -29,11 +29,12 @@ def over_ceiling(resources: Sequence[Resource], options: Options) -> Iterable[Fi
             parts.append(f"{pool.get('name') or pool.resource.name} {most_nodes(pool)} x {price.usd:g} of {price.source.date}")
     if total > ceiling:
         yield Violation(
-            resource=None, property="maximum cost of all node pools", value=f"{total:.2f} USD an hour",
+            resource=None,
+            property="maximum cost of all node pools",
+            value=f"{total:.2f} USD an hour",
             reason=f"is above the ceiling of {ceiling:g} ({'; '.join(parts)})",
-            fix="lower maxNodeCount of a pool, or raise cost-ceiling.usdPerHour in policies/STACK.json once somebody has agreed "
-            "to the bill",
-        )  # fmt: skip
+            fix="lower maxNodeCount of a pool, or raise cost-ceiling.usdPerHour in policies/STACK.json once the bill has been approved",
+        )
     yield from undecided
 
 
@@ -46,11 +47,13 @@ def unpriced(resources: Sequence[Resource], options: Options) -> Iterable[Findin
             continue
         machine = pool.get("nodeConfig", "machineType")
         yield Violation(
-            resource=pool.resource, property=f"{pool.path}nodeConfig.machineType", value=machine,
+            resource=pool.resource,
+            property=f"{pool.path}nodeConfig.machineType",
+            value=machine,
             reason=f"has no price in {region(pool)} (provisioning {provisioning(pool)}), so cost-ceiling counts its "
             f"{most_nodes(pool)} nodes as free",
             fix="add it to components/catalog/prices.py with its source",
-        )  # fmt: skip
+        )
 
 
 def _pools(resources: Sequence[Resource]) -> list[Pool]:
@@ -58,11 +61,11 @@ def _pools(resources: Sequence[Resource]) -> list[Pool]:
 
 
 def _unknown_property(pool: Pool) -> str | None:
-    """The first of what decides the cost that is not known yet."""
+    """The first property that decides the cost and is not known yet; None if all are known."""
     paths = [("nodeConfig", "machineType"), ("nodeConfig", "spot"), ("nodeConfig", "preemptible"), ("nodeLocations",)]
     if _autoscaled(pool):
         paths += [("autoscaling", "maxNodeCount"), ("autoscaling", "totalMaxNodeCount")]
-        # Where the total is given, the number of zones does not matter, and the other way round.
+        # If the total is given, the number of zones does not matter, and the other way round.
         if _positive(pool.get("autoscaling", "totalMaxNodeCount")):
             paths = [path for path in paths if path[-1] not in ("maxNodeCount", "nodeLocations")]
         elif _positive(pool.get("autoscaling", "maxNodeCount")):
@@ -76,7 +79,7 @@ def _unknown_property(pool: Pool) -> str | None:
 
 
 def most_nodes(pool: Pool) -> int:
-    """In all its zones together."""
+    """How many nodes the pool may have in all its zones together."""
     if _positive(total := pool.get("autoscaling", "totalMaxNodeCount")):
         return int(total)
     if _autoscaled(pool):
@@ -116,7 +119,7 @@ def provisioning(pool: Pool) -> Provisioning:
 
 
 def _price(pool: Pool) -> Price | None:
-    # GKE's own default where the pool names none.
+    # GKE's own default for a pool that names no machine type.
     machine = pool.get("nodeConfig", "machineType") or "e2-medium"
     return node_price(str(machine), provisioning(pool), region(pool))
 
@@ -126,15 +129,15 @@ RULES = (
         name="cost-ceiling",
         description="All node pools at their largest cost no more than the stack's ceiling.",
         level="mandatory",
-        because="a digit too many in maxNodeCount is a bill of thousands a day",
-        options={"usdPerHour": Option(type="number", default=12, description="Most that nodes may cost, USD an hour.")},
+        because="one digit too many in maxNodeCount costs thousands a day",
+        options={"usdPerHour": Option(type="number", default=12, description="The most that nodes may cost, in USD an hour.")},
         check=over_ceiling,
     ),
     StackRule(
         name="cost-is-known",
         description="Every machine of a node pool is in the price table.",
         level="advisory",
-        because="a machine may be newer than the table, and is not to be kept out for that",
+        because="a machine may be newer than the table, which is not a reason to refuse it",
         check=unpriced,
     ),
 )

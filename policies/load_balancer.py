@@ -1,4 +1,4 @@
-"""A server that the internet can reach asks for a key. Left out: TLS, and who holds the key."""
+"""A server that the internet can reach requires a key. Left out: TLS, and who holds the key."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from policies.rule import UNKNOWN, Finding, Options, Resource, StackRule, Undeci
 
 SERVICE = "kubernetes:core/v1:Service"
 
-#: What vLLM reads its key from. https://docs.vllm.ai/en/stable/configuration/env_vars.html
+#: The variable from which vLLM reads its key. https://docs.vllm.ai/en/stable/configuration/env_vars.html
 KEY_VARIABLE = "VLLM_API_KEY"
 
 _INTERNAL = ("networking.gke.io/load-balancer-type", "cloud.google.com/load-balancer-type")
 
-#: What the names of containers with a server begin with.
+#: Names of containers with a server begin with this.
 _SERVER_NAMES = "vllm"
 
 
@@ -36,13 +36,15 @@ def open_server(resources: Sequence[Resource], options: Options) -> Iterable[Fin
             yield open_by
         elif keyless and isinstance(open_by, _Open):
             yield Violation(
-                resource=service, property=open_by.property, value=open_by.value,
+                resource=service,
+                property=open_by.property,
+                value=open_by.value,
                 reason=f"{open_by.reason}, and no API key keeps them out ({'; '.join(keyless)})",
                 fix=f"name the ranges of its clients (setting loadBalancerSourceRanges), keep it inside the VPC "
                 f"(internalLoadBalancer), or give the servers {KEY_VARIABLE} from a Secret (apiKeySecret or apiKey)",
-            )  # fmt: skip
+            )
         else:
-            # A key decides it, whatever the ranges turn out to be.
+            # A key is enough, whatever the ranges turn out to be.
             yield from undecided
 
 
@@ -56,7 +58,7 @@ class _Open:
 
 
 def _open_by(service: Resource) -> _Open | Undecided | None:
-    """None: the internet does not reach it."""
+    """Why the internet reaches the Service; None if it does not."""
     annotations = service.get("metadata", "annotations")
     if any(get(annotations, key) == "Internal" for key in _INTERNAL):
         return None
@@ -76,7 +78,7 @@ def _open_by(service: Resource) -> _Open | Undecided | None:
 
 
 def _keyless(service: Resource, resources: Sequence[Resource]) -> tuple[list[str], list[Undecided]]:
-    """What of the servers behind the Service asks for no key, in words, and what a preview cannot tell."""
+    """Which servers behind the Service require no key, as parts of a message, and what a preview cannot tell."""
     selector = service.get("spec", "selector")
     if selector is UNKNOWN:
         return [], [Undecided(resource=service, property="spec.selector")]
@@ -87,7 +89,7 @@ def _keyless(service: Resource, resources: Sequence[Resource]) -> tuple[list[str
         for path, container in containers(server):
             name = get(container, "name")
             if ".initContainers" in path or (isinstance(name, str) and not name.startswith(_SERVER_NAMES)):
-                # Helpers beside the servers answer nobody.
+                # Helpers beside the servers answer no requests.
                 continue
             key = _has_key(container)
             if key is UNKNOWN:
@@ -107,7 +109,7 @@ def _selected(workload: Resource, selector: Any) -> bool:
 
 
 def _has_key(container: Any) -> Any:
-    """True, False, or UNKNOWN. A key that stands in the pod as text is none: whoever may list pods reads it."""
+    """True, False, or UNKNOWN. A key written in the pod as text does not count: everyone who may list pods can read it."""
     variables = get(container, "env")
     if variables is UNKNOWN:
         return UNKNOWN
@@ -121,9 +123,9 @@ def _has_key(container: Any) -> Any:
 RULES = (
     StackRule(
         name="no-open-server",
-        description="A load balancer that the internet reaches has source ranges, or its servers ask for an API key.",
+        description="A load balancer that the internet reaches has source ranges, or its servers require an API key.",
         level="mandatory",
-        because="anybody could run their prompts on the accelerators; dev.json lowers it, since the walkthrough's commands call "
+        because="anyone could run prompts on the accelerators; dev.json lowers it, since the walkthrough's commands call "
         "the server from anywhere without a key",
         check=open_server,
     ),

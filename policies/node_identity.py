@@ -1,4 +1,4 @@
-"""Whom nodes run as. Left out: which roles the account has, which no resource of a node says."""
+"""The service account that nodes run as. Left out: the account's roles, which no resource of a node shows."""
 
 from __future__ import annotations
 
@@ -13,22 +13,27 @@ _FIX = "give it an account of its own with roles/container.defaultNodeServiceAcc
 
 
 def default_account(resource: Resource, options: Options) -> Iterable[Finding]:
-    """Cluster and node pools; the default account of a project is `NUMBER-compute@developer.gserviceaccount.com`."""
+    """Checks clusters and node pools; a project's default account is `NUMBER-compute@developer.gserviceaccount.com`."""
     for path, account in _accounts(resource):
         if account is UNKNOWN:
             yield Undecided(resource=resource, property=path)
         elif account in (None, "", "default"):
             yield Violation(
-                resource=resource, property=path, value=account,
+                resource=resource,
+                property=path,
+                value=account,
                 reason=("is missing, so nodes" if account is None else "means that nodes")
                 + " run as Compute Engine's default service account, which may be Editor of the whole project",
                 fix=_FIX,
-            )  # fmt: skip
+            )
         elif str(account).endswith("-compute@developer.gserviceaccount.com"):
             yield Violation(
-                resource=resource, property=path, value=account,
-                reason="is Compute Engine's default service account, which may be Editor of the whole project", fix=_FIX,
-            )  # fmt: skip
+                resource=resource,
+                property=path,
+                value=account,
+                reason="is Compute Engine's default service account, which may be Editor of the whole project",
+                fix=_FIX,
+            )
 
 
 def _accounts(resource: Resource) -> Iterator[tuple[str, Any]]:
@@ -42,7 +47,7 @@ def _accounts(resource: Resource) -> Iterator[tuple[str, Any]]:
         return
     if resource.get("clusterAutoscaling", "enabled") is True:
         yield ".".join(provisioned), resource.get(*provisioned)
-    # Of the default pool, which every cluster has at its creation, if only for a minute.
+    # The default pool, which every cluster has when it is created, even if only for a minute.
     if not resource.get("nodePools"):
         yield "nodeConfig.serviceAccount", resource.get("nodeConfig", "serviceAccount")
 
@@ -52,7 +57,7 @@ RULES = (
         name="no-default-node-account",
         description="Nodes run as a service account of their own.",
         level="mandatory",
-        because="a pod that breaks out of its container has the node's rights, and of the default account those are the project's",
+        because="a pod that breaks out of its container has the node's rights, and the default account may be Editor of the project",
         check=default_account,
     ),
 )

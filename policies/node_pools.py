@@ -1,4 +1,4 @@
-"""Accelerator pools are kept for what needs them, and end somewhere. Left out: quota, which is preflight's."""
+"""Accelerator pools are reserved for pods that need them, and are limited in size. Left out: quota, which preflight checks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Pool:
     """A NodePool, or one of the pools that are written inside a Cluster."""
 
     resource: Resource
-    #: What its properties' paths begin with.
+    #: Prefix of its properties' paths.
     path: str
     properties: Any
 
@@ -32,7 +32,7 @@ class Pool:
 
     @property
     def accelerated(self) -> bool | None:
-        """None: not known yet."""
+        """Whether its machines have accelerators; None if that is not known yet."""
         guests = self.get("nodeConfig", "guestAccelerators")
         machine = self.get("nodeConfig", "machineType")
         if isinstance(machine, str) and (machine in MACHINE_TYPES or _ACCELERATED_FAMILY.match(machine)):
@@ -53,7 +53,7 @@ def pools_of(resource: Resource) -> Iterator[Pool]:
 
 
 def untainted(resource: Resource, options: Options) -> Iterable[Finding]:
-    """GKE taints GPU nodes by itself only where the pool's creation says so; the class's own taint is always the pool's to declare."""
+    """GKE taints GPU nodes only if the pool asks for it when it is created, and never with the class's own taint."""
     for pool in _accelerated(resource):
         path = f"{pool.path}nodeConfig.taints"
         taints = pool.get("nodeConfig", "taints")
@@ -67,11 +67,13 @@ def untainted(resource: Resource, options: Options) -> Iterable[Finding]:
             yield Undecided(resource=resource, property=f"{path}[{effects.index(UNKNOWN)}].effect")
             continue
         yield _machine_unknown(pool) or Violation(
-            resource=resource, property=path, value=effects or None,
+            resource=resource,
+            property=path,
+            value=effects or None,
             reason=("has no NO_SCHEDULE" if effects else "is missing")
-            + ", so any pod may take a place on nodes that cost many times an ordinary one, and hold them",
+            + ", so any pod may run on these nodes, which cost many times as much as ordinary ones, and keep them",
             fix="taint it NO_SCHEDULE with cloud.google.com/compute-class=CLASS, which the class's pods tolerate",
-        )  # fmt: skip
+        )
 
 
 def unlimited(resource: Resource, options: Options) -> Iterable[Finding]:
@@ -84,10 +86,11 @@ def unlimited(resource: Resource, options: Options) -> Iterable[Finding]:
             yield Undecided(resource=resource, property=f"{path}.maxNodeCount")
             continue
         yield _machine_unknown(pool) or Violation(
-            resource=resource, property=path,
-            reason="has no maxNodeCount above zero, so the pool is not scaled by need: its nodes are billed day and night",
+            resource=resource,
+            property=path,
+            reason="has no maxNodeCount above zero, so the pool is not autoscaled: its nodes are billed day and night",
             fix="give minNodeCount and maxNodeCount (settings of acceleratorPools)",
-        )  # fmt: skip
+        )
 
 
 def _accelerated(resource: Resource) -> Iterator[Pool]:
@@ -96,7 +99,7 @@ def _accelerated(resource: Resource) -> Iterator[Pool]:
 
 
 def _machine_unknown(pool: Pool) -> Undecided | None:
-    """What would be wrong with an accelerator pool is nothing while it may turn out to be none."""
+    """An open question in place of the violation, if the pool may turn out to have no accelerators."""
     known = pool.accelerated is not None
     return None if known else Undecided(resource=pool.resource, property=f"{pool.path}nodeConfig.machineType")
 
@@ -104,16 +107,16 @@ def _machine_unknown(pool: Pool) -> Undecided | None:
 RULES = (
     ResourceRule(
         name="accelerator-pool-is-tainted",
-        description="An accelerator pool is tainted, so that only pods that ask for it run there.",
+        description="An accelerator pool is tainted, so that only pods that tolerate the taint run there.",
         level="mandatory",
-        because="one stray pod keeps an accelerator node from going away when it is idle",
+        because="a single stray pod keeps an idle accelerator node from being removed",
         check=untainted,
     ),
     ResourceRule(
         name="accelerator-pool-is-limited",
         description="An accelerator pool is autoscaled between limits.",
         level="mandatory",
-        because="without a limit no one can say what the stack may cost",
+        because="without a limit the stack's cost has none either",
         check=unlimited,
     ),
 )

@@ -1,7 +1,7 @@
-"""The rules as a policy pack of Pulumi's: the only module that knows its policy SDK.
+"""The rules as a policy pack for Pulumi; the only module that uses Pulumi's policy SDK.
 
 A `Violation` becomes a violation of the policy, at the level that the stack's configuration gives it. What is `Undecided`
-becomes the SDK's own advisory notice of a policy that a preview cannot decide.
+becomes the SDK's own advisory notice about a policy that a preview cannot decide.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class _Notice(UnknownValueError):  # type: ignore[misc]  # the SDK is in the pac
 
 
 def plain(value: Any) -> Any:
-    """The SDK's mappings, which raise for unknown values, as plain ones with UNKNOWN; whole numbers as int."""
+    """Converts the SDK's mappings, which raise for unknown values, to plain ones with UNKNOWN, and whole floats to int."""
     if isinstance(value, Mapping):
         return {key: _item(value, key) for key in value}
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return [_item(value, index) for index in range(len(value))]
-    # The protocol has floats alone.
+    # The protocol only has floats.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -45,7 +45,7 @@ def _item(container: Any, key: Any) -> Any:
 
 
 def resource_of(args: Any) -> Resource:
-    """Of the SDK's arguments of a resource policy, or of a resource of a stack policy."""
+    """Converts the SDK's arguments of a resource policy, or a resource of a stack policy."""
     return Resource(
         urn=args.urn,
         type=args.resource_type,
@@ -75,8 +75,8 @@ class Pack:
 
     def _stack_policy(self, rule: StackRule) -> sdk.Policy:
         def validate(args: Any, report: Any) -> None:
-            # The engine hands over outputs, of which there are none in a preview while the provider's own settings are unknown
-            # (a cluster that is not there yet). The inputs came before, resource by resource.
+            # The engine passes outputs, and in a preview there are none while the provider's own settings are unknown (the
+            # cluster does not exist yet). The inputs came before, resource by resource.
             resources = [self._inputs.get(each.urn) or resource_of(each) for each in args.resources]
             _report(
                 rule.check(resources, _options(rule, args)),
@@ -125,5 +125,5 @@ def _schema(rule: Rule) -> sdk.PolicyConfigSchema | None:
 
 
 def serve(rules: Sequence[ResourceRule | StackRule]) -> None:
-    """Answers the engine until that ends it."""
+    """Answers the engine until the engine ends the process."""
     sdk.PolicyPack(name=NAME, policies=Pack(rules).policies())

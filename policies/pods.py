@@ -1,6 +1,6 @@
-"""What pods run: images that cannot change under them, and no more rights than the servers need.
+"""Pods run images that cannot change under them, and with no more rights than the servers need.
 
-Left out: what a Helm chart or a YAML file holds that the provider does not expand to resources of these types.
+Left out: objects of a Helm chart or a YAML file that the provider does not turn into resources of these types.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def pod_spec_path(resource: Resource) -> tuple[str, ...] | None:
 
 
 def containers(resource: Resource) -> Iterator[tuple[str, Any]]:
-    """Path and properties of each container; the properties are UNKNOWN where the path is as far as a preview can see."""
+    """Path and properties of each container; the properties are UNKNOWN if a preview does not know them."""
     spec = pod_spec_path(resource)
     for each in _CONTAINER_LISTS if spec else ():
         path = ".".join([*(spec or ()), each])
@@ -58,11 +58,13 @@ def mutable_image(resource: Resource, options: Options) -> Iterable[Finding]:
             continue
         elif not isinstance(image, str) or not (_BY_DIGEST.fullmatch(image) or _may_have_tag(image, options["byTag"])):
             yield Violation(
-                resource=resource, property=f"{path}.image", value=image,
-                reason="is not an image by digest: what a tag names can change, so two nodes may run different code and no "
-                "rebuild rolls the pods",
+                resource=resource,
+                property=f"{path}.image",
+                value=image,
+                reason="is not an image by digest: a tag can move to another image, so two nodes may run different code, and a "
+                "rebuild does not roll the pods",
                 fix="use REGISTRY/REPOSITORY@sha256:DIGEST, as the `images` output gives it",
-            )  # fmt: skip
+            )
 
 
 def _may_have_tag(image: str, repositories: Iterable[Any]) -> bool:
@@ -83,11 +85,13 @@ def privileged(resource: Resource, options: Options) -> Iterable[Finding]:
             yield Undecided(resource=resource, property=f"{path}.name")
         elif is_privileged is True and name not in allowed:
             yield Violation(
-                resource=resource, property=where, value=True,
-                reason=f"gives container {name} all rights of its node, and the servers' own ({', '.join(allowed)}) alone need them "
+                resource=resource,
+                property=where,
+                value=True,
+                reason=f"gives container {name} all rights of its node, which only the servers' containers ({', '.join(allowed)}) need, "
                 "to reach their device",
                 fix="remove it, and give the container the capabilities that it needs",
-            )  # fmt: skip
+            )
 
 
 RULES = (
@@ -95,22 +99,22 @@ RULES = (
         name="images-by-digest",
         description="Pods run images by digest.",
         level="mandatory",
-        because="the program pins every image that serves, so a tag can only be a mistake",
+        because="the program pins every image that it runs, so a tag can only be a mistake",
         options={
             "byTag": Option(
                 type="array",
                 # Google releases it with a manifest that names a tag, and publishes no digest beside it.
                 default=["gcr.io/gke-release/custom-metrics-stackdriver-adapter"],
-                description="Repositories whose images may be named by a tag, but for latest.",
+                description="Repositories whose images may be named by a tag other than latest.",
             )
         },
         check=mutable_image,
     ),
     ResourceRule(
         name="no-privileged-container",
-        description="No container is privileged but those that reach an accelerator.",
+        description="Only containers that use an accelerator are privileged.",
         level="mandatory",
-        because="a privileged container owns its node",
+        because="a privileged container has all rights of its node",
         options={
             "allowed": Option(
                 type="array",

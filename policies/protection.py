@@ -1,4 +1,4 @@
-"""What keeps a production stack from going by a mistyped command. Left out: backups, which this project's stacks need none of."""
+"""A mistyped command cannot delete a production stack. Left out: backups, which this project's stacks do not need."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ def unprotected(cluster: Resource, options: Options) -> Iterable[Finding]:
     elif google is False:
         # Missing means true: it is the provider's default.
         yield Violation(
-            resource=cluster, property="deletionProtection", value=False,
+            resource=cluster,
+            property="deletionProtection",
+            value=False,
             reason=f"lets the cluster of production stack {cluster.stack} be deleted, with all that runs on it",
             fix="set deletionProtection to true",
-        )  # fmt: skip
+        )
     if not cluster.protect:
         yield Violation(
-            resource=cluster, property="protect", value=False,
+            resource=cluster,
+            property="protect",
+            value=False,
             reason=f"(resource option) lets `pulumi destroy` and replacements delete the cluster of production stack {cluster.stack}",
             fix="set deletionProtection to true, which sets the option too",
-        )  # fmt: skip
+        )
 
 
 RULES = (
@@ -35,12 +39,12 @@ RULES = (
         name="production-is-protected",
         description="The cluster of a production stack is protected by Google and by Pulumi.",
         level="mandatory",
-        because="a deleted cluster is an outage of as long as it takes to find accelerators again",
+        because="after a deletion the service is down until accelerators are in stock again",
         options={
             "stacks": Option(
                 type="array",
                 default=["prod", "prod-*"],
-                description="Names of production stacks; * stands for anything.",
+                description="Names of production stacks; * matches anything.",
             )
         },
         check=unprotected,

@@ -1,8 +1,8 @@
-"""What a rule is, what it is asked about, and what it can find; nothing here knows Pulumi's policy SDK.
+"""What a rule is, what it checks, and what it can find. Nothing here uses Pulumi's policy SDK.
 
-A rule is asked about the inputs of one resource before that is made, or of all resources at the end of a preview or an update.
-In a preview, whatever depends on something that is not there yet is `UNKNOWN`: a rule decides by what is known, and
-says `Undecided` of the rest, which is decided in the update, when it is known.
+A rule checks the inputs of one resource before the resource is made, or of all resources at the end of a preview or an update.
+In a preview, values that depend on something that does not exist yet are `UNKNOWN`. A rule decides by the known values and
+returns `Undecided` for the rest, which the update decides.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Resource:
         return self.urn.removeprefix("urn:pulumi:").split("::")[0]
 
     def get(self, *path: str | int) -> Any:
-        """The value at a path; None where there is none, UNKNOWN where it or something above it is not known yet."""
+        """The value at a path; None if there is none, UNKNOWN if it or something above it is not known yet."""
         return get(self.properties, *path)
 
 
@@ -64,7 +64,7 @@ def get(value: Any, *path: str | int) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Violation:
-    """`value` None: there is none, or it is not for printing. Only values that can be no secret belong here."""
+    """A broken rule. `value` is None if there is none or it must not be printed; it never holds a value that could be secret."""
 
     resource: Resource | None
     property: str
@@ -80,7 +80,7 @@ class Violation:
 
 @dataclass(frozen=True, kw_only=True)
 class Undecided:
-    """A preview cannot tell; the update will."""
+    """A property that a preview does not know and the update decides."""
 
     resource: Resource
     property: str
@@ -104,12 +104,12 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A policy. `level` counts where the stack's configuration says nothing, so it is the one of production."""
+    """A policy. `level` applies if the stack's configuration sets none, so it is production's."""
 
     name: str
     description: str
     level: Level
-    #: Why that level and not the other.
+    #: Why the policy has that level; the end of a sentence.
     because: str
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -119,13 +119,13 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceRule(Rule):
-    """Asked about each resource before it is made or changed: in an update nothing that violates it is touched."""
+    """Checks each resource before it is made or changed: an update does not touch a resource that violates it."""
 
     check: Callable[[Resource, Options], Iterable[Finding]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackRule(Rule):
-    """Asked about all resources together: in an update only after they were made, so its preview is what counts."""
+    """Checks all resources together; an update does so only after they were made, so the preview is what counts."""
 
     check: Callable[[Sequence[Resource], Options], Iterable[Finding]]

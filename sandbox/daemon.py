@@ -12,22 +12,22 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
+from sandbox.control_plane.control_plane import ControlPlaneError
+from sandbox.gke.cloud import Cloud
 from sandbox.google.latencies import Clock
 from sandbox.google.monitoring_api import MonitoringApi
-from sandbox.host.paths import PROJECT_DIR, Paths
+from sandbox.google.records import Records
+from sandbox.host.daemon_record import DaemonRecord, sandbox_environment
+from sandbox.host.paths import Paths
 from sandbox.host.processes import Spawner, process_start
-from sandbox.host.state_files import StateError, read_object, unusable, write_object
-from sandbox.providers import serve
-from sandbox.providers.real_plugins import real_plugin_on_path
-from sandbox.servers.model_server import STAND_IN, ModelServer
-
-if TYPE_CHECKING:
-    from sandbox.gke.cloud import Cloud
+from sandbox.host.state_files import StateError
+from sandbox.images.image_builder import ImageBuilder
+from sandbox.images.image_store import ImageStore
+from sandbox.metrics.published_images import published_images
+from sandbox.providers.serve import serve
+from sandbox.servers.model_server import ModelServer
 
 #: How much faster than Google's the sandbox's clock runs unless SANDBOX_SPEED says otherwise.
 DEFAULT_SPEED = 100.0
@@ -37,57 +37,8 @@ _WATCH_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DaemonRecord:
-    """What the commands need to know of a running daemon."""
-
-    pid: int
-    #: The process's start time, so that another process with the same pid is not taken for it.
-    started: str
-    debug_providers: str
-    speed: float
-    #: Which of `model_server.NAMES` the pods run.
-    server: str = STAND_IN
-    #: Where the stand-in for Cloud Monitoring's API answers.
-    monitoring_endpoint: str = ""
-    #: Why it is about to end, once it is, though nobody asked it to.
-    ending: str = ""
-
-    @classmethod
-    def read(cls, path: Path) -> DaemonRecord | None:
-        """Raises `StateError` for a record that says something else."""
-        try:
-            return cls(**read_object(path))
-        except FileNotFoundError:
-            return None
-        except TypeError as error:
-            raise unusable(path, error) from error
-
-    def write(self, path: Path) -> None:
-        write_object(path, asdict(self))
-
-    @property
-    def alive(self) -> bool:
-        return self.started == process_start(self.pid)
-
-
-def sandbox_environment(paths: Paths, machine: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of everything that the daemon starts: this machine's, the sandbox's programs first on PATH."""
-    search = [str(PROJECT_DIR / "sandbox" / "google" / "bin"), str(paths.tools), str(Path(sys.executable).parent)]
-    # The engine has a home of its own here, in which it would not find what a user's has.
-    if plugin := real_plugin_on_path("kubernetes", machine):
-        search.append(str(plugin.parent))
-    return {
-        **machine,
-        "SANDBOX_STATE": str(paths.state),
-        "PATH": os.pathsep.join([*search, machine.get("PATH", os.defpath)]),
-    }
-
-
 def _restart(cloud: Cloud, paths: Paths) -> None:
     """What `python -m sandbox restart-api-server` asks for."""
-    from sandbox.control_plane.control_plane import ControlPlaneError
-
     seconds = float(paths.restart_request.read_text())
     logger.info("restarts the API servers, away for %g s", seconds)
     try:
@@ -100,14 +51,6 @@ def _restart(cloud: Cloud, paths: Paths) -> None:
 
 
 def main() -> int:
-    # The cloud's modules take longer to load than most commands, which need the record alone, take to run.
-    from sandbox.control_plane.control_plane import ControlPlaneError
-    from sandbox.gke.cloud import Cloud
-    from sandbox.images.image_builder import ImageBuilder
-    from sandbox.images.image_store import ImageStore
-    from sandbox.images.published_images import published_images
-    from sandbox.providers.records import Records
-
     paths = Paths.from_environment()
     paths.state.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)

@@ -1,11 +1,11 @@
-"""How many replicas there are: a HorizontalPodAutoscaler that goes by the requests that wait in the servers' queues.
+"""The number of replicas: a HorizontalPodAutoscaler that follows the requests waiting in the servers' queues.
 
-Why this metric: a queue is what users feel, it reads the same on a TPU and on a GPU, and it is empty on a server with room.
-The KV cache's use (`vllm:kv_cache_usage_perc`) rises earlier, but stays high on a busy and healthy server, and the two
-accelerators differ in its size. Google's guide names both and starts with the queue at 3 to 5 a replica:
+Users feel a queue, its length means the same on a TPU and on a GPU, and it is empty on a server with room.
+The use of the KV cache (`vllm:kv_cache_usage_perc`) rises earlier, but stays high on a busy and healthy server, and the two
+accelerators differ in its size. Google's guide names both and starts with 3 to 5 waiting requests for each replica:
 https://docs.cloud.google.com/kubernetes-engine/docs/best-practices/machine-learning/inference/autoscaling
 
-Left out: scaling to zero, with which the first request would wait for a node and a start of minutes.
+Left out: scaling to zero, after which the first request would wait minutes for a node and a start.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from components.serving.inference_server import APP_LABELS, DEPLOYMENT_NAME
 from components.serving.metrics_adapter import MetricsAdapter, MetricsAdapterArgs
 from components.settings.sections import ScalingSettings
 
-#: A Prometheus metric's name as the adapter has it: PREFIX|NAME|KIND.
+#: The adapter's form of a Prometheus metric's name: PREFIX|NAME|KIND.
 WAITING_METRIC = "prometheus.googleapis.com|vllm:num_requests_waiting|gauge"
 
-#: A new replica takes minutes to help, so more than one step at a time has to be possible, and no step on a passing peak.
+#: A new replica takes minutes to help, so the autoscaler has to be able to add several at once, but must not react to a short peak.
 _SCALE_UP = {
     "stabilization_window_seconds": 30,
     "policies": [{"type": "Pods", "value": 2, "period_seconds": 60}],
@@ -57,7 +57,7 @@ def autoscaler_spec(scaling: ScalingSettings) -> Any:
             "scale_up": _SCALE_UP,
             "scale_down": {
                 "stabilization_window_seconds": scaling.scale_down_stabilization_seconds,
-                # One at a time: its requests have to fit into the others.
+                # One at a time, since the others have to take over its requests.
                 "policies": [{"type": "Pods", "value": 1, "period_seconds": 60}],
             },
         },
@@ -78,7 +78,7 @@ class ReplicaAutoscaler(pulumi.ComponentResource):
             name,
             metadata={"name": DEPLOYMENT_NAME, "namespace": args.namespace, "labels": APP_LABELS},
             spec=autoscaler_spec(args.scaling),
-            # Before that it could only say that it cannot read its metric.
+            # Before that it could not read its metric.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[adapter]),
         )
         self.register_outputs({})

@@ -178,9 +178,11 @@ class _PoolReader:
         name = self._value.get("name")
         if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
             self._problem(
-                "name", name, "is not a valid node pool name",
+                "name",
+                name,
+                "is not a valid node pool name",
                 "use lower-case letters, digits and hyphens, a letter first and no hyphen last",
-            )  # fmt: skip
+            )
             return ""
         if name == SYSTEM_POOL_NAME:
             self._problem("name", name, "is the name of the cluster's own node pool", "choose another name")
@@ -192,9 +194,11 @@ class _PoolReader:
         machine_type = self._value.get("machineType")
         if not isinstance(machine_type, str) or machine_type not in MACHINE_TYPES:
             self._problem(
-                "machineType", machine_type, "is not a machine type with an accelerator that this program knows",
+                "machineType",
+                machine_type,
+                "is not a machine type with an accelerator that this program knows",
                 nearest(str(machine_type), MACHINE_TYPES) + " (a new one is a line in components/catalog/machines.py)",
-            )  # fmt: skip
+            )
             return ""
         return str(machine_type)
 
@@ -202,9 +206,11 @@ class _PoolReader:
         accelerator = self._value.get("accelerator")
         if accelerator is not None and accelerator != machine.accelerator:
             self._problem(
-                "accelerator", accelerator, f"is not what a {machine_type} carries",
+                "accelerator",
+                accelerator,
+                f"is not what a {machine_type} carries",
                 f"use {machine.accelerator}, or a machine type with {accelerator}",
-            )  # fmt: skip
+            )
         topology = self._value.get("tpuTopology")
         if topology is None:
             return
@@ -212,9 +218,11 @@ class _PoolReader:
             self._problem("tpuTopology", topology, f"is set for {machine_type}, which has no TPU", "remove it")
         elif topology != machine.topology:
             self._problem(
-                "tpuTopology", topology, f"is not the topology of one {machine_type}, and vLLM serves on one host only",
+                "tpuTopology",
+                topology,
+                f"is not the topology of one {machine_type}, and vLLM serves on one host only",
                 f"use {machine.topology}, or remove it",
-            )  # fmt: skip
+            )
 
     def _driver(self, machine: MachineType) -> str | None:
         if machine.kind == "tpu":
@@ -245,17 +253,21 @@ class _PoolReader:
             self._problem("minNodeCount", minimum, f"is above maxNodeCount {maximum}", "lower it, or raise maxNodeCount")
         elif initial is not None and not minimum <= initial <= maximum:
             self._problem(
-                "initialNodeCount", initial, f"is outside minNodeCount {minimum} to maxNodeCount {maximum}",
+                "initialNodeCount",
+                initial,
+                f"is outside minNodeCount {minimum} to maxNodeCount {maximum}",
                 f"give a number from {minimum} to {maximum}",
-            )  # fmt: skip
+            )
 
     def _disk_image(self) -> str | None:
         value = self._value.get("secondaryBootDiskImage")
         if value is not None and not (isinstance(value, str) and _DISK_IMAGE.fullmatch(value)):
             self._problem(
-                "secondaryBootDiskImage", value, "is not a disk image name that GKE takes",
+                "secondaryBootDiskImage",
+                value,
+                "is not a disk image name that GKE takes",
                 "give global/images/IMAGE, or projects/PROJECT/global/images/IMAGE for one of another project",
-            )  # fmt: skip
+            )
             return None
         return value
 
@@ -310,11 +322,12 @@ def _mixed(pools: Sequence[AcceleratorPool]) -> list[Problem]:
         odd = [pool for pool in of_kind if key(pool.machine) != key(of_kind[0].machine)]
         problems += [
             Problem(
-                "acceleratorPools", pool.machine_type,
+                "acceleratorPools",
+                pool.machine_type,
                 f"of pool {pool.name} differs in {what} from {of_kind[0].machine_type} of pool {of_kind[0].name}, and one pod "
                 "template has to be right for both",
                 f"use machine types with the same {what}",
             )
             for pool in odd
-        ]  # fmt: skip
+        ]
     return problems

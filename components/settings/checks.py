@@ -59,9 +59,11 @@ def _base_images(settings: Settings) -> Iterator[Problem]:
         # What is not built needs no base.
         if not images.base_images[pool.kind] and not images.prebuilt_from and pool.kind not in images.prebuilt:
             yield Problem(
-                f"{pool.kind}BaseImage", "", f"is empty, and no other image serves pool {pool.name} ({pool.machine_type})",
+                f"{pool.kind}BaseImage",
+                "",
+                f"is empty, and no other image serves pool {pool.name} ({pool.machine_type})",
                 f"give the base of the {pool.kind.upper()} image, or remove the pool",
-            )  # fmt: skip
+            )
 
 
 def _images_from(settings: Settings, own_stack: str) -> Iterator[Problem]:
@@ -95,10 +97,13 @@ def _requests(settings: Settings) -> Iterator[Problem]:
     if "gpu" in settings.accelerators.kinds:
         checks.append(
             (
-                "gpuEphemeralStorageLimit", server.gpu_ephemeral_storage_limit, 1, sidecar["ephemeral-storage"],
+                "gpuEphemeralStorageLimit",
+                server.gpu_ephemeral_storage_limit,
+                1,
+                sidecar["ephemeral-storage"],
                 lambda pool: allocatable_ephemeral_storage(pool.disk_size_gb or DEFAULT_DISK_GB),
             )
-        )  # fmt: skip
+        )
     for field, value, count, taken, offers in checks:
         if not pools or not is_quantity(value):
             continue
@@ -111,10 +116,11 @@ def _requests(settings: Settings) -> Iterator[Problem]:
             larger = "give the pool a larger machine or disk"
             share = _share(field, offered / count)
             yield Problem(
-                field, value,
+                field,
+                value,
                 f"{times}is more than the {room} that a node of pool {smallest.name} ({smallest.machine_type}) offers to pods{beside}",
                 f"request at most {share}, or {larger}" if share else larger,
-            )  # fmt: skip
+            )
 
 
 def _share(field: str, offered: float) -> str:
@@ -133,25 +139,30 @@ def _exposure(settings: Settings) -> Iterator[Problem]:
     public = not network.internal_load_balancer and is_internet(network.load_balancer_source_ranges)
     if security.require_api_key and keyless and public:
         yield Problem(
-            "requireApiKey", True, "asks for an API key, since everyone on the internet can reach the load balancer",
+            "requireApiKey",
+            True,
+            "asks for an API key, since everyone on the internet can reach the load balancer",
             "set apiKeySecret or apiKey, or name loadBalancerSourceRanges, or set internalLoadBalancer; "
             "`requireApiKey: false` leaves the server open to everyone",
-        )  # fmt: skip
+        )
 
 
 def _control_plane(settings: Settings) -> Iterator[Problem]:
     network = settings.network
     if network.control_plane_endpoint == "dns" and network.control_plane_source_ranges:
         yield Problem(
-            "controlPlaneSourceRanges", list(network.control_plane_source_ranges),
+            "controlPlaneSourceRanges",
+            list(network.control_plane_source_ranges),
             "has no effect, since with controlPlaneEndpoint dns no address of the control plane is reached",
             "remove it, or set controlPlaneEndpoint to ip",
-        )  # fmt: skip
+        )
     if network.client_namespaces and not network.network_policy:
         yield Problem(
-            "clientNamespaces", list(network.client_namespaces), "has no effect without networkPolicy",
+            "clientNamespaces",
+            list(network.client_namespaces),
+            "has no effect without networkPolicy",
             "set networkPolicy to true, or remove it",
-        )  # fmt: skip
+        )
 
 
 def _encryption_key(settings: Settings) -> Iterator[Problem]:
@@ -166,10 +177,11 @@ def _devices(settings: Settings) -> Iterator[Problem]:
     kinds = sorted(settings.accelerators.kinds)
     if settings.server.device_access == "request" and len(kinds) > 1:
         yield Problem(
-            "deviceAccess", "request",
+            "deviceAccess",
+            "request",
             f"cannot be: a pod that requests a device fits nodes with that one alone, and the pools have {' and '.join(kinds)}",
             "set it to auto or privileged, or keep to pools of one accelerator",
-        )  # fmt: skip
+        )
 
 
 def _addresses(settings: Settings) -> Iterator[Problem]:
@@ -178,20 +190,22 @@ def _addresses(settings: Settings) -> Iterator[Problem]:
     nodes = sum(pool.max_nodes for pool in settings.accelerators.pools) + 3 * settings.cluster.system_nodes_per_zone
     if ranges is not None and nodes > ranges.max_nodes:
         yield Problem(
-            "network", {"nodeRange": ranges.nodes, "podRange": ranges.pods},
+            "network",
+            {"nodeRange": ranges.nodes, "podRange": ranges.pods},
             f"has addresses for {ranges.max_nodes} nodes, and all pools together may have {nodes}",
             "take a longer podRange (each node takes a /24 of it) or nodeRange",
-        )  # fmt: skip
+        )
 
 
 def _image_streaming(settings: Settings) -> Iterator[Problem]:
     for pool in settings.accelerators.pools:
         if pool.secondary_boot_disk_image is not None and not settings.cluster.image_streaming:
             yield Problem(
-                "imageStreaming", False,
+                "imageStreaming",
+                False,
                 f"keeps pool {pool.name} from its preloaded images (secondaryBootDiskImage), which GKE reads by image streaming",
                 "set it to true, or remove the pool's secondaryBootDiskImage",
-            )  # fmt: skip
+            )
 
 
 def _weights(settings: Settings) -> Iterator[Problem]:
@@ -209,17 +223,19 @@ def _replicas(settings: Settings) -> Iterator[Problem]:
     field, most = ("maxReplicas", scaling.max_replicas) if scaling.autoscaled else ("replicas", scaling.replicas)
     if most >= nodes:
         yield Problem(
-            field, most,
+            field,
+            most,
             f"leaves no room: a node holds one replica, a rolling update brings one more, and all enabled accelerator pools "
             f"together may have {nodes} nodes",
             "raise a pool's maxNodeCount" if nodes < 2 else f"give at most {nodes - 1}, or raise a pool's maxNodeCount",
-        )  # fmt: skip
+        )
     if scaling.autoscaled and scaling.max_replicas <= scaling.replicas:
         yield Problem(
-            "maxReplicas", scaling.max_replicas,
+            "maxReplicas",
+            scaling.max_replicas,
             f"is not above the {scaling.replicas} of replicas, which are the fewest, so there is nothing to scale",
             "raise it, or give 0 for a fixed number of replicas",
-        )  # fmt: skip
+        )
 
 
 def _grace_period(settings: Settings) -> Iterator[Problem]:
@@ -227,10 +243,11 @@ def _grace_period(settings: Settings) -> Iterator[Problem]:
     least = least_grace_seconds(local_traffic=settings.network.network_policy)
     if grace < least:
         yield Problem(
-            "terminationGracePeriodSeconds", grace,
+            "terminationGracePeriodSeconds",
+            grace,
             f"is too short with networkPolicy, with which requests come in for {LOCAL_SETTLE_SECONDS} s after a pod's end has begun",
             f"give at least {least}",
-        )  # fmt: skip
+        )
 
 
 def _drains(settings: Settings) -> Iterator[Problem]:
@@ -240,17 +257,19 @@ def _drains(settings: Settings) -> Iterator[Problem]:
         image = settings.images.prebuilt.get(kind) or settings.images.base_images[kind]
         if settings.server.drains[kind] and knows_shutdown_timeout(image) is False:
             yield Problem(
-                f"{kind}ServerDrains", True,
+                f"{kind}ServerDrains",
+                True,
                 f"needs vLLM {since} or later, and {image} is older: its server would refuse --shutdown-timeout and not start",
                 "give false (the preStop hook waits for requests then), or a newer base image",
-            )  # fmt: skip
+            )
 
 
 def _rollout(settings: Settings) -> Iterator[Problem]:
     server = settings.server
     if server.rollout_timeout_seconds < server.startup_seconds:
         yield Problem(
-            "rolloutTimeoutSeconds", server.rollout_timeout_seconds,
+            "rolloutTimeoutSeconds",
+            server.rollout_timeout_seconds,
             f"is less than the {server.startup_seconds} s that a server may take to start (serverStartupSeconds)",
             "raise it, and add the time that a node takes to come",
-        )  # fmt: skip
+        )

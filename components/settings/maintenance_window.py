@@ -64,10 +64,12 @@ def parse_maintenance_window(value: Any, field: str = "maintenanceWindow") -> tu
     if match is None:
         problems.append(
             Problem(
-                f"{field}.recurrence", value.get("recurrence"), "is not a recurrence of days",
+                f"{field}.recurrence",
+                value.get("recurrence"),
+                "is not a recurrence of days",
                 "give FREQ=DAILY, or FREQ=WEEKLY;BYDAY=SA,SU with the days that you want",
             )
-        )  # fmt: skip
+        )
     if len(times) == 2 and match is not None:
         hours = (times["endTime"] - times["startTime"]).total_seconds() / 3600
         days = set((match[2] or "MO").split(",")) if match[1] == "WEEKLY" or match[2] else set(range(7))
@@ -76,18 +78,21 @@ def parse_maintenance_window(value: Any, field: str = "maintenanceWindow") -> tu
         if not MIN_HOURS <= hours <= 24:
             problems.append(
                 Problem(
-                    f"{field}.endTime", value["endTime"], f"is {hours:g} hours after startTime, and GKE wants 4 to 24",
+                    f"{field}.endTime",
+                    value["endTime"],
+                    f"is {hours:g} hours after startTime, and GKE wants 4 to 24",
                     "move one of the two",
                 )
-            )  # fmt: skip
+            )
         elif total < MIN_HOURS_IN_32_DAYS:
             problems.append(
                 Problem(
-                    f"{field}.recurrence", recurrence,
+                    f"{field}.recurrence",
+                    recurrence,
                     f"gives {total:g} hours in 32 days with windows of {hours:g} hours, and GKE wants 48",
                     "add days, or make the window longer",
                 )
-            )  # fmt: skip
+            )
     if problems:
         return None, problems
     return MaintenanceWindow(start=value["startTime"], end=value["endTime"], recurrence=recurrence), []

@@ -85,18 +85,22 @@ def parse_network(value: Any, field: str = "network") -> tuple[NetworkRanges | N
         if not any(found[key].subnet_of(each) for each in _PRIVATE):
             problems.append(
                 Problem(
-                    f"{field}.{key}", text, "is not a private range",
+                    f"{field}.{key}",
+                    text,
+                    "is not a private range",
                     "take one of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16",
                 )
-            )  # fmt: skip
+            )
     shortest, longest = _SERVICE_PREFIXES
     if (services := found.get("serviceRange")) is not None and not shortest <= services.prefixlen <= longest:
         problems.append(
             Problem(
-                f"{field}.serviceRange", str(services), f"is a /{services.prefixlen}, and GKE takes /{shortest} to /{longest}",
+                f"{field}.serviceRange",
+                str(services),
+                f"is a /{services.prefixlen}, and GKE takes /{shortest} to /{longest}",
                 f"give one such as {services.network_address}/20",
             )
-        )  # fmt: skip
+        )
     problems += _overlaps(field, found)
     if problems:
         return None, problems
@@ -108,6 +112,5 @@ def _overlaps(field: str, found: Mapping[str, ipaddress.IPv4Network]) -> Iterabl
         for other in list(found)[:index]:
             if found[key].overlaps(found[other]):
                 yield Problem(
-                    f"{field}.{key}", str(found[key]), f"overlaps {other} {found[other]}",
-                    "give every range addresses of its own",
-                )  # fmt: skip
+                    f"{field}.{key}", str(found[key]), f"overlaps {other} {found[other]}", "give every range addresses of its own"
+                )

@@ -82,9 +82,7 @@ def run(name: str, command: Sequence[str], folder: Path, environment: Mapping[st
     except OSError as error:
         message = f"{command[0]}: cannot be run: {error.strerror}\n"
         sys.stderr.write(message)
-        record = StepRecord(
-            name=name, command=tuple(command), status=127, seconds=0.0, stdout="", stderr=message
-        )  # fmt: skip
+        record = StepRecord(name=name, command=tuple(command), status=127, seconds=0.0, stdout="", stderr=message)
         record.write(folder)
         return record
     assert process.stdout is not None

@@ -21,9 +21,14 @@ HOURS_A_MONTH = 730
 ZONES_OF_A_REGION = 3
 
 NOT_COUNTED = (
-    "boot disks", "network traffic and NAT", "stored images", "logs and metrics", "taxes", "discounts and the free tier",
+    "boot disks",
+    "network traffic and NAT",
+    "stored images",
+    "logs and metrics",
+    "taxes",
+    "discounts and the free tier",
     "the nodes that a pool starts with above its minimum",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +110,15 @@ def estimate(settings: Settings) -> Estimate:
             ),
             Line(name="control plane", what="GKE's fee", idle=1, usual=1, maximum=1, price=CLUSTER_FEE),
             Line(
-                name="load balancer", what="forwarding rule", idle=1, usual=1, maximum=1,
+                name="load balancer",
+                what="forwarding rule",
+                idle=1,
+                usual=1,
+                maximum=1,
                 price=forwarding_rule_price(settings.place.region),
             ),
         )
-    )  # fmt: skip
+    )
 
 
 def usual_nodes(replicas: int, pools: Sequence[AcceleratorPool]) -> tuple[int, ...]:

@@ -46,9 +46,11 @@ def run_checks(checks: Sequence[Check], context: Context, *, seconds: float) -> 
         except queue.Empty:
             break
     late = failed(
-        "", f"not checked: no answer within {seconds:g} s", cause="it was still waiting for a server",
+        "",
+        f"not checked: no answer within {seconds:g} s",
+        cause="it was still waiting for a server",
         cure="run preflight again, or give it longer with --timeout SECONDS",
-    )  # fmt: skip
+    )
     with done:
         return tuple(
             settled.get(check.name) or Outcome(check=check.name, findings=(_of(late, check.title),), seconds=seconds) for check in checks
@@ -63,11 +65,12 @@ def _findings(check: Check, context: Context) -> list[Finding]:
     except Exception as error:  # noqa: BLE001  # one check's fault must not hide what the others found
         return [
             failed(
-                check.title, f"not checked: {type(error).__name__}",
+                check.title,
+                f"not checked: {type(error).__name__}",
                 cause=f"an answer of an unexpected shape, or a fault of preflight: {' '.join(str(error).split())[:200]}",
                 cure="run preflight again; if it stays, report it with the output of --json",
             )
-        ]  # fmt: skip
+        ]
 
 
 def _of(finding: Finding, what: str) -> Finding:

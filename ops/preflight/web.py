@@ -36,10 +36,15 @@ class Web:
         host = urlsplit(url).netloc
         try:
             response = requests.request(
-                method, url, headers=headers, params=params, timeout=self._patience.request_seconds, allow_redirects=False,
+                method,
+                url,
+                headers=headers,
+                params=params,
+                timeout=self._patience.request_seconds,
+                allow_redirects=False,
                 # Without an `auth` of ours a ~/.netrc would replace the Authorization header.
                 auth=lambda prepared: prepared,
-            )  # fmt: skip
+            )
         except requests.Timeout as error:
             raise CallFailed(
                 "timeout",
@@ -52,12 +57,14 @@ class Web:
         status = response.status_code
         if status == 429:
             raise CallFailed(
-                "throttled", host, "too many requests (HTTP 429)", status=status,
+                "throttled",
+                host,
+                "too many requests (HTTP 429)",
+                status=status,
                 retry_after=retry_after(response.headers.get("Retry-After")),
-            )  # fmt: skip
+            )
         if status == 408 or status >= 500:
             raise CallFailed(
-                "server-error", host, f"HTTP {status}", status=status,
-                retry_after=retry_after(response.headers.get("Retry-After")),
-            )  # fmt: skip
+                "server-error", host, f"HTTP {status}", status=status, retry_after=retry_after(response.headers.get("Retry-After"))
+            )
         return response

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sandbox.daemon import DaemonRecord
 from sandbox.host import command_lock, disk_space
+from sandbox.host.daemon_record import DaemonRecord
 from sandbox.host.paths import MARK, PROJECT_DIR, Paths
 from sandbox.host.processes import processes_with
 from sandbox.host.state_files import StateError
@@ -31,6 +31,10 @@ _NOTICE_SECONDS = 3.0
 
 class SandboxError(Exception):
     """A command cannot go on; the message says why and what to do."""
+
+
+class Terminated(BaseException):
+    """SIGTERM, as `down` sends it to an `up` that is under way."""
 
 
 class Crashed(SandboxError):

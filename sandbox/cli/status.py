@@ -14,12 +14,15 @@ from kubernetes import client, config
 from components.serving.api_key_names import SECRET_KEY, SECRET_NAME
 from sandbox.cli.lifecycle import SandboxError
 from sandbox.cli.stack import STACK
-from sandbox.gke.node_pools import NODE_POOL_LABEL
 from sandbox.google.stock import Stock
 from sandbox.host.paths import Paths
 from sandbox.images.image_builder import read_notes
+from sandbox.kube.names import NODE_POOL_LABEL, PREEMPTION_ANNOTATION
 
 _PREEMPTIBLE_LABELS = {"cloud.google.com/gke-spot", "cloud.google.com/gke-preemptible"}
+
+#: How long replicas take to be where they belong, at most.
+SETTLE_SECONDS = 180.0
 
 #: The server's start takes minutes on Google's clock and seconds on the sandbox's.
 _CHAT_SECONDS = 60.0
@@ -105,9 +108,6 @@ class ClusterView:
 
     def preempt(self, node: str, notice: float) -> None:
         """Google's notice; the node agent does the rest."""
-        # The agent's modules take longer to load than the other methods, which need none of them, take to answer.
-        from sandbox.node_agent.preemption import PREEMPTION_ANNOTATION
-
         self._core.patch_node(node, {"metadata": {"annotations": {PREEMPTION_ANNOTATION: f"{notice:g}"}}})
 
     def api_key(self, namespace: str) -> str | None:

@@ -23,11 +23,12 @@ from kubernetes import client
 from kubernetes.client import ApiException
 from urllib3.exceptions import HTTPError
 
-from sandbox.gke.node_pools import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL, NodePool, node_labels, node_taints
+from sandbox.gke.node_pools import COMPUTE_CLASS_LABEL, NodePool, node_labels, node_taints
 from sandbox.gke.scaling_messages import Backoff, Growth, Trigger, failed_scale_up, not_triggered, priority_statuses
 from sandbox.google.latencies import LATENCIES
 from sandbox.google.stock import OutOfStockError
 from sandbox.host.state_files import write_object
+from sandbox.kube.names import NODE_POOL_LABEL
 
 if TYPE_CHECKING:
     from sandbox.gke.local_cluster import LocalCluster

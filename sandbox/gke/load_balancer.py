@@ -20,7 +20,7 @@ from typing import Any
 from kubernetes import client
 from urllib3.exceptions import HTTPError
 
-from sandbox.host.addresses import to_loopback
+from sandbox.host.addresses import LISTEN_ADDRESSES, to_loopback
 from sandbox.host.tcp_proxy import Address, TcpProxy
 from sandbox.kube.kube_api import ApiError, KubeApi, Watcher
 
@@ -36,10 +36,6 @@ _COMPONENT = "sandbox-load-balancer"
 
 _RETRY_SECONDS = 2.0
 _REPEAT_EVENT_SECONDS = 300.0
-
-#: Addresses to listen on, in order; more Services than this on one port are not to be had. Not 127.0.0.1, which to a pod is the
-#: pod itself: a pod reaches a load balancer at the same address as everybody else.
-LISTEN_ADDRESSES = tuple(f"127.0.0.{last}" for last in range(2, 255))
 
 
 class LoadBalancerError(Exception):

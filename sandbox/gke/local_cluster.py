@@ -20,7 +20,7 @@ from kubernetes.client import ApiException
 from sandbox.control_plane.control_plane import ControlPlane
 from sandbox.gke.autoscaler import Autoscaler
 from sandbox.gke.load_balancer import Frontends, LoadBalancer
-from sandbox.gke.node_pools import NODE_POOL_LABEL, NodePool, node_labels, node_object, node_taints
+from sandbox.gke.node_pools import NodePool, node_labels, node_object, node_taints
 from sandbox.google.access_tokens import AccessTokens
 from sandbox.google.faults import FaultStore
 from sandbox.google.latencies import LATENCIES, Clock
@@ -29,6 +29,7 @@ from sandbox.host.addresses import PodAddresses
 from sandbox.host.processes import Spawner
 from sandbox.host.state_files import read_object, unusable, write_object
 from sandbox.images.image_store import ImageStore
+from sandbox.kube.names import NODE_POOL_LABEL
 from sandbox.metrics.collection import MetricsCollection
 from sandbox.node_agent import NodeAgent
 

@@ -17,7 +17,6 @@ from sandbox.control_plane.control_plane import KUBELET_ADDRESS
 from sandbox.google.machine_types import size_of
 
 COMPUTE_CLASS_LABEL = "cloud.google.com/compute-class"
-NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
 
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz0123456789"
 

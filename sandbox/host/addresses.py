@@ -16,6 +16,10 @@ _NODE_NETWORK = ipaddress.ip_network("10.128.0.0/20")
 #: The first addresses of a subnet are Google's.
 _FIRST_NODE_HOST = 10
 
+#: Addresses that load balancers listen on, in order; no more Services than this can have the same port. 127.0.0.1 is left out, which
+#: to a pod is the pod itself: a pod reaches a load balancer at the same address as every other client.
+LISTEN_ADDRESSES = tuple(f"127.0.0.{last}" for last in range(2, 255))
+
 
 class PodAddresses:
     """Hands out addresses of one sandbox, to all its clusters; thread-safe."""

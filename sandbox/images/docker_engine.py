@@ -94,9 +94,8 @@ class DockerEngine:
         if target:
             options += ["--target", target]
         return self._run(
-            "buildx", "build", "--builder", "default", "--progress", "plain", *options, str(context),
-            seconds=_BUILD_SECONDS, more=args,
-        )  # fmt: skip
+            "buildx", "build", "--builder", "default", "--progress", "plain", *options, str(context), seconds=_BUILD_SECONDS, more=args
+        )
 
     def push(self, tag: str) -> None:
         """To the registry that the tag names. Raises `DockerError`."""

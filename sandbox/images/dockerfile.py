@@ -197,9 +197,8 @@ def _copied(instruction: _Instruction, variables: Mapping[str, str], context: Bu
     known = {str(path) for path in context.files}
     for source in sources:
         if source not in known:
-            raise instruction.wrong(
-                f"{source!r} is not a file in the build context {str(context.root)!r}; folders and links are not copied"
-            )
+            where = f"the build context {str(context.root)!r} that its .dockerignore lets in"
+            raise instruction.wrong(f"{source!r} is not a file in {where}; folders and links are not copied")
     return {f"{folder}{Path(source).name}": context.root / source for source in sources}
 
 

@@ -1,1 +1,1 @@
-"""A small client of the Kubernetes API that the sandbox's parts share. Left out: the provider's client."""
+"""A small client of the Kubernetes API and the names that the sandbox's parts share. Left out: the provider's client."""

@@ -17,6 +17,7 @@ from sandbox.host.paths import MARK
 from sandbox.host.processes import Spawner
 from sandbox.images.image_store import ImageStore
 from sandbox.kube.kube_api import KubeApi, Object, Watcher
+from sandbox.kube.names import PREEMPTION_ANNOTATION
 from sandbox.metrics.adapter import CLUSTER_DIR_VARIABLE
 from sandbox.node_agent.container import Container
 from sandbox.node_agent.devices import NodeDevices
@@ -24,7 +25,7 @@ from sandbox.node_agent.events import EventRecorder
 from sandbox.node_agent.heartbeats import Beat, Heartbeats
 from sandbox.node_agent.kubelet_api import KubeletApi
 from sandbox.node_agent.pod import AgentServices, Node, pod_folder
-from sandbox.node_agent.preemption import PREEMPTION_ANNOTATION, Preemption
+from sandbox.node_agent.preemption import Preemption
 from sandbox.node_agent.worker import PodWorker
 from sandbox.servers.model_server import ModelServer
 

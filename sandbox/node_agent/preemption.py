@@ -24,9 +24,6 @@ from sandbox.node_agent.worker import PodWorker
 
 logger = logging.getLogger(__name__)
 
-#: On a Node: seconds of notice that its machine is given; 0 for none.
-PREEMPTION_ANNOTATION = "sandbox.fungibility/preemption"
-
 #: Between the Node's silence being known and its deletion; Google's side is asked whether the machine is still there (unverified how soon).
 _ASKED_SECONDS = 5.0
 

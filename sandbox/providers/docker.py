@@ -161,9 +161,7 @@ class DockerProvider(Provider):
                 )
         except RequestError as error:
             raise ProviderError(f"error pushing image: {error}") from error
-        except (
-            BuildContextError, DockerError, DockerfileError, OciImageError, RegistryError, ValueError
-        ) as error:  # fmt: skip
+        except (BuildContextError, DockerError, DockerfileError, OciImageError, RegistryError, ValueError) as error:
             raise ProviderError(f"error building image: {error}") from error
         stored = built.stored
         self.log(urn, built.how)

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sandbox.google.records import Records
 from sandbox.host.state_files import read_object, write_object
 from sandbox.providers.kubernetes_client import (
     ClusterClient,
@@ -22,7 +23,6 @@ from sandbox.providers.kubernetes_client import (
     KubernetesApiError,
     UnknownKindError,
 )
-from sandbox.providers.records import Records
 from sandbox.providers.wire import plain
 
 logger = logging.getLogger(__name__)

@@ -73,9 +73,14 @@ def storage() -> Iterator[str]:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     command = [
-        "fake-gcs-server", "-scheme=http", "-host=127.0.0.1", f"-port={port}", "-backend=memory",
-        f"-public-host=127.0.0.1:{port}", f"-external-url={url}",
-    ]  # fmt: skip
+        "fake-gcs-server",
+        "-scheme=http",
+        "-host=127.0.0.1",
+        f"-port={port}",
+        "-backend=memory",
+        f"-public-host=127.0.0.1:{port}",
+        f"-external-url={url}",
+    ]
     with _running(command):
         request = urllib.request.Request(
             f"{url}/storage/v1/b?project=p",
@@ -119,9 +124,15 @@ def mounted(folder: Path, url: str, *, forget: bool) -> Iterator[Path]:
     (folder / "cache").mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(document))
     command = [
-        "gcsfuse", "--foreground", "--anonymous-access", f"--custom-endpoint={url}/storage/v1/",
-        f"--config-file={folder / 'config.yaml'}", *flags, _BUCKET, str(point),
-    ]  # fmt: skip
+        "gcsfuse",
+        "--foreground",
+        "--anonymous-access",
+        f"--custom-endpoint={url}/storage/v1/",
+        f"--config-file={folder / 'config.yaml'}",
+        *flags,
+        _BUCKET,
+        str(point),
+    ]
     with _running(command):
         for _ in range(100):
             if point.is_mount():
@@ -163,9 +174,8 @@ class Nodes:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }
         return subprocess.Popen(
-            [str(self._python), str(WORKER), *arguments],
-            env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+            [str(self._python), str(WORKER), *arguments], env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
 
     def download(self, cache: str, digest: str, nodes: Sequence[int] = (0, 1)) -> list[Result]:
         """On these nodes at once; a wrong content is a failure."""

@@ -17,6 +17,7 @@ IMAGES = Path(__file__).resolve().parents[2] / "images"
 ENTRYPOINT = IMAGES / "fungibility-entrypoint"
 HEALTH = IMAGES / "fungibility-health"
 DRAIN = IMAGES / "fungibility-drain"
+MIDDLEWARE = IMAGES / "fungibility_drain.py"
 
 SERVER_EXIT_CODE = 7
 """What the server stand-in exits with when it gets SIGTERM: a code that nothing else here uses."""
@@ -40,7 +41,7 @@ echo 'GPU 0: NVIDIA L4 (UUID: GPU-6d0a8fd3-4a3c-4a8c-8f0e-4b3a3f3c1d7e)'
 """
 """Lists one GPU, in the words of the real command."""
 
-_PROGRAMS = ("sh", "bash", "env", "timeout", "sleep", "cat", "mkdir", "mv", "mknod", "busybox")
+_PROGRAMS = ("sh", "bash", "env", "timeout", "sleep", "cat", "mkdir", "mv", "rm", "mknod", "busybox")
 
 
 def write_program(path: Path, text: str) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.image_fakes import DRAIN, ENTRYPOINT, HEALTH, IMAGES
+from tests.images.image_fakes import DRAIN, ENTRYPOINT, HEALTH, IMAGES, MIDDLEWARE
 
 ACCELERATORS = ("gpu", "tpu")
 
@@ -69,7 +69,7 @@ def test_the_context_holds_what_is_copied_and_no_more() -> None:
     lines = [line for line in (IMAGES / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"
     assert {line.removeprefix("!") for line in lines[1:]} == set(copied("gpu")) == set(copied("tpu"))
-    assert {ENTRYPOINT.name, HEALTH.name, DRAIN.name} == set(copied("gpu"))
+    assert {ENTRYPOINT.name, HEALTH.name, DRAIN.name, MIDDLEWARE.name} == set(copied("gpu"))
 
 
 def test_the_images_differ_only_in_what_their_accelerator_is() -> None:
@@ -92,7 +92,7 @@ def test_the_entrypoint_needs_no_shell_of_the_image_to_start(accelerator: str) -
     assert ("ENV", f"ACCELERATOR={accelerator}") in instructions(accelerator)
 
 
-@pytest.mark.parametrize("script", [ENTRYPOINT, HEALTH], ids=lambda script: script.name)
+@pytest.mark.parametrize("script", [ENTRYPOINT, HEALTH, DRAIN], ids=lambda script: script.name)
 def test_the_scripts_run_as_they_are(script: Path) -> None:
     assert script.stat().st_mode & stat.S_IXUSR, f"{script.name} is not executable: chmod +x {script.name}"
     assert b"\r" not in script.read_bytes(), f"{script.name} has Windows line ends: a kernel looks for 'sh\\r'"

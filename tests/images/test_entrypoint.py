@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.image_fakes import ENTRYPOINT, NVIDIA_SMI, SERVER, SERVER_EXIT_CODE, write_program
+from tests.images.image_fakes import ENTRYPOINT, MIDDLEWARE, NVIDIA_SMI, SERVER, SERVER_EXIT_CODE, write_program
 
 SERVER_MODULE = ["-m", "vllm.entrypoints.openai.api_server"]
 PROMPT = 3.0
@@ -414,6 +414,7 @@ def test_the_environment_reaches_the_server(node: Node) -> None:
 def test_the_gpu_server_finds_the_drivers_files_where_the_deployment_mounts_them(node: Node) -> None:
     node.add_gpu()
     environment = node.run("gpu", LD_LIBRARY_PATH="/base/lib").wait_for_server().server_environment
+    assert environment["LIBRARY_PATH"] == "/usr/local/nvidia/lib64"
     assert environment["LD_LIBRARY_PATH"] == "/usr/local/nvidia/lib64:/base/lib"
     assert environment["PATH"].endswith(":/usr/local/nvidia/bin")
 
@@ -453,6 +454,33 @@ def test_the_servers_address_is_published(node: Node, arguments: list[str], addr
     node.add_gpu()
     published = node.run("gpu", *arguments).wait_for_server().published
     assert (published["scheme"], published["host"], published["port"]) == address
+
+
+@pytest.mark.parametrize(
+    ("arguments", "model"),
+    [
+        (["--model=Qwen/Qwen2-1.5B"], "Qwen/Qwen2-1.5B"),
+        (["--model", "Qwen/Qwen2-1.5B"], "Qwen/Qwen2-1.5B"),
+        (["--model=/models/a", "--served-model-name", "first", "second"], "first"),
+        (["--served-model-name=given", "--model=/models/a"], "given"),
+        (['--model=a"b'], ""),
+        ([], ""),
+    ],
+)
+def test_the_models_name_is_published(node: Node, arguments: list[str], model: str) -> None:
+    node.add_gpu()
+    assert node.run("gpu", *arguments).wait_for_server().published["model"] == model
+
+
+def test_the_server_finds_the_middleware_and_a_restarted_container_does_not_drain(node: Node) -> None:
+    node.add_gpu()
+    (node.folder / "run").mkdir()
+    file = node.folder / "run" / "draining.gpu"
+    file.touch()
+    server = node.run("gpu", PYTHONPATH="/given").wait_for_server().server_environment
+    assert server["PYTHONPATH"] == f"{MIDDLEWARE.parent}:/given"
+    assert server["FUNGIBILITY_DRAINING_FILE"] == str(file)
+    assert not file.exists()
 
 
 def test_containers_that_share_a_folder_keep_their_roles_apart(node: Node) -> None:

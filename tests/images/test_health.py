@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.server
 import os
 import re
@@ -19,6 +20,9 @@ import pytest
 
 from tests.images.image_fakes import ENTRYPOINT, HEALTH, SERVER, write_program
 
+#: linux/prctl.h
+_PR_SET_CHILD_SUBREAPER = 36
+
 
 @dataclass
 class Probed:
@@ -32,7 +36,8 @@ class Probed:
         accelerator = "gpu" if role == "idle" else "tpu"
         device = "/nowhere" if role == "waiting" else "/dev/null"
         self.environment |= {"ACCELERATOR": accelerator, "TPU_DEVICE": device}
-        self.entrypoint = subprocess.Popen([ENTRYPOINT, *arguments], env=self.environment, stdout=subprocess.DEVNULL)
+        with (Path(self.environment["RECORD"]) / "log").open("ab") as log:
+            self.entrypoint = subprocess.Popen([ENTRYPOINT, *arguments], env=self.environment, stdout=log, stderr=log)
         deadline = time.monotonic() + 10
         while self.role_file.read_text().split("\n", 1)[0] != f"role={role}" if self.role_file.exists() else True:
             assert time.monotonic() < deadline, f"the entrypoint did not take the role {role}"
@@ -128,6 +133,7 @@ class EngineServer:
     def __init__(self) -> None:
         self.metrics = "vllm:num_requests_running{} 0.0"
         self.answers = True
+        self.status = 200
         self.asked: list[tuple[str, str]] = []
         owner = self
 
@@ -139,7 +145,7 @@ class EngineServer:
                 body = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 owner.asked.append((f"{self.path} {body}", self.headers.get("Authorization", "")))
                 if owner.answers:
-                    self._say(200, "{}")
+                    self._say(owner.status, "{}")
                 else:
                     owner.ended.wait(10)
 
@@ -167,7 +173,7 @@ def engine(probed: Probed) -> Iterator[EngineServer]:
     """Behind a container that serves, whose probes are impatient."""
     found = EngineServer()
     probed.environment |= {"HEALTH_STALL_SECONDS": "0", "HEALTH_TOKEN_SECONDS": "0.5"}
-    probed.start("serving", f"--port={found.port}")
+    probed.start("serving", f"--port={found.port}", "--model=Qwen/Qwen2-1.5B")
     yield found
     found.stop()
 
@@ -267,7 +273,41 @@ def test_an_engine_that_idles_is_healthy_because_it_makes_a_token(probed: Probed
     engine.metrics = metrics(running=0, waiting=0, tokens=5)
     for _ in range(3):
         assert probed.health() == (0, "healthy: serving")
-    assert engine.asked == [('/v1/completions {"prompt": ".", "max_tokens": 1}', "")] * 2
+    assert engine.asked == [('/v1/completions {"model": "Qwen/Qwen2-1.5B", "prompt": ".", "max_tokens": 1}', "")] * 2
+
+
+@pytest.mark.parametrize("status", [500, 503, 204])
+def test_a_token_that_is_refused_by_the_server_is_no_token(probed: Probed, engine: EngineServer, status: int) -> None:
+    engine.metrics, engine.status = metrics(running=0, waiting=0, tokens=5), status
+    assert probed.health()[0] == 0
+    code, said = probed.health()
+    assert code == 1
+    assert said.endswith(f"and no answer to a request for one token but HTTP {status}")
+
+
+def test_a_request_that_is_refused_before_the_engine_says_nothing_and_is_logged_once(
+    probed: Probed, engine: EngineServer, tmp_path: Path
+) -> None:
+    engine.metrics, engine.status = metrics(running=0, waiting=0, tokens=5), 400
+    said = "healthy: serving, by /health alone: a request for one token of model 'Qwen/Qwen2-1.5B' was answered 400"
+    assert [probed.health() for _ in range(3)] == [(0, "healthy: serving"), (0, said), (0, said)]
+    assert (tmp_path / "log").read_text().count("fungibility-health: ") == 1
+
+
+def test_probes_that_run_into_their_limits_leave_no_process_behind(probed: Probed, engine: EngineServer) -> None:
+    """Process 1 of a container reaps none. Here this test is the one to whom orphans come."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        engine.metrics, engine.answers = metrics(running=0, waiting=0, tokens=5), False
+        assert [probed.health()[0] for _ in range(2)] == [0, 1]
+        with says(b"") as port:
+            probed.role_file.write_text(re.sub("port=.*", f"port={port}", probed.role_file.read_text()))
+            assert probed.health(HEALTH_TIMEOUT_SECONDS="0.5")[0] == 1
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        states = {pid: Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] for pid in children}
+        assert [pid for pid, state in states.items() if state == "Z"] == []
+    finally:
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0)
 
 
 def test_an_engine_that_hung_before_it_said_that_it_had_anything_to_do_is_not_healthy(probed: Probed, engine: EngineServer) -> None:

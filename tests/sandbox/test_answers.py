@@ -15,9 +15,7 @@ def test_an_update_outlasts_what_the_real_providers_outlast(sandbox: Sandbox) ->
     restart = threading.Timer(2.0, lambda: sandbox.command("restart-api-server", "--away", "0.5"))
     restart.start()
     try:
-        first = sandbox.pulumi(
-            "up", "--yes", "--skip-preview", "--non-interactive", "--refresh", check=False,
-        )  # fmt: skip
+        first = sandbox.pulumi("up", "--yes", "--skip-preview", "--non-interactive", "--refresh", check=False)
     finally:
         restart.join()
         sandbox.command("faults", "clear")

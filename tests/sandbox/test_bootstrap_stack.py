@@ -56,9 +56,8 @@ class Team:
 
     def run(self, script: str) -> str:
         result = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
+            ["bash", "-euo", "pipefail", "-c", script], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300
+        )
         if result.returncode != 0:
             pytest.fail(f"{script}\n{result.stdout}\n{result.stderr}", pytrace=False)
         return result.stdout

@@ -188,9 +188,8 @@ def test_fourth_pool_adds_one_pool(sandbox: Sandbox) -> None:
 
 def test_bad_settings_are_refused_all_at_once_before_anything_is_touched(sandbox: Sandbox) -> None:
     result = sandbox.pulumi(
-        "up", "--yes", "--non-interactive", check=False,
-        overrides={"zone": "us-east1-b", "model": "no-organisation", "replica": 2},
-    )  # fmt: skip
+        "up", "--yes", "--non-interactive", check=False, overrides={"zone": "us-east1-b", "model": "no-organisation", "replica": 2}
+    )
     assert result.returncode != 0
     for part in ("zone", "us-east1-b", "model", "no-organisation", "replica", "did you mean replicas?"):
         assert part in result.stdout + result.stderr
@@ -198,15 +197,24 @@ def test_bad_settings_are_refused_all_at_once_before_anything_is_touched(sandbox
 
 def test_class_that_gke_refuses_is_refused_in_its_words(sandbox: Sandbox) -> None:
     refused = sandbox.kubectl(
-        "apply", "-f", "-", check=False,
-        stdin=json.dumps({
-            "apiVersion": "cloud.google.com/v1", "kind": "ComputeClass", "metadata": {"name": "mixed"},
-            "spec": {"priorities": [
-                {"tpu": {"type": "tpu-v6e-slice", "count": 1, "topology": "1x1"}},
-                {"gpu": {"type": "nvidia-l4", "count": 1}},
-            ]},
-        }),
-    )  # fmt: skip
+        "apply",
+        "-f",
+        "-",
+        check=False,
+        stdin=json.dumps(
+            {
+                "apiVersion": "cloud.google.com/v1",
+                "kind": "ComputeClass",
+                "metadata": {"name": "mixed"},
+                "spec": {
+                    "priorities": [
+                        {"tpu": {"type": "tpu-v6e-slice", "count": 1, "topology": "1x1"}},
+                        {"gpu": {"type": "nvidia-l4", "count": 1}},
+                    ]
+                },
+            }
+        ),
+    )
     assert "When using TPU config all rules need to have TPU or Nodepools config. ComputeClass 'mixed'." in refused
 
 

@@ -60,9 +60,16 @@ def test_first_preview_of_a_stack_says_what_only_the_update_decides(sandbox: San
     try:
         sandbox.pulumi("stack", "init", "first", "--secrets-provider", "passphrase", "--no-select")
         preview = sandbox.pulumi(
-            "preview", "--stack", "first", "--non-interactive", "--policy-pack", "policies",
-            "--policy-pack-config", "policies/dev.json", check=False,
-        )  # fmt: skip
+            "preview",
+            "--stack",
+            "first",
+            "--non-interactive",
+            "--policy-pack",
+            "policies",
+            "--policy-pack-config",
+            "policies/dev.json",
+            check=False,
+        )
     finally:
         sandbox.pulumi("stack", "rm", "first", "--yes", "--force", "--preserve-config", check=False)
         stray.unlink(missing_ok=True)

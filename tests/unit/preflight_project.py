@@ -42,9 +42,13 @@ def set_project(server: PreflightServer) -> None:
     server.set("cloudresourcemanager.projects.testIamPermissions", lambda seen: dict(seen.body))
     server.set(
         "cloudbilling.projects.getBillingInfo",
-        {"name": f"projects/{PROJECT}/billingInfo", "projectId": PROJECT, "billingAccountName": "billingAccounts/0A-1B",
-         "billingEnabled": True},
-    )  # fmt: skip
+        {
+            "name": f"projects/{PROJECT}/billingInfo",
+            "projectId": PROJECT,
+            "billingAccountName": "billingAccounts/0A-1B",
+            "billingEnabled": True,
+        },
+    )
     server.set("compute.machineTypes.get", lambda seen: copy.deepcopy(MACHINES[seen.params["machineType"]]))
     server.set("compute.acceleratorTypes.get", {"name": "nvidia-l4", "maximumCardsPerInstance": 8})
     set_regional_quotas(server, QUOTAS)

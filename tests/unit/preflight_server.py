@@ -244,9 +244,14 @@ def credentials_file(folder: Path, server: PreflightServer) -> Path:
     path = folder / "key.json"
     private_key = _key().private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     document = {
-        "type": "service_account", "project_id": "my-project", "private_key_id": "1", "private_key": private_key.decode(),
-        "client_email": ACCOUNT, "client_id": "1", "token_uri": f"{server.url}/token/",
-    }  # fmt: skip
+        "type": "service_account",
+        "project_id": "my-project",
+        "private_key_id": "1",
+        "private_key": private_key.decode(),
+        "client_email": ACCOUNT,
+        "client_id": "1",
+        "token_uri": f"{server.url}/token/",
+    }
     path.write_text(json.dumps(document))
     return path
 
@@ -338,8 +343,13 @@ def _check_answer(method: str, answer: dict[str, Any]) -> None:
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,), "boolean": (bool,), "integer": (int,), "number": (int, float), "array": (list,), "object": (dict,),
-}  # fmt: skip
+    "string": (str,),
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+    "array": (list,),
+    "object": (dict,),
+}
 
 
 def _mismatch(document: Mapping[str, Any], schema: Mapping[str, Any], value: Any, where: str) -> str:

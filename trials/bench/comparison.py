@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from trials.bench.figures import Figure
-from trials.bench.results import Section
+from trials.record import Section
 
 #: Of the saved value: a smaller change is not worth a word, however quiet the machine.
 LEAST = 0.05
@@ -94,18 +94,18 @@ class Comparison:
 def compare_sections(saved: Section | None, now: Section) -> Comparison:
     """`saved`: what there is of the bench from an earlier run, None for nothing."""
     if saved is None:
-        return Comparison(remarks=[f"{now.bench}: nothing saved to compare with"])
-    if saved.measured.quick != now.measured.quick:
-        then, today = ("quick" if each.measured.quick else "full" for each in (saved, now))
-        return Comparison(remarks=[f"{now.bench}: {then} then, {today} now, so not compared"])
+        return Comparison(remarks=[f"{now.name}: nothing saved to compare with"])
+    if saved.run.options["quick"] != now.run.options["quick"]:
+        then, today = ("quick" if each.run.options["quick"] else "full" for each in (saved, now))
+        return Comparison(remarks=[f"{now.name}: {then} then, {today} now, so not compared"])
     remarks = []
-    differences = now.measured.machine.differences(saved.measured.machine)
+    differences = now.run.machine.differences(saved.run.machine)
     if differences:
-        remarks.append(f"{now.bench}: measured on another machine ({'; '.join(differences)}): no seconds or megabytes are compared")
+        remarks.append(f"{now.name}: measured on another machine ({'; '.join(differences)}): no seconds or megabytes are compared")
     before = {figure.name: figure for figure in saved.figures}
     changes = [compare(before[figure.name], figure, same_machine=not differences) for figure in now.figures if figure.name in before]
     names = {figure.name for figure in now.figures}
-    remarks += [f"{now.bench}: new, with nothing to compare: {each.name}" for each in now.figures if each.name not in before]
+    remarks += [f"{now.name}: new, with nothing to compare: {each.name}" for each in now.figures if each.name not in before]
     if now.failed is None:
-        remarks += [f"{now.bench}: measured then, and not now: {name}" for name in before if name not in names]
+        remarks += [f"{now.name}: measured then, and not now: {name}" for name in before if name not in names]
     return Comparison(changes=changes, remarks=remarks)

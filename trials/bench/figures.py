@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,25 +36,6 @@ class Figure:
             return None
         return self.value >= self.goal if self.higher_is_better else self.value <= self.goal
 
-    def as_document(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "value": self.value,
-            "noise": self.noise,
-            "samples": list(self.samples),
-            "unit": self.unit,
-            "goal": self.goal,
-            "reached": self.reached,
-            "higher_is_better": self.higher_is_better,
-            "note": self.note,
-        }
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Figure:
-        """The reverse. Raises `KeyError`."""
-        names = ("name", "samples", "unit", "goal", "higher_is_better", "note")
-        return cls(**{name: document[name] for name in names})
-
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
@@ -65,16 +45,6 @@ class Curve:
     x_label: str
     y_label: str
     series: Mapping[str, Sequence[tuple[float, float, float]]]
-
-    def as_document(self) -> dict[str, Any]:
-        series = {label: [list(point) for point in points] for label, points in self.series.items()}
-        return {"name": self.name, "x_label": self.x_label, "y_label": self.y_label, "series": series}
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Curve:
-        """The reverse. Raises `KeyError`."""
-        series = {label: [(point[0], point[1], point[2]) for point in points] for label, points in document["series"].items()}
-        return cls(name=document["name"], x_label=document["x_label"], y_label=document["y_label"], series=series)
 
 
 @dataclass(frozen=True, kw_only=True)

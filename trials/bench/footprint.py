@@ -159,7 +159,7 @@ def _findings(samples: Samples) -> Findings:
             samples=samples.warm_against_unchanged,
             unit="x",
         ),
-    ]  # fmt: skip
+    ]
     return Findings(figures=figures, lines=[_by_program(count, *samples.by_program[count]) for count in (1, REPLICAS)])
 
 

@@ -1,9 +1,9 @@
-"""Growth: what previews and updates take with ever more accelerator pools, and what more environments and stacks cost.
+"""Growth: what previews and updates take with ever more accelerator pools, and what other stacks in the backend cost.
 
-The real engine and program on a sandbox, started by a program of the bench's own that lifts the limit of ten pools (`_PROGRAM`), and
-with 100 rules lifted that the sandbox's ComputeClass may have. All pools but the first are at 0 nodes: what grows is the stack, not
-the cluster. Figures are ratios within the run. What one more pool takes among many is set against what it takes among few: 1 where
-growth is linear, 3.9 where it is quadratic (of 3, 100 and 300 pools).
+The real engine and program run on a sandbox. `_PROGRAM` lifts the program's limit of ten pools, and the sandbox's ComputeClass gets room
+for more than 100 rules. All pools but the first are at 0 nodes, so that the stack grows and not the cluster. Figures are ratios within the
+run. What one more pool takes among many is set against what it takes among few: 1 where growth is linear, 3.9 where it is quadratic (of
+3, 100 and 300 pools).
 
 Left out: Google's own time for 300 pools (its quotas, and operations of one cluster that wait for each other).
 """
@@ -11,10 +11,7 @@ Left out: Google's own time for 300 pools (its quotas, and operations of one clu
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,35 +28,20 @@ from trials.bench.figures import Curve, Figure, Findings, Options
 
 #: Each size larger than the one before; the first and the last two tell whether growth is linear.
 POOLS, QUICK_POOLS = (3, 10, 100, 300), (3, 6, 12, 24)
-ENVIRONMENTS, QUICK_ENVIRONMENTS = (1, 10, 50), (1, 4, 10)
+STACKS, QUICK_STACKS = (1, 10, 50), (1, 4, 10)
 
-#: Of one more among many against one more among few: between linear growth (1) and quadratic (3.9).
+#: One more pool among many against one more among few: between linear growth (1) and quadratic (3.9).
 LINEAR_GOAL = 2.0
 
 #: A preview takes seconds before the first pool, so a hundred times the pools have to take far less than a hundred times as long.
 MANY_POOLS_GOAL = 10.0
 
-#: Other stacks should not be seen in the preview of one at all; the rest is for noise.
+#: The preview of one stack should not notice other stacks at all; the rest is for noise.
 UNSEEN_GOAL = 1.2
 
 _SECONDS = 3600.0
 
-#: Loads settings as `cost`, `preflight` and promotion do, in a process that has loaded none before, and prints how long it took.
-_LOADER = """
-import sys, time
-from pathlib import Path
-from components.settings import settings, stack_files
-folder, count = Path(sys.argv[1]), int(sys.argv[2])
-names = stack_files.known_stacks(folder)[:count]
-assert len(names) == count
-started = time.perf_counter()
-for name in names:
-    settings.load_stack(name, {"gcp:project": "any-project"}, project_dir=folder)
-print(time.perf_counter() - started)
-"""
-
-
-#: The program, with room for more pools than it lets a team have.
+#: The program, with room for more pools than it allows a team.
 _PROGRAM = """
 import runpy
 from components.settings import accelerator_pool
@@ -70,13 +52,13 @@ runpy.run_path({project!r} + "/__main__.py")
 
 @dataclass
 class Samples:
-    """Seconds of one thing by size, as many for each size."""
+    """Seconds of one thing by size, equally many for each size."""
 
     by_size: dict[int, list[float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sizes: Sequence[int], repeats: int, measure: Callable[[int], float]) -> Samples:
-        """Sizes in turn, so that what else the machine does at a time strikes all of them."""
+        """Measures the sizes in turn, so that other load on the machine affects all of them."""
         samples = cls()
         for _ in range(repeats):
             for size in sizes:
@@ -100,8 +82,8 @@ class Samples:
     def one_more(self) -> float | None:
         """What one more takes between the two largest sizes, against what it takes from the smallest size to the second largest.
 
-        Of the quickest sample of each size, since whatever else the machine does only adds to one. None where the smaller of the
-        two differences is within the noise, so that a ratio of it would mean nothing.
+        Uses the quickest sample of each size, since other load on the machine only adds time. None where the smaller of the two
+        differences is within the noise, so that a ratio of it would mean nothing.
         """
         few, some, many = self.compared
         low, middle, high = (min(self.by_size[size]) for size in (few, some, many))
@@ -119,13 +101,11 @@ class Samples:
 
 
 def run(options: Options) -> Iterator[Findings]:
-    pools = QUICK_POOLS if options.quick else POOLS
-    environments = QUICK_ENVIRONMENTS if options.quick else ENVIRONMENTS
+    pools, stacks = (QUICK_POOLS, QUICK_STACKS) if options.quick else (POOLS, STACKS)
     repeats = 1 if options.quick else options.repeats
-    yield of_environments(environments, repeats)
     with fresh_sandbox("bench-growth") as sandbox:
         sandbox.command("up")
-        yield of_stacks(sandbox, environments, repeats)
+        yield of_stacks(sandbox, stacks, repeats)
         lift_rule_limit(sandbox, max(pools))
         project = copy_of_project(sandbox.state / "project-of-pools")
         (project / "__main__.py").unlink()
@@ -133,47 +113,11 @@ def run(options: Options) -> Iterator[Findings]:
         yield of_pools(Stack(sandbox, project), pools, repeats)
 
 
-# --- environments
-
-
-def of_environments(sizes: Sequence[int], repeats: int) -> Findings:
-    """Settings of many environments loaded and checked in one process."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
-        (folder / "Pulumi.yaml").write_text((PROJECT_DIR / "Pulumi.yaml").read_text())
-        write_stack_files(folder, max(sizes))
-
-        def load(size: int) -> float:
-            command = [sys.executable, "-c", _LOADER, str(folder), str(size)]
-            return float(run_command(command, os.environ, check=True, timeout=_SECONDS).stdout)
-
-        samples = Samples.of(sizes, repeats, load)
-    few, *_, many = sizes
-    one_more = _one_more("settings of environments: one more", samples)
-    return Findings(
-        lines=one_more.lines,
-        figures=[
-            Figure(
-                name=f"settings of {many} environments loaded and checked, those of {few} being 1",
-                samples=samples.ratios(),
-                unit="x",
-                goal=many / few,
-            ),
-            *one_more.figures,
-        ],
-        curves=[
-            Curve(
-                name="Settings of environments loaded and checked in one process",
-                x_label="environments",
-                y_label=f"times as long as {few}",
-                series={"settings": samples.curve()},
-            )
-        ],
-    )
+# --- stacks
 
 
 def write_stack_files(folder: Path, count: int) -> None:
-    """dev's and prod's settings in turn, as those of `count` environments."""
+    """dev's and prod's settings in turn, as those of `count` other stacks."""
     texts = [(PROJECT_DIR / f"Pulumi.{name}.yaml").read_text() for name in ("dev", "prod")]
     for index in range(count):
         (folder / f"Pulumi.{_environment_name(index)}.yaml").write_text(texts[index % 2])
@@ -181,9 +125,6 @@ def write_stack_files(folder: Path, count: int) -> None:
 
 def _environment_name(index: int) -> str:
     return f"env-{index:03d}"
-
-
-# --- stacks
 
 
 class Stack:
@@ -242,12 +183,11 @@ def of_stacks(sandbox: Sandbox, sizes: Sequence[int], repeats: int) -> Findings:
     few, *_, many = sizes
     return Findings(
         figures=[
-            Figure(
-                name=f"preview of one of {many} stacks of a backend, of {few} being 1",
-                samples=samples.ratios(),
-                unit="x",
-                goal=UNSEEN_GOAL,
-                note="as many stack files in the project",
+            _against_few(
+                f"preview of one of {many} stacks of a backend, of {few} being 1",
+                samples,
+                UNSEEN_GOAL,
+                "as many stack files in the project",
             )
         ],
         curves=[
@@ -262,7 +202,7 @@ def of_stacks(sandbox: Sandbox, sizes: Sequence[int], repeats: int) -> Findings:
 
 
 def copy_of_project(folder: Path) -> Path:
-    """A project whose stack files are the bench's own; the program in it is this one, by links."""
+    """A project whose stack files are the bench's own; the program in it is this one, by symbolic links."""
     folder.mkdir(parents=True)
     for entry in PROJECT_DIR.iterdir():
         if entry.name == ".venv" or not entry.name.startswith((".", "Pulumi.")):
@@ -272,7 +212,7 @@ def copy_of_project(folder: Path) -> Path:
 
 
 def _neighbours(sandbox: Sandbox, project: Path, count: int) -> None:
-    """Makes it `count` stacks with a stack file each, beside the sandbox's own of which they are copies."""
+    """Leaves exactly `count` other stacks with a stack file each beside the sandbox's own, of which they are copies."""
     own = sandbox.paths.pulumi_backend / ".pulumi" / "stacks" / PROJECT_NAME / f"{STACK}.json"
     for stale in (*project.glob("Pulumi.env-*.yaml"), *own.parent.glob("env-*.json")):
         stale.unlink()
@@ -306,25 +246,12 @@ def of_pools(stack: Stack, sizes: Sequence[int], repeats: int) -> Findings:
             # Once 2, once 1: the one thing that changes.
             updates.add(size, stack.update(acceleratorPools=stack.pools(size, last_maximum=2 - index % 2)))
     few, *_, some, many = sizes
-    preview_more, update_more = (
-        _one_more("preview: one more pool", previews),
-        _one_more("update: one more pool", updates),
-    )
+    preview_more, update_more = _one_more("preview: one more pool", previews), _one_more("update: one more pool", updates)
     return Findings(
         figures=[
-            Figure(
-                name=f"preview with {many} pools and nothing to change, with {few} being 1",
-                samples=previews.ratios(),
-                unit="x",
-                goal=MANY_POOLS_GOAL,
-            ),
+            _against_few(f"preview with {many} pools and nothing to change, with {few} being 1", previews, MANY_POOLS_GOAL),
             *preview_more.figures,
-            Figure(
-                name=f"update of one of {many} pools, of {few} being 1",
-                samples=updates.ratios(),
-                unit="x",
-                goal=MANY_POOLS_GOAL,
-            ),
+            _against_few(f"update of one of {many} pools, of {few} being 1", updates, MANY_POOLS_GOAL),
             *update_more.figures,
             Figure(
                 name=f"making a pool on the way to {many}, on the way to {some} being 1",
@@ -360,6 +287,10 @@ def gpu_pool(index: int, maximum: int) -> dict[str, Any]:
         "minNodeCount": 0,
         "maxNodeCount": maximum,
     }
+
+
+def _against_few(name: str, samples: Samples, goal: float, note: str = "") -> Figure:
+    return Figure(name=name, samples=samples.ratios(), unit="x", goal=goal, note=note)
 
 
 def _one_more(what: str, samples: Samples) -> Findings:

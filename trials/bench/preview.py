@@ -1,22 +1,21 @@
 """`pulumi preview` with nothing to change, against an empty Python program on the same engine.
 
 Both stacks are in one sandbox: the same engine, language host, virtual environment, backend and encryption of secrets. They are
-previewed in turn, and each pair gives a ratio, so that what else the machine does at the time strikes both. Where the time goes is read
-from one more preview of each, whose engine tells what it does; telling takes time of its own, so its parts are shares and no seconds.
+previewed in turn, and each pair gives a ratio, so that other load on the machine affects both. One more preview says which packages
+Python spends its time on while it imports the program.
 
-Left out: what the real provider plugins take to start and to answer, which the stand-ins' processes do not (they run already).
+Left out: the time that the real provider plugins take to start and to answer; the stand-ins' processes run already. Also left out: where
+the engine spends its time, which `pulumi preview --logtostderr -v=9` says.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import yaml
@@ -29,19 +28,6 @@ GOAL = 2.0
 
 _PREVIEW = ("pulumi", "preview", "--non-interactive", "--expect-no-changes")
 _TIMEOUT = 300.0
-
-#: What the engine's log says first of each part, in order; a part ends where the next begins.
-_PARTS = (
-    ("engine: settings, the secrets' key, git", ""),
-    ("language host: the list of installed packages", "langhost[python].GetRequiredPlugins("),
-    ("Python's start, with Pulumi's own SDK", "langhost[python].Run("),
-    ("the program: imports, settings, components", "ResourceMonitor.SupportsFeature("),
-    ("registrations: SDK, engine and providers in turn", "Waiting for outstanding RPCs"),
-    ("Python's end", "run_pulumi_func completed"),
-)  # fmt: skip
-_LAST = re.compile(r"langhost\[python\]\.Run\(.*\) success", re.DOTALL)
-
-_PROVIDER_CALL = re.compile(r"(Provider\[\w+\]\.\w+\(.*?\)):? (executing|success)", re.DOTALL)
 
 #: Package of a module -> what the report calls it; everything else is Python and what these need.
 _PACKAGES = {
@@ -64,15 +50,10 @@ class Program:
     environment: Mapping[str, str]
 
     def seconds(self) -> float:
-        """Of a preview that finds nothing to change. Raises `CommandFailed`."""
+        """The time of a preview that finds nothing to change. Raises `CommandFailed`."""
         began = time.perf_counter()
         run_command([*_PREVIEW], self.environment, check=True, timeout=_TIMEOUT, cwd=self.folder)
         return time.perf_counter() - began
-
-    def log(self) -> list[str]:
-        """What the engine says of itself in one preview."""
-        command = [*_PREVIEW, "--logtostderr", "-v=9"]
-        return run_command(command, self.environment, check=True, timeout=_TIMEOUT, cwd=self.folder).stderr.splitlines()
 
     def imports(self) -> list[str]:
         """Python's own report on what it loads in one preview."""
@@ -89,8 +70,8 @@ def run(options: Options) -> Iterator[Findings]:
 
 
 def compare(program: Program, empty: Program, repeats: int) -> Iterator[Findings]:
-    """The figure, and where the time goes."""
-    # The first finds files that nobody has read yet.
+    """The figure, and what Python imports."""
+    # The first preview reads files that are not in the page cache yet.
     empty.seconds(), program.seconds()
     pairs = [(empty.seconds(), program.seconds()) for _ in range(repeats)]
     figure = Figure(
@@ -100,8 +81,7 @@ def compare(program: Program, empty: Program, repeats: int) -> Iterator[Findings
         goal=GOAL,
     )
     yield Findings(figures=[figure])
-    own, others = parts(program.log()), parts(empty.log())
-    yield Findings(lines=[*describe(program.name, own, others), *describe_imports(program.name, program.imports())])
+    yield Findings(lines=describe_imports(program.name, program.imports()))
 
 
 def empty_program(sandbox: Sandbox) -> Program:
@@ -131,48 +111,8 @@ def _environment(sandbox: Sandbox) -> dict[str, str]:
     return environment
 
 
-def parts(log: Iterable[str]) -> dict[str, float]:
-    """Seconds of each part of a preview, and of the providers' answers within the registrations.
-
-    Raises `ValueError` where the log has not what another engine's may call differently.
-    """
-    begins: dict[str, float] = {}
-    calls: dict[str, float] = {}
-    providers = moment = 0.0
-    for moment, message in _entries(log):
-        part, marker = _PARTS[min(len(begins), len(_PARTS) - 1)]
-        if part not in begins and marker in message:
-            begins[part] = moment
-        if len(begins) == len(_PARTS) and _LAST.search(message):
-            break
-        if call := _PROVIDER_CALL.match(message):
-            if call[2] == "executing":
-                calls[call[1]] = moment
-            else:
-                providers += moment - calls.pop(call[1], moment)
-    if len(begins) < len(_PARTS):
-        raise ValueError(f"the engine's log says nothing of {_PARTS[len(begins)][0]!r}")
-    moments = [*begins.values(), moment]
-    found = {part: end - begin for part, begin, end in zip(begins, moments, moments[1:], strict=False)}
-    return {**found, _PROVIDERS: providers}
-
-
-#: In `parts`, of the registrations.
-_PROVIDERS = "providers' answers"
-
-
-def describe(name: str, own: Mapping[str, float], others: Mapping[str, float]) -> list[str]:
-    """Each part as a share of the whole, beside the same part of an empty program."""
-    whole = sum(seconds for part, seconds in own.items() if part != _PROVIDERS)
-    lines = [f"Where a preview of {name} spends its time (in brackets an empty program in the same unit):"]
-    for part, seconds in own.items():
-        label = f"of these, the {part}" if part == _PROVIDERS else part
-        lines.append(f"  {seconds / whole:4.0%} ({others[part] / whole:.0%})  {label}")
-    return lines
-
-
 def describe_imports(name: str, output: Sequence[str]) -> list[str]:
-    """Whose modules the Python process loads, by the time of their own code; empty where Python said nothing."""
+    """The packages that the Python process imports, by the time of their own code; empty where Python reported nothing."""
     spent: Counter[str] = Counter()
     for line in output:
         if found := _IMPORT.search(line):
@@ -180,18 +120,4 @@ def describe_imports(name: str, output: Sequence[str]) -> list[str]:
     if not spent:
         return []
     shares = ", ".join(f"{package} {part / spent.total():.0%}" for package, part in spent.most_common())
-    return [f"Of what Python loads for {name}: {shares}."]
-
-
-def _entries(log: Iterable[str]) -> Iterator[tuple[float, str]]:
-    """Seconds and text of the lines that are entries of the engine's log."""
-    for line in log:
-        if not line.startswith('{"time":'):
-            continue
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        # Nanoseconds without their last zeros, of which fromisoformat takes none, three or six digits.
-        seconds, _, fraction = str(entry["time"]).rstrip("Z").partition(".")
-        yield datetime.fromisoformat(f"{seconds}+00:00").timestamp() + float(f"0.{fraction or 0}"), str(entry["msg"])
+    return [f"Time that Python spends on imports for {name}: {shares}."]

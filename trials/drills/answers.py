@@ -267,8 +267,10 @@ class _Drill:
             kubeconfig = ["--kubeconfig", str(self._sandbox.paths.own_kubeconfig)]
             listed = run_command(
                 ["kubectl", *kubeconfig, "get", "deployments,services,secrets,computeclasses,poddisruptionbudgets", "-o", "name"],
-                self._environment, check=True, timeout=60,
-            )  # fmt: skip
+                self._environment,
+                check=True,
+                timeout=60,
+            )
             # A Secret that Pulumi named carries a number.
             found |= Counter(f"cluster: {re.sub(r'-[0-9a-f]{8}$', '', name)}" for name in listed.stdout.split())
         return found

@@ -25,8 +25,8 @@ import yaml
 
 from components.settings.stack_files import PROJECT_NAME
 from sandbox.cli.client import CommandFailed, Sandbox, fresh_sandbox
-from sandbox.gke.load_balancer import LISTEN_ADDRESSES
 from sandbox.host import command_lock
+from sandbox.host.addresses import LISTEN_ADDRESSES
 from sandbox.host.paths import PROJECT_DIR
 from sandbox.host.processes import command_line, processes_with
 from trials.drills.results import Options, Result
@@ -297,8 +297,12 @@ def _program_killed_in_up(name: str) -> Callable[[Sandbox], str]:
 def _daemon_killed_in_destroy(sandbox: Sandbox) -> str:
     with subprocess.Popen(
         ["pulumi", "destroy", "--yes", "--non-interactive"],
-        cwd=PROJECT_DIR, env=sandbox.shell_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    ) as destroy:  # fmt: skip
+        cwd=PROJECT_DIR,
+        env=sandbox.shell_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as destroy:
         assert destroy.stdout is not None
         for line in destroy.stdout:
             if "deleted" in line:

@@ -168,9 +168,14 @@ def _widely(event: str, options: Options, count: int, check: Any) -> Result:
 
     @hypothesis.seed(options.seed)
     @hypothesis.settings(
-        max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck),
-        phases=(Phase.generate, Phase.shrink), print_blob=False, report_multiple_bugs=False,
-    )  # fmt: skip
+        max_examples=count,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+        print_blob=False,
+        report_multiple_bugs=False,
+    )
     @hypothesis.given(settings_files())
     def look(file: SettingsFile) -> None:
         nonlocal tried, refused

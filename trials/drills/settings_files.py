@@ -105,16 +105,24 @@ _WRONG_ARGUMENTS = (
 )  # fmt: skip
 _NETWORK = st.builds(
     lambda nodes, pods, services: {
-        "nodeRange": f"10.64.0.0/{nodes}", "podRange": f"10.{128}.0.0/{pods}", "serviceRange": f"172.16.0.0/{services}"
+        "nodeRange": f"10.64.0.0/{nodes}",
+        "podRange": f"10.{128}.0.0/{pods}",
+        "serviceRange": f"172.16.0.0/{services}",
     },
-    st.integers(16, 29), st.integers(9, 24), st.integers(16, 27),
-)  # fmt: skip
+    st.integers(16, 29),
+    st.integers(9, 24),
+    st.integers(16, 27),
+)
 _WINDOW = st.builds(
     lambda start, hours, repeated: {
-        "startTime": f"2026-01-03T{start:02d}:00:00Z", "endTime": f"2026-01-03T{start + hours:02d}:00:00Z", "recurrence": repeated
+        "startTime": f"2026-01-03T{start:02d}:00:00Z",
+        "endTime": f"2026-01-03T{start + hours:02d}:00:00Z",
+        "recurrence": repeated,
     },
-    st.integers(0, 11), st.integers(4, 12), _of("FREQ=DAILY", "FREQ=WEEKLY;BYDAY=SA,SU,MO", "FREQ=WEEKLY;BYDAY=FR,SA,SU,MO,TU"),
-)  # fmt: skip
+    st.integers(0, 11),
+    st.integers(4, 12),
+    _of("FREQ=DAILY", "FREQ=WEEKLY;BYDAY=SA,SU,MO", "FREQ=WEEKLY;BYDAY=FR,SA,SU,MO,TU"),
+)
 _GOOD_WINDOW = {"startTime": "2026-01-03T15:00:00Z", "endTime": "2026-01-03T23:00:00Z", "recurrence": "FREQ=DAILY"}
 _GOOD_NETWORK = {"nodeRange": "10.64.0.0/20", "podRange": "10.128.0.0/14", "serviceRange": "172.16.0.0/20"}
 

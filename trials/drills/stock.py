@@ -21,7 +21,7 @@ from components.settings.stack_files import PROJECT_NAME, stack_file
 from sandbox.cli.client import Sandbox, fresh_sandbox
 from sandbox.cli.status import ClusterView, ServiceError, chat
 from sandbox.cli.traffic import Report, Traffic
-from sandbox.node_agent.preemption import PREEMPTION_ANNOTATION
+from sandbox.kube.names import PREEMPTION_ANNOTATION
 from trials.drills.results import Options, Result
 
 _NAME = "drill-stock"
@@ -104,16 +104,17 @@ def _nothing_at_all(names: Sequence[str]) -> Result:
         started = time.monotonic()
         up = sandbox.pulumi(
             "up", "--yes", "--skip-preview", "--non-interactive", "--continue-on-error", check=False, overrides=_NO_SERVER_WAIT
-        )  # fmt: skip
+        )
         seconds = time.monotonic() - started
         problems.unless(up.returncode != 0, "`pulumi up` said that all was made")
         _check_words(problems, up.stdout, names)
         problems.unless("timed out waiting to be Ready" in up.stdout, "the Deployment's time was not up")
         _stock_returns(problems, sandbox, names, names)
     return _result(
-        "every pool out of stock at creation", problems,
+        "every pool out of stock at creation",
+        problems,
         f"nothing can serve: `up` named every pool and ended with rolloutTimeoutSeconds (60 here, {seconds:.0f} s in all)",
-    )  # fmt: skip
+    )
 
 
 def _check_words(problems: _Problems, printed: str, out: Sequence[str]) -> None:
@@ -186,10 +187,11 @@ def _while_serving(sandbox: Sandbox, view: _View, pools: Pools, out: Sequence[st
     report = traffic.stop()
     _check_steady(problems, report, steady)
     return _result(
-        f"{' and '.join(out)} out of stock while serving, machines lost", problems,
+        f"{' and '.join(out)} out of stock while serving, machines lost",
+        problems,
         f"{_shown(on)} of {_REPLICAS} replicas served, then {_shown(home)} again; {_counts(report)}",
         report,
-    )  # fmt: skip
+    )
 
 
 def _held_while_serving(sandbox: Sandbox, view: _View, pools: Pools, home: Counter[str]) -> Result:
@@ -207,10 +209,13 @@ def _held_while_serving(sandbox: Sandbox, view: _View, pools: Pools, home: Count
     steady = time.monotonic()
     disabled = [{**pool, "enabled": False} if pool["name"] == best else dict(pool) for pool in pools]
     sandbox.pulumi(
-        "up", "--yes", "--skip-preview", "--non-interactive",
+        "up",
+        "--yes",
+        "--skip-preview",
+        "--non-interactive",
         # An update brings the settings' number of replicas back, which `scale` had changed.
         overrides={"acceleratorPools": disabled, "replicas": _REPLICAS},
-    )  # fmt: skip
+    )
     problems.unless(_comes_true(lambda: view.serving().total() == _REPLICAS), view.shown())
     on = view.serving()
     sandbox.command("stock", best, "in")
@@ -222,10 +227,11 @@ def _held_while_serving(sandbox: Sandbox, view: _View, pools: Pools, home: Count
     _check_steady(problems, report, steady)
     held = "one replica waited" if waited else "no replica had to wait"
     return _result(
-        f"{best} held while serving, machines lost", problems,
+        f"{best} held while serving, machines lost",
+        problems,
         f"{held} until `enabled: false`, then {_shown(on)}; {_shown(home)} again after the line was taken out; {_counts(report)}",
         report,
-    )  # fmt: skip
+    )
 
 
 def _traffic(sandbox: Sandbox) -> Traffic:

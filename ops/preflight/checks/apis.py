@@ -24,11 +24,12 @@ def _run(context: Context) -> list[Finding]:
         if api in off:
             findings.append(
                 failed(
-                    what, "off, and `up` needs it to switch on the others",
+                    what,
+                    "off, and `up` needs it to switch on the others",
                     cause="the provider enables APIs through Service Usage and reads the project through Resource Manager",
                     cure=enable_command(context.project, api),
                 )
-            )  # fmt: skip
+            )
         else:
             findings.append(ok(what, "on"))
     later = [api for api in program if api in off and api not in before]

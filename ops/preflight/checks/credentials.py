@@ -22,10 +22,12 @@ def _run(context: Context) -> list[Finding]:
             finding = "there are none" if "not found" in failure.message else "cannot be used"
         return [
             failed(
-                _WHAT, finding, cause=failure.message,
+                _WHAT,
+                finding,
+                cause=failure.message,
                 cure=f"{LOGIN}  (in CI: Workload Identity Federation, or GOOGLE_APPLICATION_CREDENTIALS)",
             )
-        ]  # fmt: skip
+        ]
     return [ok(_WHAT, f"{identity.kind}, and Google gives a token for it")]
 
 

@@ -28,21 +28,27 @@ def _one(context: Context, setting: str, text: str) -> Finding:
         cause = f"{failure.service}: {failure.message}"
         if failure.reason == "not-found":
             return failed(
-                what, "does not exist", cause=cause,
+                what,
+                "does not exist",
+                cause=cause,
                 cure=f"choose a tag that {reference.host} has: pulumi config set {setting} REGISTRY/REPOSITORY:TAG",
-            )  # fmt: skip
+            )
         if failure.reason == "denied":
             return failed(
-                what, "does not exist, or is not for everybody", cause=cause,
+                what,
+                "does not exist, or is not for everybody",
+                cause=cause,
                 cure=f"docker manifest inspect {text}  (after docker login {reference.host}); correct {setting} if that fails too",
-            )  # fmt: skip
+            )
         if failure.reason == "credentials":
             return skipped(what, cause="its registry is Google's, and there are no credentials")
         if failure.reason == "throttled":
             return warning(
-                what, "not checked: the registry allows no more requests for now", cause=cause,
+                what,
+                "not checked: the registry allows no more requests for now",
+                cause=cause,
                 cure="run preflight again later; Docker Hub counts by address",
-            )  # fmt: skip
+            )
         return explain(failure, what, context)
     return ok(what, f"exists ({digest})" if digest else "exists")
 

@@ -39,9 +39,11 @@ def _one(context: Context, machine_type: str, zone: str, pools: list[Accelerator
         return ok(what, "exists")
     if carried != {machine.accelerator: machine.count}:
         return failed(
-            what, f"carries {carried or 'no accelerator'}, not {machine.count} {machine.accelerator}",
-            cause="components/catalog/machines.py is out of date", cure=f"correct its row of {machine_type}",
-        )  # fmt: skip
+            what,
+            f"carries {carried or 'no accelerator'}, not {machine.count} {machine.accelerator}",
+            cause="components/catalog/machines.py is out of date",
+            cure=f"correct its row of {machine_type}",
+        )
     try:
         context.google.call(
             "compute",
@@ -51,9 +53,11 @@ def _one(context: Context, machine_type: str, zone: str, pools: list[Accelerator
         if failure.reason != "not-found":
             raise
         return failed(
-            what, f"{machine.accelerator} does not exist there", cause=failure.message,
+            what,
+            f"{machine.accelerator} does not exist there",
+            cause=failure.message,
             cure=f'gcloud compute accelerator-types list --project={project} --filter="name={machine.accelerator}"',
-        )  # fmt: skip
+        )
     return ok(what, f"exists, with {machine.count} {machine.accelerator}")
 
 

@@ -34,34 +34,39 @@ def _run(context: Context) -> list[Finding]:
     if unread and found.access in ("needs-token", "missing"):
         return [
             skipped(
-                f"{what} (needs a token)", cause=f"the stack's token could not be read: {unread}",
+                f"{what} (needs a token)",
+                cause=f"the stack's token could not be read: {unread}",
                 cure=f"pulumi config get huggingFaceToken --stack {context.stack} >/dev/null  (it has to work here)",
             )
-        ]  # fmt: skip
+        ]
     if found.access == "bad-token":
         return [
             failed(
-                what, f"the stack's huggingFaceToken is refused, though the model is {gate}",
+                what,
+                f"the stack's huggingFaceToken is refused, though the model is {gate}",
                 cause="the token is wrong, expired or revoked",
                 cure=f"{set_token}  (a new one: https://huggingface.co/settings/tokens)",
             )
-        ]  # fmt: skip
+        ]
     if found.access == "needs-token":
         return [failed(what, "is gated, and the stack has no token", cause="huggingFaceToken is empty", cure=set_token)]
     if found.access == "not-granted":
         return [
             failed(
-                what, "is gated, and the token's account has not been let in",
+                what,
+                "is gated, and the token's account has not been let in",
                 cause="its terms were not accepted, or a fine-grained token does not cover gated repositories",
                 cure=f"{page}  (accept the terms with the token's account)",
             )
-        ]  # fmt: skip
+        ]
     return [
         failed(
-            what, "does not exist, or is private", cause="Hugging Face does not tell the two apart",
+            what,
+            "does not exist, or is private",
+            cause="Hugging Face does not tell the two apart",
             cure=f"look at {page}, and set `model`, or a token that may read it: {set_token}",
         )
-    ]  # fmt: skip
+    ]
 
 
 def _token(context: Context) -> str:

@@ -34,24 +34,38 @@ def _run(context: Context) -> list[Finding]:
     account = f"projects/{project}/serviceAccounts/{account_id}@{_domain(project)}.iam.gserviceaccount.com"
     return [
         _one(
-            context, known, "container", f"cluster {settings.cluster.name}", cluster, "clusterName",
+            context,
+            known,
+            "container",
+            f"cluster {settings.cluster.name}",
+            cluster,
+            "clusterName",
             lambda client: client.projects().locations().clusters().get(name=cluster),
         ),
         _one(
-            context, known, "artifactregistry", f"repository {settings.images.repository_name}", repository, "repositoryName",
+            context,
+            known,
+            "artifactregistry",
+            f"repository {settings.images.repository_name}",
+            repository,
+            "repositoryName",
             lambda client: client.projects().locations().repositories().get(name=repository),
         ),
         _one(
-            context, known, "iam", f"service account {account_id}", account, "clusterName",
+            context,
+            known,
+            "iam",
+            f"service account {account_id}",
+            account,
+            "clusterName",
             lambda client: client.projects().serviceAccounts().get(name=account),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _one(
-    context: Context, known: frozenset[str] | str, api: str, what: str, identity: str, setting: str,
-    request: Callable[[Any], Any],
-) -> Finding:  # fmt: skip
+    context: Context, known: frozenset[str] | str, api: str, what: str, identity: str, setting: str, request: Callable[[Any], Any]
+) -> Finding:
     try:
         found = context.google.call(api, request)
     except CallFailed as failure:
@@ -60,19 +74,25 @@ def _one(
         return explain(failure, what, context)
     if isinstance(known, str):
         return warning(
-            what, "exists, and whose it is could not be told", cause=known,
+            what,
+            "exists, and whose it is could not be told",
+            cause=known,
             cure=f"pulumi stack select {context.stack} && pulumi stack export >/dev/null  (it has to work here)",
-        )  # fmt: skip
+        )
     if identity not in known:
         return failed(
-            what, f"exists, and is not of stack {context.stack}", cause=f"{identity} is not in the stack's state",
+            what,
+            f"exists, and is not of stack {context.stack}",
+            cause=f"{identity} is not in the stack's state",
             cure=f"pulumi config set {setting} ANOTHER_NAME --stack {context.stack}, or delete the one that is there",
-        )  # fmt: skip
+        )
     if found.get("status") in _BROKEN:
         return warning(
-            what, f"is this stack's, and its state is {found['status']}", cause=str(found.get("statusMessage") or "GKE says so"),
+            what,
+            f"is this stack's, and its state is {found['status']}",
+            cause=str(found.get("statusMessage") or "GKE says so"),
             cure=f"gcloud container operations list --location={context.settings.place.region} --project={context.project}",
-        )  # fmt: skip
+        )
     return ok(what, "exists, and is this stack's")
 
 

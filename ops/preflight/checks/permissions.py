@@ -30,11 +30,12 @@ def _run(context: Context) -> list[Finding]:
             untested.update(permissions)
             findings.append(
                 warning(
-                    f"{_WHAT}: {role}", "not checked: Google does not test one of them on a project",
+                    f"{_WHAT}: {role}",
+                    "not checked: Google does not test one of them on a project",
                     cause=f"{failure.service}: {failure.message}",
                     cure=f"compare by hand: gcloud iam roles describe {role}",
                 )
-            )  # fmt: skip
+            )
     member = context.google.member()
     short: dict[tuple[str, str], list[str]] = {}
     for need in needs:
@@ -57,9 +58,11 @@ def _run(context: Context) -> list[Finding]:
 def _no_such_project(context: Context, failure: CallFailed) -> Finding:
     """The question itself needs no permission, so who is refused it is in the wrong place."""
     return failed(
-        _WHAT, f"project {context.project} does not exist, or nothing in it is yours", cause=failure.message,
+        _WHAT,
+        f"project {context.project} does not exist, or nothing in it is yours",
+        cause=failure.message,
         cure=f"gcloud projects list; pulumi config set gcp:project PROJECT_ID --stack {context.stack}",
-    )  # fmt: skip
+    )
 
 
 def _granted(context: Context, permissions: list[str]) -> list[str]:

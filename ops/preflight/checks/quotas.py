@@ -95,9 +95,11 @@ def judge(what: str, limit: Limit, own: int, demand: Demand, cure: str, note: st
     cause = f"limit {limit.value:g}, others use {others:g}, this stack {own}" + (f"; {note}" if note else "")
     if free >= demand.initial:
         return warning(
-            what, f"{have}, enough to start with ({demand.initial}); {pools} may reach {demand.maximum}",
-            cause=cause, cure=f"{cure}, or lower maxNodeCount",
-        )  # fmt: skip
+            what,
+            f"{have}, enough to start with ({demand.initial}); {pools} may reach {demand.maximum}",
+            cause=cause,
+            cure=f"{cure}, or lower maxNodeCount",
+        )
     return failed(what, f"{have}, and {pools} {'start' if several else 'starts'} with {demand.initial}", cause=cause, cure=cure)
 
 
@@ -107,10 +109,11 @@ def _run(context: Context) -> list[Finding]:
     instances = _instances(context)
     held = in_use(instances)
     own = in_use(
-        each for each in instances
+        each
+        for each in instances
         if each.get("labels", {}).get("goog-k8s-cluster-name") == settings.cluster.name
         and each.get("labels", {}).get("goog-k8s-cluster-location") == settings.place.region
-    )  # fmt: skip
+    )
     reader = _Limits(context, _quotas(region), held)
     wanted = demands(settings)
     notes: dict[Kind, str] = {}
@@ -160,11 +163,12 @@ class _Limits:
         if limit is None:
             self.problems.append(
                 warning(
-                    what, "not checked: the project has no quota of this name",
+                    what,
+                    "not checked: the project has no quota of this name",
                     cause=f"the name is from {metric.source}" + ("" if metric.verified else " (unverified)"),
                     cure=f"compare by hand: {_console(self._context.project)}",
                 )
-            )  # fmt: skip
+            )
         return limit
 
     def _of_service_usage(self, metric: QuotaMetric, kind: Kind) -> Limit | None:

@@ -53,9 +53,11 @@ def _one(context: Context, setting: str, reference: SecretReference) -> Finding:
         if failure.reason == "denied":
             # Unlike other rights to read, `up` has to have this one.
             return failed(
-                what, "may not be read, and `up` reads it", cause=failure.message,
+                what,
+                "may not be read, and `up` reads it",
+                cause=failure.message,
                 cure=grant_command(project, context.google.member(), "roles/secretmanager.secretAccessor"),
-            )  # fmt: skip
+            )
         return explain(failure, what, context)
     if not value.strip():
         return failed(what, "is empty", cause="its version holds no text", cure=make.replace("create", "versions add"))

@@ -53,11 +53,13 @@ def _run(context: Context) -> list[Finding]:
             return [ok(what, f"{running}, and {why} needs {least}")]
         return [
             failed(
-                what, f"{running} is too old: {why} needs {least}", cause="the cluster was made with an older version",
+                what,
+                f"{running} is too old: {why} needs {least}",
+                cause="the cluster was made with an older version",
                 cure=f"gcloud container clusters upgrade {settings.cluster.name} --master --location={settings.place.region} "
                 f"--project={project}",
             )
-        ]  # fmt: skip
+        ]
     answer = context.google.call("container", lambda client: client.projects().locations().getServerConfig(name=location))
     what = f"{_TITLE} of channel {settings.cluster.release_channel} in {settings.place.region}"
     listing = (
@@ -74,10 +76,12 @@ def _run(context: Context) -> list[Finding]:
     newer = [name for name in ("REGULAR", "RAPID") if _serves(channels.get(name), least)]
     return [
         failed(
-            what, f"{default} is too old: {why} needs {least}", cause="a new cluster gets the channel's default version",
+            what,
+            f"{default} is too old: {why} needs {least}",
+            cause="a new cluster gets the channel's default version",
             cure=f"pulumi config set releaseChannel {newer[0]}" if newer else listing,
         )
-    ]  # fmt: skip
+    ]
 
 
 def _serves(channel: dict[str, str] | None, least: str) -> bool:

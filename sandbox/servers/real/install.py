@@ -89,9 +89,18 @@ class RealVllm:
         self._run([sys.executable, "-m", "venv", str(self._venv)], "no virtual environment could be made")
         packages = sum(1 for line in REQUIREMENTS.read_text().splitlines() if line and not line.startswith("#"))
         command = [
-            str(self._venv / "bin" / "pip"), "install", "--no-input", "--progress-bar", "off",
-            "--disable-pip-version-check", "--only-binary", ":all:", "--no-deps", "--requirement", str(REQUIREMENTS),
-        ]  # fmt: skip
+            str(self._venv / "bin" / "pip"),
+            "install",
+            "--no-input",
+            "--progress-bar",
+            "off",
+            "--disable-pip-version-check",
+            "--only-binary",
+            ":all:",
+            "--no-deps",
+            "--requirement",
+            str(REQUIREMENTS),
+        ]
         environment = {**os.environ, "PIP_CACHE_DIR": str(self._pip_cache)}
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             assert process.stdout is not None

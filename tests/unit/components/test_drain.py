@@ -16,17 +16,15 @@ from components.serving import drain
 def test_hook_and_server_together_end_within_the_grace_period(grace_seconds: int | None, server_drains: bool, local_traffic: bool) -> None:
     grace_seconds = grace_seconds or shutdown.least_grace_seconds(local_traffic=local_traffic)
     wait = shutdown.settle_seconds(local_traffic=local_traffic)
-    ending: Any = {"grace_seconds": grace_seconds, "settle_seconds": wait, "server_drains": server_drains}
+    ending: Any = {"grace_seconds": grace_seconds, "settle_seconds": wait}
     command = drain.lifecycle(**ending)["pre_stop"]["exec_"]["command"]
-    arguments = drain.server_arguments(**ending)
-    settle, *limit = (int(each) for each in command[1:])
-    if server_drains:
-        (argument,) = arguments
-        assert not limit
+    middleware, *timeout = drain.server_arguments(**ending, server_drains=server_drains)
+    settle, limit = (int(each) for each in command[1:])
+    assert 0 < settle < limit < grace_seconds
+    assert middleware == "--middleware=fungibility_drain.CloseWhileDraining"
+    assert bool(timeout) == server_drains
+    for argument in timeout:
         assert 0 < settle + int(argument.removeprefix("--shutdown-timeout=")) < grace_seconds
-    else:
-        assert not arguments
-        assert settle < limit[0] < grace_seconds
 
 
 def test_requests_still_have_time_after_the_pod_has_left_the_load_balancer_of_a_spot_node() -> None:

@@ -95,7 +95,8 @@ def test_gpu_container_is_the_walkthrough_s(pod: dict[str, Any]) -> None:
         "--port=8000",
         "--tensor-parallel-size=1",
         "--model=Qwen/Qwen2-1.5B",
-        # Not the walkthrough's: its server aborts what it answers when its pod ends.
+        # Not the walkthrough's: its server loses requests when its pod ends.
+        "--middleware=fungibility_drain.CloseWhileDraining",
         "--shutdown-timeout=110",
     ]
     assert container["securityContext"] == {"privileged": True}
@@ -109,7 +110,13 @@ def test_gpu_container_is_the_walkthrough_s(pod: dict[str, Any]) -> None:
 
 def test_tpu_container_is_the_walkthrough_s(pod: dict[str, Any]) -> None:
     container = _container(pod, "vllm-tpu")
-    assert container["args"] == ["--host=0.0.0.0", "--port=8000", "--max-model-len=8192", "--model=Qwen/Qwen2-1.5B"]
+    assert container["args"] == [
+        "--host=0.0.0.0",
+        "--port=8000",
+        "--max-model-len=8192",
+        "--model=Qwen/Qwen2-1.5B",
+        "--middleware=fungibility_drain.CloseWhileDraining",
+    ]
     assert container["securityContext"] == {"privileged": True}
     environment = {each["name"]: each.get("value") for each in container["env"]}
     assert environment.pop("VLLM_XLA_CACHE_PATH")
@@ -198,18 +205,18 @@ def test_pod_leaves_the_load_balancer_before_its_server_is_told_to_stop(pod: dic
     assert pod["terminationGracePeriodSeconds"] == 120
     gpu, tpu = (_container(pod, name) for name in ("vllm-gpu", "vllm-tpu"))
     drain = "/usr/local/bin/fungibility-drain"
-    # The GPU image's vLLM finishes requests itself; for the TPU image's the hook waits.
-    assert gpu["lifecycle"] == {"preStop": {"exec": {"command": [drain, "5"]}}}
+    for container in (gpu, tpu):
+        assert container["lifecycle"] == {"preStop": {"exec": {"command": [drain, "5", "115"]}}}
+        assert "--middleware=fungibility_drain.CloseWhileDraining" in container["args"]
     assert "--shutdown-timeout=110" in gpu["args"]
-    assert tpu["lifecycle"] == {"preStop": {"exec": {"command": [drain, "5", "115"]}}}
-    assert not any("shutdown-timeout" in each for each in tpu["args"])
+    assert not any("shutdown" in argument for argument in tpu["args"])
 
 
 def test_pod_serves_until_a_load_balancer_with_clients_own_addresses_has_noticed() -> None:
     pod = _pod(run_program({"networkPolicy": True}))
     drain = "/usr/local/bin/fungibility-drain"
     commands = [each["lifecycle"]["preStop"]["exec"]["command"] for each in pod["containers"]]
-    assert commands == [[drain, "30"], [drain, "30", "115"]]
+    assert commands == [[drain, "30", "115"]] * 2
     assert "--shutdown-timeout=85" in _container(pod, "vllm-gpu")["args"]
 
 

@@ -14,10 +14,10 @@ from unittest import mock
 import pytest
 
 from components.settings import settings, stack_files
-from sandbox import providers
 from sandbox.google.latencies import Clock
 from sandbox.images.image_builder import ImageBuilder
 from sandbox.images.image_store import ImageStore
+from sandbox.providers import serve as providers
 from tests.unit.program import ROOT, run_program
 from tests.unit.provider_client import Client
 

@@ -193,7 +193,7 @@ def test_alerts_of_a_rung_name_the_one_line_way_out(name: str) -> None:
     ],
 )
 def test_a_threshold_is_in_the_query_and_in_the_text(setting: str, value: int, name: str, seen: str) -> None:
-    alert = found_alerts(**{setting: value})[name]
+    alert = found_alerts(POOLS, **{setting: value})[name]
     assert alert.query.endswith(seen)
     assert f" {value} " in alert.documentation
 

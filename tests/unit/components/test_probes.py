@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from components.serving.probes import HEALTH_COMMAND, container_probes, seconds_to_notice
+from tests.images.image_fakes import HEALTH
 
 #: The slowest start that was seen (on a TPU), in seconds.
 SLOWEST_START = 337
@@ -33,9 +36,11 @@ def test_every_probe_is_the_images_command_which_sees_an_engine_that_hangs_where
     assert probes["startup_probe"]["exec_"]["command"] == [HEALTH_COMMAND, "ready"]
 
 
-def test_a_probe_outlasts_the_five_seconds_that_the_health_command_gives_a_server() -> None:
+def test_a_probe_outlasts_all_that_the_health_command_waits_for() -> None:
+    limits = re.findall(r'timeout "\$\{HEALTH_\w+_SECONDS:-(\d+)\}"', HEALTH.read_text())
+    assert len(limits) == 2
     probes = container_probes(startup_seconds=1200)
-    assert all(probes[name]["timeout_seconds"] > 5 for name in probes)
+    assert all(probes[name]["timeout_seconds"] > sum(map(int, limits)) for name in probes)
 
 
 def test_a_server_that_hangs_leaves_traffic_within_a_quarter_of_a_minute_and_is_restarted_within_one() -> None:

@@ -26,10 +26,15 @@ def prod() -> Run:
 @pytest.mark.parametrize(
     "type_token",
     [
-        CLUSTER, SUBNETWORK, "gcp:compute/network:Network", "gcp:compute/router:Router", "gcp:compute/routerNat:RouterNat",
-        "gcp:serviceaccount/account:Account", "gcp:projects/iAMMember:IAMMember",
+        CLUSTER,
+        SUBNETWORK,
+        "gcp:compute/network:Network",
+        "gcp:compute/router:Router",
+        "gcp:compute/routerNat:RouterNat",
+        "gcp:serviceaccount/account:Account",
+        "gcp:projects/iAMMember:IAMMember",
     ],
-)  # fmt: skip
+)
 def test_the_successor_of_what_moves_with_a_cluster_is_made_before_anything_is_deleted(prod: Run, type_token: str) -> None:
     assert {each.delete_before_replace for each in prod.of_type(type_token)} == {False}
 
@@ -44,7 +49,7 @@ def _said(run: Run, type_token: str, error: str, operation: str = "create") -> s
     (name,) = run.only(type_token).error_hooks
     failure = pulumi.ErrorHookArgs(
         urn="", id="", name="x", type=type_token, failed_operation=operation, errors=[error], new_inputs={"name": "serving"}
-    )  # fmt: skip
+    )
     with mock.patch("pulumi.log.warn") as warn:
         assert run.error_hooks[name](failure) is False
     return str(warn.call_args[0][0]) if warn.called else None

@@ -325,9 +325,16 @@ def test_all_problems_come_at_once() -> None:
         acceleratorPools=_pools({"name": "6e_1", "initialNodeCount": 9}, {"accelerator": "nvidia-a100"}),
     )
     for field in (
-        "gcp:project", "zone", "clusterName", "model", "servicePort", "modle",
-        "acceleratorPools[0].name", "acceleratorPools[0].initialNodeCount", "acceleratorPools[1].accelerator",
-    ):  # fmt: skip
+        "gcp:project",
+        "zone",
+        "clusterName",
+        "model",
+        "servicePort",
+        "modle",
+        "acceleratorPools[0].name",
+        "acceleratorPools[0].initialNodeCount",
+        "acceleratorPools[1].accelerator",
+    ):
         assert _line(message, field)
     assert "nothing was created or changed" in message
     assert "stack dev" in message

@@ -257,7 +257,7 @@ def test_demand_is_the_sum_over_pools_zones_and_accelerators(bench: Bench) -> No
 @pytest.mark.parametrize(
     ("limit", "used", "own", "status"),
     [(4, 0, 0, "ok"), (3, 0, 0, "warning"), (0, 0, 0, "failed"), (4, 4, 0, "failed"), (4, 4, 4, "ok"), (-1, 9, 0, "ok")],
-)  # fmt: skip
+)
 def test_a_quota_is_judged_without_what_the_stack_itself_uses(limit: int, used: int, own: int, status: str) -> None:
     demand = Demand(initial=1, maximum=4, pools=("a",))
     assert judge("x", Limit(value=limit, used=used), own, demand, "cure").status == status

@@ -31,8 +31,13 @@ DOCS = (ROOT / "docs" / "preflight.md").read_text()
 def _run(bench: Bench, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "ops", "preflight", "--stack", "dev", "--project", PROJECT, "--endpoint", bench.server.url, *arguments],
-        cwd=ROOT, env={**bench.environment, "PYTHONWARNINGS": "default"}, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**bench.environment, "PYTHONWARNINGS": "default"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_the_command_on_a_good_project(bench: Bench) -> None:
@@ -178,10 +183,7 @@ _STACKS = sorted(each.name.split(".")[1] for each in ROOT.glob("Pulumi.*.yaml"))
 def test_every_resource_of_every_stack_has_its_permissions_and_apis(stack: str, overrides: dict[str, Any]) -> None:
     run = program.run_program(overrides, stack=stack)
     settings = load_stack(stack, {"gcp:project": PROJECT, **overrides})
-    made = {
-        each.type for each in run.resources.values()
-        if each.custom and not each.type.startswith("pulumi:")
-    }  # fmt: skip
+    made = {each.type for each in run.resources.values() if each.custom and not each.type.startswith("pulumi:")}
     asked = {need.resource for need in requirements.needs(settings)}
     assert made <= asked, f"ops/preflight/requirements.py has no line for {made - asked}"
     assert asked <= made, f"ops/preflight/requirements.py: {asked - made} is not made by stack {stack}; give its line a `when`"

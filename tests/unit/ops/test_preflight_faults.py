@@ -91,15 +91,24 @@ def test_a_service_account_asks_in_the_name_of_its_own_project(bench: Bench) -> 
         (disabled("cloudbilling"), "skipped", "not checked", "is off", "gcloud services enable cloudbilling.googleapis.com"),
         (
             old_error(403, "Access Not Configured.", "accessNotConfigured"),
-            "skipped", "not checked", "is off", "gcloud services enable cloudbilling.googleapis.com --project=my-project",
+            "skipped",
+            "not checked",
+            "is off",
+            "gcloud services enable cloudbilling.googleapis.com --project=my-project",
         ),
         (
             api_error(403, "The caller does not have permission"),
-            "warning", "permission denied", "The caller does not have permission", "gcloud projects add-iam-policy-binding",
+            "warning",
+            "permission denied",
+            "The caller does not have permission",
+            "gcloud projects add-iam-policy-binding",
         ),
         (
             api_error(403, "Permission 'x' denied on resource", reason="IAM_PERMISSION_DENIED", permission="x"),
-            "warning", "permission denied", "Permission 'x' denied", "add-iam-policy-binding my-project",
+            "warning",
+            "permission denied",
+            "Permission 'x' denied",
+            "add-iam-policy-binding my-project",
         ),
         (api_error(404, "Project not found"), "failed", "does not exist", "Project not found", "check the name"),
         (api_error(400, "Bad name"), "failed", "the request was refused", "Bad name", "read the cause"),
@@ -111,7 +120,7 @@ def test_a_service_account_asks_in_the_name_of_its_own_project(bench: Bench) -> 
         (Fault(body=b"{not json"), "failed", "makes no sense", "not JSON", "answers in its place"),
         (Fault(body=b"[]"), "failed", "makes no sense", "is list, not an object", "answers in its place"),
     ],
-)  # fmt: skip
+)
 def test_every_fault_of_a_server_has_its_own_words(bench: Bench, fault: Fault, status: str, finding: str, cause: str, cure: str) -> None:
     bench.server.set(BILLING, fault)
     (found,) = bench.findings("billing")
@@ -260,7 +269,7 @@ def test_what_does_not_pass_by_itself_is_not_tried_again() -> None:
 @pytest.mark.parametrize(
     "reason",
     ["credentials", "disabled", "denied", "not-found", "throttled", "server-error", "timeout", "connection", "malformed", "refused"],
-)  # fmt: skip
+)
 def test_every_reason_has_cause_and_cure(bench: Bench, reason: Reason) -> None:
     found = explain(CallFailed(reason, "host.example", "because", api="x.googleapis.com"), "what", bench.context())
     assert found.cause

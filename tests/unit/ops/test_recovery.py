@@ -243,9 +243,7 @@ def test_a_replacement_takes_the_place_of_what_it_replaces() -> None:
     waiting = state.to_import(document(operation, resources=[{**old, "pendingReplacement": True}, after]), plan)
     assert [each.get("id") for each in state.resources(waiting)] == ["new", None]
     both = state.to_import(document(operation, resources=[old, after]), plan)
-    assert [(each.get("id"), each.get("delete")) for each in state.resources(both)] == [
-        ("old", True), (None, None), ("new", None),
-    ]  # fmt: skip
+    assert [(each.get("id"), each.get("delete")) for each in state.resources(both)] == [("old", True), (None, None), ("new", None)]
 
 
 def killed_replacement() -> tuple[dict[str, Any], dict[str, Any]]:

@@ -186,14 +186,20 @@ _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ("models no list", "models", says({"data": "x"}), "no list of models", "leads to vLLM"),
     ("models not JSON", "models", _HTML, "not JSON", "leads to vLLM"),
     (
-        "model not known", "chat", says({"error": {"message": "The model `x` does not exist."}}, 404),
-        f"has no model {MODEL}", "older update",
+        "model not known",
+        "chat",
+        says({"error": {"message": "The model `x` does not exist."}}, 404),
+        f"has no model {MODEL}",
+        "older update",
     ),
     ("other model answers", "chat", says(chat("meta/llama")), "answered by model meta/llama", "older update"),
     ("other model streams", "stream", streams(*stream_events("meta/llama")), "by model meta/llama", "older update"),
     (
-        "models change in a stream", "stream", streams(*stream_events()[:2], *stream_events("meta/llama")),
-        "several models", "older update",
+        "models change in a stream",
+        "stream",
+        streams(*stream_events()[:2], *stream_events("meta/llama")),
+        "several models",
+        "older update",
     ),
     ("not JSON", "chat", _HTML, "it is not JSON", "leads to vLLM"),
     ("JSON, no object", "chat", says(["x"]), "no object", "leads to vLLM"),
@@ -212,11 +218,14 @@ _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ("stream of nonsense", "stream", streams(*stream_events()[:2], "{broken"), "event of the stream is malformed", "vLLM"),
     ("event without choices", "stream", streams({"model": MODEL}), "no answer of this kind", "leads to vLLM"),
     (
-        "error in a stream", "stream", streams(*stream_events()[:2], {"error": {"message": "EngineDeadError"}}),
-        "EngineDeadError", "kubectl logs",
+        "error in a stream",
+        "stream",
+        streams(*stream_events()[:2], {"error": {"message": "EngineDeadError"}}),
+        "EngineDeadError",
+        "kubectl logs",
     ),
     ("endless answer", "chat", says(b" " * (5 * 1024 * 1024)), "more than 4 MiB", "leads to vLLM"),
-]  # fmt: skip
+]
 
 _CHECK_OF = {"models": "model", "chat": "completion", "stream": "stream"}
 

@@ -219,15 +219,15 @@ def _run_with_fake_gh(script: str, folder: Path) -> list[str]:
     [
         ({"gcp:project": None}, "gcp:project: is missing. Fix: `pulumi config set gcp:project VALUE`."),
         ({"gcp:project": "My Project"}, 'gcp:project: "My Project" is not a project ID. Fix: give the ID'),
-        ({"stateBucket": "Team_State!"}, 'stateBucket: "Team_State!" is not a name of a bucket. Fix: use 3 to 63'),
+        ({"stateBucket": "Team_State!"}, 'stateBucket: "Team_State!" is not a valid bucket name. Fix: use 3 to 63'),
         ({"location": "tokyo"}, 'location: "tokyo" is not a region'),
         ({"repository": "https://github.com/a/b"}, "is not a GitHub repository. Fix: give OWNER/NAME"),
         ({"repositoryId": "team/fungibility"}, "is not one of GitHub's numbers. Fix: `gh api repos/OWNER/NAME --jq .id`"),
         ({"ownerId": 0}, 'ownerId: "0" is not one of GitHub\'s numbers'),
-        ({"branch": "a b"}, 'branch: "a b" is not a name of a branch'),
-        ({"environments": []}, "environments: \"[]\" is not a list of environments. Fix: give at least one"),
-        ({"environments": "dev"}, 'environments: "dev" is not a list of environments'),
-        ({"environments": [{"name": "Dev", "project": "team-dev"}]}, 'environments[0].name: "Dev" is not a name'),
+        ({"branch": "a b"}, 'branch: "a b" is not a valid branch name'),
+        ({"environments": []}, "environments: [] is not a list of environments. Fix: give at least one"),
+        ({"environments": "dev"}, 'environments: "dev" is not a list'),
+        ({"environments": [{"name": "Dev", "project": "team-dev"}]}, 'environments[0].name: "Dev" is not a valid environment name'),
         ({"environments": [{"name": "a-preview", "project": "team-dev"}]}, "not ending in -preview"),
         ({"environments": [{"name": "a" * 21, "project": "team-dev"}]}, "up to 20 lower-case letters"),
         ({"environments": [{"name": "dev"}]}, 'environments[0].project: "" is not a project ID'),
@@ -242,7 +242,7 @@ def _run_with_fake_gh(script: str, folder: Path) -> list[str]:
         ({"environments": [{"name": "dev", "project": "team-dev", "secrets": ["projects/p/secrets/s"]}]}, "give the name alone"),
         ({"environments": [{"name": "dev", "project": "team-dev", "secrets": "s"}]}, "is not a list of texts"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_setting_is_named_with_value_reason_and_fix(change: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingsError) as caught:
         run_bootstrap(change)

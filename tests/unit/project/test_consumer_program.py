@@ -144,9 +144,13 @@ def test_servers_key_goes_by_a_secret_alone() -> None:
 
 def test_settings_reach_the_service_and_the_pods() -> None:
     made = run(
-        servicePort=8081, loadBalancerSourceRanges='["203.0.113.0/24"]', replicas=3, requestsPerMinute=7,
-        upstreamUrl="http://vllm-service.serving.svc/v1", modelAlias="assistant",
-    )  # fmt: skip
+        servicePort=8081,
+        loadBalancerSourceRanges='["203.0.113.0/24"]',
+        replicas=3,
+        requestsPerMinute=7,
+        upstreamUrl="http://vllm-service.serving.svc/v1",
+        modelAlias="assistant",
+    )
     service = made.only("kubernetes:core/v1:Service").inputs["spec"]
     assert service["ports"][0]["port"] == 8081
     assert service["loadBalancerSourceRanges"] == ["203.0.113.0/24"]

@@ -17,9 +17,9 @@ from urllib.parse import unquote
 import pytest
 
 from tests.pages import PAGES, ROOT, Block, parse
-from trials.bench.machine import Machine
+from trials import runner
 from trials.drills import __main__ as drills
-from trials.drills.results import Found, Section
+from trials.record import Section
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 
@@ -115,12 +115,11 @@ def test_the_command_that_the_golden_test_names_is_the_one_in_the_page() -> None
 def test_drills_take_the_arguments_that_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
-    def run(name: str, *_: object) -> Section:
-        ran.append(name)
-        found = Found(date="", commit="", share=1.0, seed=0, machine=Machine.here())
-        return Section(name=name, title="", results=(), found=found)
+    def run(command: str, parts: dict[str, str], names: list[str], *_: object) -> list[Section]:
+        ran.extend(names or parts)
+        return []
 
-    monkeypatch.setattr(drills, "_run", run)
+    monkeypatch.setattr(runner, "run", run)
     # Where the page's `--json` leaves its file.
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "figures.md").read_text()

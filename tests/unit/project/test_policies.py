@@ -421,19 +421,3 @@ def test_configuration_names_rules_and_options_that_there_are(path: Any) -> None
 
 def test_production_lowers_nothing() -> None:
     assert not [name for name, values in config_of("prod").items() if "enforcementLevel" in values]
-
-
-def test_documentation_lists_every_rule_as_it_is() -> None:
-    def row(rule: Any) -> str:
-        when = "before each resource" if isinstance(rule, ResourceRule) else "the whole stack, at the end"
-        options = "; ".join(f"`{name}` (`{json.dumps(option.default)}`): {option.description}" for name, option in rule.options.items())
-        return f"| `{rule.name}` | {rule.description} | {rule.level}: {rule.because} | {when} | {options} |"
-
-    text = (ROOT / "docs" / "policies.md").read_text()
-    expected = [row(rule) for rule in RULES]
-    assert [line for line in text.splitlines() if line.startswith("| `")] == expected, "docs/policies.md:\n" + "\n".join(expected)
-
-
-def test_documentation_shows_the_configuration_of_dev_as_it_is() -> None:
-    text = (ROOT / "docs" / "policies.md").read_text()
-    assert (ROOT / "policies" / "dev.json").read_text() in text

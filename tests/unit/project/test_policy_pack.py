@@ -32,9 +32,12 @@ class Pack:
     def analyze(self, type_: str, name: str, properties: dict[str, Any], *, protect: bool = False) -> list[Any]:
         """The diagnostics about one resource."""
         request = analyzer_pb2.AnalyzeRequest(
-            type=type_, name=name, urn=urn(type_, name), properties=struct(properties),
+            type=type_,
+            name=name,
+            urn=urn(type_, name),
+            properties=struct(properties),
             options=analyzer_pb2.AnalyzerResourceOptions(protect=protect),
-        )  # fmt: skip
+        )
         return list(self.stub.Analyze(request).diagnostics)
 
     def analyze_stack(self, *resources: tuple[str, str, dict[str, Any]]) -> list[Any]:

@@ -15,9 +15,9 @@ from sandbox.host.addresses import PodAddresses
 from sandbox.host.certificates import make_certificates
 from sandbox.host.processes import Spawner
 from sandbox.images.image_store import ImageConfig, ImageStore
+from sandbox.kube.names import PREEMPTION_ANNOTATION
 from sandbox.node_agent import NodeAgent
 from sandbox.node_agent import agent as agent_module
-from sandbox.node_agent.preemption import PREEMPTION_ANNOTATION
 from tests.unit.sandbox.test_node_agent_worker import (
     NODE,
     STEADY,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sandbox.gke.load_balancer import LISTEN_ADDRESSES
+from sandbox.host.addresses import LISTEN_ADDRESSES
 
 PODNET = Path(__file__).resolve().parents[3] / "sandbox" / "node_agent" / "podnet"
 

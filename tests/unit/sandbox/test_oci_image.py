@@ -83,9 +83,15 @@ def test_whiteouts_take_away_what_earlier_layers_have(tmp_path: Path) -> None:
 def test_configuration_is_the_image_s_and_the_base_s_name_the_declared(tmp_path: Path) -> None:
     blobs = Blobs()
     given = {
-        "Entrypoint": ["/run"], "Cmd": ["a b"], "Env": ["A=1=2"], "Labels": {"l": "v"}, "WorkingDir": "/srv",
-        "User": "1000", "StopSignal": "SIGINT", "ExposedPorts": {"8000/tcp": {}},
-    }  # fmt: skip
+        "Entrypoint": ["/run"],
+        "Cmd": ["a b"],
+        "Env": ["A=1=2"],
+        "Labels": {"l": "v"},
+        "WorkingDir": "/srv",
+        "User": "1000",
+        "StopSignal": "SIGINT",
+        "ExposedPorts": {"8000/tcp": {}},
+    }
     assert unpack(blobs.image(config=given), blobs.__getitem__, tmp_path, DECLARED) == ImageConfig(
         base_image="docker.io/base:1",
         platform="linux/amd64",

@@ -15,8 +15,8 @@ import pytest
 from sandbox.google.latencies import Clock
 from sandbox.images.image_builder import ImageBuilder
 from sandbox.images.image_store import ImageStore
-from sandbox.providers import programs
 from sandbox.providers.docker import IMAGE, DockerProvider
+from sandbox.providers.serve import programs
 from sandbox.providers.server import Urn
 from sandbox.providers.wire import UNKNOWN, Secret
 from tests.unit.provider_client import Client, Engine, urn

@@ -11,10 +11,10 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 import pytest
 
+from sandbox.google.records import Records
 from sandbox.providers import discovery
 from sandbox.providers.gcp import GcpProvider
 from sandbox.providers.gcp_kinds import project_number
-from sandbox.providers.records import Records
 from sandbox.providers.wire import UNKNOWN
 from tests.unit.provider_client import Client, Engine, urn
 from tests.unit.sandbox.test_provider_gcp import DictionaryCloud, refusal
@@ -126,7 +126,7 @@ BAD_DASHBOARDS: dict[str, tuple[dict[str, Any], str]] = {
     "list for an object": (document(tile({"xyChart": []})), "widget.xy_chart' (XyChart), []"),
     "duration without its unit": (
         document(tile({"xyChart": {"dataSets": [{"minAlignmentPeriod": "60"}]}})),
-        "min_alignment_period' (google-duration), \"60\"",
+        'min_alignment_period\' (google-duration), "60"',
     ),
     "no name": ({"gridLayout": {}}, "Field dashboard.display_name had an invalid value"),
     "two layouts": (document(gridLayout={}), "more than one layout: grid_layout, mosaic_layout"),
@@ -151,7 +151,7 @@ BAD_DASHBOARDS: dict[str, tuple[dict[str, Any], str]] = {
     "no PromQL": (document(tile(chart("sum by ("))), "cannot be parsed as PromQL"),
     "widgets of a grid too": ({"displayName": "d", "gridLayout": {"widgets": [{}]}}, "widgets[0] must have exactly one"),
     "too many widgets": ({"displayName": "d", "gridLayout": {"widgets": [{"blank": {}}] * 101}}, "101 widgets"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("value", "said"), BAD_DASHBOARDS.values(), ids=BAD_DASHBOARDS)
@@ -225,8 +225,8 @@ BAD_POLICIES: dict[str, tuple[dict[str, Any], str]] = {
         "conditions[1].condition_prometheus_query_language must be the only condition",
     ),
     "condition of no type": (policy(conditions=[{"displayName": "d"}]), "exactly one condition type, and has none"),
-    "no PromQL": (policy({"query": "up ="}), "query had an invalid value of \"up =\": cannot be parsed as PromQL"),
-    "empty query": (policy({"query": ""}), "query had an invalid value of \"\": must not be empty"),
+    "no PromQL": (policy({"query": "up ="}), 'query had an invalid value of "up =": cannot be parsed as PromQL'),
+    "empty query": (policy({"query": ""}), 'query had an invalid value of "": must not be empty'),
     "odd interval": (policy({"evaluationInterval": "45s"}), "must be a positive multiple of 30 seconds"),
     "interval without unit": (policy({"evaluationInterval": "60"}), "must be a positive multiple of 30 seconds"),
     "negative duration": (policy({"duration": "-60s"}), "must be zero or positive"),
@@ -237,7 +237,7 @@ BAD_POLICIES: dict[str, tuple[dict[str, Any], str]] = {
     "closed too soon": (policy(alertStrategy={"autoClose": "60s"}), "must be at least 30 minutes"),
     "channel by its name": (policy(notificationChannels=["on-call"]), "notification_channels[0] had an invalid value"),
     "label in capitals": (policy(userLabels={"Team": "a"}), "a letter first in the key"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("value", "said"), BAD_POLICIES.values(), ids=BAD_POLICIES)

@@ -13,7 +13,7 @@ import pytest
 from sandbox.google.latencies import Clock
 from sandbox.images.image_builder import ImageBuilder
 from sandbox.images.image_store import ImageStore
-from sandbox.providers import Providers, serve
+from sandbox.providers.serve import Providers, serve
 from tests.unit.provider_client import Client
 
 

@@ -16,16 +16,18 @@ import pytest
 
 from sandbox import __main__ as command
 from sandbox.cli import lifecycle
+from sandbox.cli.arguments import no_arguments
+from sandbox.cli.commands import up
 from sandbox.cli.lifecycle import Crashed, SandboxError
 from sandbox.control_plane.control_plane import ControlPlane, ControlPlaneError
 from sandbox.google.access_tokens import AccessTokens
 from sandbox.google.faults import FaultStore
 from sandbox.google.latencies import Clock
+from sandbox.google.records import Records
 from sandbox.host import command_lock, disk_space, ports, supervised
 from sandbox.host.paths import Paths
 from sandbox.host.processes import Spawner, process_start, processes_with
 from sandbox.host.state_files import StateError, read_object, write_object, write_text
-from sandbox.providers.records import Records
 from sandbox.providers.unfinished import Unfinished
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,7 +50,7 @@ def taken() -> Iterator[int]:
 
 def record(**changes: object) -> dict[str, object]:
     """Of a daemon that lives as long as this process."""
-    known = {"pid": os.getpid(), "started": process_start(os.getpid()), "debug_providers": "gcp:1", "speed": 1.0}
+    known = {"pid": os.getpid(), "started": process_start(os.getpid()), "debug_providers": "gcp:1", "speed": 1.0, "server": "stand-in"}
     return {**known, **changes}
 
 
@@ -211,7 +213,7 @@ def test_whatever_ends_a_command_is_a_word_and_no_traceback(
     def fail(*_: object) -> int:
         raise error
 
-    monkeypatch.setattr(command, "_up", fail)
+    monkeypatch.setitem(up.COMMANDS, "up", (no_arguments, fail))
     monkeypatch.setattr(lifecycle, "explain_failure", lambda paths: "")
     assert command.main(["up"]) != 0
     assert word in capsys.readouterr().err
@@ -227,9 +229,8 @@ def test_second_up_of_one_state_folder_is_told_who_is_at_it(paths: Paths) -> Non
             "with lifecycle.exclusive(Paths.from_environment()): pass"
         )
         second = subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, "SANDBOX_STATE": str(paths.state)}, cwd=ROOT, capture_output=True, text=True,
-        )  # fmt: skip
+            [sys.executable, "-c", script], env={**os.environ, "SANDBOX_STATE": str(paths.state)}, cwd=ROOT, capture_output=True, text=True
+        )
         assert command_lock.holder(paths) == os.getpid()
     assert f"another `python -m sandbox up` (pid {os.getpid()}) is under way on {paths.state}" in second.stderr
     assert command_lock.holder(paths) is None
@@ -243,9 +244,8 @@ def test_down_ends_an_up_that_is_under_way(paths: Paths) -> None:
         "with lifecycle.exclusive(Paths.from_environment()): print('held', flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", script],
-        env={**os.environ, "SANDBOX_STATE": str(paths.state)}, cwd=ROOT, stdout=subprocess.PIPE, text=True,
-    ) as up:  # fmt: skip
+        [sys.executable, "-c", script], env={**os.environ, "SANDBOX_STATE": str(paths.state)}, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as up:
         assert up.stdout is not None
         up.stdout.readline()
         told: list[str] = []

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.cli import stack
-from sandbox.cli.stack import SandboxStack, StackError, scales_on_metrics
-from sandbox.daemon import DaemonRecord
+from components.settings.stack_files import PROJECT_NAME
+from sandbox.cli import stack_update
+from sandbox.cli.stack import SandboxStack, StackError
+from sandbox.cli.stack_update import StackUpdate, scales_on_metrics
 from sandbox.host import disk_space, supervised
+from sandbox.host.daemon_record import DaemonRecord
 from sandbox.host.paths import Paths
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(stack, "PROJECT_DIR", tmp_path)
+    monkeypatch.setattr(stack_update, "PROJECT_DIR", tmp_path)
     return tmp_path
 
 
@@ -36,7 +38,7 @@ def test_an_environment_that_is_not_there_is_named_with_those_that_are(project: 
 
 
 def test_the_engine_looks_for_no_plugin_on_the_internet_which_the_stand_ins_stand_in_for(tmp_path: Path) -> None:
-    record = DaemonRecord(pid=1, started="", debug_providers="gcp:1,docker:2", speed=100.0)
+    record = DaemonRecord(pid=1, started="", debug_providers="gcp:1,docker:2", speed=100.0, server="stand-in")
     variables = SandboxStack(Paths(cache=tmp_path, state=tmp_path), record).variables()
     assert variables["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
     assert variables["PULUMI_DEBUG_PROVIDERS"] == "gcp:1,docker:2"
@@ -49,14 +51,16 @@ def test_a_failed_update_says_that_a_disk_was_full_although_there_may_be_room_ag
     looks = iter(["It is full.", ""] if lacked == "while it ran" else ["", "It is full."])
     monkeypatch.setattr(disk_space, "full", lambda paths: next(looks))
     monkeypatch.setattr(supervised, "run", lambda *_, trouble, **__: 1 if trouble() is None else 2)
-    monkeypatch.setattr(SandboxStack, "_trouble", lambda self, since: None)
-    record = DaemonRecord(pid=1, started="", debug_providers="", speed=100.0)
+    monkeypatch.setattr(StackUpdate, "_trouble", lambda self, since: None)
+    record = DaemonRecord(pid=1, started="", debug_providers="", speed=100.0, server="stand-in")
     with pytest.raises(StackError, match=r"failed \(exit status 1\)\. It is full\."):
-        SandboxStack(Paths(cache=tmp_path, state=tmp_path), record).up(print)
+        StackUpdate(Paths(cache=tmp_path, state=tmp_path), record).up(print)
 
 
 def test_outputs_are_those_that_pulumi_wrote_last_without_the_secret_ones(tmp_path: Path) -> None:
-    known = SandboxStack(Paths(cache=tmp_path, state=tmp_path), DaemonRecord(pid=1, started="", debug_providers="", speed=100.0))
+    known = StackUpdate(
+        Paths(cache=tmp_path, state=tmp_path), DaemonRecord(pid=1, started="", debug_providers="", speed=100.0, server="stand-in")
+    )
     assert known.outputs() == {}
     outputs = {
         "model": "m",
@@ -67,7 +71,7 @@ def test_outputs_are_those_that_pulumi_wrote_last_without_the_secret_ones(tmp_pa
         {"type": "pulumi:pulumi:Stack", "urn": "a::b", "outputs": outputs},
         {"type": "x:y:Z", "urn": "a::late", "initErrors": ["no nodes"], "outputs": {"model": "other"}},
     ]
-    file = tmp_path / "pulumi-backend" / ".pulumi" / "stacks" / stack.PROJECT_NAME / "sandbox.json"
+    file = tmp_path / "pulumi-backend" / ".pulumi" / "stacks" / PROJECT_NAME / "sandbox.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"version": 3, "checkpoint": {"latest": {"resources": resources}}}))
     assert known.outputs() == {"model": "m", "images": {"gpu": "r@sha256:1"}}

@@ -21,11 +21,11 @@ from sandbox.gke.local_cluster import LocalCluster
 from sandbox.gke.node_pools import NodePool
 from sandbox.gke.scaling_messages import Backoff, Growth, failed_scale_up, not_triggered, priority_statuses
 from sandbox.google.latencies import Clock
+from sandbox.google.records import Records
 from sandbox.google.stock import OutOfStockError, Stock, StockError, refusal, require_pool
 from sandbox.host.paths import Paths
 from sandbox.providers.gcp import GcpProvider
 from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL
-from sandbox.providers.records import Records
 from tests.unit.program import run_program
 from tests.unit.provider_client import Engine, partial_failure, urn
 from tests.unit.sandbox.test_autoscaler import RULES, ladder
@@ -267,10 +267,16 @@ def _explained(*errors: str, others: tuple[str, ...] = ("l4",)) -> str | None:
 def test_a_pool_without_machines_is_named_with_the_reason_and_the_cures(error: str) -> None:
     said = _explained(error) or ""
     for part in (
-        "Accelerator pool v6e-1", "ct6e-standard-1t (on-demand) in asia-northeast1-b", "none is free there now",
-        "gcloud container node-pools describe v6e-1 --cluster=c --location=asia-northeast1", "other pools have (l4)",
-        "zones", "`enabled: false`", "run the same update again", "docs/operate.md",
-    ):  # fmt: skip
+        "Accelerator pool v6e-1",
+        "ct6e-standard-1t (on-demand) in asia-northeast1-b",
+        "none is free there now",
+        "gcloud container node-pools describe v6e-1 --cluster=c --location=asia-northeast1",
+        "other pools have (l4)",
+        "zones",
+        "`enabled: false`",
+        "run the same update again",
+        "docs/operate.md",
+    ):
         assert part in said
 
 
@@ -290,9 +296,14 @@ def test_the_program_explains_the_failure_of_each_of_its_accelerator_pools_and_n
     hooked = {each.name: each.error_hooks for each in run.of_type(NODE_POOL) if each.error_hooks}
     assert hooked == {pool: ["accelerator-pool-failure"] for pool in ("v6e-1", "l4-spot", "l4")}
     failure = pulumi.ErrorHookArgs(
-        urn="", id="", name="l4-spot", type=NODE_POOL, failed_operation="create", errors=["RUNNING_WITH_ERROR"],
+        urn="",
+        id="",
+        name="l4-spot",
+        type=NODE_POOL,
+        failed_operation="create",
+        errors=["RUNNING_WITH_ERROR"],
         new_inputs={"cluster": "c", "location": "r"},
-    )  # fmt: skip
+    )
     hook = run.error_hooks["accelerator-pool-failure"]
     with mock.patch("pulumi.log.warn") as warn:
         assert hook(failure) is False

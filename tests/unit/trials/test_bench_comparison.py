@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.bench_results import MACHINE, figure, section
+from tests.unit.trials.recorded import MACHINE, figure, section
 from trials.bench.comparison import FACTORS, LEAST, SAMPLES, compare, compare_sections
 from trials.bench.figures import Figure
 

@@ -13,7 +13,6 @@ from trials.bench.growth import (
     Samples,
     copy_of_project,
     gpu_pool,
-    of_environments,
     write_stack_files,
 )
 
@@ -73,14 +72,6 @@ def test_pools_of_the_bench_are_good_settings_beyond_the_limit_that_it_lifts(mon
     assert problems == []
     assert len({pool.name for pool in pools}) == 300
     assert {pool.min_node_count for pool in pools} == {0}
-
-
-def test_settings_of_environments_are_loaded_in_a_process_that_finds_as_many_as_it_is_asked_for() -> None:
-    findings = of_environments((1, 2, 4), 1)
-    assert findings.figures[0].name == "settings of 4 environments loaded and checked, those of 1 being 1"
-    assert findings.figures[0].value > 0
-    (curve,) = findings.curves
-    assert [point[0] for point in curve.series["settings"]] == [1.0, 2.0, 4.0]
 
 
 def test_project_of_the_bench_has_this_program_and_none_of_its_stack_files(

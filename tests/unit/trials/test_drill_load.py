@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from sandbox.cli.traffic import Exchange, Report
-from trials.bench.machine import Machine
 from trials.drills import load
-from trials.drills.__main__ import DRILLS
 from trials.drills.events import RATE, Load
-from trials.drills.results import Found, Result, Section
 
 
 def exchange(sent: float, ended: float, result: str = "answered", tokens: int = 16) -> Exchange:
@@ -43,23 +40,9 @@ def test_more_than_a_replica_s_share_is_not_explained() -> None:
     assert result.bad
 
 
-def test_what_is_lost_is_shown_by_its_kind_where_it_has_one() -> None:
-    runs = Result(event="killed", tried=3, survived=2, recovery="none")
-    requests = Result(event="hang", tried=9, survived=4, failed=3, cut=2, longest_gap=1.5, bound=5, recovery="restarted")
-    found = Found(date="", commit="", share=1.0, seed=0, machine=Machine.here())
-    text = Section(name="load", title="Requests", results=[runs, requests], found=found).markdown()
-    assert "| killed | 3 | 2 | 1 |  | none |" in text
-    assert "| hang | 9 | 4 | 5 (3 failed, 2 cut) | 1.5 s | restarted |" in text
-    assert (runs.bad, requests.bad) == (True, False)
-
-
 def test_the_times_are_the_probes_own() -> None:
     assert load._HANG_SEEN_SECONDS == 15
     assert load._ENGINE_HANG_SEEN_SECONDS == 18
-
-
-def test_the_drill_is_in_the_table_of_drills() -> None:
-    assert "load" in DRILLS
 
 
 def test_every_length_of_answer_comes_to_every_replica_streamed_and_not() -> None:

@@ -1,4 +1,4 @@
-"""What machine a bench ran on, as far as it matters to its figures.
+"""What machine a bench or a drill ran on, as far as it matters to its figures.
 
 Left out, since results are published: names of the host and of users, addresses, paths.
 """
@@ -9,10 +9,8 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sandbox.host.paths import PROJECT_DIR
 from sandbox.toolchain.tools import KUBERNETES_VERSION, PULUMI_VERSION
@@ -41,14 +39,6 @@ class Machine:
             engine=PULUMI_VERSION,
             kubernetes=KUBERNETES_VERSION,
         )
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Machine:
-        """The reverse of `as_document`. Raises `KeyError`."""
-        return cls(**{name: document[name] for name in cls.__dataclass_fields__})
-
-    def as_document(self) -> dict[str, Any]:
-        return asdict(self)
 
     def __str__(self) -> str:
         return (

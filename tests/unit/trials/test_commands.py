@@ -1,50 +1,56 @@
-"""`python -m trials bench`: its arguments, its exit status, what it keeps, and that one failing bench loses nobody else's results."""
+"""`python -m trials bench` and `drills`: arguments, exit status, what they keep; one that fails loses no results of the others."""
 
 from __future__ import annotations
 
-import json
 import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sandbox.cli.client import CommandFailed
 from sandbox.host.paths import PROJECT_DIR
-from tests.unit.bench_results import figure
+from tests.unit.trials.recorded import figure
+from trials import record
 from trials.bench import __main__ as command
 from trials.bench.figures import Figure, Findings, Options
-from trials.drills.__main__ import DRILLS
+from trials.drills import __main__ as drills
+from trials.drills.results import Result
 
-Run = Callable[[Options], Iterator[Findings]]
+Run = Callable[[Any], Iterator[Any]]
 
 
 @pytest.fixture
-def benches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Puts functions in the place of the real benches, and what is kept into a folder of the test's."""
+def put(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Puts functions in place of the real benches and drills, and keeps results in a folder of the test's own."""
     monkeypatch.setattr(command, "KEPT", tmp_path / "kept")
 
-    def put(**runs: Run) -> None:
-        monkeypatch.setattr(command, "BENCHES", {name: f"what {name} measures" for name in runs})
+    def put(package: str, **runs: Run) -> None:
+        monkeypatch.setattr(
+            command if package == "bench" else drills, "BENCHES" if package == "bench" else "DRILLS", dict.fromkeys(runs, "")
+        )
         for name, run in runs.items():
-            module = types.ModuleType(f"bench.{name}")
+            module = types.ModuleType(f"trials.{package}.{name}")
             module.run = run  # type: ignore[attr-defined]
-            monkeypatch.setitem(sys.modules, f"bench.{name}", module)
+            monkeypatch.setitem(sys.modules, module.__name__, module)
 
     return put
 
 
+@pytest.fixture
+def benches(put: Callable[..., None]) -> Callable[..., None]:
+    return lambda **runs: put("bench", **runs)
+
+
 def _measures(*figures: Figure) -> Run:
-    def run(options: Options) -> Iterator[Findings]:
-        yield Findings(figures=figures)
-
-    return run
+    return lambda _: iter([Findings(figures=figures)])
 
 
-def _fails(error: Exception, *figures: Figure) -> Run:
-    def run(options: Options) -> Iterator[Findings]:
-        yield Findings(figures=figures)
+def _fails(error: Exception, *found: Any) -> Run:
+    def run(_: object) -> Iterator[Any]:
+        yield from found
         raise error
 
     return run
@@ -53,7 +59,7 @@ def _fails(error: Exception, *figures: Figure) -> Run:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nope"], "'nope' is none; known are up, preview, growth, footprint"),
+        (["nope"], "'nope' is not known; use one of up, preview, growth, footprint"),
         (["--repeats", "0"], "'0' is not a number of repeats: give a whole number from 1 to 100"),
         (["--repeats", "many"], "'many' is not a number of repeats"),
         (["--frobnicate"], "unrecognized arguments: --frobnicate"),
@@ -71,15 +77,15 @@ def test_a_file_to_compare_with_that_is_not_there_is_refused_before_anything_is_
 ) -> None:
     benches(one=_fails(AssertionError("measured")))
     assert command.main(["--against", str(tmp_path / "none.json")]) == 2
-    assert "cannot be read (No such file or directory); name a file" in capsys.readouterr().err
+    assert "cannot be read (No such file or directory). Fix: name a file" in capsys.readouterr().err
 
 
-def test_results_are_kept_as_json_page_and_picture_and_the_run_s_own_where_asked(benches: Callable[..., None], tmp_path: Path) -> None:
+def test_results_are_kept_as_json_and_page_and_the_run_s_own_where_asked(benches: Callable[..., None], tmp_path: Path) -> None:
     benches(one=_measures(figure([1.0, 1.1, 1.2], name="a", goal=2.0)), two=_measures(figure([1.0] * 3, name="b")))
     assert command.main([]) == 0
     assert command.main(["two", "--json", str(tmp_path / "run.json")]) == 0
     kept = tmp_path / "kept"
-    assert sorted(each.name for each in kept.iterdir()) == ["last.json", "last.md", "last.svg"]
+    assert sorted(each.name for each in kept.iterdir()) == ["last.json", "last.md"]
     assert _figures(kept / "last.json") == {"one": ["a"], "two": ["b"]}
     assert _figures(tmp_path / "run.json") == {"two": ["b"]}
 
@@ -118,7 +124,7 @@ def test_a_missed_goal_is_said_and_is_exit_status_1(benches: Callable[..., None]
 def test_a_bench_that_fails_loses_neither_what_it_found_nor_the_other_benches(
     benches: Callable[..., None], tmp_path: Path, error: Exception, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    benches(one=_fails(error, figure([1.0] * 3, name="before")), two=_measures(figure([1.0] * 3, name="b")))
+    benches(one=_fails(error, Findings(figures=[figure([1.0] * 3, name="before")])), two=_measures(figure([1.0] * 3, name="b")))
     assert command.main(["--json", str(tmp_path / "run.json")]) == 1
     said = capsys.readouterr().out
     assert str(error) in said
@@ -152,18 +158,41 @@ def test_options_reach_the_benches(benches: Callable[..., None]) -> None:
     assert seen == [Options(repeats=5, quick=False, cold=False), Options(repeats=7, quick=True, cold=True)]
 
 
-def test_every_bench_of_the_table_is_a_module() -> None:
-    folder = Path(command.__file__).parent
-    assert [name for name in command.BENCHES if not (folder / f"{name}.py").exists()] == []
+def test_a_drill_that_fails_loses_neither_what_it_found_nor_the_other_drills(
+    put: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = Result(event="before", tried=1, survived=1, recovery="by itself")
+    put("drills", one=_fails(CommandFailed("pulumi up ended with 255 in /a/folder"), found), two=lambda _: iter([found]))
+    file = tmp_path / "drills.json"
+    assert drills.main(["--json", str(file)]) == 1
+    assert "/a/folder" in capsys.readouterr().out
+    one, two = record.read(file)
+    assert ([one.results, one.failed], [two.results, two.failed]) == (
+        [[found], "CommandFailed, see the output of that run"],
+        [[found], None],
+    )
+    assert "/a/folder" not in file.read_text()
 
 
-def test_page_of_figures_has_every_bench_every_drill_and_every_argument() -> None:
+@pytest.mark.parametrize(("bound", "status"), [(1, 0), (0, 1)])
+def test_a_loss_within_its_bound_is_no_failure_of_the_drills(put: Callable[..., None], bound: int, status: int) -> None:
+    put("drills", one=lambda _: iter([Result(event="hang", tried=3, survived=2, bound=bound, recovery="restarted")]))
+    assert drills.main([]) == status
+
+
+def test_every_bench_and_every_drill_is_a_module() -> None:
+    folder = Path(command.__file__).parents[1]
+    files = [*(folder / "bench" / f"{name}.py" for name in command.BENCHES), *(folder / "drills" / f"{name}.py" for name in drills.DRILLS)]
+    assert [file for file in files if not file.exists()] == []
+
+
+def test_the_page_of_figures_has_every_bench_every_drill_and_every_argument() -> None:
     page = (PROJECT_DIR / "docs" / "figures.md").read_text()
-    assert [name for name in (*command.BENCHES, *DRILLS) if f"| `{name}` |" not in page] == []
-    arguments = {option for action in command.parser()._actions for option in action.option_strings if option.startswith("--")}
+    assert [name for name in (*command.BENCHES, *drills.DRILLS) if f"| `{name}` |" not in page] == []
+    parsers = (command.parser(), drills.parser())
+    arguments = {option for each in parsers for action in each._actions for option in action.option_strings if option.startswith("--")}
     assert [each for each in sorted(arguments - {"--help"}) if f"`{each}" not in page] == []
 
 
 def _figures(file: Path) -> dict[str, list[str]]:
-    document = json.loads(file.read_text())
-    return {each["bench"]: [one["name"] for one in each["figures"]] for each in document["sections"]}
+    return {each.name: [one.name for one in each.figures] for each in record.read(file)}

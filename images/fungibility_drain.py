@@ -1,0 +1,37 @@
+"""Moves clients that keep their connections open to another replica while this one drains.
+
+The server imports the class, as its argument `--middleware=fungibility_drain.CloseWhileDraining` asks: vLLM has known that argument
+since 0.6.4 and earlier. After SIGTERM vLLM still listens, answers nothing new but 500, and closes no connection by itself, and a load
+balancer that passes connections through keeps each where it is. So the pod has to close them itself, and before SIGTERM.
+
+What a request costs is one look for a file, in a folder that is kept in memory. Nothing is remembered between requests, so it does not
+matter in which of several server processes the class runs. Left out: WebSockets, and connections on which nothing is asked while the
+pod drains, which the server closes after five idle seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+
+
+class CloseWhileDraining:
+    """ASGI middleware: every answer that begins while the file is there says that the connection ends with it."""
+
+    def __init__(self, app: Callable[[_Message, _Receive, _Send], Awaitable[None]]) -> None:
+        self._app = app
+        # Set by fungibility-entrypoint, written by fungibility-drain; unset where no folder could be written.
+        self._file = os.environ.get("FUNGIBILITY_DRAINING_FILE", "")
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        async def answer(message: _Message) -> None:
+            if message["type"] == "http.response.start" and os.path.exists(self._file):
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, answer if scope["type"] == "http" else send)

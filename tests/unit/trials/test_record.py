@@ -1,0 +1,125 @@
+"""What benches and drills found, as a file and as a page: complete, and without names of this machine."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sandbox.host.paths import PROJECT_DIR
+from tests.unit.trials.recorded import CURVE, MACHINE, RESULT, drill, figure, section
+from trials import record, report
+from trials.drills.results import Result
+from trials.machine import Machine, commit
+from trials.record import RecordError
+
+SECTIONS = [
+    section(
+        figure([1.4, 1.5, 1.6], name="reached", goal=2.0),
+        figure([2.4, 2.5, 2.9], name="missed", goal=2.0),
+        figure([500.0], name="watched", unit="MB"),
+        curves=[CURVE],
+        lines=["the first line"],
+    ),
+    section(name="up", failed="CommandFailed"),
+    drill("load", RESULT),
+]
+
+
+def test_a_file_that_is_read_back_is_what_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "below" / "last.json"
+    record.write(file, record.as_json(SECTIONS))
+    assert record.as_json(record.read(file)) == file.read_text()
+    assert [each.name for each in file.parent.iterdir()] == ["last.json"]
+
+
+def test_a_file_has_one_figure_a_line_with_its_value_noise_and_whether_it_reached_its_goal() -> None:
+    (line,) = [each for each in record.as_json(SECTIONS).splitlines() if '"reached", "value"' in each]
+    assert json.loads(line.rstrip(",")) == {
+        "name": "reached",
+        "value": 1.5,
+        "noise": pytest.approx(0.1),
+        "samples": [1.4, 1.5, 1.6],
+        "unit": "x",
+        "goal": 2.0,
+        "reached": True,
+        "higher_is_better": False,
+        "note": "",
+    }
+
+
+def test_a_machine_is_described_without_names_of_hosts_users_and_folders() -> None:
+    described = str(Machine.here())
+    words = set(described.replace(",", " ").split())
+    assert not words & {socket.gethostname(), getpass.getuser()}
+    assert str(Path.home()) not in described
+    assert str(PROJECT_DIR) not in described
+    assert Machine.here().cores == len(os.sched_getaffinity(0))
+
+
+def test_a_commit_has_twelve_digits_and_a_plus_for_changes() -> None:
+    found = commit()
+    assert found == "unknown" or (len(found.removesuffix("+")) == 12 and int(found.removesuffix("+"), 16) >= 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is not a file of results"),
+        ("[]", "is not a file of results"),
+        ('{"form": 2, "sections": [{}]}', "KeyError: 'run'"),
+        ('{"form": 99, "sections": []}', "its form is 99, and this program reads form 2"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_with_its_name_and_a_fix(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "broken.json"
+    file.write_text(text)
+    with pytest.raises(RecordError) as refused:
+        record.read(file)
+    for part in (str(file), said, "Fix: "):
+        assert part in str(refused.value)
+
+
+def test_a_run_of_one_bench_keeps_the_results_of_the_others() -> None:
+    earlier = [section(figure([1.0]), name="up"), section(figure([1.0]))]
+    kept = record.merged(earlier, [section(figure([2.0])), section(name="footprint")])
+    assert [(each.name, [one.value for one in each.figures]) for each in kept] == [("up", [1.0]), ("growth", [2.0]), ("footprint", [])]
+
+
+def test_a_bench_s_page_has_its_figures_lines_and_charts_and_says_where_it_was_measured() -> None:
+    page = report.markdown(SECTIONS[:1])
+    for line in (
+        "| missed | 2.50x | ±0.25x | at most 2.00x | no |",
+        "| watched | 500 MB | one sample |  |  |",
+        "- the first line",
+        '  x-axis "pools" [3, 300]',
+        "  line [1.00, 4.50]",
+        f"Measured 2026-11-25T12:00:00+00:00 at commit 0123456789ab, at most 5 times each, on: {MACHINE}.",
+    ):
+        assert line in page.splitlines()
+
+
+def test_a_drills_page_says_what_was_tried_and_lost_in_all_and_in_each_event() -> None:
+    killed = Result(event="killed", tried=3, survived=2, recovery="none")
+    page = report.page([drill("load", RESULT, replace(RESULT, event="b")), drill("kills", killed)])
+    for line in (
+        "| `load` | Load | 4 | 2 | 2 |",
+        "| an / event | 2 | 1 | 1 (1 failed, 0 cut) | 1.2 s | by itself |",
+        "| killed | 3 | 2 | 1 |  | none |",
+        f"Found 2026-11-25T12:00:00+00:00 at commit 0123456789ab, 50% of it, seed 3, on: {MACHINE}.",
+    ):
+        assert line in page.splitlines()
+    assert page.count("<details>") == page.count("</details>") == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(1.234, "x", "1.23x"), (12.34, "s", "12.3 s"), (540.4, "MB", "540 MB"), (18432, "bytes", "18,432 bytes"), (1.5, "n", "1.5 n")],
+)
+def test_amounts_are_shown_with_their_unit(value: float, unit: str, text: str) -> None:
+    assert report.amount(value, unit) == text
