@@ -1,6 +1,6 @@
-"""The `gh` commands that set up the repository: environments, who approves, and the variables that the workflows read.
+"""The `gh` commands that set up the repository: environments, reviewers, and the variables that the workflows read.
 
-No secret is among them. Text only; a person reads it and runs it.
+They contain no secret. They are only text, which a person reads and runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def commands(
     identity_provider: str,
     accounts: Mapping[str, str],
 ) -> str:
-    """A shell script that may be run again. `accounts`: GitHub environment -> e-mail address of its service account."""
+    """A shell script that is safe to repeat. `accounts`: GitHub environment -> e-mail address of its service account."""
     lines = [
         f"gh variable set PULUMI_BACKEND_URL --repo {repository} --body {shlex.quote(backend_url)}",
         f"gh variable set WORKLOAD_IDENTITY_PROVIDER --repo {repository} --body {shlex.quote(identity_provider)}",
@@ -37,7 +37,7 @@ def commands(
         policies = f"repos/{repository}/environments/{environment.name}/deployment-branch-policies"
         lines += [
             f"{api}/{environment.name} --silent --input - <<< {shlex.quote(json.dumps(rules))}",
-            # Named once: GitHub refuses the same policy twice.
+            # Checked first, since GitHub refuses the same policy twice.
             f"gh api {policies} --jq '.branch_policies[].name' | grep -qxF {shlex.quote(branch)} || "
             f"gh api --method POST {policies} --silent -f name={shlex.quote(branch)}",
             f"{api}/{environment.name}{PREVIEW_SUFFIX} --silent",

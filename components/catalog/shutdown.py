@@ -1,8 +1,6 @@
-"""How long a pod takes to end, and which vLLM finishes its requests at SIGTERM. Left out: what a pod does then (`drain`)."""
+"""How long a pod takes to end. Left out: what a pod does in that time (`components.serving.drain`)."""
 
 from __future__ import annotations
-
-import re
 
 #: How long endpoints that have changed take to reach every node (EndpointSlice, then kube-proxy or Dataplane V2) with room
 #: to spare, and a third of what Spot gives.
@@ -27,9 +25,6 @@ MIN_GRACE_SECONDS = SETTLE_SECONDS + END_SECONDS + _LEAST_SECONDS
 #: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/cluster-autoscaler
 MAX_GRACE_SECONDS = 600
 
-#: The first release with `--shutdown-timeout`.
-SHUTDOWN_TIMEOUT_SINCE = (0, 18)
-
 
 def settle_seconds(*, local_traffic: bool) -> int:
     """Seconds for which requests still arrive after a pod's end has begun; `local_traffic` for `externalTrafficPolicy: Local`."""
@@ -38,9 +33,3 @@ def settle_seconds(*, local_traffic: bool) -> int:
 
 def least_grace_seconds(*, local_traffic: bool) -> int:
     return settle_seconds(local_traffic=local_traffic) + END_SECONDS + _LEAST_SECONDS
-
-
-def knows_shutdown_timeout(image: str) -> bool | None:
-    """Whether vLLM in an image has `--shutdown-timeout`, by the image's tag; None for a tag that is not a release."""
-    match = re.search(r":v(\d+)\.(\d+)[^/]*$", image.partition("@")[0])
-    return None if match is None else (int(match[1]), int(match[2])) >= SHUTDOWN_TIMEOUT_SINCE

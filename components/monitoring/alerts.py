@@ -19,6 +19,13 @@ Severity = Literal["CRITICAL", "ERROR", "WARNING"]
 #: How long no replica may be ready. A server's start takes longer, so a longer wait would not avoid any alert.
 _NO_REPLICA_MINUTES = 5
 
+#: How long replicas may be missing: a TPU node takes about 10 minutes to serve, and a rolling update replaces one replica after the other.
+_UNAVAILABLE_MINUTES = 30
+
+#: More than a node's passing trouble, and fewer than Kubernetes's growing pauses between restarts (10 s to 5 min) allow in that time.
+_RESTARTS = 4
+_RESTART_WINDOW = "30m"
+
 #: How long queues and latency may be bad: longer than a burst, and longer than a ready node needs to take its share.
 _SLOW_MINUTES = 10
 
@@ -74,6 +81,34 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
                 "exceeded`), `kubectl describe computeclass` the rule.",
                 f"Out of stock: {_take_out(pools)}. Quota: ask for more, or lower the pool's `maxNodeCount`.",
                 "`ErrImagePull`: may the nodes' service account read the repository in `pulumi stack output images`?",
+            ),
+        ),
+        Alert(
+            name="replica-unavailable",
+            title=f"replica unavailable for {_UNAVAILABLE_MINUTES} min",
+            severity="ERROR",
+            query=promql.unavailable_replicas(scope),
+            minutes=_UNAVAILABLE_MINUTES,
+            documentation=_text(
+                f"Fewer replicas than wanted have answered for {_UNAVAILABLE_MINUTES} min, longer than a node and its server take to come.",
+                "`kubectl get pods -l app=vllm -o wide`. **Pending**: go on with the alert of pending replicas.",
+                "**Running** but not ready, or restarting: `kubectl logs POD --previous`. If pods of other nodes are well, delete its "
+                "node (`kubectl delete node NAME`), whose device may be broken: the pool replaces it, and the pod goes elsewhere.",
+                "The same on every node: the last `pulumi up` changed the image or the arguments; take it back.",
+            ),
+        ),
+        Alert(
+            name="server-restarts",
+            title=f"a server restarted {_RESTARTS} times within {_RESTART_WINDOW}",
+            severity="ERROR",
+            query=f"{promql.restarts_by_pod(scope, _RESTART_WINDOW)} >= {_RESTARTS}",
+            minutes=0,
+            documentation=_text(
+                f"A container has ended {_RESTARTS} times or more within {_RESTART_WINDOW}. Kubernetes starts it again on the same node "
+                "for ever, also when the node's GPU or TPU is broken.",
+                "`kubectl logs POD --previous`. A lost device (`Xid` errors, *fallen off the bus*, `gives up` of the entrypoint): "
+                "`kubectl delete node NAME`; the pool replaces it, and the pod goes to another.",
+                "Out of memory, or a refused argument: correct the setting and `pulumi up`.",
             ),
         ),
         Alert(

@@ -80,6 +80,17 @@ def no_ready_replica(scope: Scope) -> str:
     return f"(sum({wanted}) > 0 unless {ready_replicas(scope)} > 0) or absent({wanted})"
 
 
+def unavailable_replicas(scope: Scope) -> str:
+    """Replicas that are wanted and do not answer, while others may."""
+    return f"{wanted_replicas(scope)} - ({ready_replicas(scope)} or vector(0)) > 0"
+
+
+def restarts_by_pod(scope: Scope, window: str) -> str:
+    """kubernetes.io/container/restart_count, a counter that every container has: restarts within the window, by pod."""
+    containers = f'monitored_resource="k8s_container",{scope.system},container_name=~"{DEPLOYMENT_NAME}-(gpu|tpu)"'
+    return f"sum by (pod_name) (increase(kubernetes_io:container_restart_count{{{containers}}}[{window}]))"
+
+
 def ready_by_pool(scope: Scope) -> str:
     """Replicas whose containers are all ready, by node pool: which pool serves now.
 

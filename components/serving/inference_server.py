@@ -15,8 +15,9 @@ import pulumi
 from pulumi_kubernetes import apiextensions, apps, core, policy
 
 from components.catalog.machines import KINDS, Kind, MachineType
+from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
 from components.catalog.shutdown import settle_seconds
-from components.cluster.accelerator_pools import COMPUTE_CLASS_KEY
+from components.catalog.vllm_releases import GENERATION_CONFIG, QUEUE_LIMIT, Release
 from components.cluster.compute_class import preference_weights
 from components.serving import api_key, drain
 from components.serving.device_access import DeviceAccess, device_access, device_resources, security_context
@@ -33,6 +34,7 @@ from components.serving.model_caches import (
 from components.serving.network_policy import network_policy, service_arguments
 from components.serving.pod_monitoring import pod_monitoring_spec
 from components.serving.probes import container_probes
+from components.serving.shared_memory import shared_memory_mounts, shared_memory_volumes
 from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.sections import AcceleratorSettings, NetworkSettings, ScalingSettings, ServerSettings
 
@@ -42,8 +44,6 @@ SERVER_PORT = 8000
 
 SECRET_NAME = "hf-secret"  # noqa: S105 - the name of a Secret
 SECRET_KEY = "hf_api_token"  # noqa: S105 - the key in it
-
-NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
 
 #: The capacity never falls during an update: the new pod starts first, on a node of its own, for which the settings keep room.
 ROLLING_UPDATE = {"max_surge": 1, "max_unavailable": 0}
@@ -65,9 +65,13 @@ class InferenceServerArgs:
     compute_class_name: pulumi.Input[str]
     #: Accelerator -> image by digest, for every accelerator of the pools.
     images: Mapping[Kind, pulumi.Input[str]]
+    #: Accelerator -> release of vLLM in its image, None where nothing tells.
+    releases: Mapping[Kind, Release | None]
     #: What pods keep between starts.
     caches: ModelCaches
     hugging_face_token: pulumi.Input[str]
+    #: Whether GKE itself looks for pods of vLLM and scrapes them; a PodMonitoring of ours would have each counted twice.
+    scraped_by_gke: bool
     #: Secret; if it is empty, the server requires no key.
     api_key: pulumi.Input[str]
 
@@ -113,14 +117,24 @@ def _ending(args: InferenceServerArgs) -> Any:
 
 
 def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> list[str]:
-    """The command line of vLLM's server in the container of an accelerator."""
+    """The command line of vLLM's server in the container of an accelerator.
+
+    What decides an answer is the same in each, as a client does not choose the accelerator that it comes to.
+    """
+    server, release = args.server, args.releases[kind]
     arguments = ["--host=0.0.0.0", f"--port={SERVER_PORT}"]
     if kind == "gpu" or machine.count > 1:
         arguments.append(f"--tensor-parallel-size={machine.count}")
-    if kind == "tpu":
-        arguments.append(f"--max-model-len={args.server.max_model_len}")
-    ending = drain.server_arguments(**_ending(args), server_drains=args.server.drains[kind])
-    return [*arguments, f"--model={args.server.model}", *ending, *args.server.arguments[kind]]
+    arguments += [f"--max-model-len={server.max_model_len}", f"--model={server.model}", f"--served-model-name={server.model}"]
+    if server.model_revision:
+        arguments.append(f"--revision={server.model_revision}")
+    if release is None or release >= GENERATION_CONFIG:
+        # The model's own sampling defaults: what releases take when nothing is said has changed.
+        arguments.append("--generation-config=auto")
+    if server.max_queued_requests and (release is None or release >= QUEUE_LIMIT):
+        arguments.append(f"--max-num-queued-reqs={server.max_queued_requests}")
+    ending = drain.server_arguments(**_ending(args), server_drains=server.drains[kind])
+    return [*arguments, *ending, *server.arguments[kind]]
 
 
 def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> dict[str, Any]:
@@ -158,7 +172,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
     elif "gpu" in args.accelerators.kinds:
         # In the TPU container too, which asks nvidia-smi whether the node is the other container's.
         spec["volume_mounts"] = [{"name": "gpu", "mount_path": GPU_DRIVER_MOUNT_PATH}]
-    if mounts := cache_mounts(kind, args.caches):
+    if mounts := [*cache_mounts(kind, args.caches), *shared_memory_mounts(kind, machine)]:
         spec["volume_mounts"] = [*spec.get("volume_mounts", []), *mounts]
     return spec
 
@@ -196,10 +210,12 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
     """The pod template's spec: only the containers that the pools need, GPU first as in the walkthrough."""
     machines: dict[Kind, MachineType] = {pool.kind: pool.machine for pool in args.accelerators.pools}
     spec: dict[str, Any] = {
-        "node_selector": {COMPUTE_CLASS_KEY: args.compute_class_name},
+        "node_selector": {COMPUTE_CLASS_LABEL: args.compute_class_name},
         "tolerations": TOLERATIONS,
         "affinity": affinity(args.accelerators.pools),
         "termination_grace_period_seconds": args.server.termination_grace_period_seconds,
+        # Kubernetes sets NAME_PORT for each Service of the namespace, and vLLM reads VLLM_PORT: a Service named vllm would end each server.
+        "enable_service_links": False,
         # Always set: if it were removed, the old account would stay in the older field `serviceAccount`, which Kubernetes fills
         # from this one, and pods of an account that no longer exists are refused.
         "service_account_name": pod_service_account(args.caches),
@@ -208,7 +224,7 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
     # GKE's device plugin mounts the same folder into a container that requests a GPU.
     if "gpu" in machines and args.device_access == "privileged":
         spec["volumes"] = [{"name": "gpu", "host_path": {"path": GPU_DRIVER_HOST_PATH, "type": "DirectoryOrCreate"}}]
-    if volumes := cache_volumes(tuple(machines), args.caches):
+    if volumes := [*cache_volumes(tuple(machines), args.caches), *shared_memory_volumes(machines)]:
         spec["volumes"] = [*spec.get("volumes", []), *volumes]
     return spec
 
@@ -231,7 +247,16 @@ def service_spec(args: InferenceServerArgs) -> Any:
     spec: dict[str, Any] = {
         "type": "LoadBalancer",
         "selector": APP_LABELS,
-        "ports": [{"protocol": "TCP", "port": args.network.service_port, "target_port": SERVER_PORT}],
+        # Named by its number: the API server keeps the old port beside the new one in a preview of a change, and refuses two ports of
+        # which one has no name, or both the same.
+        "ports": [
+            {
+                "name": f"http-{args.network.service_port}",
+                "protocol": "TCP",
+                "port": args.network.service_port,
+                "target_port": SERVER_PORT,
+            }
+        ],
     }
     # Kubernetes admits everyone if the list is missing.
     if args.network.load_balancer_source_ranges:
@@ -308,15 +333,16 @@ class InferenceServer(pulumi.ComponentResource):
             spec=budget,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        apiextensions.CustomResource(
-            f"{name}-pod-monitoring",
-            api_version="monitoring.googleapis.com/v1",
-            kind="PodMonitoring",
-            metadata={"name": DEPLOYMENT_NAME, "namespace": args.server.namespace, "labels": APP_LABELS},
-            spec=pod_monitoring_spec(labels=APP_LABELS, port=SERVER_PORT),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        # Neither waits for the other in Pulumi, since each waits in the cluster for what the other provides.
+        if not args.scraped_by_gke:
+            apiextensions.CustomResource(
+                f"{name}-pod-monitoring",
+                api_version="monitoring.googleapis.com/v1",
+                kind="PodMonitoring",
+                metadata={"name": DEPLOYMENT_NAME, "namespace": args.server.namespace, "labels": APP_LABELS},
+                spec=pod_monitoring_spec(labels=APP_LABELS, port=SERVER_PORT),
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+        # Not after the Deployment, nor the Deployment after it: each waits for what the other gives it.
         service = core.v1.Service(
             f"{name}-service",
             metadata={

@@ -1,7 +1,7 @@
 """The gateway in the cluster: a Deployment of its image behind a load balancer of its own.
 
-It asks for no accelerator and tolerates none's taint, so it runs on the system nodes. Left out: TLS and a login, which an Ingress or
-an identity-aware proxy before it would bring.
+It requests no accelerator and tolerates no accelerator's taint, so it runs on the system nodes. Left out: TLS and a login, which an
+Ingress or an identity-aware proxy in front of it would add.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ _SECRET_KEY = "api-key"  # noqa: S105 - the key in a Secret
 @dataclass(frozen=True, kw_only=True)
 class ChatGatewayArgs:
     namespace: pulumi.Input[str]
-    #: By digest.
+    #: Reference by digest.
     image: pulumi.Input[str]
     #: Base URL of the model's server, ending in `/v1`.
     upstream_url: pulumi.Input[str]
     model: pulumi.Input[str]
     model_alias: str
-    #: Of one client address, of each replica.
+    #: Limit for each client address and each replica.
     requests_per_minute: int
     replicas: int
     service_port: int
-    #: IPv4 CIDR; empty lets everyone in.
+    #: IPv4 CIDR; empty admits everyone.
     load_balancer_source_ranges: Sequence[str]
-    #: Secret; None for a server that wants no key.
+    #: Secret; None if the server requires no key.
     upstream_api_key: pulumi.Output[str] | None
 
 
 def container_spec(args: ChatGatewayArgs, *, secret_name: pulumi.Input[str] | None) -> dict[str, Any]:
-    """One process that needs no right at all."""
+    """The container: one process without any privileges."""
     environment: list[dict[str, Any]] = [
         {"name": "UPSTREAM_URL", "value": args.upstream_url},
         {"name": "UPSTREAM_MODEL", "value": args.model},
@@ -51,7 +51,7 @@ def container_spec(args: ChatGatewayArgs, *, secret_name: pulumi.Input[str] | No
     if secret_name is not None:
         source = {"secret_key_ref": {"name": secret_name, "key": _SECRET_KEY}}
         environment.append({"name": "UPSTREAM_API_KEY", "value_from": source})
-    # Of the gateway itself: one that hides while the model's server is away could not tell its clients so.
+    # It probes the gateway itself, which has to tell its clients if the model's server is away.
     probe = {"http_get": {"path": "/healthz", "port": PORT}, "period_seconds": 5}
     return {
         "name": NAME,
@@ -61,7 +61,7 @@ def container_spec(args: ChatGatewayArgs, *, secret_name: pulumi.Input[str] | No
         "readiness_probe": probe,
         "liveness_probe": {**probe, "period_seconds": 10},
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
-        # Until load balancers and nodes have heard that the pod goes, they still send to it.
+        # Load balancers and nodes still send requests until they have learnt that the pod ends.
         "lifecycle": {"pre_stop": {"sleep": {"seconds": 3}}},
         "security_context": {
             "allow_privilege_escalation": False,
@@ -79,7 +79,7 @@ def deployment_spec(args: ChatGatewayArgs, *, secret_name: pulumi.Input[str] | N
         "template": {
             "metadata": {"labels": _LABELS},
             "spec": {
-                # Nothing in it talks to Kubernetes.
+                # The gateway does not use the Kubernetes API.
                 "automount_service_account_token": False,
                 "security_context": {"run_as_user": 65532, "seccomp_profile": {"type": "RuntimeDefault"}},
                 "containers": [container_spec(args, secret_name=secret_name)],
@@ -102,9 +102,9 @@ def service_spec(args: ChatGatewayArgs) -> Any:
 
 
 class ChatGateway(pulumi.ComponentResource):
-    """A chat page and an OpenAI-compatible API before the model's server."""
+    """A chat page and an OpenAI-compatible API in front of the model's server."""
 
-    #: Of the chat page; the API is below it, at `/v1`.
+    #: URL of the chat page; the API is below it, at `/v1`.
     url: pulumi.Output[str]
 
     def __init__(self, name: str, args: ChatGatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -112,7 +112,7 @@ class ChatGateway(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         secret_name: pulumi.Output[str] | None = None
         if args.upstream_api_key is not None:
-            # Without a name of ours Pulumi gives it a new one when the key changes, which rolls the pods.
+            # Without a fixed name it gets a new one when the key changes, which rolls the pods.
             secret = core.v1.Secret(
                 f"{name}-upstream",
                 metadata={"namespace": args.namespace},
@@ -137,7 +137,7 @@ class ChatGateway(pulumi.ComponentResource):
 
 
 def _ingress_ip(status: Any) -> str:
-    """The provider waits until the load balancer has an address."""
+    """The load balancer's address, for which the provider waits."""
     return str(status.load_balancer.ingress[0].ip)
 
 

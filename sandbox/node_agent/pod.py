@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from components.catalog.node_labels import NODE_POOL_LABEL
 from sandbox.host.addresses import PodAddresses
 from sandbox.host.processes import Spawner
 from sandbox.images.image_store import ImageStore
@@ -156,7 +157,7 @@ class Pod:
             "SANDBOX_POD_ADDRESS": self.network.loopback,
             "SANDBOX_POD_NAME": self.name,
             "SANDBOX_NODE_NAME": self.node.name,
-            "SANDBOX_NODE_POOL": self.node.labels.get("cloud.google.com/gke-nodepool", ""),
+            "SANDBOX_NODE_POOL": self.node.labels.get(NODE_POOL_LABEL, ""),
             "SANDBOX_MACHINE_TYPE": self.node.labels.get("node.kubernetes.io/instance-type", ""),
             "SANDBOX_SPEED": f"{self.services.speed:g}",
             "SANDBOX_CRASH_FILE": str(crash_file(self.folder)),

@@ -6,11 +6,9 @@ Left out: signatures of the checksums, and any pin of a checksum here; a vendor'
 from __future__ import annotations
 
 import hashlib
-import platform
 import shutil
 import tarfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -18,12 +16,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-GITHUB = "https://github.com"
-KUBERNETES = "https://dl.k8s.io"
-
-#: How vendors name this machine's processor: Go's word, and Pulumi's.
-GO_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-PULUMI_ARCH = "x64" if GO_ARCH == "amd64" else GO_ARCH
+from sandbox.toolchain.releases import DownloadError, Release
 
 _SECONDS = (10.0, 60.0)
 _RETRIES = urllib3.Retry(total=3, backoff_factor=1.0, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
@@ -31,24 +24,6 @@ _CHUNK = 1 << 18
 
 #: What helps whatever went wrong.
 _FIX = "Run the command again, or build the tools instead: leave TOOLS=download out."
-
-
-class DownloadError(Exception):
-    """A release could not be had, or is not what its vendor published; the message says which, why, and what to do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Release:
-    """One file of a vendor's release; `members` are the programs in it by their paths, empty for a file that is the program."""
-
-    url: str
-    #: Of a file with lines `DIGEST  NAME`, or with the digest alone (SHA-256).
-    checksums: str
-    members: Mapping[str, str]
-
-    @property
-    def file_name(self) -> str:
-        return self.url.rsplit("/", 1)[1]
 
 
 def install(release: Release, names: list[str], target: Path, report: Callable[[float | None], None]) -> None:

@@ -25,8 +25,7 @@ from pathlib import Path
 
 from sandbox.host import disk_space
 from sandbox.host.paths import PROJECT_DIR, Paths
-from sandbox.toolchain import downloads
-from sandbox.toolchain.downloads import GITHUB, GO_ARCH, KUBERNETES, PULUMI_ARCH, DownloadError, Release
+from sandbox.toolchain.releases import GITHUB, GO_ARCH, KUBERNETES, PULUMI_ARCH, DownloadError, Release
 
 TOOLCHAIN_DIR = Path(__file__).resolve().parent
 
@@ -312,6 +311,9 @@ class Toolbox:
     # --- downloading
 
     def _download(self, missing: list[Tool]) -> None:
+        # It loads an HTTP client, which every command of the sandbox would wait for.
+        from sandbox.toolchain import downloads
+
         releases = list({tool.release.url: tool.release for tool in missing if tool.release}.values())
         for number, release in enumerate(releases, 1):
             tools = [tool for tool in missing if tool.release is release]

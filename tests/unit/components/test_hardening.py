@@ -98,7 +98,7 @@ def test_ranges_of_the_control_plane_let_no_stranger_s_machine_of_google_cloud_i
         "cidrBlocks": [{"cidrBlock": "203.0.113.0/24"}, {"cidrBlock": "198.51.100.7/32"}],
         "gcpPublicCidrsAccessEnabled": False,
     }
-    assert "controlPlaneEndpointsConfig" not in inputs
+    assert inputs["controlPlaneEndpointsConfig"]["ipEndpointsConfig"] == {"enabled": True}
 
 
 def test_cluster_and_repository_are_protected_by_pulumi_and_the_cluster_by_google(prod: Run, cluster: dict[str, Any]) -> None:
@@ -252,8 +252,7 @@ def test_pods_for_one_accelerator_request_it_and_have_no_privilege(pools: list[A
         assert container["resources"][part][resource] == count
     assert {"cpu", "memory"} <= set(container["resources"]["requests"])
     # What GKE's device plugin brings: NVIDIA's folder, and libtpu's variables.
-    assert "volumes" not in spec
-    assert "volumeMounts" not in container
+    assert {each["name"] for each in (*spec["volumes"], *container["volumeMounts"])} == {f"shared-memory-{container['name'][5:]}"}
     assert not [each for each in container["env"] if each["name"].startswith("TPU_")]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sandbox.toolchain import downloads
-from sandbox.toolchain.downloads import DownloadError, Release
+from sandbox.toolchain.releases import DownloadError, Release
 
 
 class Vendor(ThreadingHTTPServer):

@@ -12,7 +12,7 @@ import pytest
 
 from sandbox.host.paths import Paths
 from sandbox.toolchain import downloads, tools
-from sandbox.toolchain.downloads import DownloadError, Release
+from sandbox.toolchain.releases import DownloadError, Release
 from sandbox.toolchain.tools import LINT_TOOLS, METRICS_TOOLS, TOOLS, WAY_VARIABLE, Toolbox, ToolError, recipe
 
 #: A Go that notes what it is asked, and whose programs are empty; it takes a moment to build.
