@@ -15,9 +15,9 @@ from components.catalog.capacity import (
     allocatable_millicpu,
 )
 from components.catalog.shutdown import LOCAL_SETTLE_SECONDS, SHUTDOWN_TIMEOUT_SINCE, knows_shutdown_timeout, least_grace_seconds
-from components.settings.accelerator_pool import AcceleratorPool, is_zone_of
+from components.settings.accelerator_pool import AcceleratorPool, zone_problem
 from components.settings.formats import is_internet
-from components.settings.problems import Problem
+from components.settings.problems import Problem, counted
 from components.settings.reader import Reader
 from components.settings.sections import Settings
 from components.settings.value_types import is_quantity, parse_quantity
@@ -47,10 +47,8 @@ def check(settings: Settings, reader: Reader, *, own_stack: str) -> None:
 
 
 def _zone(settings: Settings) -> Iterator[Problem]:
-    region, zone = settings.place.region, settings.place.zone
-    if not is_zone_of(zone, region):
-        reason = f"is not a zone of region {region}" if region else "is not a zone"
-        yield Problem("zone", zone, reason, f"use one such as {region or 'REGION'}-b")
+    if (problem := zone_problem(settings.place.zone, settings.place.region)) is not None:
+        yield Problem("zone", settings.place.zone, *problem)
 
 
 def _base_images(settings: Settings) -> Iterator[Problem]:
@@ -226,7 +224,7 @@ def _replicas(settings: Settings) -> Iterator[Problem]:
             field,
             most,
             f"leaves no room: a node holds one replica, a rolling update brings one more, and all enabled accelerator pools "
-            f"together may have {nodes} nodes",
+            f"together may have {counted(nodes, 'node')}",
             "raise a pool's maxNodeCount" if nodes < 2 else f"give at most {nodes - 1}, or raise a pool's maxNodeCount",
         )
     if scaling.autoscaled and scaling.max_replicas <= scaling.replicas:

@@ -7,20 +7,29 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.catalog.machines import KINDS, Kind
-from components.settings.accelerator_pool import MAX_NAME_LENGTH, NAME_PATTERN, AcceleratorPool, parse_pools
+from components.settings.accelerator_pool import (
+    MAX_NAME_LENGTH,
+    NAME_PATTERN,
+    REGION_PATTERN,
+    ZONE_PATTERN,
+    AcceleratorPool,
+    is_zone,
+    parse_pools,
+)
 from components.settings.network_ranges import as_range
 from components.settings.problems import Problem, nearest
-from components.settings.reader import Notes
+from components.settings.reader import Notes, ValueType
 from components.settings.secret_reference import SecretReference, parse_reference
 from components.settings.value_types import Secret, Structure, Text, Texts
 
-#: A reference that names its registry, with a tag or a digest: https://github.com/distribution/reference
+#: A reference that names its registry, with a tag or a digest. What stands first is a registry if it has a dot or a colon, or is
+#: localhost; else Docker takes it for a part of a repository on Docker Hub: https://github.com/distribution/reference
 _IMAGE = re.compile(
-    r"(?P<name>[a-z0-9][a-z0-9.-]*(?::[0-9]+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+)"
+    r"(?P<name>(?:localhost|(?=[a-z0-9-]*[.:])[a-z0-9][a-z0-9.-]*)(?::[0-9]+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
@@ -69,9 +78,17 @@ PROJECT = Text(
     "a project ID",
     "give the ID (6 to 30 lower-case letters, digits and hyphens), not the name or the number",
 )
-REGION = Text(re.compile(r"[a-z]+-[a-z]+[0-9]+"), "a region of Google Cloud", "give one such as asia-northeast1")
+
+
+def _no_zone(region: str, notes: Notes) -> None:
+    if is_zone(region):
+        within = region.rpartition("-")[0]
+        notes.refuse(f"is a zone of region {within}", f"set region to {within}, and zone to {region}")
+
+
+REGION = Text(re.compile(rf"{REGION_PATTERN}|{ZONE_PATTERN}"), "a region of Google Cloud", "give one such as asia-northeast1", _no_zone)
 #: Which region it has to lie in, `checks` knows.
-ZONE = Text(re.compile(r".*", re.DOTALL), "a zone", "give one such as asia-northeast1-b")
+ZONE = Text(re.compile(ZONE_PATTERN), "a zone of Google Cloud", "give one such as asia-northeast1-b")
 REPOSITORY = Text(
     re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?"),
     "a valid repository name",
@@ -95,14 +112,14 @@ STACK = Text(
     re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"),
     "a full stack name",
     "give ORGANISATION/PROJECT/STACK (organization/PROJECT/STACK on a self-managed backend)",
-    optional=True,
+    takes_empty=True,
 )
 #: Which region it has to lie in, `checks` knows.
 CRYPTO_KEY = Text(
     re.compile(r"projects/[^/\s]+/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}"),
     "a resource name of a Cloud KMS key",
     "give projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY",
-    optional=True,
+    takes_empty=True,
 )
 #: A key goes into an HTTP header, so no spaces; shorter ones can be guessed.
 API_KEY = Secret(
@@ -144,10 +161,16 @@ COMPUTE_CLASS = Text(
 )
 
 
+#: What a tag says of the platform, and not of the version.
+_PLATFORM = re.compile(r"x86[_-]64|amd64|aarch64|arm64|cu(?:da)?[0-9.]+|rocm[0-9.]*|py(?:thon)?[0-9.]+|ubuntu[0-9.]*")
+
+
 def _versioned(image: str, notes: Notes) -> None:
     match = _IMAGE.fullmatch(image)
-    if match is not None and match["digest"] is None and match["tag"] in (None, "latest"):
-        notes.refuse("does not say which version, so two builds could differ", "add a tag other than latest, or a digest")
+    assert match is not None
+    # A version, a date or a commit has a digit; `latest`, `nightly`, `main` and `dev` have none, and move.
+    if match["digest"] is None and not re.search("[0-9]", _PLATFORM.sub("", match["tag"] or "")):
+        notes.refuse("does not say which version, so two builds could differ", "add a tag with a version, or a digest")
 
 
 #: Empty is allowed for an accelerator that needs no base (`checks`).
@@ -156,7 +179,7 @@ BASE_IMAGE = Text(
     "an image reference with a registry",
     "give REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@sha256:DIGEST, such as docker.io/vllm/vllm-openai:v0.31.0",
     _versioned,
-    optional=True,
+    takes_empty=True,
 )
 
 
@@ -174,7 +197,7 @@ def _parse_images(value: Any, field: str, known: Mapping[str, Any]) -> tuple[dic
     problems = []
     for name, reference in value.items():
         if name not in KINDS:
-            problems.append(Problem(f"{field}.{name}", reference, f"is for {name}, which is not an accelerator", nearest(str(name), KINDS)))
+            problems.append(Problem(f"{field}.{name}", reference, f"is for {name}, which is not an accelerator", nearest(name, KINDS)))
         elif not is_digest_reference(reference):
             fix = "give REGISTRY/REPOSITORY@sha256:DIGEST, such as the `images` output of the stack that built it"
             problems.append(Problem(f"{field}.{name}", reference, "is not an image reference by digest", fix))
@@ -184,10 +207,11 @@ def _parse_images(value: Any, field: str, known: Mapping[str, Any]) -> tuple[dic
 IMAGES = Structure(_parse_images, {})
 
 
-class _SecretName:
+class SecretName(ValueType):
     """The name of a Secret Manager secret; empty for none."""
 
-    schema: Mapping[str, Any] = {"type": "string"}
+    name = "text"
+    takes_empty = True
 
     def read(self, value: Any, notes: Notes) -> SecretReference | None:
         if not value:
@@ -201,82 +225,49 @@ class _SecretName:
         return reference
 
 
-SECRET_NAME = _SecretName()
+SECRET_NAME = SecretName()
 
 
-def _each(check: Callable[[str, Notes], bool]) -> Callable[[tuple[str, ...], Notes], None]:
-    """A rule of a list: `check` notes what is wrong with an element and says whether that was something; none may be listed twice."""
+class Range(ValueType):
+    """An IPv4 range; the element of a list."""
 
-    def rule(values: tuple[str, ...], notes: Notes) -> None:
-        for index, each in enumerate(values):
-            if not check(each, notes) and each in values[:index]:
-                notes.refuse("is listed twice", "remove one of the two", value=each)
+    name = "text"
 
-    return rule
-
-
-def _is_no_range(text: str, notes: Notes) -> bool:
-    try:
-        as_range(text)
-    except ValueError as error:
-        notes.refuse(f"is not an IPv4 range ({error})", "give CIDR notation such as 203.0.113.0/24", value=text)
-        return True
-    return False
+    def read(self, value: Any, notes: Notes) -> str:
+        try:
+            as_range(value)
+        except ValueError as error:
+            notes.refuse(f"is not an IPv4 range ({error})", "give CIDR notation such as 203.0.113.0/24")
+        return str(value)
 
 
-RANGES = Texts(_each(_is_no_range))
-
-
-def _is_no_namespace(name: str, notes: Notes) -> bool:
-    if _DNS_LABEL.fullmatch(name):
-        return False
-    notes.refuse(f"is not {NAMESPACE.what}", NAMESPACE.fix, value=name)
-    return True
-
-
-NAMESPACES = Texts(_each(_is_no_namespace))
-
-
-def _is_no_channel(name: str, notes: Notes) -> bool:
-    if _NOTIFICATION_CHANNEL.fullmatch(name):
-        return False
-    notes.refuse(
-        "is not the name of a notification channel",
+RANGES = Texts(Range())
+NAMESPACES = Texts(NAMESPACE)
+NOTIFICATION_CHANNELS = Texts(
+    Text(
+        _NOTIFICATION_CHANNEL,
+        "the name of a notification channel",
         "give projects/PROJECT/notificationChannels/NUMBER, as `gcloud beta monitoring channels list` prints it",
-        value=name,
-    )
-    return True
-
-
-def _channels(names: tuple[str, ...], notes: Notes) -> None:
-    if len(names) > _MAX_NOTIFICATION_CHANNELS:
-        reason = f"is more channels than the {_MAX_NOTIFICATION_CHANNELS} that an alert policy may have"
-        notes.refuse(reason, "remove some", value=len(names))
-    _each(_is_no_channel)(names, notes)
-
-
-NOTIFICATION_CHANNELS = Texts(_channels)
+    ),
+    most=_MAX_NOTIFICATION_CHANNELS,
+)
+_ARGUMENT = Text(
+    re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"), "a command line argument", "remove it, or what cannot be printed in it"
+)
 
 
 def server_arguments(kind: Kind) -> Texts:
     """Extra arguments of an accelerator's server, which may not contradict those that the program derives."""
     own = {**_OWN_ARGUMENTS, **_OWN_ARGUMENTS_OF[kind]}
 
-    def rule(arguments: tuple[str, ...], notes: Notes) -> None:
-        for index, argument in enumerate(arguments):
-            if not argument.isprintable() or not argument:
-                notes.refuse("is not a command line argument", "remove it, or what cannot be printed in it", value=argument)
-            elif name := _own_argument(argument, own):
-                # Its value may be a secret.
-                notes.refuse("is set by the program itself", f"remove it; {own[name]}", value=argument.partition("=")[0])
-            elif not argument.startswith("-") and (index == 0 or "=" in arguments[index - 1]):
-                notes.refuse(
-                    "has no option before it; the server would not start",
-                    "put its option before it, or write --OPTION=VALUE",
-                    value=argument,
-                )
+    def rule(argument: str, before: Sequence[str], notes: Notes) -> None:
+        if name := _own_argument(argument, own):
+            # Its value may be a secret.
+            notes.refuse("is set by the program itself", f"remove it; {own[name]}", value=argument.partition("=")[0])
+        elif not argument.startswith("-") and (not before or "=" in before[-1]):
+            notes.refuse("has no option before it; the server would not start", "put its option before it, or write --OPTION=VALUE")
 
-    return Texts(rule)
+    return Texts(_ARGUMENT, rule=rule)
 
 
 def _own_argument(argument: str, own: Mapping[str, str]) -> str | None:
@@ -303,7 +294,9 @@ def _parse_labels(value: Any, field: str, known: Mapping[str, Any]) -> tuple[dic
         elif str(name).startswith("goog"):
             problems.append(Problem(below, text, "begins with goog, which Google keeps for itself", "choose another name"))
         if not isinstance(text, str) or not _LABEL_VALUE.fullmatch(text):
-            problems.append(Problem(below, text, "is not a valid label value", f"{_LABEL_FIX}, in quotes if it looks like a number"))
+            problems.append(
+                Problem(below, text, "is not a valid label value", f"{_LABEL_FIX}, in quotes if it looks like a number or a date")
+            )
     return {name: text for name, text in value.items() if isinstance(text, str)}, problems
 
 

@@ -16,11 +16,8 @@ from pulumi.runtime.config import CONFIG, get_config_env
 from components.settings import stack_files
 from components.settings.checks import check
 from components.settings.problems import SettingsError
-from components.settings.reader import Reader, declared
-from components.settings.sections import Settings
-
-#: Stands for a secret that is set and that only the engine reads.
-UNREAD = "(known-to-the-engine-alone)"
+from components.settings.reader import Reader
+from components.settings.sections import INSTEAD, Settings
 
 
 def load() -> Settings:
@@ -48,16 +45,11 @@ def load_stack(
     project_dir: Path = stack_files.PROJECT_DIR,
     file: Path | None = None,
 ) -> Settings:
-    """The checked settings of a stack by its file, for tools that run beside the engine; `UNREAD` for each secret that is set.
+    """The checked settings of a stack by its file, for tools that run beside the engine; `reader.UNREAD` for each secret that is encrypted.
 
     Raises `stack_files.StackFileError` and `SettingsError`.
     """
     values = stack_files.values(stack, overrides, project_dir=project_dir, file=file)
-    encrypted = stack_files.encrypted_keys(stack, project_dir=project_dir, file=file)
-    for setting in declared(Settings):
-        key = f"{stack_files.PROJECT_NAME}:{setting.key}"
-        if setting.secret and (values.get(key) or key in encrypted):
-            values[key] = UNREAD
     return parse(values, namespace=stack_files.PROJECT_NAME, stack=stack)
 
 
@@ -66,7 +58,7 @@ def parse(values: Mapping[str, Any], *, namespace: str, stack: str) -> Settings:
     reader = Reader(values, namespace)
     settings = reader.read(Settings)
     check(settings, reader, own_stack=f"{namespace}/{stack.rpartition('/')[2]}")
-    reader.check_unknown_keys()
+    reader.check_unknown_keys(INSTEAD)
     if reader.problems:
         raise SettingsError(stack, reader.problems)
     return settings
