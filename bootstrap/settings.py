@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pulumi
-
 from components.settings import formats
-from components.settings.problems import Problem, SettingsError, nearest
-from components.settings.reader import Notes, Reader, ValueType, setting
-from components.settings.settings import engine_values
+from components.settings.problems import Problem, nearest
+from components.settings.reader import Notes, ValueType, setting
+from components.settings.settings import load_as
 from components.settings.value_types import Structure, Text
 
 #: An account's name is `preview-ENVIRONMENT`, of at most 30 characters.
@@ -141,17 +139,11 @@ class BootstrapSettings:
         description="The environments; docs/deploy.md lists the keys of one.",
     )
 
+    @property
+    def environment_names(self) -> list[str]:
+        return [each.name for each in self.environments]
+
 
 def load() -> BootstrapSettings:
     """The settings of the stack that the engine runs. Raises `SettingsError` with every problem at once."""
-    return parse(engine_values(), namespace=pulumi.Config().name, stack=pulumi.get_stack())
-
-
-def parse(values: Mapping[str, Any], *, namespace: str, stack: str) -> BootstrapSettings:
-    """Settings from `NAMESPACE:key` -> text as the engine hands them over. Raises `SettingsError`."""
-    reader = Reader(values, namespace)
-    settings = reader.read(BootstrapSettings)
-    reader.check_unknown_keys({"gcp:region": "`pulumi config set location REGION`"})
-    if reader.problems:
-        raise SettingsError(stack, reader.problems)
-    return settings
+    return load_as(BootstrapSettings, {"gcp:region": "`pulumi config set location REGION`"})

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from components.catalog.machines import MACHINE_TYPES, Kind, MachineType, Provisioning
+from components.catalog.machines import MACHINE_TYPES, MACHINES_PAGE, Kind, MachineType, Provisioning
 from components.settings.problems import Problem, nearest
 
 #: GKE's installation of NVIDIA's driver.
@@ -35,9 +35,6 @@ ZONE_PATTERN = REGION_PATTERN + _ZONE_END
 #: GB. A base image has about 10 GB, and as much again unpacked; beside them are the system's own partitions and the weights.
 MIN_DISK_GB = 50
 _MAX_DISK_GB = 65536
-
-#: Where all machine types are.
-_MACHINES = "components/catalog/machines.py"
 
 #: Nodes a zone; GKE's limit on the size of a node pool.
 _MAX_NODES = 1000
@@ -214,7 +211,7 @@ class _PoolReader:
                 "machineType",
                 machine_type,
                 "is not a machine type with an accelerator that this program knows",
-                nearest(machine_type, MACHINE_TYPES, _MACHINES) + f" (a new one is a line in {_MACHINES})",
+                nearest(machine_type, MACHINE_TYPES, MACHINES_PAGE),
             )
             return ""
         return str(machine_type)

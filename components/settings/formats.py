@@ -49,7 +49,7 @@ _MAX_LABELS = 64
 _LABEL_FIX = "use up to 63 lower-case letters, digits, hyphens and underscores"
 
 #: Arguments of vLLM's server that the program gives itself, or whose meaning it rests on -> what decides it instead.
-_OWN_ARGUMENTS = {
+OWN_ARGUMENTS = {
     "--host": "the program listens where its probes look",
     "--port": "`servicePort` is the clients' port",
     "--uds": "the program listens where its probes look",
@@ -67,7 +67,7 @@ _OWN_ARGUMENTS = {
 }
 
 #: The same, of one accelerator's server.
-_OWN_ARGUMENTS_OF: Mapping[Kind, Mapping[str, str]] = {
+_OWN_OF_KIND: Mapping[Kind, Mapping[str, str]] = {
     "gpu": {},
     "tpu": {"--max-model-len": "`maxModelLen` decides it"},
 }
@@ -192,7 +192,7 @@ def is_digest_reference(value: Any) -> bool:
 def _parse_images(value: Any, field: str, known: Mapping[str, Any]) -> tuple[dict[Kind, str], list[Problem]]:
     """Accelerator -> reference by digest; what is wrong is left out."""
     if not isinstance(value, dict):
-        fix = "give accelerator: REGISTRY/REPOSITORY@sha256:DIGEST, such as gpu: ..."
+        fix = "give accelerator: REGISTRY/REPOSITORY@sha256:DIGEST, one for each of gpu and tpu"
         return {}, [Problem(field, value, "is not a mapping", fix)]
     problems = []
     for name, reference in value.items():
@@ -258,7 +258,7 @@ _ARGUMENT = Text(
 
 def server_arguments(kind: Kind) -> Texts:
     """Extra arguments of an accelerator's server, which may not contradict those that the program derives."""
-    own = {**_OWN_ARGUMENTS, **_OWN_ARGUMENTS_OF[kind]}
+    own = {**OWN_ARGUMENTS, **_OWN_OF_KIND[kind]}
 
     def rule(argument: str, before: Sequence[str], notes: Notes) -> None:
         if name := _own_argument(argument, own):

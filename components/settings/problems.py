@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 
 #: As many names are still read by a person who looks for one.
-_MANY = 15
+_MANY = 10
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Problem:
 
     def __str__(self) -> str:
         value = "" if self.value is None else f" {shown(self.value)}"
-        return f"{self.field}:{value} {self.reason}. Fix: {self.fix}."
+        return f"{self.field}:{value} {self.reason}. Fix: {self.fix}{'' if self.fix.endswith('?') else '.'}"
 
 
 class SettingsError(pulumi.RunError):
@@ -47,7 +47,7 @@ def shown(value: Any) -> str:
 
 def nearest(name: object, known: Iterable[str], listed: str = "") -> str:
     """A fix for an unknown name: the nearest known one, or all of them; of many a few, and where they are `listed`."""
-    known = sorted(known)
+    known = list(known)
     if isinstance(name, str) and (close := difflib.get_close_matches(name, known, n=1, cutoff=0.6)):
         return f"did you mean {close[0]}?"
     if len(known) > _MANY:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -39,7 +40,8 @@ class Notes:
         #: Settings that were declared earlier, by key.
         self.known = known
         self.problems: list[Problem] = []
-        self._shown = None if setting.secret else value
+        # A list or a mapping comes as JSON.
+        self._shown = None if setting.secret else _parsed(value) if isinstance(value, str) and value[:1] in ("[", "{") else value
 
     def refuse(self, reason: str, fix: str, *, value: Any = _OWN) -> None:
         """`value`: the part that is wrong, when it is not the whole."""
@@ -48,6 +50,13 @@ class Notes:
     def part(self, value: Any) -> Notes:
         """Notes about a part of the value."""
         return Notes(self._setting, value, self.known)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 class ValueType:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.catalog.machines import PLAIN_MACHINE_TYPES, Kind
+from components.catalog.machines import MACHINES_PAGE, PLAIN_MACHINE_TYPES, Kind
 from components.catalog.shutdown import MAX_GRACE_SECONDS, MIN_GRACE_SECONDS
 from components.settings import formats
 from components.settings.accelerator_pool import AcceleratorPool
@@ -25,8 +25,7 @@ from components.settings.value_types import Boolean, Choice, Quantity, Structure
 _PLAIN_MACHINE = Choice(
     tuple(PLAIN_MACHINE_TYPES),
     "is not a machine type without accelerator that this program knows",
-    " (a new one is a line in components/catalog/machines.py)",
-    "components/catalog/machines.py",
+    MACHINES_PAGE,
 )
 
 #: Keys of the Google provider that have a setting, or another place -> what to do. The program makes its providers itself, so none of

@@ -50,14 +50,15 @@ def values(
     key without a namespace is the program's own. `file` is read instead of `Pulumi.STACK.yaml`.
     """
     found = {
-        key: ENCRYPTED if _has_secret(value) else _text(value) for key, value in config(file or stack_file(stack, project_dir)).items()
+        key: ENCRYPTED if _has_secret(value) else _text(value)
+        for key, value in configuration(file or stack_file(stack, project_dir)).items()
     }
     for key, value in (overrides or {}).items():
         found[_full_key(key)] = value if value is None else _text(value)
     return {key: value for key, value in found.items() if value is not None}
 
 
-def config(source: Path) -> dict[str, Any]:
+def configuration(source: Path) -> dict[str, Any]:
     """A stack file's configuration as it is written, by `NAMESPACE:key`. Raises `StackFileError`."""
     try:
         document = yaml.load(source.read_text(encoding="utf-8-sig"), _EngineLoader) or {}  # noqa: S506 - a safe loader

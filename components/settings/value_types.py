@@ -63,18 +63,17 @@ class Whole(ValueType):
 
 @dataclass(frozen=True)
 class Choice(ValueType):
-    """One of a few words; `reason` and `hint` where more is to be said than which they are, `listed` where many are."""
+    """One of a few words; `reason` where more is to be said than which they are, `listed`: where many are."""
 
     options: tuple[str, ...]
     reason: str = ""
-    hint: str = ""
     listed: str = ""
     name = "text"
 
     def read(self, value: Any, notes: Notes) -> str:
         if value is not None and value not in self.options:
             reason = self.reason or f"is not one of {', '.join(self.options)}"
-            notes.refuse(reason, nearest(value, self.options, self.listed) + self.hint)
+            notes.refuse(reason, nearest(value, self.options, self.listed))
         return str(value or "")
 
 

@@ -7,9 +7,6 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from components.settings import stack_files
 
@@ -30,8 +27,7 @@ class PulumiCli:
         Raises `PulumiUnavailable` and `stack_files.StackFileError`.
         """
         source = stack_files.stack_file(self._stack, self._project_dir)
-        document: dict[str, Any] = yaml.safe_load(source.read_text()) or {}
-        value = (document.get("config") or {}).get(f"{stack_files.PROJECT_NAME}:{key}", "")
+        value = stack_files.configuration(source).get(f"{stack_files.PROJECT_NAME}:{key}", "")
         if not isinstance(value, dict):
             return str(value or "")
         return self._run(["config", "get", key]).strip()
