@@ -60,6 +60,7 @@ server_args = InferenceServerArgs(
     config.accelerators,
     compute_class_name=compute_class.name,
     images=registry.images,
+    releases=config.images.releases,
     caches=make_model_caches(config.server, weights_cache),
     hugging_face_token=secret_manager.value_of(config.server.hugging_face_token, config.server.hugging_face_token_secret, gcp),
     api_key=secret_manager.value_of(config.security.api_key, config.security.api_key_secret, gcp),

@@ -15,7 +15,7 @@ from bootstrap.github_identity import GitHubIdentity
 from bootstrap.state_store import StateStore
 from components.cluster.project_services import enable_apis
 
-#: Google counts an account's requests against the account's own project, where the APIs have to be on as well.
+#: Google counts an account's requests against the account's own project, where the APIs have to be on too.
 _APIS_OF_THE_PIPELINES = (
     "artifactregistry",
     "cloudbilling",

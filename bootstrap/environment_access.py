@@ -16,8 +16,8 @@ from bootstrap.settings import BootstrapSettings, Environment
 from bootstrap.state_store import StateStore, write_condition
 from components.cluster.project_services import enable_apis
 
-#: In the environment's own project, before the program runs: through the first it switches on the others, and the provider
-#: reads the project through the second.
+#: Have to be on in the environment's own project before the program runs: it switches on the others through the first, and the
+#: provider reads the project through the second.
 _APIS = ("serviceusage", "cloudresourcemanager")
 
 
@@ -47,7 +47,7 @@ class EnvironmentAccess(pulumi.ComponentResource):
             # Two environments may share a project. Such a name has no hyphens.
             role_id=f"fungibility_{environment.name.replace('-', '_')}_secretsReader",
             title=f"Reads Secrets of {environment.name}'s cluster",
-            description="What a preview reads that no predefined role gives without the right to write",
+            description="Rights to read that a preview needs and that predefined roles only give together with rights to write",
             permissions=list(roles.PREVIEW_PERMISSIONS),
             opts=pulumi.ResourceOptions(parent=self, depends_on=self._apis),
         )
@@ -75,7 +75,7 @@ class EnvironmentAccess(pulumi.ComponentResource):
             project=self._args.settings.project,
             account_id=f"{use}-{environment}",
             display_name=f"GitHub Actions: {use} {environment}",
-            # The identity pool waits for the APIs that accounts need as well.
+            # The identity pool waits for the APIs that accounts need too.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[self._args.identity]),
         )
         serviceaccount.IAMMember(
@@ -126,8 +126,8 @@ class EnvironmentAccess(pulumi.ComponentResource):
                 opts=child,
             )
             for other in dict.fromkeys((environment.name, *environment.reads_from)):
-                # The key that encrypts a stack's secrets is itself encrypted, once, when the stack is made (docs/deploy.md):
-                # afterwards nobody but a person needs to encrypt.
+                # A stack's secrets are encrypted with a key that is itself encrypted once, when a person makes the stack (docs/deploy.md).
+                # Afterwards the accounts only need to decrypt.
                 kms.CryptoKeyIAMMember(
                     f"{self._name}-{use}-key-{other}",
                     crypto_key_id=self._args.state.keys[other],

@@ -1,6 +1,6 @@
-"""The `gh` commands that set up the repository: environments, who approves, and the variables that the workflows read.
+"""The `gh` commands that set up the repository: environments, reviewers, and the variables that the workflows read.
 
-No secret is among them. Text only; a person reads it and runs it.
+They contain no secret. They are only text, which a person reads and runs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def commands(settings: BootstrapSettings, *, backend_url: str, identity_provider
         policies = f"repos/{repository}/environments/{environment.name}/deployment-branch-policies"
         lines += [
             f"{api}/{environment.name} --silent --input - <<< {shlex.quote(json.dumps(rules))}",
-            # Named once: GitHub refuses the same policy twice.
+            # Checked first, since GitHub refuses the same policy twice.
             f"gh api {policies} --jq '.branch_policies[].name' | grep -qxF {shlex.quote(branch)} || "
             f"gh api --method POST {policies} --silent -f name={shlex.quote(branch)}",
             f"{api}/{environment.name}{PREVIEW_SUFFIX} --silent",

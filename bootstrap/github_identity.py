@@ -1,7 +1,7 @@
 """GitHub's identity tokens as Google credentials: a workload identity pool that takes this repository's tokens only.
 
-https://docs.github.com/en/actions/reference/security/oidc lists the claims. Nothing here is a key: a job gets a token for
-itself, which Google changes for one of an account that the job's GitHub environment and branch allow.
+https://docs.github.com/en/actions/reference/security/oidc lists the claims. There is no key: a job gets a token of its own,
+which Google exchanges for one of the account that the job's GitHub environment and branch allow.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from components.cluster.project_services import enable_apis
 
 ISSUER = "https://token.actions.githubusercontent.com"
 
-#: google.subject may have 127 bytes, and GitHub's subjects are longer than that for long names: numbers never are.
+#: google.subject may have 127 bytes. GitHub's subjects are longer for long names, and its numbers never are.
 ATTRIBUTE_MAPPING = {
     "google.subject": "assertion.repository_id + ':' + assertion.environment + ':' + assertion.run_id",
     "attribute.environment": "assertion.environment",
@@ -23,9 +23,9 @@ ATTRIBUTE_MAPPING = {
 
 
 def attribute_condition(settings: BootstrapSettings) -> str:
-    """Which tokens are taken at all, in CEL. By numbers: a name can be given up and taken by somebody else.
+    """Which tokens are accepted at all, in CEL. It compares numbers, since someone else can take over a name that was given up.
 
-    A token of a job without an environment has no such claim, so that evaluating it fails, and it is refused.
+    The token of a job without an environment lacks that claim, so the evaluation fails and the token is refused.
     """
     listed = ", ".join(f"'{name}'" for each in settings.environment_names for name in (each, f"{each}{PREVIEW_SUFFIX}"))
     return (
@@ -51,7 +51,7 @@ class GitHubIdentity(pulumi.ComponentResource):
             display_name="GitHub Actions",
             opts=pulumi.ResourceOptions(
                 parent=self,
-                # No output of an API's says that it is on.
+                # Explicit, since no output depends on an API being on.
                 depends_on=enable_apis(name, ["iam", "iamcredentials", "sts"], project=settings.project, parent=self),
             ),
         )
@@ -71,11 +71,11 @@ class GitHubIdentity(pulumi.ComponentResource):
         self.register_outputs({"pool": self.pool, "provider": self.provider})
 
     def previewing(self, environment: str) -> pulumi.Output[str]:
-        """Jobs of an environment's previews, on any branch: IAM's name of all of them."""
+        """IAM's name for the jobs of an environment's previews, on any branch."""
         return self._principals("environment", f"{environment}{PREVIEW_SUFFIX}")
 
     def deploying(self, environment: str, branch: str) -> pulumi.Output[str]:
-        """Jobs of the environment itself, on the one branch."""
+        """IAM's name for the jobs of the environment itself, on the branch that deploys."""
         return self._principals("deployment", f"environment:{environment}:ref:refs/heads/{branch}")
 
     def _principals(self, attribute: str, value: str) -> pulumi.Output[str]:

@@ -1,81 +1,166 @@
-"""What the pipelines' two accounts may do in an environment's project: to deploy, and to preview.
+"""What each type of resource takes: permissions, and the role that gives them. The one table for bootstrap and preflight.
 
-Predefined roles, the narrowest that hold what the program's resources need; a test runs the program and wants a line here for
-each type. https://docs.cloud.google.com/iam/docs/roles-permissions. Left out: state and keys (`state_store`), and what Kubernetes'
-own RBAC would give.
+Bootstrap gives the pipelines' two accounts the roles, to deploy and to preview; preflight asks whether its caller holds the permissions.
+A test runs the program and compares: a resource without a line here fails it. Roles are the narrowest predefined ones that hold all of a
+line's permissions: https://docs.cloud.google.com/iam/docs/roles-permissions. Left out: state and keys (`state_store`), and what
+Kubernetes' own RBAC would give.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from components.settings.sections import Settings
+
+When = Callable[[Settings], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Roles:
-    """What a family of resources needs."""
+class Need:
+    """Permissions in the project for one type of resource."""
 
-    #: Beginning of Pulumi's type tokens.
-    resources: str
-    deploy: tuple[str, ...]
-    #: To read it, as `preview --refresh` does.
-    preview: tuple[str, ...]
+    #: Pulumi's type token.
+    resource: str
+    permissions: tuple[str, ...]
+    #: Gives all of them.
+    role: str
+    #: Empty, or why the project's policy need not be what gives it: then its absence is a warning.
+    elsewhere: str = ""
+    #: Whether a stack with these settings makes the resource.
+    when: When
 
 
-#: Reads every resource's IAM policy, which is what refreshing an IAM member takes.
-_POLICIES = "roles/iam.securityReviewer"
+def _need(resource: str, role: str, kind: str, verbs: str, when: When = lambda settings: True, elsewhere: str = "") -> Need:
+    permissions = tuple(f"{kind}.{verb}" for verb in verbs.split())
+    return Need(resource=resource, permissions=permissions, role=f"roles/{role}", when=when, elsewhere=elsewhere)
 
-ROLES: tuple[Roles, ...] = (
-    Roles(
-        resources="gcp:projects/service:",
-        deploy=("roles/serviceusage.serviceUsageAdmin",),
-        preview=("roles/serviceusage.serviceUsageViewer",),
+
+def _object(resource: str, kind: str, when: When = lambda settings: True) -> Need:
+    """Cluster admission takes IAM's permission or RBAC's; a new cluster has no RBAC for anybody yet."""
+    return _need(f"kubernetes:{resource}", "container.admin", f"container.{kind}", "create get update", when)
+
+
+def _is_autoscaled(settings: Settings) -> bool:
+    return settings.scaling.autoscaled
+
+
+def _has_network(settings: Settings) -> bool:
+    return settings.network.ranges is not None
+
+
+def _is_built(settings: Settings) -> bool:
+    return not settings.images.prebuilt_from and any(pool.kind not in settings.images.prebuilt for pool in settings.accelerators.pools)
+
+
+def _is_monitored(settings: Settings) -> bool:
+    return settings.monitoring.enabled
+
+
+def _has_cache(settings: Settings) -> bool:
+    return settings.server.weights_cache
+
+
+_ON_ACCOUNT = "it may be given on the nodes' service account itself, once that is there"
+_ON_REPOSITORY = "it may be given on the repository itself, once that is there"
+
+NEEDS: tuple[Need, ...] = (
+    _need("gcp:projects/service:Service", "serviceusage.serviceUsageAdmin", "serviceusage.services", "enable get list"),
+    _need("gcp:serviceaccount/account:Account", "iam.serviceAccountAdmin", "iam.serviceAccounts", "create get"),
+    # Only for the roles of GRANTABLE_ROLES.
+    _need(
+        "gcp:projects/iAMMember:IAMMember",
+        "resourcemanager.projectIamAdmin",
+        "resourcemanager.projects",
+        "get getIamPolicy setIamPolicy",
     ),
-    Roles(
-        resources="gcp:serviceaccount/account:",
-        deploy=("roles/iam.serviceAccountAdmin",),
-        preview=("roles/iam.serviceAccountViewer",),
+    _need("gcp:container/cluster:Cluster", "container.admin", "container", "clusters.create clusters.get clusters.update operations.get"),
+    # IAM stands in front of the control plane's DNS endpoint.
+    _need(
+        "gcp:container/cluster:Cluster",
+        "container.admin",
+        "container.clusters",
+        "connect",
+        lambda settings: settings.network.control_plane_endpoint == "dns",
     ),
-    Roles(
-        resources="gcp:projects/iAMMember:",
-        # For the roles of GRANTABLE_ROLES only.
-        deploy=("roles/resourcemanager.projectIamAdmin",),
-        preview=(_POLICIES, "roles/browser"),
+    # Nodes run as an account of their own, which the account that makes them must be allowed to use.
+    _need("gcp:container/nodePool:NodePool", "iam.serviceAccountUser", "iam.serviceAccounts", "actAs", elsewhere=_ON_ACCOUNT),
+    # The provider reads the instance groups behind a node pool.
+    _need("gcp:container/nodePool:NodePool", "compute.viewer", "compute.instanceGroupManagers", "get"),
+    _need("gcp:artifactregistry/repository:Repository", "artifactregistry.admin", "artifactregistry.repositories", "create get"),
+    _need(
+        "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember",
+        "artifactregistry.admin",
+        "artifactregistry.repositories",
+        "getIamPolicy setIamPolicy",
     ),
-    Roles(
-        resources="gcp:container/",
-        # Nodes run as an account of their own, which whoever makes them must be allowed to use.
-        deploy=("roles/container.admin", "roles/iam.serviceAccountUser", "roles/compute.viewer"),
-        preview=("roles/container.viewer", "roles/compute.viewer"),
+    _need(
+        "docker:index/image:Image",
+        "artifactregistry.writer",
+        "artifactregistry.repositories",
+        "downloadArtifacts uploadArtifacts",
+        _is_built,
+        _ON_REPOSITORY,
     ),
-    # Objects in the cluster: IAM's roles for GKE hold there too.
-    Roles(resources="kubernetes:", deploy=("roles/container.admin",), preview=("roles/container.viewer",)),
-    Roles(
-        resources="gcp:artifactregistry/",
-        deploy=("roles/artifactregistry.admin",),
-        preview=("roles/artifactregistry.reader", _POLICIES),
-    ),
-    Roles(resources="docker:", deploy=("roles/artifactregistry.admin",), preview=("roles/artifactregistry.reader",)),
-    Roles(resources="gcp:compute/", deploy=("roles/compute.networkAdmin",), preview=("roles/compute.viewer",)),
-    Roles(resources="gcp:monitoring/", deploy=("roles/monitoring.editor",), preview=("roles/monitoring.viewer",)),
-    Roles(
-        resources="gcp:storage/",
-        deploy=("roles/storage.admin",),
-        preview=("roles/storage.bucketViewer", _POLICIES),
-    ),
-    Roles(
-        resources="gcp:secretmanager/",
-        # A look at the version beside its value, for which each secret's own right is given.
-        deploy=("roles/secretmanager.viewer",),
-        preview=("roles/secretmanager.viewer", _POLICIES),
+    _need("gcp:compute/network:Network", "compute.networkAdmin", "compute.networks", "create get updatePolicy", _has_network),
+    _need("gcp:compute/subnetwork:Subnetwork", "compute.networkAdmin", "compute.subnetworks", "create get use", _has_network),
+    _need("gcp:compute/router:Router", "compute.networkAdmin", "compute.routers", "create get", _has_network),
+    _need("gcp:compute/routerNat:RouterNat", "compute.networkAdmin", "compute.routers", "update", _has_network),
+    _need("gcp:monitoring/dashboard:Dashboard", "monitoring.editor", "monitoring.dashboards", "create get update", _is_monitored),
+    _need("gcp:monitoring/alertPolicy:AlertPolicy", "monitoring.editor", "monitoring.alertPolicies", "create get update", _is_monitored),
+    _need("gcp:storage/bucket:Bucket", "storage.admin", "storage.buckets", "create get update", _has_cache),
+    _need("gcp:storage/bucketIAMMember:BucketIAMMember", "storage.admin", "storage.buckets", "getIamPolicy setIamPolicy", _has_cache),
+    _object("cloud.google.com/v1:ComputeClass", "thirdPartyObjects"),
+    _object("core/v1:Secret", "secrets"),
+    _object("apps/v1:Deployment", "deployments"),
+    _object("core/v1:Service", "services"),
+    _object("policy/v1:PodDisruptionBudget", "podDisruptionBudgets"),
+    _object("networking.k8s.io/v1:NetworkPolicy", "networkPolicies", lambda settings: settings.network.network_policy),
+    _object("monitoring.googleapis.com/v1:PodMonitoring", "thirdPartyObjects"),
+    # The metrics adapter and what it may do.
+    _object("autoscaling/v2:HorizontalPodAutoscaler", "horizontalPodAutoscalers", _is_autoscaled),
+    _object("apiregistration.k8s.io/v1:APIService", "apiServices", _is_autoscaled),
+    _object("core/v1:Namespace", "namespaces", _is_autoscaled),
+    _object("core/v1:ServiceAccount", "serviceAccounts", lambda settings: _is_autoscaled(settings) or _has_cache(settings)),
+    _object("rbac.authorization.k8s.io/v1:ClusterRole", "clusterRoles", _is_autoscaled),
+    _object("rbac.authorization.k8s.io/v1:ClusterRoleBinding", "clusterRoleBindings", _is_autoscaled),
+    _object("rbac.authorization.k8s.io/v1:RoleBinding", "roleBindings", _is_autoscaled),
+    # Kubernetes lets a subject bind only roles whose permissions it holds itself, unless it may `bind`.
+    _need(
+        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
+        "container.admin",
+        "container",
+        "clusterRoles.bind roles.bind",
+        _is_autoscaled,
     ),
 )
 
-#: Preflight's own questions: quotas that Cloud Quotas alone knows.
-PREFLIGHT_ROLES = ("roles/cloudquotas.viewer",)
+#: Reads every resource's IAM policy, which the refresh of an IAM member requires.
+_POLICIES = "roles/iam.securityReviewer"
+
+#: Role that deploys -> roles that read the same, as `preview --refresh` does.
+_PREVIEW: Mapping[str, tuple[str, ...]] = {
+    "roles/serviceusage.serviceUsageAdmin": ("roles/serviceusage.serviceUsageViewer",),
+    "roles/iam.serviceAccountAdmin": ("roles/iam.serviceAccountViewer",),
+    "roles/iam.serviceAccountUser": (),
+    "roles/resourcemanager.projectIamAdmin": (_POLICIES, "roles/browser"),
+    "roles/container.admin": ("roles/container.viewer",),
+    "roles/compute.viewer": ("roles/compute.viewer",),
+    "roles/compute.networkAdmin": ("roles/compute.viewer",),
+    "roles/artifactregistry.admin": ("roles/artifactregistry.reader", _POLICIES),
+    "roles/artifactregistry.writer": ("roles/artifactregistry.reader",),
+    "roles/monitoring.editor": ("roles/monitoring.viewer",),
+    "roles/storage.admin": ("roles/storage.bucketViewer", _POLICIES),
+}
+
+#: For reading a secret version's metadata (the right to its value is granted on each secret), and quotas that only Cloud Quotas has.
+_READ = ("roles/secretmanager.viewer", "roles/cloudquotas.viewer")
+
+#: Of the roles above, what a stronger one of the same account gives too.
+_IMPLIED = "roles/artifactregistry.writer"
 
 #: The only roles that the deploying account may grant in the project: those that the program grants. Without this limit,
-#: whoever can change the program could make itself the project's owner.
+#: everyone who can change the program could become the project's owner.
 #: https://docs.cloud.google.com/iam/docs/setting-limits-on-granting-roles
 GRANTABLE_ROLES = (
     "roles/container.defaultNodeServiceAccount",
@@ -85,24 +170,25 @@ GRANTABLE_ROLES = (
 
 LIMITED_ROLE = "roles/resourcemanager.projectIamAdmin"
 
-#: What no predefined role gives without the right to write: to read the Secrets in the cluster that a refresh compares, and to
-#: reach a control plane by its DNS endpoint.
+#: Rights that predefined roles only give together with rights to write: to read the Secrets in the cluster that a refresh compares,
+#: and to reach a control plane by its DNS endpoint.
 PREVIEW_PERMISSIONS = ("container.clusters.connect", "container.secrets.get", "container.secrets.list")
 
 
+def needs(settings: Settings) -> tuple[Need, ...]:
+    """What a stack with these settings takes."""
+    return tuple(each for each in NEEDS if each.when(settings))
+
+
 def deploy_roles() -> tuple[str, ...]:
-    return _sorted({role for each in ROLES for role in each.deploy} | set(PREFLIGHT_ROLES))
+    return tuple(sorted({need.role for need in NEEDS if need.role != _IMPLIED} | set(_READ)))
 
 
 def preview_roles() -> tuple[str, ...]:
-    return _sorted({role for each in ROLES for role in each.preview} | set(PREFLIGHT_ROLES))
+    return tuple(sorted({role for need in NEEDS for role in _PREVIEW[need.role]} | {_POLICIES, *_READ}))
 
 
 def grant_condition() -> str:
     """The condition on `LIMITED_ROLE`, in CEL."""
     listed = ", ".join(f"'{role}'" for role in GRANTABLE_ROLES)
     return f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([{listed}])"
-
-
-def _sorted(roles: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(roles))

@@ -1,7 +1,7 @@
-"""Where the stacks' state lives: one versioned bucket, and a key an environment that encrypts the secrets in its state.
+"""Where the stacks' state lives: one versioned bucket, and one key for each environment, which encrypts the secrets in its state.
 
-One bucket for all environments, since a stack can read another's outputs (`imagesFrom`) in its own backend only. Every account reads all
-of it and writes its own environment's objects alone; the secrets in it open with the environment's own key.
+There is one bucket for all environments, since a stack can read another's outputs (`imagesFrom`) only in its own backend. Every account
+may read all of it and write only its own environment's objects; the secrets in it are decrypted with the environment's own key.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pulumi_gcp import kms, storage
 from bootstrap.settings import BootstrapSettings
 from components.cluster.project_services import enable_apis
 
-#: Versions of a state that are kept, and for how long at least.
+#: How many versions of a state are kept, and for how long at least.
 _KEPT_VERSIONS = 50
 _KEPT_DAYS = 90
 
@@ -23,7 +23,7 @@ PROGRAM = "tpu-gpu-fungibility"
 
 
 def state_prefixes(environment: str) -> tuple[str, ...]:
-    """How the names of the objects begin that an update of a stack writes.
+    """Prefixes of the names of the objects that an update of a stack writes.
 
     pkg/backend/diy/store.go and lock.go of pulumi 3.250; the organisation of such a backend is `organization`.
     """
@@ -60,7 +60,7 @@ class StateStore(pulumi.ComponentResource):
             location=settings.location,
             uniform_bucket_level_access=True,
             public_access_prevention="enforced",
-            # A broken or deleted state can be had back.
+            # A broken or deleted state can be restored.
             versioning={"enabled": True},
             lifecycle_rules=[
                 {
@@ -72,7 +72,7 @@ class StateStore(pulumi.ComponentResource):
                     },
                 }
             ],
-            # Without its state a stack is a cloud full of things that nobody manages.
+            # Without a stack's state its resources are no longer managed.
             opts=pulumi.ResourceOptions(parent=self, depends_on=apis, protect=True),
         )
         ring = kms.KeyRing(
@@ -80,7 +80,7 @@ class StateStore(pulumi.ComponentResource):
             project=settings.project,
             location=settings.location,
             name="pulumi",
-            # No output of an API's says that it is on.
+            # Explicit, since no output depends on an API being on.
             opts=pulumi.ResourceOptions(parent=self, depends_on=apis),
         )
         self.keys = {
@@ -88,9 +88,9 @@ class StateStore(pulumi.ComponentResource):
                 f"{name}-{environment}",
                 key_ring=ring.id,
                 name=environment,
-                # 90 days. What an older version encrypted it still decrypts.
+                # 90 days. Older versions keep decrypting what they encrypted.
                 rotation_period="7776000s",
-                # Without its key the secrets of a stack are lost.
+                # Without its key a stack's secrets are lost.
                 opts=pulumi.ResourceOptions(parent=self, protect=True),
             ).id
             for environment in settings.environment_names

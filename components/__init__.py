@@ -1,1 +1,1 @@
-"""One file an entity of the graph; `settings` alone reads configuration, and no component does more than its arguments say."""
+"""One file for each entity of the graph. Only `settings` reads configuration; components depend on their arguments alone."""

@@ -1,6 +1,6 @@
-"""What the Python that runs the program is told once, for the whole of its short life.
+"""Set-up of the Python interpreter that runs the program, for speed and for interruptions.
 
-Left out: anything that changes what the program does; this is about how long it takes and how it ends.
+Left out: anything that changes what the program does.
 """
 
 from __future__ import annotations
@@ -10,31 +10,31 @@ import gc
 import os
 import signal
 
-#: A shell's for a program that SIGINT has ended.
+#: A shell's exit status for a program that SIGINT has ended.
 _INTERRUPTED = 130
 
 
 def prepare() -> None:
-    """To be called first, in the main thread."""
+    """Call it first, in the main thread."""
     _spare_collections()
     _leave_interruptions_to_the_engine()
 
 
 def _leave_interruptions_to_the_engine() -> None:
-    """Ends at SIGINT without a word, where Python would print a traceback of wherever it was.
+    """Ends silently at SIGINT, where Python would print a traceback.
 
-    Whoever presses Ctrl-C means the update, and the engine, which passes the signal on, says what has become of that.
+    Ctrl-C is meant for the update, and the engine, which passes the signal on, reports how that ended.
     """
     signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
 
 
 def _spare_collections() -> None:
-    """Ends the cyclic garbage collector's work, which finds next to nothing: what the program loads, it needs to the end.
+    """Switches off the cyclic garbage collector, which finds almost nothing: the program needs all it loads until its end.
 
-    The provider SDKs' thousands of classes make the collector run again and again while they load, and the interpreter
-    traverses them all several times more as it ends, which took longer than everything that this program does itself.
-    Memory is no worse for it: reference counts free what the collector would not have to look for, and a run is short.
+    While the provider SDKs' thousands of classes load, the collector runs again and again, and at its end the interpreter
+    traverses them several times more. That took longer than everything that this program does itself. Memory does not
+    suffer: reference counting frees everything without cycles, and a run is short.
     """
     gc.disable()
-    # Frozen objects are left out of the collections of the interpreter's end, which no switch turns off.
+    # The interpreter's final collections, which cannot be switched off, skip frozen objects.
     atexit.register(gc.freeze)

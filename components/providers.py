@@ -1,4 +1,4 @@
-"""The providers of every resource, made explicitly: none is taken from the machine that runs the program."""
+"""The providers of every resource, made explicitly: no default of the machine that runs the program is used."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def kubernetes_provider(kubeconfig: pulumi.Input[str]) -> pulumi_kubernetes.Prov
 
 
 def access_token(gcp: pulumi_gcp.Provider) -> pulumi.Output[str]:
-    """A short-lived token of whoever runs the program, for pushing images."""
+    """A short-lived token of the account that runs the program, for pushing images."""
     return pulumi.Output.secret(pulumi.Output.from_input(_access_token(gcp)))
 
 
 async def _access_token(gcp: pulumi_gcp.Provider) -> str:
-    """Raises `pulumi.RunError` where there is none: the SDK's own function ends the program with its traceback."""
+    """Raises `pulumi.RunError` if there is none; the SDK's own function would end the program with a traceback."""
     try:
         client = await pulumi.runtime.invoke_async(
             _CLIENT_CONFIG, {}, pulumi.InvokeOptions(provider=gcp), organizations.GetClientConfigResult

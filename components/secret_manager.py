@@ -1,8 +1,8 @@
-"""Secrets whose home is Secret Manager: read when the program runs, and secret from then on.
+"""Secrets kept in Secret Manager: read when the program runs, and Pulumi secrets from then on.
 
-The value goes where Pulumi's own encrypted setting would: into a Kubernetes Secret, and encrypted into the stack's state. That
-needs no driver in the cluster and no identity of the pods; docs/hardening.md weighs the other ways. A new version is picked up by the
-next `pulumi up`. Left out: making the secret, which must be there before the stack.
+The value goes where Pulumi's own encrypted setting would: into a Kubernetes Secret and, encrypted, into the stack's state. That
+needs neither a driver in the cluster nor an identity of the pods; docs/hardening.md compares the other ways. The next `pulumi up`
+picks up a new version. Left out: making the secret, which must exist before the stack.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from components.settings.secret_reference import SecretReference
 
 
 def value_of(value: pulumi.Input[str], reference: SecretReference | None, gcp: pulumi_gcp.Provider) -> pulumi.Input[str]:
-    """What Secret Manager holds where there is a reference, else the value as it is."""
+    """The value that Secret Manager holds if there is a reference, else the given value."""
     if reference is None:
         return value
     found = secretmanager.get_secret_version_output(

@@ -1,12 +1,12 @@
 """Moves clients that keep their connections open to another replica while this one drains.
 
-The server imports the class, as its argument `--middleware=fungibility_drain.CloseWhileDraining` asks: vLLM has known that argument
-since 0.6.4 and earlier. After SIGTERM vLLM still listens, answers nothing new but 500, and closes no connection by itself, and a load
-balancer that passes connections through keeps each where it is. So the pod has to close them itself, and before SIGTERM.
+The server imports the class by its argument `--middleware=fungibility_drain.CloseWhileDraining`, which vLLM has had since 0.6.4 or
+earlier. After SIGTERM vLLM still listens, answers every new request with 500 and closes no connection, and a load balancer that passes
+connections through keeps each where it is. So the pod has to close them itself, and before SIGTERM.
 
-What a request costs is one look for a file, in a folder that is kept in memory. Nothing is remembered between requests, so it does not
-matter in which of several server processes the class runs. Left out: WebSockets, and connections on which nothing is asked while the
-pod drains, which the server closes after five idle seconds.
+Each request costs one look for a file in a folder that is kept in memory. The class keeps no state between requests, so it does not
+matter in which of several server processes it runs. Left out: WebSockets, and connections without a request while the pod drains,
+which the server closes after five idle seconds.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _Send = Callable[[_Message], Awaitable[None]]
 
 
 class CloseWhileDraining:
-    """ASGI middleware: every answer that begins while the file is there says that the connection ends with it."""
+    """ASGI middleware: every answer that begins while the file exists closes its connection."""
 
     def __init__(self, app: Callable[[_Message, _Receive, _Send], Awaitable[None]]) -> None:
         self._app = app
-        # Set by fungibility-entrypoint, written by fungibility-drain; unset where no folder could be written.
+        # Set by fungibility-entrypoint, written by fungibility-drain; unset if no folder could be written.
         self._file = os.environ.get("FUNGIBILITY_DRAINING_FILE", "")
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:

@@ -18,14 +18,14 @@ from sandbox.control_plane.control_plane import ControlPlaneError
 from sandbox.gke.cloud import Cloud
 from sandbox.google.latencies import Clock
 from sandbox.google.monitoring_api import MonitoringApi
+from sandbox.google.records import Records
 from sandbox.host.daemon_record import DaemonRecord, sandbox_environment
 from sandbox.host.paths import Paths
 from sandbox.host.processes import Spawner, process_start
 from sandbox.host.state_files import StateError
 from sandbox.images.image_builder import ImageBuilder
 from sandbox.images.image_store import ImageStore
-from sandbox.images.published_images import published_images
-from sandbox.providers.records import Records
+from sandbox.metrics.published_images import published_images
 from sandbox.providers.serve import serve
 from sandbox.servers.model_server import ModelServer
 

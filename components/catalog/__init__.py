@@ -1,1 +1,1 @@
-"""What Google sells, as dated data: machines, what a node has to give, prices. Left out: what a stack chooses of it."""
+"""What Google sells, as dated data: machines, what a node offers to pods, prices. Left out: what a stack chooses from it."""

@@ -1,9 +1,9 @@
-"""Machine types: those with accelerators, what each carries and what it is made of; and those that a system pool can have.
+"""Machine types: those with accelerators and what each has, and those that a system pool can have.
 
-One table, which the validation of settings, the pod template and the sandbox read. Machines of Google's that are not
-here are refused, since neither their accelerator nor their topology is known; adding one is one line.
+One table for the settings' checks, the pod template and the sandbox. Google's machines that are not listed here are
+refused, since neither their accelerator nor their topology is known; adding one takes one line.
 Sources: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus and
-https://docs.cloud.google.com/compute/docs/accelerator-optimized-machines; a row that says unverified is from notes.
+https://docs.cloud.google.com/compute/docs/accelerator-optimized-machines; rows marked unverified are from notes.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class MachineType:
     #: Physical topology of a single-host TPU slice; empty for GPUs.
     topology: str = ""
     vcpus: int
-    #: As Compute Engine counts it.
+    #: As Compute Engine counts them.
     memory_gb: float
-    #: What TPU_ACCELERATOR_TYPE is called, without the number of chips; empty for GPUs.
+    #: Value of TPU_ACCELERATOR_TYPE without the number of chips; empty for GPUs.
     generation: str = ""
 
 
@@ -70,7 +70,7 @@ MACHINE_TYPES = MappingProxyType(
 )
 
 
-#: Of machines without accelerator: the families whose types differ in vCPUs alone, with GB for each vCPU and how many there are.
+#: Families of machines without an accelerator whose types differ only in vCPUs: GB for each vCPU, and the numbers of vCPUs.
 #: https://docs.cloud.google.com/compute/docs/general-purpose-machines; the rows of c3, n4 and t2d are unverified.
 _FAMILIES: dict[str, tuple[float, tuple[int, ...]]] = {
     "e2-standard": (4, (2, 4, 8, 16, 32)),
@@ -84,8 +84,8 @@ _FAMILIES: dict[str, tuple[float, tuple[int, ...]]] = {
     "t2d-standard": (4, (1, 2, 4, 8, 16, 32, 48, 60)),
 }
 
-#: Machine type without accelerator -> vCPUs and GB of memory. What is not here is refused for the system pool, as GKE would only
-#: do it once the cluster is there; adding one is one line.
+#: Machine type without accelerator -> vCPUs and GB of memory. Others are refused for the system pool, which GKE would only do once
+#: the cluster exists; adding one takes one line.
 PLAIN_MACHINE_TYPES = MappingProxyType(
     {
         "e2-small": (2, 2.0),

@@ -1,12 +1,12 @@
 """What a node costs an hour: one dated table of list prices in USD, by machine type, provisioning and region.
 
-Google bills resources, not machines: so much for a TPU chip, for a GPU, for vCPU and memory. The table holds those, and a
-node's price is their sum for its machine. A pair is (on-demand, Spot); preemptible machines cost what Spot ones do
-(https://docs.cloud.google.com/compute/docs/instances/preemptible). Google may change
-Spot prices once a day (https://cloud.google.com/spot-vms/pricing), so those are the ones of their source's date and no more.
+Google bills resources and not machines: TPU chips, GPUs, vCPUs and memory. The table has their prices, and a node's price
+is the sum for its machine. A pair is (on-demand, Spot); preemptible machines cost the same as Spot ones
+(https://docs.cloud.google.com/compute/docs/instances/preemptible). Google may change Spot prices once a day
+(https://cloud.google.com/spot-vms/pricing), so the table has those of its sources' dates.
 
-A region or machine that is not here has no price (None): nothing is guessed. Left out: discounts of any kind (committed and
-sustained use, negotiated), taxes, disks, networks, and what a price will be tomorrow.
+A region or machine that is not listed has no price (None): nothing is guessed. Left out: discounts of any kind (committed and
+sustained use, negotiated), taxes, disks, networks, and future prices.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from components.catalog.machines import MACHINE_TYPES, Provisioning
 class Source:
     """Where prices were read."""
 
-    #: Of the prices themselves; for the catalogue without a date of its own, of the day it was read.
+    #: Date of the prices; for the catalogue without a date of its own, the day on which it was read.
     date: date
     where: str
 
 
 #: A daily copy of Google's Cloud Billing catalogue (the API), generated on 20 August 2026.
 BILLING_COPY = Source(date=date(2026, 8, 20), where="github.com/Cyclenerd/google-cloud-pricing-cost-calculator dac31281, pricing.yml")
-#: SkyPilot's catalogue, made from the same API; it says nothing of its date, so this is the day it was read.
+#: SkyPilot's catalogue, made from the same API; it has no date, so this is the day on which it was read.
 SKYPILOT = Source(date=date(2026, 11, 23), where="github.com/skypilot-org/skypilot-catalog 006059e0, v8/gcp/vms.csv")
 #: Google's own pages, as an archive had them on that day.
 GKE_PAGE = Source(date=date(2026, 11, 23), where="cloud.google.com/kubernetes-engine/pricing")
@@ -44,7 +44,7 @@ class Price:
 
     usd: float
     source: Source
-    #: False where the source does not say it of this very region.
+    #: False if the source does not give it for exactly this region.
     verified: bool = True
 
 
@@ -58,8 +58,8 @@ class _Rates:
     by_region: Mapping[str, _Pair]
 
 
-#: One TPU chip with its share of the host, which is not billed besides (the catalogue, too, adds nothing for it); generation
-#: as in `components.machines`.
+#: One TPU chip with its share of the host, which is not billed separately (the catalogue adds nothing for it either); generation
+#: as in `components.catalog.machines`.
 _TPU_CHIP: Mapping[str, _Rates] = MappingProxyType(
     {
         "v6e": _Rates(
@@ -183,7 +183,7 @@ _FORWARDING_RULES = 0.025
 
 
 def node_price(machine_type: str, provisioning: Provisioning, region: str) -> Price | None:
-    """What one node of a pool costs an hour, accelerators included; None where the table does not know it."""
+    """What one node of a pool costs an hour, including its accelerators; None if the table has no price for it."""
     machine = MACHINE_TYPES.get(machine_type)
     if machine is None:
         sibling = re.fullmatch(r"e2-standard-(\d+)", machine_type)
@@ -195,7 +195,7 @@ def node_price(machine_type: str, provisioning: Provisioning, region: str) -> Pr
 
 
 def forwarding_rule_price(region: str) -> Price:
-    """The load balancer's; Google's page has a table by region that the archive lacks, so it is verified for the US alone."""
+    """The load balancer's price. The archive lacks the table by region on Google's page, so it is verified for the US only."""
     return Price(usd=_FORWARDING_RULES, source=LOAD_BALANCING_PAGE, verified=region.startswith("us-"))
 
 

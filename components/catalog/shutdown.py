@@ -1,46 +1,35 @@
-"""How long the end of a pod takes, and which vLLM finishes its requests at SIGTERM. Left out: what a pod does with it (`drain`)."""
+"""How long a pod takes to end. Left out: what a pod does in that time (`components.serving.drain`)."""
 
 from __future__ import annotations
-
-import re
 
 #: How long endpoints that have changed take to reach every node (EndpointSlice, then kube-proxy or Dataplane V2) with room
 #: to spare, and a third of what Spot gives.
 SETTLE_SECONDS = 5
 
-#: With `externalTrafficPolicy: Local` Google's load balancer goes by its own health checks of the node, three of 8 s each, before it
-#: sends new connections elsewhere; until then they come to this pod, the node's only one, which therefore has to go on serving.
+#: With `externalTrafficPolicy: Local` Google's load balancer relies on its own health checks of the node, three of 8 s each, before it
+#: sends new connections elsewhere. Until then they reach this pod, the node's only one, which therefore has to keep serving.
 #: https://github.com/kubernetes/ingress-gce, pkg/healthchecksl4 ("3 * 8 = 24 seconds before the LB will steer traffic away").
-#: It is more than a Spot node gives: a pod there serves through its 15 s and is cut at their end.
+#: A Spot node gives less: a pod there serves for its 15 s and is cut at their end.
 LOCAL_SETTLE_SECONDS = 30
 
-#: What is kept for the end itself: the server's process group, and the kubelet's own least grace of 2 s after a hook.
+#: Reserved for the end itself: the server's process group, and the kubelet's own minimum of 2 s after a hook.
 END_SECONDS = 5
 
-#: The least that is left for requests under way.
+#: The least time that is left for requests under way.
 _LEAST_SECONDS = 5
 
 #: The shortest grace period that leaves requests any time.
 MIN_GRACE_SECONDS = SETTLE_SECONDS + END_SECONDS + _LEAST_SECONDS
 
-#: GKE's cluster autoscaler gives a pod no more (`--max-graceful-termination-sec`), however long its own grace period is.
+#: GKE's cluster autoscaler gives a pod at most this (`--max-graceful-termination-sec`), however long its own grace period is.
 #: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/cluster-autoscaler
 MAX_GRACE_SECONDS = 600
 
-#: The first release with `--shutdown-timeout`.
-SHUTDOWN_TIMEOUT_SINCE = (0, 18)
-
 
 def settle_seconds(*, local_traffic: bool) -> int:
-    """How long requests still come in after a pod's end has begun; `local_traffic` for `externalTrafficPolicy: Local`."""
+    """Seconds for which requests still arrive after a pod's end has begun; `local_traffic` for `externalTrafficPolicy: Local`."""
     return LOCAL_SETTLE_SECONDS if local_traffic else SETTLE_SECONDS
 
 
 def least_grace_seconds(*, local_traffic: bool) -> int:
     return settle_seconds(local_traffic=local_traffic) + END_SECONDS + _LEAST_SECONDS
-
-
-def knows_shutdown_timeout(image: str) -> bool | None:
-    """Whether vLLM in an image has `--shutdown-timeout`, by the image's tag; None for a tag that is no release."""
-    match = re.search(r":v(\d+)\.(\d+)[^/]*$", image.partition("@")[0])
-    return None if match is None else (int(match[1]), int(match[2])) >= SHUTDOWN_TIMEOUT_SINCE

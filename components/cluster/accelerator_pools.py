@@ -1,6 +1,6 @@
-"""The accelerator node pools, one a step of the fallback, tainted for their ComputeClass alone.
+"""The accelerator node pools, one for each step of the fallback, tainted so that only pods of their ComputeClass run there.
 
-Pools wait for the cluster and not for each other. Left out: the order among them, which is the ComputeClass's.
+Pools wait for the cluster and not for each other. Left out: their order, which the ComputeClass sets.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from components.cluster.pool_failures import error_hook
 from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.sections import AcceleratorSettings, ClusterSettings, Place
 
-#: Marks a hand-made pool as one of a class: the same key as label and as taint.
+#: Marks a pool as part of a ComputeClass: the key of both the label and the taint.
 #: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/about-custom-compute-classes#gke-standard-pools-compute-classes
 COMPUTE_CLASS_KEY = "cloud.google.com/compute-class"
 
@@ -47,7 +47,7 @@ def node_config(
     config: dict[str, Any] = {
         "machine_type": pool.machine_type,
         "labels": {COMPUTE_CLASS_KEY: compute_class_name},
-        # GKE adds the accelerator's own taint (google.com/tpu or nvidia.com/gpu), which is not ours to declare.
+        # GKE itself adds the accelerator's taint (google.com/tpu or nvidia.com/gpu).
         "taints": [{"key": COMPUTE_CLASS_KEY, "value": compute_class_name, "effect": "NO_SCHEDULE"}],
         **node_defaults(node_service_account, image_streaming=image_streaming),
         **node_labels(labels),
@@ -67,7 +67,7 @@ def node_config(
     if pool.disk_size_gb is not None:
         config["disk_size_gb"] = pool.disk_size_gb
     if pool.secondary_boot_disk_image is not None:
-        # A change replaces the pool: nodes cannot change the disk, nor GKE a pool's.
+        # A change replaces the pool: GKE changes this disk neither on a node nor on a pool.
         config["secondary_boot_disks"] = [{"disk_image": pool.secondary_boot_disk_image, "mode": "CONTAINER_IMAGE_CACHE"}]
     return config
 
@@ -89,7 +89,7 @@ class AcceleratorPools(pulumi.ComponentResource):
                 location=args.place.region,
                 node_locations=list(pool.zones),
                 initial_node_count=pool.initial_node_count if pool.enabled else 0,
-                # The maximum of a disabled pool stays, so that switching it on again changes one number and waits for nothing.
+                # The maximum of a disabled pool stays, so that enabling it again changes one number and waits for nothing.
                 autoscaling={
                     "min_node_count": pool.min_node_count if pool.enabled else 0,
                     "max_node_count": pool.max_node_count,
@@ -106,11 +106,11 @@ class AcceleratorPools(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(
                     parent=self,
                     # The cluster autoscaler owns the size from the first minute on, and a changed initial count would
-                    # replace the pool with all that runs on it (pulumi-gcp#412).
+                    # replace the pool and everything that runs on it (pulumi-gcp#412).
                     ignore_changes=["initialNodeCount", "nodeCount"],
-                    # Out of stock, GKE tries for 36 minutes before it says so; the provider would give up before it.
+                    # GKE tries for 36 minutes before it reports a stock-out; by default the provider gives up earlier.
                     custom_timeouts=pulumi.CustomTimeouts(create="45m"),
-                    # What it says then is not what is wrong.
+                    # The provider's own error does not name the cause.
                     hooks=hooks,
                 ),
             )

@@ -1,7 +1,6 @@
 """The GKE cluster: control plane, system node pool, and the least-privileged identity that all its nodes share.
 
-Left out: accelerator pools (`accelerator_pools`), so that their trouble is never the cluster's, and what hardens it, which is in
-`cluster_hardening`.
+Left out: accelerator pools (`accelerator_pools`), whose failures then never affect the cluster, and hardening (`cluster_hardening`).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from components.cluster.project_services import enable_apis
 from components.cluster.replacement import beside, successor_first
 from components.settings.accelerator_pool import SYSTEM_POOL_NAME
 
-#: Everything that a node has to do besides pulling images: logs, metrics, autoscaling reports.
+#: Covers everything that a node does besides pulling images: logs, metrics, autoscaling reports.
 #: https://docs.cloud.google.com/kubernetes-engine/docs/how-to/hardening-your-cluster#use_least_privilege_sa
 NODE_ROLE = "roles/container.defaultNodeServiceAccount"
 
@@ -37,7 +36,7 @@ _MAX_ACCOUNT_LENGTH = 30
 
 
 def node_account_id(cluster_name: str) -> str:
-    """`CLUSTER-nodes`; of a name too long for that a part and a hash, so that two clusters never share an account."""
+    """`CLUSTER-nodes`; a name too long for that is cut and gets a hash, so that two clusters never share an account."""
     account_id = f"{cluster_name}-nodes"
     if len(account_id) <= _MAX_ACCOUNT_LENGTH:
         return account_id
@@ -46,9 +45,9 @@ def node_account_id(cluster_name: str) -> str:
 
 
 def make_kubeconfig(*, context: str, endpoint: str, ca_certificate: str | None) -> str:
-    """A kubeconfig that holds no credential: Google's plugin gets a fresh token for whoever uses it.
+    """A kubeconfig that holds no credential: Google's plugin gets a fresh token for its user.
 
-    Without `ca_certificate` the machine's own trust counts, as for every public site.
+    Without `ca_certificate` clients use the machine's own certificate authorities, as for every public site.
     """
     server = {"server": f"https://{endpoint}"}
     config = {
@@ -84,7 +83,7 @@ def node_defaults(service_account: pulumi.Input[str], *, image_streaming: bool) 
     """The part of a node's configuration that is the same for every pool; wire names of NodePool.nodeConfig."""
     return {
         "service_account": service_account,
-        # What the account may do is decided by its roles; scopes are the older, coarser gate.
+        # The account's roles decide what it may do; scopes are an older and coarser restriction.
         "oauth_scopes": ["https://www.googleapis.com/auth/cloud-platform"],
         **streaming_config(image_streaming),
         "shielded_instance_config": {"enable_integrity_monitoring": True},
@@ -98,7 +97,7 @@ class Cluster(pulumi.ComponentResource):
 
     name: pulumi.Output[str]
     location: pulumi.Output[str]
-    #: Secret, though it holds no credential: it names the control plane.
+    #: Secret although it holds no credential, since it names the control plane.
     kubeconfig: pulumi.Output[str]
     #: `projects/P/locations/L/clusters/N`.
     cluster_id: pulumi.Output[str]
@@ -116,7 +115,7 @@ class Cluster(pulumi.ComponentResource):
             project=args.place.project,
             account_id=node_account_id(args.cluster.name),
             display_name=f"Nodes of GKE cluster {args.cluster.name}",
-            # No output of an API's says that it is on.
+            # Explicit, since no output depends on an API being on.
             opts=successor_first(self, depends_on=apis),
         )
         node_role = projects.IAMMember(
@@ -140,27 +139,27 @@ class Cluster(pulumi.ComponentResource):
             workload_identity_config={"workload_pool": f"{args.place.project}.svc.id.goog"},
             enable_shielded_nodes=True,
             monitoring_config={
-                # The last two are kube state metrics, which say of each pod and Deployment what the dashboard and the alerts ask.
+                # The last two are kube state metrics, which the dashboard and the alerts query for pods and Deployments.
                 "enable_components": ["SYSTEM_COMPONENTS", "POD", "DEPLOYMENT"],
-                # What is scraped is said by PodMonitoring objects (`pod_monitoring`); found automatically, it would count twice.
+                # PodMonitoring objects (`pod_monitoring`) say what to scrape; with automatic discovery it would count twice.
                 "managed_prometheus": {"enabled": True, "auto_monitoring_config": {"scope": "NONE"}},
             },
             node_pool_defaults={"node_config_defaults": streaming_config(args.cluster.image_streaming)},
             addons_config={"gcs_fuse_csi_driver_config": {"enabled": True}} if args.bucket_mounts else None,
-            # A pool that belongs to the cluster resource cannot change without replacing the cluster: the default one
-            # goes at once, and the system pool below is a resource of its own.
+            # A pool that belongs to the cluster resource cannot change without replacing the cluster, so the default one
+            # is removed at once, and the system pool below is a resource of its own.
             remove_default_node_pool=True,
             initial_node_count=1,
-            # The default pool lives for a minute, but without this it needs the project's default service account.
+            # The default pool lives for only a minute, but without this it needs the project's default service account.
             node_config={"service_account": account.email},
             **cluster_arguments(args),
             opts=pulumi.ResourceOptions.merge(
                 beside(self, "Cluster"),
                 pulumi.ResourceOptions(
-                    # Google's refusal says so only after everything on the cluster is gone; Pulumi's comes first.
+                    # Google refuses only after everything on the cluster is gone; Pulumi refuses first.
                     protect=args.cluster.deletion_protection,
                     depends_on=before_nodes,
-                    # Both describe the default pool, which is gone: Google reports other pools' values there.
+                    # Both describe the default pool, which no longer exists: Google reports other pools' values there.
                     ignore_changes=["nodeConfig", "initialNodeCount", *ignored_changes(args)],
                 ),
             ),
@@ -184,7 +183,7 @@ class Cluster(pulumi.ComponentResource):
         self.name = cluster.name
         self.location = cluster.location
         self.cluster_id = cluster.id
-        # Through the cluster, with whose first the pool comes about.
+        # Through the cluster, since the pool exists only once the project has one.
         self.workload_pool = cluster.id.apply(lambda _: f"{args.place.project}.svc.id.goog")
         self.node_service_account = account.email
         self.kubeconfig = pulumi.Output.secret(

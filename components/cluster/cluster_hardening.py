@@ -1,7 +1,7 @@
 """What a cluster for real traffic has beyond the walkthrough's, as arguments of the cluster and of its node pools.
 
-Each field off is the walkthrough's cluster. Left out: the network itself (`network`), and the policy that Binary Authorization
-enforces, which is the project's and not the stack's.
+With every field off it is the walkthrough's cluster. Left out: the network itself (`network`), and the policy that Binary
+Authorization enforces, which belongs to the project and not to the stack.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class ClusterArgs:
 
     @property
     def dns_endpoint(self) -> bool:
-        """Whether the control plane is reached by its DNS name alone, guarded by IAM, and by no address."""
+        """Whether the control plane is reached only by its DNS name, which IAM guards, and not by an IP address."""
         return self.network.control_plane_endpoint == "dns"
 
     @property
     def apis(self) -> tuple[str, ...]:
-        """Google APIs that these need beyond the cluster's own."""
+        """Google APIs that these settings need beyond the cluster's own."""
         return ("binaryauthorization",) if self.security.binary_authorization else ()
 
 
 def cluster_arguments(args: ClusterArgs) -> dict[str, Any]:
-    """Keyword arguments of `container.Cluster`; what is off is not named, and so keeps GKE's default."""
+    """Keyword arguments of `container.Cluster`; a feature that is off is omitted and keeps GKE's default."""
     arguments: dict[str, Any] = {}
     if args.vpc is not None:
         arguments |= {
@@ -54,14 +54,14 @@ def cluster_arguments(args: ClusterArgs) -> dict[str, Any]:
         }
     if args.dns_endpoint:
         arguments["control_plane_endpoints_config"] = {
-            # "External" is everything that is not Google's own: IAM (container.clusters.connect) decides who gets through.
+            # "External" is all traffic that is not Google's own: IAM (container.clusters.connect) decides who gets through.
             "dns_endpoint_config": {"allow_external_traffic": True},
             "ip_endpoints_config": {"enabled": False},
         }
     elif args.network.control_plane_source_ranges:
         arguments["master_authorized_networks_config"] = {
             "cidr_blocks": [{"cidr_block": each} for each in args.network.control_plane_source_ranges],
-            # Without this every virtual machine of Google Cloud, anybody's, is let in.
+            # Without this every customer's virtual machines in Google Cloud are admitted.
             "gcp_public_cidrs_access_enabled": False,
         }
     if args.cluster.maintenance_window is not None:
@@ -78,7 +78,7 @@ def cluster_arguments(args: ClusterArgs) -> dict[str, Any]:
     if args.security.binary_authorization:
         arguments["binary_authorization"] = {"evaluation_mode": "PROJECT_SINGLETON_POLICY_ENFORCE"}
     if args.network.network_policy:
-        # Without GKE Dataplane V2 a NetworkPolicy does nothing.
+        # Without GKE Dataplane V2 a NetworkPolicy has no effect.
         arguments["datapath_provider"] = "ADVANCED_DATAPATH"
     if args.cluster.cost_allocation:
         arguments["cost_management_config"] = {"enabled": True}
@@ -88,31 +88,31 @@ def cluster_arguments(args: ClusterArgs) -> dict[str, Any]:
 
 
 def ignored_changes(args: ClusterArgs) -> list[str]:
-    """Properties of `container.Cluster` that Google sets as it likes whatever a program says."""
+    """Properties of `container.Cluster` that Google sets whatever the program asks for."""
     if args.vpc is None or not args.dns_endpoint:
         return []
-    # Without addresses of the control plane GKE fixes both, and older providers see a difference for ever:
+    # Without IP addresses of the control plane GKE sets both, and older providers see a difference forever:
     # https://github.com/hashicorp/terraform-provider-google/issues/27901
     return ["privateClusterConfig.enablePrivateEndpoint", "privateClusterConfig.masterGlobalAccessConfig"]
 
 
 def node_pool_arguments(private_nodes: bool) -> dict[str, Any]:
-    """Keyword arguments of `container.NodePool`, said of each pool so that a pool shows what it is."""
+    """Keyword arguments of `container.NodePool`, set on each pool so that it shows whether its nodes are private."""
     return {"network_config": {"enable_private_nodes": True}} if private_nodes else {}
 
 
 def node_labels(labels: Mapping[str, str]) -> dict[str, Any]:
-    """Part of a pool's `node_config`: the labels of its machines and disks, which is what bills are split by."""
+    """Part of a pool's `node_config`: the labels of its machines and disks, by which bills are split."""
     return {"resource_labels": dict(labels)} if labels else {}
 
 
-#: Of a cluster that could not be made. With `--continue-on-error` the program goes on after it, and nothing that needs the cluster is made;
-#: a kubeconfig that is missing would be the machine's own, and so another cluster's.
+#: Stands in for a cluster that could not be made. With `--continue-on-error` the program goes on, and nothing that needs the cluster is
+#: made. A missing kubeconfig would be replaced by the machine's own, which names another cluster.
 NO_ENDPOINT = ("cluster-could-not-be-made.invalid", None)
 
 
 def kubeconfig_endpoint(cluster: Any, dns_endpoint: bool) -> pulumi.Output[tuple[str, str | None]]:
-    """Host of the control plane, and the certificate to trust: None where it is a public authority's, as the DNS name's is."""
+    """Host of the control plane, and the certificate to trust: None if a public authority signed it, as for the DNS name."""
     if dns_endpoint:
         endpoint: pulumi.Output[tuple[str, str | None]] = cluster.control_plane_endpoints_config.apply(dns_endpoint_of)
         return endpoint

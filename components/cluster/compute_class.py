@@ -1,6 +1,6 @@
 """The ComputeClass: in which order GKE tries the accelerator pools, and whether replicas move back up.
 
-It names pools by plain name and waits for none of them: a pool that is out of stock must not keep the service from
+It names pools as plain text and waits for none of them: a pool that is out of stock must not keep the service from
 coming up on the others.
 """
 
@@ -16,7 +16,7 @@ from components.settings.sections import AcceleratorSettings
 
 
 def compute_class_spec(settings: AcceleratorSettings) -> dict[str, Any]:
-    """`spec` of the ComputeClass, one rule a pool.
+    """`spec` of the ComputeClass, with one rule for each pool.
 
     A class that mixes TPUs and GPUs must name node pools in every rule, and a rule that names pools holds nothing else
     (https://docs.cloud.google.com/kubernetes-engine/docs/reference/crds/computeclass).
@@ -25,8 +25,8 @@ def compute_class_spec(settings: AcceleratorSettings) -> dict[str, Any]:
         "priorities": [{"nodepools": [pool.name]} for pool in settings.pools if pool.enabled],
         "activeMigration": {"optimizeRulePriority": settings.active_migration},
         "autoscalingPolicy": {"consolidationDelayMinutes": settings.consolidation_delay_minutes},
-        # A pod that no pool has room for stays pending, which is seen; the other choice starts it on a node without
-        # accelerator.
+        # A pod for which no pool has room stays pending, which is visible; the alternative would start it on a node
+        # without an accelerator.
         "whenUnsatisfiable": "DoNotScaleUp",
     }
 
@@ -46,7 +46,7 @@ class ComputeClass(pulumi.ComponentResource):
             spec=compute_class_spec(settings),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        # Through the resource, so that whoever uses the name waits for the class.
+        # Through the resource, so that users of the name wait for the class.
         self.name = resource.urn.apply(lambda _: settings.compute_class_name)
         self.register_outputs({"name": self.name})
 
@@ -54,8 +54,8 @@ class ComputeClass(pulumi.ComponentResource):
 def preference_weights(pool_names: Sequence[str]) -> dict[str, int]:
     """Weight of a preferred node affinity by pool, 1 to 100, falling with priority; strictly for up to 100 pools.
 
-    The ComputeClass orders new nodes only; the scheduler chooses among nodes that are there by these. Kubernetes knows no weights
-    but 1 to 100, so beyond 100 pools neighbours share one, and among nodes of theirs the scheduler has no preference.
+    The ComputeClass orders only new nodes; by these weights the scheduler chooses among existing ones. Kubernetes allows weights
+    from 1 to 100, so beyond 100 pools neighbours share a weight, and the scheduler has no preference among their nodes.
     """
     count = len(pool_names)
     return {name: max(round(100 * (count - index) / count), 1) for index, name in enumerate(pool_names)}

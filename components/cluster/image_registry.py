@@ -1,7 +1,7 @@
-"""The image repository and the images: one an accelerator, built here or elsewhere, and run by digest.
+"""The image repository and one image for each accelerator, built here or elsewhere, and run by digest.
 
-The one place that knows how images are built (pulumi-docker). Nothing here waits for the cluster. Left out: the right to read
-another project's repository, which is that project's to give.
+Only this module knows how images are built (pulumi-docker). Nothing here waits for the cluster. Left out: the right to read
+another project's repository, which that project has to grant.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from components.settings.sections import ImageSettings, Place
 #: Build context and Dockerfiles, relative to the program.
 CONTEXT = "images"
 
-#: Versions of an image that stay whatever their age.
+#: How many versions of an image are kept whatever their age.
 KEPT_VERSIONS = 10
 
-#: GKE's accelerator machines are all of this platform, whatever the machine that builds.
+#: All of GKE's accelerator machines have this platform, whatever machine builds the image.
 PLATFORM = "linux/amd64"
 
 
@@ -45,12 +45,12 @@ class ImageRegistryArgs:
 
 
 def repository_arguments(args: ImageRegistryArgs) -> dict[str, Any]:
-    """Keyword arguments of `artifactregistry.Repository` beyond its name; what is off is not named."""
+    """Keyword arguments of `artifactregistry.Repository` beyond its name; a feature that is off is omitted."""
     arguments: dict[str, Any] = {}
     if args.place.labels:
         arguments["labels"] = dict(args.place.labels)
     if args.images.vulnerability_scanning:
-        # What the project says, and Container Scanning is switched on in it (`apis`).
+        # As the project is set, in which Container Scanning is switched on (`apis`).
         arguments["vulnerability_scanning_config"] = {"enablement_config": "INHERITED"}
     if args.images.retention_days:
         arguments["cleanup_policies"] = [
@@ -59,7 +59,7 @@ def repository_arguments(args: ImageRegistryArgs) -> dict[str, Any]:
                 "action": "DELETE",
                 "condition": {"tag_state": "UNTAGGED", "older_than": f"{args.images.retention_days * 86_400}s"},
             },
-            # Pods run digests, of which only the newest of each accelerator has its tag; those before it are for going back.
+            # Pods run digests. Only the newest image of each accelerator has its tag; earlier ones allow a rollback.
             {"id": "keep-latest", "action": "KEEP", "most_recent_versions": {"keep_count": KEPT_VERSIONS}},
         ]
     return arguments
@@ -87,7 +87,7 @@ class ImageRegistry(pulumi.ComponentResource):
             **repository_arguments(args),
             opts=pulumi.ResourceOptions(
                 parent=self,
-                # No output of an API's says that it is on.
+                # Explicit, since no output depends on an API being on.
                 depends_on=enable_apis(name, _apis(args), project=args.place.project, parent=self),
                 protect=args.protect,
             ),
@@ -102,7 +102,7 @@ class ImageRegistry(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.repository = repository.repository_id.apply(
-            # Of a project of an organisation's own domain the colon is a slash here, as in every image reference.
+            # In a domain-scoped project's ID (example.com:project) the colon becomes a slash, as in every image reference.
             lambda known: f"{server}/{args.place.project.replace(':', '/')}/{known}"
         )
         self.images = {}
@@ -113,7 +113,7 @@ class ImageRegistry(pulumi.ComponentResource):
                 self.images[kind] = self._promoted(kind, args.images.prebuilt_from)
             else:
                 image = self._build(f"{name}-{kind}", kind, args.images.base_images[kind], server, args)
-                # An image is of use once nodes may pull it: whoever takes the reference waits for that too.
+                # An image is useful only once nodes may pull it, so users of the reference wait for that too.
                 self.images[kind] = pulumi.Output.all(image.repo_digest, reader.id).apply(lambda known: str(known[0]))
         self.register_outputs({"repository": self.repository, "images": self.images})
 
@@ -133,10 +133,10 @@ class ImageRegistry(pulumi.ComponentResource):
                 dockerfile=f"{CONTEXT}/{kind}.Dockerfile",
                 platform=PLATFORM,
                 args={"BASE_IMAGE": base},
-                # COPY --link is BuildKit's.
+                # COPY --link needs BuildKit.
                 builder_version=pulumi_docker.BuilderVersion.BUILDER_BUILD_KIT,
             ),
-            # A token that is new with every run makes no diff: the provider leaves the password out of its comparison.
+            # The token is new in every run and makes no diff, since the provider does not compare the password.
             registry=pulumi_docker.RegistryArgs(server=server, username="oauth2accesstoken", password=args.access_token),
             opts=pulumi.ResourceOptions(parent=self),
         )

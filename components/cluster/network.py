@@ -1,7 +1,7 @@
 """The stack's own VPC: one subnetwork with ranges for nodes, pods and Services, and Cloud NAT for nodes without public addresses.
 
-Google's own services (images, logs, metrics) are reached by Private Google Access; everything else (Hugging Face, Docker Hub) through
-the NAT. Left out: firewall rules, which GKE makes for what it runs, and ways into the network (VPN, peering).
+Nodes reach Google's own services (images, logs, metrics) by Private Google Access, and everything else (Hugging Face, Docker Hub)
+through the NAT. Left out: firewall rules, which GKE makes for what it runs, and ways into the network (VPN, peering).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ SERVICE_RANGE_NAME = "services"
 @dataclass(frozen=True)
 class NetworkArgs:
     place: Place
-    #: Of the network, the router and the NAT; at most 57 characters.
+    #: Name of the network, the router and the NAT; at most 57 characters.
     name: str
     ranges: NetworkRanges
 
 
 class Network(pulumi.ComponentResource):
-    """A VPC network of which only private nodes make use."""
+    """A VPC network for private nodes only."""
 
     #: `projects/P/global/networks/N`.
     network_id: pulumi.Output[str]
@@ -45,7 +45,7 @@ class Network(pulumi.ComponentResource):
             name=args.name,
             auto_create_subnetworks=False,
             routing_mode="REGIONAL",
-            # No output of an API's says that it is on.
+            # Explicit, since no output depends on an API being on.
             opts=successor_first(self, depends_on=enable_apis(name, ["compute"], project=args.place.project, parent=self)),
         )
         subnetwork = compute.Subnetwork(
@@ -60,7 +60,7 @@ class Network(pulumi.ComponentResource):
                 {"range_name": SERVICE_RANGE_NAME, "ip_cidr_range": args.ranges.services},
             ],
             private_ip_google_access=True,
-            # The cluster cannot leave it for one of other ranges.
+            # The cluster cannot move to a subnetwork with other ranges.
             opts=beside(self, "Subnetwork"),
         )
         router = compute.Router(
@@ -78,14 +78,14 @@ class Network(pulumi.ComponentResource):
             name=args.name,
             router=router.name,
             nat_ip_allocate_option="AUTO_ONLY",
-            # Pods' addresses are in a secondary range, and leave by it.
+            # Pods have addresses in a secondary range, which need the NAT too.
             source_subnetwork_ip_ranges_to_nat="ALL_SUBNETWORKS_ALL_IP_RANGES",
-            # A server that downloads weights opens many connections to one host at once.
+            # A server opens many connections to one host at once while it downloads weights.
             enable_dynamic_port_allocation=True,
             log_config={"enable": True, "filter": "ERRORS_ONLY"},
             opts=successor_first(self),
         )
         self.network_id = network.id
-        # Through the NAT too, so that no node comes before its way out.
+        # Through the NAT too, so that no node starts without a way out.
         self.subnetwork_id = pulumi.Output.all(subnetwork.id, nat.id).apply(lambda known: str(known[0]))
         self.register_outputs({"network_id": self.network_id, "subnetwork_id": self.subnetwork_id})

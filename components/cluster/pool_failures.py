@@ -1,8 +1,8 @@
-"""What a person is told when an accelerator pool could not be made or changed: which pool, why, and what to do.
+"""The warning when an accelerator pool could not be made or changed: which pool, why, and what to do.
 
-The provider's own error says `created in the error state "RUNNING_WITH_ERROR"` and no more: it drops Google's words when the pool is
-there (resourceContainerNodePoolCreate of terraform-provider-google), and what they usually mean is nobody's guess to make at the
-end of an update. Left out: errors that say themselves what is wrong (permissions, names, conflicts).
+The provider's own error only says `created in the error state "RUNNING_WITH_ERROR"`: it drops Google's message if the pool exists
+(resourceContainerNodePoolCreate of terraform-provider-google), and a person should not have to guess its usual cause at the end of an
+update. Left out: errors that name their cause themselves (permissions, names, conflicts).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pulumi
 
 from components.settings.accelerator_pool import AcceleratorPool
 
-#: No machine, or none yet: Compute Engine's codes and words, GKE's status, and the provider's when its patience ends before GKE's.
+#: No machine, or none yet: Compute Engine's codes and messages, GKE's status, and the provider's message if it gives up before GKE.
 _NO_MACHINE = re.compile(
     r"RUNNING_WITH_ERROR|STOCKOUT|RESOURCE_POOL_EXHAUSTED|not have enough resources|has state \"(PROVISIONING|RECONCILING)\""
     r"|timeout while waiting"
@@ -23,7 +23,7 @@ _QUOTA = re.compile(r"quota", re.IGNORECASE)
 
 
 def explanation(pool: AcceleratorPool, errors: Sequence[str], *, others: Sequence[str], cluster: str, location: str) -> str | None:
-    """One message, or None for an error that needs none. `others`: the pools that replicas can run on instead."""
+    """The warning, or None for an error that needs none. `others` are the pools on which replicas can run instead."""
     text = "\n".join(errors)
     machines = f"{pool.machine_type} ({pool.provisioning}) in {', '.join(pool.zones)}"
     if _QUOTA.search(text):
@@ -31,10 +31,10 @@ def explanation(pool: AcceleratorPool, errors: Sequence[str], *, others: Sequenc
         fix = "ask for more (`make preflight` names the quota), lower maxNodeCount,"
     elif _NO_MACHINE.search(text):
         reason = (
-            f"Google gave no {machines}, most likely since none is free there now. What it says: `gcloud container node-pools "
+            f"Google provided no {machines}, most likely because none is free there now. For its own message: `gcloud container node-pools "
             f"describe {pool.name} --cluster={cluster} --location={location} --format='value(status,statusMessage)'`"
         )
-        fix = "wait, since GKE goes on trying to reach minNodeCount; give the pool another zone (zones);"
+        fix = "wait, since GKE keeps trying to reach minNodeCount; give the pool another zone (zones);"
     else:
         return None
     if others:
@@ -42,14 +42,14 @@ def explanation(pool: AcceleratorPool, errors: Sequence[str], *, others: Sequenc
     else:
         effect = "No other pool is enabled, so nothing serves."
     return (
-        f"Accelerator pool {pool.name} is there and has not the nodes that it should have: {reason}. {effect} Fix: {fix} or take "
-        f"the pool out of service with `enabled: false` on its entry in acceleratorPools, which deletes nothing. Then, or when it "
-        f"is over, run the same update again, which completes it. More in docs/operate.md (The TPU is out of stock)."
+        f"Accelerator pool {pool.name} exists without the nodes that it should have: {reason}. {effect} Fix: {fix} or take "
+        f"the pool out of service with `enabled: false` on its entry in acceleratorPools, which deletes nothing. Then, or when stock "
+        f"is back, run the same update again, which completes it. More in docs/operate.md (The TPU is out of stock)."
     )
 
 
 def error_hook(pools: Mapping[str, AcceleratorPool]) -> pulumi.ErrorHook:
-    """Says the explanation as a warning of the stack; the error itself stays the provider's. Needs Pulumi 3.245."""
+    """Logs the explanation as a warning and leaves the provider's error as it is. Needs Pulumi 3.245."""
 
     def explain(args: pulumi.ErrorHookArgs) -> bool:
         pool = pools.get(args.name)
@@ -65,7 +65,7 @@ def error_hook(pools: Mapping[str, AcceleratorPool]) -> pulumi.ErrorHook:
             )
             if said is not None:
                 pulumi.log.warn(said)
-        # Trying again at once would only find that the pool exists.
+        # A retry would only find that the pool exists.
         return False
 
     return pulumi.ErrorHook("accelerator-pool-failure", explain)

@@ -9,13 +9,13 @@ from pulumi_gcp import projects
 
 
 def enable_apis(prefix: str, apis: Sequence[str], *, project: str, parent: pulumi.Resource) -> list[pulumi.Resource]:
-    """One resource an API; `container` stands for container.googleapis.com."""
+    """One resource for each API; `container` stands for container.googleapis.com."""
     return [
         projects.Service(
             f"{prefix}-{api}-api",
             project=project,
             service=f"{api}.googleapis.com",
-            # Another program of the project may rest on the API: taking this stack away must not take that down.
+            # Other programs of the project may use the API, so destroying this stack must not switch it off.
             disable_on_destroy=False,
             opts=pulumi.ResourceOptions(parent=parent),
         )

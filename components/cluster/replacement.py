@@ -1,8 +1,8 @@
-"""How a cluster is replaced when a setting cannot be changed on it: beside the old one, so under another name.
+"""How a cluster is replaced when a setting cannot be changed on it: the new one is made beside the old one, under another name.
 
-The provider would delete first, since the name stays, and everything on the cluster before it: the service would be gone for as long
-as a cluster takes to make, and the engine loses the Kubernetes provider of a cluster that it replaces so, before it has deleted with
-it (pulumi/pulumi#14650). Left out: accelerator pools, which no other cluster's name stands in the way of.
+By default the provider deletes the old one first, because of the name, and everything on it before that. The service would be down while
+the new cluster is made, and the engine would lose the old cluster's Kubernetes provider before it has deleted with it
+(pulumi/pulumi#14650). Left out: accelerator pools, whose names cannot collide with another cluster's.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _NAME_IS_TAKEN = re.compile(r"alreadyExists|already exists", re.IGNORECASE)
 
 
 def successor_first(parent: pulumi.Resource, *, depends_on: Sequence[pulumi.Resource] | None = None) -> pulumi.ResourceOptions:
-    """Of what moves with a cluster under another name, or grants something to what does: the new one comes before the old one goes.
+    """Options of a resource that is renamed with its cluster, or grants a right to one: the new one is made before the old one is deleted.
 
-    The provider would delete first, and all that rests on it, since it does not ask whether a name that it was given has changed.
+    By default the provider deletes it first, with everything that depends on it, even if its name has changed.
     """
     return pulumi.ResourceOptions(parent=parent, depends_on=depends_on, delete_before_replace=False)
 
 
 def explanation(kind: str, name: str, errors: Sequence[str]) -> str | None:
-    """Of what `kind` (a word for people) of that name could not be created; None for another reason than its name."""
+    """The warning if a resource could not be created because its name is taken; else None. `kind` is what the message calls it."""
     if not _NAME_IS_TAKEN.search("\n".join(errors)):
         return None
     return (
@@ -36,13 +36,13 @@ def explanation(kind: str, name: str, errors: Sequence[str]) -> str | None:
 
 
 def beside(parent: pulumi.Resource, kind: str) -> pulumi.ResourceOptions:
-    """Of a resource with a name that Google gives once: its successor comes first. Needs Pulumi 3.245."""
+    """Options of a resource whose name must be unique: its successor is made first. Needs Pulumi 3.245."""
 
     def explain(args: pulumi.ErrorHookArgs) -> bool:
         said = explanation(kind, str((args.new_inputs or {}).get("name")), args.errors)
         if said is not None and args.failed_operation == "create":
             pulumi.log.warn(said)
-        # Trying again at once would only find that it exists.
+        # A retry would only find that it exists.
         return False
 
     hook = pulumi.ErrorHook(f"{kind.lower()}-replacement", explain)

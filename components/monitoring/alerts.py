@@ -1,6 +1,6 @@
-"""What somebody has to know of at once: each alert with its query, its patience and what to do first.
+"""The alerts: each with its query, how long it waits, and what to do first.
 
-Left out: who is told (the setting `notificationChannels`), and alerts that other tools have (quota, billing).
+Left out: who is notified (the setting `notificationChannels`), and alerts that other tools have (quota, billing).
 """
 
 from __future__ import annotations
@@ -16,13 +16,20 @@ from components.settings.sections import MonitoringSettings
 
 Severity = Literal["CRITICAL", "ERROR", "WARNING"]
 
-#: How long no replica may be ready: a server's start takes longer, so waiting would spare nobody the message.
+#: How long no replica may be ready. A server's start takes longer, so a longer wait would not avoid any alert.
 _NO_REPLICA_MINUTES = 5
 
-#: How long queues and latency may be bad: longer than a burst, and than the time that a ready node needs to take a share.
+#: How long replicas may be missing: a TPU node takes about 10 minutes to serve, and a rolling update replaces one replica after the other.
+_UNAVAILABLE_MINUTES = 30
+
+#: More than a node's passing trouble, and fewer than Kubernetes's growing pauses between restarts (10 s to 5 min) allow in that time.
+_RESTARTS = 4
+_RESTART_WINDOW = "30m"
+
+#: How long queues and latency may be bad: longer than a burst, and longer than a ready node needs to take its share.
 _SLOW_MINUTES = 10
 
-#: What every text ends with.
+#: The end of every text.
 _RUNBOOK = "The runbook is docs/operate.md in the repository of this stack."
 
 
@@ -30,20 +37,20 @@ _RUNBOOK = "The runbook is docs/operate.md in the repository of this stack."
 class Alert:
     """One alert policy with its one condition."""
 
-    #: Of the resource, after the component's.
+    #: Name of the resource, after the component's.
     name: str
     title: str
     severity: Severity
     query: str
-    #: For which the query must have results before anybody is told.
+    #: Minutes for which the query must have results before the alert fires.
     minutes: int
     #: Markdown: what it means, and the first action.
     documentation: str
 
 
 def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: MonitoringSettings) -> list[Alert]:
-    """The alerts of a stack; that of preemptions only where a pool can be preempted."""
-    # What is out of service already is no advice.
+    """The alerts of a stack; the one about preemptions only if a pool can be preempted."""
+    # A pool that is already out of service cannot be taken out.
     pools = [pool for pool in pools if pool.enabled]
     found = [
         Alert(
@@ -54,9 +61,9 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
             minutes=_NO_REPLICA_MINUTES,
             documentation=_text(
                 f"No replica of Deployment `{promql.DEPLOYMENT_NAME}` on cluster {scope.cluster} has been ready for "
-                f"{_NO_REPLICA_MINUTES} min, or its metrics do not come any more: nobody is served.",
+                f"{_NO_REPLICA_MINUTES} min, or its metrics no longer arrive: no request is answered.",
                 "`kubectl get pods -l app=vllm -o wide`. **Pending** pods: see the next step. **Running** but not ready: "
-                "`kubectl logs` of the container whose accelerator the node has. No pods or no metrics: is the cluster there?",
+                "`kubectl logs` of the container whose accelerator the node has. No pods or no metrics: does the cluster exist?",
                 f"Pending because a pool is out of stock: {_take_out(pools)}.",
                 "During the first `pulumi up` this is normal until the first server has started.",
             ),
@@ -73,7 +80,35 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
                 "`kubectl describe pod` names the pool in its events (`FailedScaleUp`, `GCE out of resources`, `GCE quota "
                 "exceeded`), `kubectl describe computeclass` the rule.",
                 f"Out of stock: {_take_out(pools)}. Quota: ask for more, or lower the pool's `maxNodeCount`.",
-                "`ErrImagePull`: `pulumi stack output images`, and may the nodes' service account read that repository?",
+                "`ErrImagePull`: may the nodes' service account read the repository in `pulumi stack output images`?",
+            ),
+        ),
+        Alert(
+            name="replica-unavailable",
+            title=f"replica unavailable for {_UNAVAILABLE_MINUTES} min",
+            severity="ERROR",
+            query=promql.unavailable_replicas(scope),
+            minutes=_UNAVAILABLE_MINUTES,
+            documentation=_text(
+                f"Fewer replicas than wanted have answered for {_UNAVAILABLE_MINUTES} min, longer than a node and its server take to come.",
+                "`kubectl get pods -l app=vllm -o wide`. **Pending**: go on with the alert of pending replicas.",
+                "**Running** but not ready, or restarting: `kubectl logs POD --previous`. If pods of other nodes are well, delete its "
+                "node (`kubectl delete node NAME`), whose device may be broken: the pool replaces it, and the pod goes elsewhere.",
+                "The same on every node: the last `pulumi up` changed the image or the arguments; take it back.",
+            ),
+        ),
+        Alert(
+            name="server-restarts",
+            title=f"a server restarted {_RESTARTS} times within {_RESTART_WINDOW}",
+            severity="ERROR",
+            query=f"{promql.restarts_by_pod(scope, _RESTART_WINDOW)} >= {_RESTARTS}",
+            minutes=0,
+            documentation=_text(
+                f"A container has ended {_RESTARTS} times or more within {_RESTART_WINDOW}. Kubernetes starts it again on the same node "
+                "for ever, also when the node's GPU or TPU is broken.",
+                "`kubectl logs POD --previous`. A lost device (`Xid` errors, *fallen off the bus*, `gives up` of the entrypoint): "
+                "`kubectl delete node NAME`; the pool replaces it, and the pod goes to another.",
+                "Out of memory, or a refused argument: correct the setting and `pulumi up`.",
             ),
         ),
         Alert(
@@ -85,9 +120,9 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
             documentation=_text(
                 f"More than {settings.waiting_alert_requests} requests have waited in the servers' queues for {_SLOW_MINUTES} min.",
                 "The dashboard: are as many replicas ready as wanted, and on which pool? Replicas on a lower rung answer fewer requests.",
-                "All ready and on the best pool: more `replicas`, or `maxReplicas` where an autoscaler has the number (and "
+                "All ready and on the best pool: more `replicas`, or `maxReplicas` if an autoscaler sets the number (and "
                 "`maxNodeCount` of the first pools).",
-                "Fewer ready than wanted: go on with the alert of pending replicas.",
+                "Fewer ready than wanted: continue with the alert about pending replicas.",
             ),
         ),
         Alert(
@@ -100,7 +135,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
                 f"One request in twenty has waited longer than {settings.first_token_alert_seconds} s for its first token, "
                 f"for {_SLOW_MINUTES} min.",
                 "The dashboard: do requests wait (then more replicas), or are replicas on a lower rung than usual?",
-                "Neither: longer prompts than usual, or a server that compiles for new shapes; `kubectl logs` says so.",
+                "Neither: longer prompts than usual, or a server that compiles for new shapes; `kubectl logs` shows it.",
             ),
         ),
     ]
@@ -126,7 +161,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
 
 
 def _take_out(pools: Sequence[AcceleratorPool], names: Sequence[str] | None = None) -> str:
-    """The one-line way out; an example of a name is better than a placeholder."""
+    """How to take a pool out of service, with one pool's name as an example."""
     name = (names or [pool.name for pool in pools])[0]
     return (
         f"take the pool out of service with `enabled: false` in its entry of `acceleratorPools` (such as `{name}`) and "

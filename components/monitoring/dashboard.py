@@ -16,7 +16,7 @@ from components.monitoring.promql import Scope
 from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.sections import MonitoringSettings
 
-#: Of the grid; two charts stand side by side.
+#: Columns of the grid; two charts stand side by side.
 _COLUMNS = 48
 _WIDTH = _COLUMNS // 2
 _HEIGHT = 14
@@ -25,7 +25,7 @@ _TEXT_HEIGHT = 14
 
 @dataclass(frozen=True, kw_only=True)
 class PricedPool:
-    """A pool, and what one node of it costs an hour; None where that is not known."""
+    """A pool, and what one of its nodes costs an hour; None if that is not known."""
 
     pool: AcceleratorPool
     price: Price | None
@@ -34,11 +34,11 @@ class PricedPool:
 @dataclass(frozen=True, kw_only=True)
 class _Chart:
     title: str
-    #: What a line is called, and its query; without a name the labels of the result name the lines.
+    #: Name of a line and its query; without a name the labels of the result name the lines.
     queries: Sequence[tuple[str, str]]
     axis: str
     stacked: bool = False
-    #: A line across: what it is, and where.
+    #: A horizontal line: its name and its value.
     threshold: tuple[str, float] | None = None
 
 
@@ -57,7 +57,7 @@ def dashboard(
     }
     tiles = [
         {
-            # A zero would be a difference at every preview: what Google answers has none (terraform-provider-google#7242).
+            # A zero would show as a difference in every preview, since Google's answer leaves it out (terraform-provider-google#7242).
             **({"xPos": _WIDTH} if index % 2 else {}),
             "yPos": _TEXT_HEIGHT + _HEIGHT * (index // 2),
             "width": _WIDTH,
@@ -135,7 +135,7 @@ def _charts(scope: Scope, pools: Sequence[PricedPool], settings: MonitoringSetti
 
 def _widget(chart: _Chart) -> dict[str, Any]:
     if not chart.queries:
-        # A chart without data is none to the API.
+        # The API refuses a chart without data.
         return {"title": chart.title, "text": {"format": "MARKDOWN", "content": "No price is known of any pool."}}
     xy_chart: dict[str, Any] = {
         "dataSets": [
@@ -156,7 +156,7 @@ def _widget(chart: _Chart) -> dict[str, Any]:
 
 
 def _number(pool: AcceleratorPool) -> str:
-    """Of nodes, in all zones."""
+    """The number of nodes in all zones, as text."""
     return f"{pool.min_node_count * len(pool.zones)} to {pool.max_nodes}" if pool.enabled else "out of service"
 
 

@@ -1,7 +1,7 @@
-"""What is seen of a running stack: its dashboard and its alert policies in Cloud Monitoring.
+"""A stack's dashboard and its alert policies in Cloud Monitoring.
 
-They wait for nothing but the API, so that they are there when the rest does not come up. Left out: the collection of the metrics, which
-is the cluster's (`components.cluster`) and the inference server's.
+They wait only for the API, so that they exist if the rest does not come up. Left out: the collection of the metrics, which belongs to
+the cluster (`components.cluster`) and the inference server.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class ObservabilityArgs:
     place: Place
     monitoring: MonitoringSettings
     cluster_name: str
-    #: The best first.
+    #: In order of priority.
     pools: tuple[AcceleratorPool, ...]
 
 
 def alert_policy(alert: Alert, *, cluster_name: str) -> dict[str, Any]:
-    """What an AlertPolicy resource says of an alert, but for whom it tells."""
+    """Inputs of an alert's AlertPolicy resource, other than its notification channels."""
     return {
         "display_name": f"{cluster_name}: {alert.title}",
         "severity": alert.severity,
-        # A policy in PromQL has one condition.
+        # The API allows a policy in PromQL only one condition.
         "combiner": "OR",
         "conditions": [
             {
@@ -62,7 +62,7 @@ def alert_policy(alert: Alert, *, cluster_name: str) -> dict[str, Any]:
 
 
 class Observability(pulumi.ComponentResource):
-    """One dashboard, and one alert policy an alert."""
+    """One dashboard, and one alert policy for each alert."""
 
     #: `projects/P/dashboards/ID`.
     dashboard_id: pulumi.Output[str]
@@ -71,7 +71,7 @@ class Observability(pulumi.ComponentResource):
         super().__init__("fungibility:index:Observability", name, None, opts)
         scope = Scope(cluster=args.cluster_name, location=args.place.region)
         apis = enable_apis(name, ("monitoring",), project=args.place.project, parent=self)
-        # No output of an API's says that it is on.
+        # Explicit, since no output depends on an API being on.
         child = pulumi.ResourceOptions(parent=self, depends_on=apis)
         document = dashboard(
             scope=scope,

@@ -4,13 +4,13 @@ Cloud Monitoring answers PromQL over three kinds of metrics, which name the clus
 
 - GKE's kube state metrics (`kube_*`; labels `cluster`, `location`), collected for the cluster's monitoring components POD and
   DEPLOYMENT: https://docs.cloud.google.com/kubernetes-engine/docs/how-to/kube-state-metrics
-- GKE's system metrics (`kubernetes_io:*`; labels `cluster_name`, `location`), always there; they say with metadata labels
-  (`metadata_system_*`, `metadata_user_*`) which node a container runs on and which Kubernetes labels a node has:
+- GKE's system metrics (`kubernetes_io:*`; labels `cluster_name`, `location`), which always exist; their metadata labels
+  (`metadata_system_*`, `metadata_user_*`) say which node a container runs on and which Kubernetes labels a node has:
   https://docs.cloud.google.com/monitoring/api/metrics_kubernetes and https://docs.cloud.google.com/monitoring/promql
 - vLLM's own (`vllm:*`; labels `cluster`, `location`, `pod`), scraped by Managed Service for Prometheus:
   https://docs.vllm.ai/en/latest/usage/metrics.html
 
-Left out: namespaces. The cluster is this stack's own, and the names of Deployment and pods tell enough.
+Left out: namespaces. The cluster belongs to this stack alone, and the names of the Deployment and its pods identify them.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# As part of this module, too: what the queries say of the Deployment is read off it.
+# Also part of this module's interface, since readers of the queries need it.
 from components.serving.inference_server import DEPLOYMENT_NAME as DEPLOYMENT_NAME
 
-#: What the Deployment's ReplicaSets make of its name for their pods.
+#: Pattern of the pods' names, which the Deployment's ReplicaSets make from its name.
 _PODS = f'pod=~"{DEPLOYMENT_NAME}-[a-z0-9]+-[a-z0-9]{{5}}"'
 
 #: The Kubernetes label `cloud.google.com/gke-nodepool` of a node, as a metadata label's name in PromQL: every special character
 #: is an underscore.
 _POOL_LABEL = "metadata_user_cloud_google_com_gke_nodepool"
 
-#: Over which rates and quantiles are taken; vLLM's metrics come every 15 to 60 s.
+#: Window of rates and quantiles; vLLM's metrics arrive every 15 to 60 s.
 _WINDOW = "5m"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """Which cluster's series count; one project may have many clusters."""
+    """The cluster whose series count; a project may have several."""
 
     cluster: str
-    #: Its region.
+    #: The cluster's region.
     location: str
 
     @property
@@ -52,45 +52,56 @@ class Scope:
 
 
 def wanted_replicas(scope: Scope) -> str:
-    """kube_deployment_spec_replicas: what the Deployment asks for. A gauge of kube state metrics."""
+    """kube_deployment_spec_replicas: the replicas that the Deployment asks for. A gauge of kube state metrics."""
     return f"sum({_deployment('kube_deployment_spec_replicas', scope)})"
 
 
 def ready_replicas(scope: Scope) -> str:
-    """kube_deployment_status_replicas_available: what answers. A gauge of kube state metrics."""
+    """kube_deployment_status_replicas_available: the replicas that answer. A gauge of kube state metrics."""
     return f"sum({_deployment('kube_deployment_status_replicas_available', scope)})"
 
 
 def pending_replicas(scope: Scope) -> str:
-    """kube_pod_status_phase: 1 for the phase that a pod is in. Pending is: no node yet, or no image yet."""
+    """kube_pod_status_phase: 1 for the phase that a pod is in. A pending pod has no node yet, or no image."""
     return f'sum(kube_pod_status_phase{{{scope.prometheus},{_PODS},phase="Pending"}})'
 
 
 def pending_by_pod(scope: Scope) -> str:
-    """As `pending_replicas`, one series a pending pod."""
+    """As `pending_replicas`, with one series for each pending pod."""
     return f'sum by (pod) (kube_pod_status_phase{{{scope.prometheus},{_PODS},phase="Pending"}}) > 0'
 
 
 def no_ready_replica(scope: Scope) -> str:
-    """Something is asked for and nothing answers, or nobody knows: metrics that do not come are no good news.
+    """Replicas are asked for and none answers, or there are no metrics, which counts as trouble too.
 
-    A Deployment that somebody scaled to 0 is no trouble.
+    A Deployment that a person scaled to 0 does not count.
     """
     wanted = _deployment("kube_deployment_spec_replicas", scope)
     return f"(sum({wanted}) > 0 unless {ready_replicas(scope)} > 0) or absent({wanted})"
 
 
-def ready_by_pool(scope: Scope) -> str:
-    """Replicas whose every container is ready, by node pool: which rung serves now.
+def unavailable_replicas(scope: Scope) -> str:
+    """Replicas that are wanted and do not answer, while others may."""
+    return f"{wanted_replicas(scope)} - ({ready_replicas(scope)} or vector(0)) > 0"
 
-    kube_pod_container_status_ready (kube state metrics), put on the pods' pools.
+
+def restarts_by_pod(scope: Scope, window: str) -> str:
+    """kubernetes.io/container/restart_count, a counter that every container has: restarts within the window, by pod."""
+    containers = f'monitored_resource="k8s_container",{scope.system},container_name=~"{DEPLOYMENT_NAME}-(gpu|tpu)"'
+    return f"sum by (pod_name) (increase(kubernetes_io:container_restart_count{{{containers}}}[{window}]))"
+
+
+def ready_by_pool(scope: Scope) -> str:
+    """Replicas whose containers are all ready, by node pool: which pool serves now.
+
+    kube_pod_container_status_ready (kube state metrics), joined with the pods' pools.
     """
     ready = f"min by (pod) (kube_pod_container_status_ready{{{scope.prometheus},{_PODS}}})"
     return f"sum by (pool) ({ready} * on (pod) group_left (pool) ({_pool_of_pods(scope)}))"
 
 
 def tokens_per_second_by_pool(scope: Scope) -> str:
-    """vllm:generation_tokens_total, a counter, put on the pods' pools."""
+    """vllm:generation_tokens_total, a counter, joined with the pods' pools."""
     rate = f"max by (pod, engine) (rate(vllm:generation_tokens_total{{{scope.prometheus}}}[{_WINDOW}]))"
     return f"sum by (pool) (sum by (pod) ({rate}) * on (pod) group_left (pool) ({_pool_of_pods(scope)}))"
 
@@ -112,20 +123,20 @@ def time_to_first_token(scope: Scope, quantile: float) -> str:
 
 
 def nodes_of_pool(scope: Scope, pool: str) -> str:
-    """Nodes of one pool: kubernetes.io/node/cpu/allocatable_cores, a gauge that every node has once."""
+    """Nodes of one pool: kubernetes.io/node/cpu/allocatable_cores, a gauge with one series for each node."""
     return f"count({_nodes(scope, f'{_POOL_LABEL}={_quoted(pool)}')})"
 
 
 def cost_of_pool(scope: Scope, pool: str, usd: float) -> str:
-    """USD an hour of one pool's nodes at a price an hour of one node."""
+    """USD an hour for all nodes of one pool, from the price of one node."""
     return f"{nodes_of_pool(scope, pool)} * {usd}"
 
 
 def preemptions_by_pool(scope: Scope, pools: Sequence[str], window: str) -> str:
     """Nodes that Google took back within the window, by node pool.
 
-    kubernetes.io/node_pool/interruption_count counts since its last sample and is mostly undefined where it is zero, so its
-    samples are added up. Of GPU and TPU machines it knows preemptions by the pool, which the audit log's
+    kubernetes.io/node_pool/interruption_count counts since its last sample and is mostly undefined instead of zero, so its
+    samples are added up. For GPU and TPU machines it counts preemptions by pool, which the audit log's
     `compute.instances.preempted` does not:
     https://docs.cloud.google.com/kubernetes-engine/docs/concepts/handle-disruption-gpu-tpu
     """
@@ -140,7 +151,7 @@ def _deployment(metric: str, scope: Scope) -> str:
 
 
 def _sum_of_servers(gauge: str, scope: Scope) -> str:
-    # A server that is scraped twice (by GKE's automatic monitoring as well) counts once.
+    # A server that is scraped twice (also by GKE's automatic monitoring) counts once.
     return f"sum(max by (pod, engine) ({gauge}{{{scope.prometheus}}}))"
 
 
@@ -152,7 +163,7 @@ def _nodes(scope: Scope, *matchers: str) -> str:
 def _pool_of_pods(scope: Scope) -> str:
     """1 for each of the pods, with the labels `pod` and `pool`, joined by the name of the node.
 
-    kubernetes.io/container/uptime says on which node a container is, the node's label which pool that is.
+    kubernetes.io/container/uptime says on which node a container is, and the node's label in which pool.
     """
     containers = (
         f'kubernetes_io:container_uptime{{monitored_resource="k8s_container",{scope.system},container_name=~"{DEPLOYMENT_NAME}-(gpu|tpu)"}}'

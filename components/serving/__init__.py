@@ -1,1 +1,1 @@
-"""What serves: the Deployment, its Service, caches, probes, ends and autoscaling. Left out: the machines below it."""
+"""Serving: the Deployment, its Service, caches, probes, shutdown and autoscaling. Left out: the machines below it."""

@@ -1,7 +1,7 @@
 """The API key of vLLM's server: its Kubernetes Secret, and how a container gets it.
 
-By environment variable, never by argument, which everybody who may look at a pod can read. vLLM asks for the key on routes below
-/v1 (/v2, /inference) alone: /health and /metrics stay open for probes and monitoring, and so do others that do not need to be; see
+It is an environment variable and never an argument, which everyone who may list pods can read. vLLM requires the key only on routes
+below /v1 (/v2, /inference). /health and /metrics stay open for probes and monitoring, and so do some that should not; see
 docs/hardening.md, *The API key*.
 """
 
@@ -17,17 +17,17 @@ from components.serving.api_key_names import SECRET_KEY, SECRET_NAME
 #: vLLM's own name for it: https://docs.vllm.ai/en/stable/configuration/env_vars/
 VARIABLE = "VLLM_API_KEY"
 
-#: Of the pod template: another key is another Secret, and only a new container reads it.
+#: Annotation of the pod template: another key is another Secret, which only new containers read.
 ANNOTATION = "fungibility/api-key-secret"
 
 
 def is_given(api_key: pulumi.Input[str]) -> bool:
-    """Whether there is a key: an empty text is none, and what is known only later is one."""
+    """Whether there is a key: an empty text is not one, and a value that is known only later counts as one."""
     return api_key != "" if isinstance(api_key, str) else True
 
 
 def api_key_secret(prefix: str, *, namespace: str, api_key: pulumi.Input[str], parent: pulumi.Resource) -> core.v1.Secret | None:
-    """The Secret, or None where there is no key."""
+    """The Secret, or None if there is no key."""
     if not is_given(api_key):
         return None
     return core.v1.Secret(
@@ -46,5 +46,5 @@ def container_environment(api_key: pulumi.Input[str]) -> list[dict[str, Any]]:
 
 
 def pod_annotations(secret: core.v1.Secret | None) -> dict[str, pulumi.Input[str]]:
-    """The Secret's own identity: a changed key replaces the Secret, and so rolls the pods. It says nothing of the key."""
+    """The Secret's UID: a changed key replaces the Secret, and so rolls the pods. It reveals nothing about the key."""
     return {} if secret is None else {ANNOTATION: secret.metadata.apply(lambda metadata: str(metadata.uid) if metadata else "")}

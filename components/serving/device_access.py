@@ -1,7 +1,7 @@
-"""How a container gets at its node's accelerator: by requesting it, or, where one pod must fit both kinds of node, by privilege.
+"""How a container gets access to its node's accelerator: by request, or by privilege if one pod must fit both kinds of node.
 
-A pod that requests a device runs on nodes with that device alone, so a pod for TPU and GPU nodes requests neither, and then only
-`privileged` opens the node's devices to it (docs/hardening.md, *Privileged containers*, with what is known and what is not).
+A pod that requests a device only runs on nodes with that device, so a pod for TPU and GPU nodes requests neither, and then only
+`privileged` opens the node's devices to it (docs/hardening.md, *Privileged containers*, says what is known and what is not).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RESOURCES: dict[Kind, str] = {"gpu": "nvidia.com/gpu", "tpu": "google.com/tpu"}
 
 
 def device_access(choice: str, kinds: Iterable[Kind]) -> DeviceAccess:
-    """The least that works for pools of these kinds; `choice` is the setting `deviceAccess`."""
+    """The least privilege that works for pools of these kinds; `choice` is the setting `deviceAccess`."""
     if choice == "auto":
         return "request" if len(set(kinds)) == 1 else "privileged"
     return "request" if choice == "request" else "privileged"

@@ -1,7 +1,7 @@
-"""The disruption budget: moves and drains go on one replica at a time, and the last one stays.
+"""The disruption budget: moves and drains affect one replica at a time, and the last one stays.
 
-What asks it: `kubectl drain`, node upgrades, the cluster autoscaler, and active migration, all through the eviction API. What
-does not: a pool's deletion, preemption of a Spot node, a rolling update (which brings the new pod first).
+`kubectl drain`, node upgrades, the cluster autoscaler and active migration respect it, all through the eviction API. A pool's
+deletion, the preemption of a Spot node and a rolling update (which starts the new pod first) do not.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 def disruption_budget_spec(*, labels: dict[str, str], least_replicas: int, autoscaled: bool, keep_last: bool) -> Any:
     """`spec` of the PodDisruptionBudget for a server that never has fewer replicas than `least_replicas`.
 
-    From two replicas on, one at a time may go, so that the last stays by itself. For a single replica there is a choice, since an
-    eviction takes a pod before its successor is there: `keep_last` refuses the eviction (it moves by `kubectl rollout restart`,
-    which brings the new pod first), otherwise the replica moves and nothing serves for as long as a server starts. Where an
-    autoscaler may make more of that one, half of them may go at a time; Kubernetes rounds the other half up, so that one stays.
+    With two or more replicas one at a time may go, so the last one always stays. A single replica is a choice, since an eviction
+    removes a pod before its successor exists: `keep_last` refuses the eviction (`kubectl rollout restart` moves the replica and
+    starts the new pod first); otherwise the replica moves, and nothing serves while its server starts. If an autoscaler may add to
+    that one, half of them may go at a time; Kubernetes rounds the other half up, so that one stays.
     """
     allowed: dict[str, int | str] = {"max_unavailable": 1}
     if keep_last and least_replicas == 1:
@@ -23,15 +23,15 @@ def disruption_budget_spec(*, labels: dict[str, str], least_replicas: int, autos
     return {
         **allowed,
         "selector": {"match_labels": labels},
-        # A pod that is not ready serves nobody; a budget that protected it would block a drain for good.
+        # A pod that is not ready serves no requests; a budget that protected it would block a drain for good.
         # https://kubernetes.io/docs/tasks/run-application/configure-pdb/#unhealthy-pod-eviction-policy
         "unhealthy_pod_eviction_policy": "AlwaysAllow",
     }
 
 
 def disruption_budget_name(deployment: str, spec: dict[str, Any]) -> str:
-    """Another name for the other of the two fields, of which a budget may have one: a change between them makes a new budget.
+    """A different name for each of the two fields, of which a budget may have one, so that a change between them makes a new budget.
 
-    A server-side dry run of the change, which a preview is, would see both fields at once and refuse it.
+    The server-side dry run in a preview would see both fields at once and refuse the change.
     """
     return deployment if "max_unavailable" in spec else f"{deployment}-keep-last"

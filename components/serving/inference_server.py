@@ -1,8 +1,8 @@
 """The inference server in the cluster: its Secrets, the Deployment of vLLM with its disruption budget, its scraping and its network
 policy, and the load balancer in front of it.
 
-Each pod has one container an accelerator; each container finds out which device its node has, and one serves while the
-other idles (images/fungibility-entrypoint). Left out here: what the number of replicas follows (`replica_autoscaler`).
+Each pod has one container for each accelerator. Each container finds out which device its node has, and one serves while
+the other idles (images/fungibility-entrypoint). Left out: what the number of replicas follows (`replica_autoscaler`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pulumi_kubernetes import apiextensions, apps, core, policy
 
 from components.catalog.machines import KINDS, Kind, MachineType
 from components.catalog.shutdown import settle_seconds
+from components.catalog.vllm_releases import GENERATION_CONFIG, QUEUE_LIMIT, Release
 from components.cluster.accelerator_pools import COMPUTE_CLASS_KEY
 from components.cluster.compute_class import preference_weights
 from components.serving import api_key, drain
@@ -33,6 +34,7 @@ from components.serving.model_caches import (
 from components.serving.network_policy import network_policy, service_arguments
 from components.serving.pod_monitoring import pod_monitoring_spec
 from components.serving.probes import container_probes
+from components.serving.shared_memory import shared_memory_mounts, shared_memory_volumes
 from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.sections import AcceleratorSettings, NetworkSettings, ScalingSettings, ServerSettings
 
@@ -45,10 +47,10 @@ SECRET_KEY = "hf_api_token"  # noqa: S105 - the key in it
 
 NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
 
-#: Never below the running capacity: the new pod comes first, on a node of its own, for which the settings keep room.
+#: The capacity never falls during an update: the new pod starts first, on a node of its own, for which the settings keep room.
 ROLLING_UPDATE = {"max_surge": 1, "max_unavailable": 0}
 
-#: Where GKE's driver installer leaves NVIDIA's libraries on a node, and where the image looks for them.
+#: Where GKE's driver installer puts NVIDIA's libraries on a node, and where the image looks for them.
 GPU_DRIVER_HOST_PATH = "/home/kubernetes/bin/nvidia"
 GPU_DRIVER_MOUNT_PATH = "/usr/local/nvidia"
 
@@ -65,10 +67,12 @@ class InferenceServerArgs:
     compute_class_name: pulumi.Input[str]
     #: Accelerator -> image by digest, for every accelerator of the pools.
     images: Mapping[Kind, pulumi.Input[str]]
+    #: Accelerator -> release of vLLM in its image, None where nothing tells.
+    releases: Mapping[Kind, Release | None]
     #: What pods keep between starts.
     caches: ModelCaches
     hugging_face_token: pulumi.Input[str]
-    #: Secret; empty: the server asks for none.
+    #: Secret; if it is empty, the server requires no key.
     api_key: pulumi.Input[str]
 
     @property
@@ -77,7 +81,7 @@ class InferenceServerArgs:
 
 
 def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
-    """What libtpu reads in place of the metadata that a pod without a TPU request does not get, for one host.
+    """What libtpu reads on a single host, in place of the metadata that a pod without a TPU request does not get.
 
     https://github.com/ai-on-gke/tutorials-and-examples, tutorial gpu-tpu/fungibility-recipes.
     """
@@ -107,20 +111,30 @@ def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
 def _ending(args: InferenceServerArgs) -> Any:
     return {
         "grace_seconds": args.server.termination_grace_period_seconds,
-        # The network policy wants clients' own addresses, and so `externalTrafficPolicy: Local`.
+        # The network policy needs clients' own addresses, and so `externalTrafficPolicy: Local`.
         "settle_seconds": settle_seconds(local_traffic=args.network.network_policy),
     }
 
 
 def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> list[str]:
-    """The command line of vLLM's server in the container of an accelerator."""
+    """The command line of vLLM's server in the container of an accelerator.
+
+    What decides an answer is the same in each, as a client does not choose the accelerator that it comes to.
+    """
+    server, release = args.server, args.releases[kind]
     arguments = ["--host=0.0.0.0", f"--port={SERVER_PORT}"]
     if kind == "gpu" or machine.count > 1:
         arguments.append(f"--tensor-parallel-size={machine.count}")
-    if kind == "tpu":
-        arguments.append(f"--max-model-len={args.server.max_model_len}")
-    ending = drain.server_arguments(**_ending(args), server_drains=args.server.drains[kind])
-    return [*arguments, f"--model={args.server.model}", *ending, *args.server.arguments[kind]]
+    arguments += [f"--max-model-len={server.max_model_len}", f"--model={server.model}", f"--served-model-name={server.model}"]
+    if server.model_revision:
+        arguments.append(f"--revision={server.model_revision}")
+    if release is None or release >= GENERATION_CONFIG:
+        # The model's own sampling defaults: what releases take when nothing is said has changed.
+        arguments.append("--generation-config=auto")
+    if server.max_queued_requests and (release is None or release >= QUEUE_LIMIT):
+        arguments.append(f"--max-num-queued-reqs={server.max_queued_requests}")
+    ending = drain.server_arguments(**_ending(args), server_drains=server.drains[kind])
+    return [*arguments, *ending, *server.arguments[kind]]
 
 
 def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> dict[str, Any]:
@@ -138,7 +152,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
                 "value_from": {"secret_key_ref": {"name": SECRET_NAME, "key": SECRET_KEY}},
             },
             *api_key.container_environment(args.api_key),
-            # With a request GKE's device plugin says all this itself.
+            # With a request GKE's device plugin sets all of this itself.
             *(tpu_environment(machine) if kind == "tpu" and args.device_access == "privileged" else []),
             *cache_environment(kind, machine, args.caches, image=args.images[kind], arguments=arguments),
         ],
@@ -156,18 +170,18 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
             "limits": resources.get("limits", {}) | devices,
         }
     elif "gpu" in args.accelerators.kinds:
-        # In the TPU container too: it asks nvidia-smi whether this is the other's node.
+        # In the TPU container too, which asks nvidia-smi whether the node is the other container's.
         spec["volume_mounts"] = [{"name": "gpu", "mount_path": GPU_DRIVER_MOUNT_PATH}]
-    if mounts := cache_mounts(kind, args.caches):
+    if mounts := [*cache_mounts(kind, args.caches), *shared_memory_mounts(kind, machine)]:
         spec["volume_mounts"] = [*spec.get("volume_mounts", []), *mounts]
     return spec
 
 
 def affinity(pools: Sequence[AcceleratorPool]) -> dict[str, Any]:
-    """One replica a node, and the best node that is free."""
+    """One replica on each node, and a preference for the best free node."""
     weights = preference_weights([pool.name for pool in pools if pool.enabled])
     disabled = [pool.name for pool in pools if not pool.enabled]
-    # A disabled pool's nodes carry the class's label for as long as they are there.
+    # A disabled pool's nodes carry the class's label until they are gone.
     elsewhere: dict[str, Any] = {
         "required_during_scheduling_ignored_during_execution": {
             "node_selector_terms": [{"match_expressions": [{"key": NODE_POOL_LABEL, "operator": "NotIn", "values": disabled}]}]
@@ -200,15 +214,17 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
         "tolerations": TOLERATIONS,
         "affinity": affinity(args.accelerators.pools),
         "termination_grace_period_seconds": args.server.termination_grace_period_seconds,
-        # Said in every case: one that is no longer said stays, by the older field `serviceAccount` that Kubernetes fills from
-        # it, and pods of an account that is gone are refused.
+        # Kubernetes sets NAME_PORT for each Service of the namespace, and vLLM reads VLLM_PORT: a Service named vllm would end each server.
+        "enable_service_links": False,
+        # Always set: if it were removed, the old account would stay in the older field `serviceAccount`, which Kubernetes fills
+        # from this one, and pods of an account that no longer exists are refused.
         "service_account_name": pod_service_account(args.caches),
         "containers": [container_spec(kind, machines[kind], args) for kind in KINDS if kind in machines],
     }
     # GKE's device plugin mounts the same folder into a container that requests a GPU.
     if "gpu" in machines and args.device_access == "privileged":
         spec["volumes"] = [{"name": "gpu", "host_path": {"path": GPU_DRIVER_HOST_PATH, "type": "DirectoryOrCreate"}}]
-    if volumes := cache_volumes(tuple(machines), args.caches):
+    if volumes := [*cache_volumes(tuple(machines), args.caches), *shared_memory_volumes(machines)]:
         spec["volumes"] = [*spec.get("volumes", []), *volumes]
     return spec
 
@@ -221,7 +237,7 @@ def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pul
         "replicas": args.scaling.replicas,
         "selector": {"match_labels": APP_LABELS},
         "strategy": {"type": "RollingUpdate", "rolling_update": ROLLING_UPDATE},
-        # Kubernetes's own patience (10 minutes) ends before a TPU node and its server are there.
+        # Kubernetes's default (10 minutes) is less than a TPU node and its server need.
         "progress_deadline_seconds": args.server.rollout_timeout_seconds,
         "template": {"metadata": metadata, "spec": pod_spec(args)},
     }
@@ -233,16 +249,16 @@ def service_spec(args: InferenceServerArgs) -> Any:
         "selector": APP_LABELS,
         "ports": [{"protocol": "TCP", "port": args.network.service_port, "target_port": SERVER_PORT}],
     }
-    # Kubernetes takes a missing list to mean that everyone may come in.
+    # Kubernetes admits everyone if the list is missing.
     if args.network.load_balancer_source_ranges:
         spec["load_balancer_source_ranges"] = list(args.network.load_balancer_source_ranges)
     return spec | service_arguments(args.network)
 
 
 def ingress_ip(status: Any) -> str | None:
-    """The provider waits until the load balancer has an address; None of a Service that could not be made.
+    """The load balancer's address, for which the provider waits; None if the Service could not be made.
 
-    With `--continue-on-error` the program goes on after a resource that failed, whose outputs are empty then.
+    With `--continue-on-error` the program goes on after a failed resource, whose outputs are then empty.
     """
     ingress = status.load_balancer.ingress if status and status.load_balancer else None
     return str(ingress[0].ip) if ingress else None
@@ -256,7 +272,7 @@ def make_service_url(ip: str, port: int) -> str:
 class InferenceServer(pulumi.ComponentResource):
     """vLLM behind a load balancer."""
 
-    #: None only in an update that could not make the Service.
+    #: None only if an update could not make the Service.
     service_ip: pulumi.Output[str | None]
     #: Ends in `/v1`.
     service_url: pulumi.Output[str | None]
@@ -266,7 +282,7 @@ class InferenceServer(pulumi.ComponentResource):
         secret = core.v1.Secret(
             f"{name}-{SECRET_NAME}",
             metadata={"name": SECRET_NAME, "namespace": args.server.namespace},
-            # There for a model that needs no token too, holding nothing, so that the pod is the same for all.
+            # Exists with an empty token for an open model too, so that the pod is the same for all models.
             string_data={SECRET_KEY: args.hugging_face_token},
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -279,20 +295,20 @@ class InferenceServer(pulumi.ComponentResource):
                 "namespace": args.server.namespace,
                 "labels": APP_LABELS,
                 "annotations": {
-                    # For all replicas, which come one after the other.
+                    # For all replicas, which start one after the other.
                     "pulumi.com/timeoutSeconds": str(
                         args.server.rollout_timeout_seconds * max(args.scaling.replicas, args.scaling.max_replicas)
                     ),
-                    # `kubectl scale` makes kubectl the owner of the replicas; the next update would fail on that.
+                    # `kubectl scale` makes kubectl the owner of the replicas, on which the next update would fail.
                     "pulumi.com/patchForce": "true",
                 },
             },
             spec=deployment_spec(args, api_key.pod_annotations(key_secret)),
-            # The pod names the Secret as text, which no output of the Secret's says.
+            # Explicit, since the pod names the Secret as plain text.
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[secret],
-                # Set once; from then on an update would undo what the autoscaler decided.
+                # Set once; later updates would undo the autoscaler's decisions.
                 ignore_changes=["spec.replicas"] if args.scaling.autoscaled else [],
             ),
         )
@@ -316,7 +332,7 @@ class InferenceServer(pulumi.ComponentResource):
             spec=pod_monitoring_spec(labels=APP_LABELS, port=SERVER_PORT),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        # Not after the Deployment, nor the Deployment after it: each waits for what the other gives it.
+        # Neither waits for the other in Pulumi, since each waits in the cluster for what the other provides.
         service = core.v1.Service(
             f"{name}-service",
             metadata={

@@ -1,4 +1,4 @@
-"""What GKE is told of a Service's load balancer. Left out: who may use it (source ranges, `network_policy`)."""
+"""Annotations of a Service about its load balancer. Left out: who may use it (source ranges, `network_policy`)."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ TYPE_ANNOTATION = "networking.gke.io/load-balancer-type"
 
 
 def service_annotations(internal: bool) -> dict[str, str]:
-    """For an internal one, which has an address of the VPC; a public one is what GKE makes unasked."""
+    """The annotations for an internal load balancer, with an address of the VPC; a public one is GKE's default."""
     return {TYPE_ANNOTATION: "Internal"} if internal else {}

@@ -1,9 +1,9 @@
-"""Custom Metrics Stackdriver Adapter: answers the HorizontalPodAutoscaler's questions from Managed Service for Prometheus.
+"""Custom Metrics Stackdriver Adapter: serves metrics from Managed Service for Prometheus to the HorizontalPodAutoscaler.
 
-Google publishes it as one manifest, of which this is what custom metrics need:
+Google publishes it as one manifest, of which this is the part for custom metrics:
 https://github.com/GoogleCloudPlatform/k8s-stackdriver/tree/master/custom-metrics-stackdriver-adapter/deploy/production.
 Chosen over GKE's own `AutoscalingMetric` (autoscaling.gke.io), which was a preview for GKE 1.35 and later in the Rapid channel when
-this was written (November 2026); the change to it would be the HPA's metric name and this module.
+this was written (November 2026); a move to it would change the HPA's metric name and this module.
 
 Left out: external metrics, and a second adapter in the same cluster: a cluster has one server for `custom.metrics.k8s.io`.
 """
@@ -24,23 +24,23 @@ from components.serving.workload_identity import pod_principal
 NAMESPACE = "custom-metrics"
 NAME = "custom-metrics-stackdriver-adapter"
 
-#: Of 2026-08-17; Google's tags of this image are never moved.
+#: Released on 2026-08-17; Google never moves this image's tags.
 IMAGE = "gcr.io/gke-release/custom-metrics-stackdriver-adapter:v0.16.9-gke.0"
 
-#: Above 1024, so that the process needs no privilege for it; and, beside 443, the one port that GKE's firewall opens from the control
+#: Above 1024, so that the process needs no privilege for it. Beside 443 it is the only port that GKE's firewall opens from the control
 #: plane to private nodes (https://docs.cloud.google.com/kubernetes-engine/docs/concepts/firewall-rules).
 PORT = 10250
 
 LABELS = {"run": NAME, "k8s-app": NAME}
 
-#: Version -> priority among the versions; the HorizontalPodAutoscaler asks for the newest that there is.
+#: Version -> priority among the versions; the HorizontalPodAutoscaler asks for the newest one available.
 _API_VERSIONS = {"v1beta1": 100, "v1beta2": 200}
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricsAdapterArgs:
     project: str
-    #: Known when the cluster is there, with which the project's workload identity pool comes.
+    #: Known once the cluster exists, with which Google makes the project's workload identity pool.
     cluster_name: pulumi.Input[str]
 
 
@@ -93,7 +93,7 @@ class MetricsAdapter(pulumi.ComponentResource):
             f"{name}-monitoring-viewer",
             project=args.project,
             role="roles/monitoring.viewer",
-            # Through the cluster's name, since there is no such pool before the project's first cluster.
+            # Through the cluster's name, since the pool does not exist before the project's first cluster.
             member=pulumi.Output.all(args.cluster_name, number).apply(
                 lambda known: pod_principal(
                     project_number=int(known[1]),
@@ -153,7 +153,7 @@ class MetricsAdapter(pulumi.ComponentResource):
             name,
             metadata={"name": NAME, "namespace": NAMESPACE, "labels": LABELS},
             spec=deployment_spec(),
-            # It reads its rights once, at its start.
+            # It reads its rights only once, when it starts.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[account, *rights, reader]),
         )
         service = core.v1.Service(
@@ -175,11 +175,11 @@ class MetricsAdapter(pulumi.ComponentResource):
                     "version": version,
                     "group_priority_minimum": 100,
                     "version_priority": priority,
-                    # The adapter makes a certificate of its own at each start, as in Google's manifest.
+                    # The adapter makes its own certificate at each start, as in Google's manifest.
                     "insecure_skip_tls_verify": True,
                     "service": {"name": NAME, "namespace": NAMESPACE, "port": 443},
                 },
-                # Last to come and first to go: one that nobody answers for makes namespaces hang in their deletion.
+                # Made last and deleted first: an APIService without a server makes the deletion of namespaces hang.
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[deployment, service]),
             )
         self.register_outputs({})

@@ -1,12 +1,12 @@
 """What a pod keeps between starts: the model's weights in the cache bucket, and compiled XLA programs there or on the node.
 
-Pure parts of a pod: variables, mounts, volumes and annotations. Left out: the bucket and the identity (`weights_cache`), and
+It makes parts of a pod: variables, mounts, volumes and annotations. Left out: the bucket and the identity (`weights_cache`), and
 what vLLM compiles for GPUs.
 
-Why the weights are a Hugging Face cache (HF_HUB_CACHE) and not vLLM's `--download-dir`, which Google's tutorial uses: there vLLM
-keeps its lock file in the same folder, so pods that start together on two nodes write one object, and Cloud Storage FUSE answers
-all but one with "stale file handle", at which vLLM ends. Without `--download-dir` the lock is in the container's /tmp, and the
-library's own are taken only while a file is missing. docs/cold-start.md has what was tried.
+The weights are a Hugging Face cache (HF_HUB_CACHE) and not vLLM's `--download-dir`, which Google's tutorial uses. There vLLM keeps
+its lock file in the same folder, so pods that start together on two nodes write one object, Cloud Storage FUSE answers all but one
+with "stale file handle", and vLLM ends. Without `--download-dir` the lock is in the container's /tmp, and the library takes its own
+locks only while a file is missing. docs/cold-start.md says what was tried.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BUCKET_MOUNT_PATH = "/var/cache/model-bucket"
 HUB_FOLDER = "huggingface"
 XLA_FOLDER = "xla"
 
-#: Where the node keeps compiled programs while there is no bucket: its boot disk, on Container-Optimized OS a writable folder.
+#: Where the node keeps compiled programs if there is no bucket: on its boot disk, in a writable folder of Container-Optimized OS.
 XLA_HOST_PATH = "/var/lib/vllm-xla-cache"
 XLA_MOUNT_PATH = "/var/cache/vllm-xla"
 
@@ -42,13 +42,13 @@ class BucketMount:
     bucket: pulumi.Input[str]
     #: Kubernetes service account that may use it.
     service_account: pulumi.Input[str]
-    #: MiB of it that the node's boot disk may hold at a time.
+    #: MiB of the bucket that the node's boot disk may hold at a time.
     file_cache_mib: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCaches:
-    #: None: each container downloads the weights for itself.
+    #: The bucket; if it is None, each container downloads the weights itself.
     bucket: BucketMount | None = None
     #: Whether compiled XLA programs outlive the container.
     xla: bool = False
@@ -57,8 +57,8 @@ class ModelCaches:
 def xla_cache_key(*, image: str, arguments: Sequence[str], machine: MachineType) -> str:
     """The folder of one build, one command line and one kind of TPU.
 
-    PyTorch/XLA makes its keys of the Torch IR alone: a cache that survives a change of compiler options gives wrong programs
-    (vLLM's own warning, vllm/v1/worker/tpu_worker.py). So whatever may decide how vLLM compiles opens a folder of its own.
+    PyTorch/XLA derives its keys only from the Torch IR, so a cache that survives a change of compiler options gives wrong programs
+    (vLLM's own warning, vllm/v1/worker/tpu_worker.py). Everything that may affect how vLLM compiles therefore changes the folder.
     """
     facts = [image, list(arguments), machine.generation, machine.topology]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
@@ -67,13 +67,13 @@ def xla_cache_key(*, image: str, arguments: Sequence[str], machine: MachineType)
 def cache_environment(
     kind: Kind, machine: MachineType, caches: ModelCaches, *, image: pulumi.Input[str], arguments: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """More variables of the container of an accelerator."""
+    """Additional variables of the container of an accelerator."""
     variables: list[dict[str, Any]] = []
     if caches.bucket is not None:
         variables += [
             {"name": "HF_HUB_CACHE", "value": f"{BUCKET_MOUNT_PATH}/{HUB_FOLDER}"},
             # Xet writes a file in many places at once, which Cloud Storage FUSE stages on the node's disk; a plain download
-            # streams into the bucket, and is what was tried. It happens once a model.
+            # streams into the bucket, and was tried. It happens once for each model.
             {"name": "HF_HUB_DISABLE_XET", "value": "1"},
         ]
     if kind == "tpu" and caches.xla:
@@ -81,7 +81,7 @@ def cache_environment(
         path = pulumi.Output.from_input(image).apply(
             lambda known: f"{root}/{xla_cache_key(image=known, arguments=arguments, machine=machine)}"
         )
-        # Of vLLM on PyTorch/XLA (the default image) and of tpu-inference (JAX) alike.
+        # Read by vLLM on PyTorch/XLA (the default image) and by tpu-inference (JAX).
         variables.append({"name": "VLLM_XLA_CACHE_PATH", "value": path})
     return variables
 
@@ -116,31 +116,31 @@ def cache_volumes(kinds: Sequence[Kind], caches: ModelCaches) -> list[dict[str, 
 
 
 def pod_service_account(caches: ModelCaches) -> pulumi.Input[str]:
-    """Kubernetes service account of the pod: the namespace's own unless the bucket needs another."""
+    """Kubernetes service account of the pod: the namespace's default unless the bucket needs another."""
     return "default" if caches.bucket is None else caches.bucket.service_account
 
 
 def cache_annotations(caches: ModelCaches) -> dict[str, str]:
-    """Annotations of the pod: they make GKE add the sidecar container that serves the mount."""
+    """Annotations of the pod, which make GKE add the sidecar container that serves the mount."""
     if caches.bucket is None:
         return {}
     return {
         "gke-gcsfuse/volumes": "true",
-        # It uses what the node has: a limit would slow the loading of weights, or end the mount with them.
+        # No limits: they would slow the loading of weights, or kill the process that serves the mount.
         **{f"gke-gcsfuse/{resource}-limit": "0" for resource in SIDECAR_REQUESTS},
     }
 
 
 def mount_options(file_cache_mib: int) -> str:
-    """Of Cloud Storage FUSE: https://docs.cloud.google.com/storage/docs/cloud-storage-fuse/cli-options."""
+    """Options of Cloud Storage FUSE: https://docs.cloud.google.com/storage/docs/cloud-storage-fuse/cli-options."""
     options = {
-        # Files are fetched by many connections at once into a cache on the node's boot disk, before the server reads them.
+        # Many connections at once fetch a file into a cache on the node's boot disk, before the server reads it.
         "file-cache:enable-parallel-downloads": "true",
         "file-cache:max-size-mb": str(file_cache_mib),
-        # What another node has just written is there, and what it has replaced is not read under its old number, for which
-        # Cloud Storage FUSE would answer "stale file handle". On large machines its own default is to remember for ever.
+        # New files of other nodes are seen at once, and a replaced object is not read by its old generation, which Cloud Storage
+        # FUSE would answer with "stale file handle". On large machines its default is to remember metadata forever.
         "metadata-cache:ttl-secs": "0",
         "metadata-cache:negative-ttl-secs": "0",
     }
-    # A folder is there as soon as anything lies in it.
+    # A folder exists as soon as an object lies in it.
     return ",".join(["implicit-dirs", *(f"{name}:{value}" for name, value in options.items())])

@@ -1,7 +1,7 @@
 """Who may open connections to the servers: clients through the load balancer, the metrics collectors, and namespaces by name.
 
-The load balancer passes packets through with their senders' addresses (externalTrafficPolicy Local, `service_arguments`), so that clients
-are admitted by address. Not named here: the kubelet, whose probes come from the pod's own node, which Kubernetes always admits; and
+The load balancer passes packets through with their senders' addresses (externalTrafficPolicy Local, `service_arguments`), so clients
+can be admitted by address. Two need no rule: the kubelet, whose probes come from the pod's own node, which Kubernetes always admits; and
 Google's health checks, which ask the node and not the pod. Left out: what the servers themselves may reach (the model's downloads).
 docs/hardening.md has the sources.
 """
@@ -33,9 +33,9 @@ def address_block(cidr: str, pod_range: str | None) -> dict[str, Any]:
 
 
 def network_policy_spec(network: NetworkSettings, *, pod_labels: Mapping[str, str], port: int) -> Any:
-    """`spec` of the NetworkPolicy; what it does not name is refused."""
+    """`spec` of the NetworkPolicy, which refuses all other connections."""
     namespaces = [*MONITORING_NAMESPACES, *network.client_namespaces]
-    # Inside the cluster addresses admit nobody.
+    # Inside the cluster an address does not admit a client.
     pod_range = network.ranges.pods if network.ranges else None
     sources = [{"ip_block": address_block(each, pod_range)} for each in network.load_balancer_source_ranges or [_EVERYONE]]
     inside = {
@@ -51,14 +51,14 @@ def network_policy_spec(network: NetworkSettings, *, pod_labels: Mapping[str, st
 
 
 def service_arguments(network: NetworkSettings) -> dict[str, Any]:
-    """Part of the Service's spec: with a policy the senders' addresses must arrive as they are."""
+    """Part of the Service's spec: a policy needs the senders' addresses unchanged."""
     return {"external_traffic_policy": "Local"} if network.network_policy else {}
 
 
 def network_policy(
     name: str, network: NetworkSettings, *, namespace: str, pod_labels: Mapping[str, str], port: int, parent: pulumi.Resource
 ) -> None:
-    """Makes the NetworkPolicy where the settings want one."""
+    """Makes the NetworkPolicy if the settings ask for one."""
     if not network.network_policy:
         return
     networking.v1.NetworkPolicy(

@@ -1,8 +1,8 @@
-"""The probes of a vLLM container: when it is started, when it takes traffic, and when it is beyond help.
+"""The probes of a vLLM container: whether it has started, takes traffic, or has to be restarted.
 
-All by the health command of the image, to which an idle container is healthy, so that a pod is ready when the one that serves is.
-An HTTP probe of /health would be cheaper, and miss a server whose engine hangs: vLLM answers 200 for as long as the engine's
-process lives (images/fungibility-health says how the command sees it). Left out: draining at the end of a pod (`drain`).
+All of them run the image's health command. For it an idle container is healthy, so a pod is ready when the serving container is.
+An HTTP probe of /health would be cheaper but would miss a server whose engine hangs: vLLM answers 200 while the engine's process
+lives (images/fungibility-health says how the command detects it). Left out: draining at the end of a pod (`drain`).
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any
 #: Installed by the Dockerfiles; `ready` also wants the role to be known (docs/images.md has its exit codes).
 HEALTH_COMMAND = "/usr/local/bin/fungibility-health"
 
-#: The health command itself gives a server 5 seconds and its engine 3 for a token; the rest is for the command, which has to end
-#: by itself: what a probe that is cut off leaves behind stays until the container ends.
+#: The health command itself allows a server 5 seconds and its engine 3 for a token; the rest is for the command, which has to end
+#: by itself, since processes of a probe that is cut off stay until the container ends.
 _TIMEOUT_SECONDS = 10
 
 _STARTUP_PERIOD_SECONDS = 5
 
-#: The preStop hook's wait, and a little.
+#: The preStop hook's wait, and some margin.
 _DEAD_GRACE_SECONDS = 10
 
 
 def container_probes(*, startup_seconds: int) -> dict[str, Any]:
     """`startup_probe`, `readiness_probe` and `liveness_probe`.
 
-    Until the start is over the other two do not run, so its limit can be long (a TPU server compiles for minutes) while a
-    server that was up and died is found within a minute (`seconds_to_notice`).
+    The other two do not run until the start is over, so its limit can be long (a TPU server compiles for minutes) while a
+    server that dies later is detected within a minute (`seconds_to_notice`).
     """
     return {
         "startup_probe": {
@@ -47,7 +47,7 @@ def container_probes(*, startup_seconds: int) -> dict[str, Any]:
             "exec_": {"command": [HEALTH_COMMAND, "live"]},
             "period_seconds": 10,
             "timeout_seconds": _TIMEOUT_SECONDS,
-            # A server that does not answer finishes nothing, so there is nothing to wait for.
+            # A server that does not answer finishes no request, so there is nothing to wait for.
             "termination_grace_period_seconds": _DEAD_GRACE_SECONDS,
             # A busy server may be slow for a while, and a restart costs minutes.
             "failure_threshold": 5,
@@ -56,9 +56,9 @@ def container_probes(*, startup_seconds: int) -> dict[str, Any]:
 
 
 def seconds_to_notice(probe: Mapping[str, Any], *, answer_seconds: float) -> float:
-    """How long a probe needs at most to act on a container that fails it; `answer_seconds` is what a failing attempt takes.
+    """The most seconds until a probe acts on a container that fails it; `answer_seconds` is what a failing attempt takes.
 
-    The kubelet begins an attempt a period after it began the last one, or when that one is over if that is later.
+    The kubelet begins an attempt one period after the start of the last one, or after its end if that is later.
     https://github.com/kubernetes/kubernetes, pkg/kubelet/prober/worker.go
     """
     between = max(probe["period_seconds"], answer_seconds)

@@ -1,9 +1,9 @@
-"""The weights cache: a Cloud Storage bucket that pods mount as a folder, and the identity by which they may.
+"""The weights cache: a Cloud Storage bucket that pods mount as a folder, and the identity that lets them.
 
 The first pod that serves a model downloads it into the bucket; later ones, on whatever node, read it from there. Sources:
 https://docs.cloud.google.com/kubernetes-engine/docs/how-to/cloud-storage-fuse-csi-driver-setup (identity, role, add-on) and
-https://docs.cloud.google.com/storage/docs/cloud-storage-fuse/overview. Left out: what the pod has of it (`model_caches`), and the
-cluster's add-on (`cluster`). The bucket deletes no model: what is served no longer stays until somebody removes it.
+https://docs.cloud.google.com/storage/docs/cloud-storage-fuse/overview. Left out: the pod's side (`model_caches`), and the
+cluster's add-on (`cluster`). The bucket keeps models that are no longer served until a person removes them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from components.settings.value_types import parse_quantity
 #: Kubernetes service account of the pods that mount the bucket.
 SERVICE_ACCOUNT = "vllm"
 
-#: Reads and writes objects, and may change nothing about the bucket itself.
+#: May read and write objects, but not change the bucket itself.
 ROLE = "roles/storage.objectUser"
 
 
@@ -33,24 +33,24 @@ class WeightsCacheArgs:
     place: Place
     #: Kubernetes namespace of the pods.
     namespace: str
-    #: `PROJECT.svc.id.goog`, known once the cluster is there: Google makes the pool with a project's first such cluster.
+    #: `PROJECT.svc.id.goog`, known once the cluster exists: Google makes the pool with a project's first such cluster.
     workload_pool: pulumi.Input[str]
 
 
 def bucket_options(location: str) -> dict[str, Any]:
-    """Inputs of the Bucket beside its project."""
+    """Inputs of the Bucket other than its project."""
     return {
-        # In capitals, as Google says it.
+        # In capitals, as Google returns it.
         "location": location.upper(),
-        # Identities of Kubernetes are known to IAM alone, not to the older access lists of objects.
+        # Only IAM knows Kubernetes identities; the older access lists of objects do not.
         "uniform_bucket_level_access": True,
         "public_access_prevention": "enforced",
-        # Everything in it can be had again, so it neither outlives the stack nor keeps what was deleted.
+        # Everything in it can be downloaded again, so it neither outlives the stack nor keeps deleted objects.
         "force_destroy": True,
         "soft_delete_policy": {"retention_duration_seconds": 0},
         "lifecycle_rules": [
             {
-                # What a download that was cut off leaves behind; Hugging Face's library begins anew beside it.
+                # The remains of interrupted downloads; Hugging Face's library starts again beside them.
                 "action": {"type": "Delete"},
                 "condition": {"age": 1, "matches_suffixes": [".incomplete"]},
             }
@@ -67,12 +67,12 @@ class WeightsCache(pulumi.ComponentResource):
     service_account: pulumi.Output[str]
 
     def __init__(self, name: str, args: WeightsCacheArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        # Here, since it takes a third of a second that a stack without the cache need not wait at every preview.
+        # Imported here, since it takes a third of a second, which previews of stacks without the cache save.
         from pulumi_gcp import storage
 
         super().__init__("fungibility:index:WeightsCache", name, None, opts)
         bucket = storage.Bucket(
-            # Its name is Pulumi's to make: names of buckets are one space for all of Google Cloud.
+            # Pulumi makes its name unique, since bucket names are shared by all of Google Cloud.
             name,
             project=args.place.project,
             **bucket_options(args.place.region),
@@ -99,7 +99,7 @@ class WeightsCache(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.bucket = bucket.name
-        # Through both, so that whoever runs as the account waits for them.
+        # Through both, so that pods of the account wait for them.
         self.service_account = pulumi.Output.all(account.id, user.id).apply(lambda _: SERVICE_ACCOUNT)
         self.register_outputs({"bucket": self.bucket, "service_account": self.service_account})
 
@@ -111,7 +111,7 @@ def make_model_caches(settings: ServerSettings, weights_cache: WeightsCache | No
         bucket = BucketMount(
             bucket=weights_cache.bucket,
             service_account=weights_cache.service_account,
-            # The setting says how much room weights may take on a node; now they take it there.
+            # The setting limits the disk that weights may take on a node, which is now the file cache's.
             file_cache_mib=int(parse_quantity(settings.gpu_ephemeral_storage_limit) / 2**20),
         )
     return ModelCaches(bucket=bucket, xla=settings.xla_cache)

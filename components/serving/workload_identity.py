@@ -1,13 +1,13 @@
-"""What IAM calls the pods of a Kubernetes service account, so that they have rights of their own and no key.
+"""IAM's name for the pods of a Kubernetes service account, by which they get rights of their own without a key.
 
-Left out: which rights; and Google service accounts, which need not be between.
+Left out: which rights, and Google service accounts, which are not needed in between.
 """
 
 from __future__ import annotations
 
 
 def pod_principal(*, project_number: int, workload_pool: str, namespace: str, service_account: str) -> str:
-    """How IAM calls the pods of a Kubernetes service account.
+    """IAM's name for the pods of a Kubernetes service account.
 
     https://docs.cloud.google.com/kubernetes-engine/docs/how-to/workload-identity#authenticating_to
     """

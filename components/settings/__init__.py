@@ -1,1 +1,1 @@
-"""What a stack may choose, and the one reader that checks it. Left out: what becomes of it."""
+"""What a stack may choose: the declarations, their reader and the checks. Left out: how the settings are used."""

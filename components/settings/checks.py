@@ -13,8 +13,10 @@ from components.catalog.capacity import (
     allocatable_ephemeral_storage,
     allocatable_memory,
     allocatable_millicpu,
+    shared_memory_gib,
 )
-from components.catalog.shutdown import LOCAL_SETTLE_SECONDS, SHUTDOWN_TIMEOUT_SINCE, knows_shutdown_timeout, least_grace_seconds
+from components.catalog.shutdown import LOCAL_SETTLE_SECONDS, least_grace_seconds
+from components.catalog.vllm_releases import SHUTDOWN_TIMEOUT, needs_driver_580, text_of
 from components.settings.accelerator_pool import AcceleratorPool, zone_problem
 from components.settings.formats import is_internet
 from components.settings.problems import Problem, counted
@@ -41,6 +43,7 @@ def check(settings: Settings, reader: Reader, *, own_stack: str) -> None:
         *([] if reader.refused("acceleratorPools") else _replicas(settings)),
         *_grace_period(settings),
         *_drains(settings),
+        *_drivers(settings),
         *_rollout(settings),
     ]
     reader.problems += [each for each in found if not reader.refused(each.field)]
@@ -90,7 +93,13 @@ def _requests(settings: Settings) -> Iterator[Problem]:
     sidecar = {key: parse_quantity(value) if server.weights_cache else 0.0 for key, value in SIDECAR_REQUESTS.items()}
     checks: list[tuple[str, str, int, float, Callable[[AcceleratorPool], float]]] = [
         ("cpuRequest", server.cpu_request, containers, sidecar["cpu"], lambda pool: allocatable_millicpu(pool.machine.vcpus) / 1000),
-        ("memoryRequest", server.memory_request, containers, sidecar["memory"], lambda pool: allocatable_memory(pool.machine.memory_gb)),
+        (
+            "memoryRequest",
+            server.memory_request,
+            containers,
+            sidecar["memory"],
+            lambda pool: allocatable_memory(pool.machine.memory_gb) - shared_memory_gib(pool.machine.count) * 2**30,
+        ),
     ]
     if "gpu" in settings.accelerators.kinds:
         checks.append(
@@ -250,16 +259,27 @@ def _grace_period(settings: Settings) -> Iterator[Problem]:
 
 def _drains(settings: Settings) -> Iterator[Problem]:
     """An older vLLM's server refuses an argument that it does not know."""
-    since = ".".join(map(str, SHUTDOWN_TIMEOUT_SINCE))
     for kind in settings.accelerators.kinds:
-        image = settings.images.prebuilt.get(kind) or settings.images.base_images[kind]
-        if settings.server.drains[kind] and knows_shutdown_timeout(image) is False:
+        release = settings.images.releases[kind]
+        if settings.server.drains[kind] and release is not None and release < SHUTDOWN_TIMEOUT:
             yield Problem(
-                f"{kind}ServerDrains",
-                True,
-                f"needs vLLM {since} or later, and {image} is older: its server would refuse --shutdown-timeout and not start",
+                f"{kind}ServerDrains", True,
+                f"needs vLLM {text_of(SHUTDOWN_TIMEOUT)} or later, and {settings.images.vllm_image(kind)} is older: its server would "
+                "refuse --shutdown-timeout and not start",
                 "give false (the preStop hook waits for requests then), or a newer base image",
-            )
+            )  # fmt: skip
+
+
+def _drivers(settings: Settings) -> Iterator[Problem]:
+    """GKE's DEFAULT driver is older than 580 (unverified for channels to come); LATEST is newer."""
+    image = settings.images.vllm_image("gpu")
+    for index, pool in enumerate(settings.accelerators.pools):
+        if pool.gpu_driver_version == "DEFAULT" and needs_driver_580(image):
+            yield Problem(
+                f"acceleratorPools[{index}].gpuDriverVersion", "DEFAULT",
+                f"is a driver older than the 580 that {image.partition('@')[0]} needs, as it is built on CUDA 13: no server would start",
+                "give LATEST, or a gpuBaseImage built on CUDA 12.9, such as docker.io/vllm/vllm-openai:v0.31.0-cu129",
+            )  # fmt: skip
 
 
 def _rollout(settings: Settings) -> Iterator[Problem]:

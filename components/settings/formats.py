@@ -6,11 +6,13 @@ Left out: rules between settings (`checks`), and structures with a file of their
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.catalog.machines import KINDS, Kind
+from components.catalog.vllm_options import SEVERAL_VALUES
 from components.settings.accelerator_pool import (
     MAX_NAME_LENGTH,
     NAME_PATTERN,
@@ -54,8 +56,26 @@ OWN_ARGUMENTS = {
     "--port": "`servicePort` is the clients' port",
     "--uds": "the program listens where its probes look",
     "--model": "`model` decides it",
-    "--tensor-parallel-size": "`acceleratorPools` decide it",
-    "-tp": "`acceleratorPools` decide it",
+    **dict.fromkeys(("--tensor-parallel-size", "-tp"), "`acceleratorPools` decide it"),
+    # Times the chips of tensor parallelism, which has them all.
+    **dict.fromkeys(
+        (
+            "--pipeline-parallel-size",
+            "-pp",
+            "--data-parallel-size",
+            "-dp",
+            "--data-parallel-size-local",
+            "-dpl",
+            "--prefill-context-parallel-size",
+            "-pcp",
+        ),
+        "tensor parallelism has every chip of the machine already",
+    ),
+    "--max-model-len": "`maxModelLen` decides it",
+    "--revision": "`modelRevision` decides it",
+    "--tokenizer-revision": "`modelRevision` decides it",
+    "--generation-config": "it is `auto` on every accelerator, or replicas would answer differently",
+    "--max-num-queued-reqs": "`maxQueuedRequests` decides it",
     "--shutdown-timeout": "`terminationGracePeriodSeconds`, `gpuServerDrains` and `tpuServerDrains` decide it",
     "--served-model-name": "clients ask for the output `model`, which is the setting's",
     # Where everybody who may look at a pod reads it, and in the stack's file in the clear.
@@ -66,11 +86,8 @@ OWN_ARGUMENTS = {
     "--ssl-certfile": "the probes and the load balancer speak plain HTTP",
 }
 
-#: The same, of one accelerator's server.
-_OWN_OF_KIND: Mapping[Kind, Mapping[str, str]] = {
-    "gpu": {},
-    "tpu": {"--max-model-len": "`maxModelLen` decides it"},
-}
+#: What word processors make of `--`.
+_DASHES = "\N{EM DASH}\N{EN DASH}\N{FIGURE DASH}\N{MINUS SIGN}\N{NON-BREAKING HYPHEN}"
 
 #: Projects of an organisation's own domain look like example.com:name.
 PROJECT = Text(
@@ -105,6 +122,13 @@ MODEL = Text(
     re.compile(r"(?!.*(?:--|\.\.))(?=.{1,96}$)[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?(?<!\.git)"),
     "a Hugging Face model",
     "give ORGANISATION/NAME, such as Qwen/Qwen2-1.5B: up to 96 letters, digits, hyphens, dots and underscores",
+)
+#: What git and huggingface_hub take for a revision.
+REVISION = Text(
+    re.compile(r"(?![./-])(?!.*(?:\.\.|//))[A-Za-z0-9_./-]{1,255}(?<![./])"),
+    "a revision of a repository",
+    "give a commit's 40 hexadecimal digits, a tag or a branch",
+    takes_empty=True,
 )
 NAMESPACE = Text(_DNS_LABEL, "a Kubernetes namespace", "use up to 63 lower-case letters, digits and hyphens")
 #: The organisation of a backend without any is `organization`.
@@ -251,34 +275,48 @@ NOTIFICATION_CHANNELS = Texts(
     ),
     most=_MAX_NOTIFICATION_CHANNELS,
 )
-_ARGUMENT = Text(
-    re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"), "a command line argument", "remove it, or what cannot be printed in it"
-)
 
 
-def server_arguments(kind: Kind) -> Texts:
-    """Extra arguments of an accelerator's server, which may not contradict those that the program derives."""
-    own = {**OWN_ARGUMENTS, **_OWN_OF_KIND[kind]}
+def _arguments(arguments: tuple[str, ...], notes: Notes) -> None:
+    """Each is an option, an option with its value, or a value of the option before it; none contradicts what the program derives."""
+    #: Values that the option before may still have.
+    room = 0.0
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if not argument.isprintable() or not argument:
+            notes.refuse("is not a command line argument", "remove it, or what cannot be printed in it", value=argument)
+        elif argument[0] in _DASHES:
+            notes.refuse("begins with a dash that is no hyphen, so vLLM would take it for a value", "write -- in its place", value=argument)
+        elif not argument.startswith("-"):
+            if room < 1:
+                reason, fix = (
+                    "has no option before it that takes it; the server would not start",
+                    "put its option before it, or write --OPTION=VALUE",
+                )
+                notes.refuse(reason, fix, value=argument)
+            room -= 1
+        else:
+            room = 0 if equals else math.inf if name.replace("_", "-") in SEVERAL_VALUES else 1
+            if any(each.isspace() for each in name):
+                fix = "write --OPTION=VALUE, or make the value an element of its own"
+                notes.refuse("has a space in its option's name", fix, value=argument)
+            elif own := _own_argument(argument):
+                # Its value may be a secret.
+                notes.refuse("is set by the program itself", f"remove it; {OWN_ARGUMENTS[own]}", value=name)
 
-    def rule(argument: str, before: Sequence[str], notes: Notes) -> None:
-        if name := _own_argument(argument, own):
-            # Its value may be a secret.
-            notes.refuse("is set by the program itself", f"remove it; {own[name]}", value=argument.partition("=")[0])
-        elif not argument.startswith("-") and (not before or "=" in before[-1]):
-            notes.refuse("has no option before it; the server would not start", "put its option before it, or write --OPTION=VALUE")
 
-    return Texts(_ARGUMENT, rule=rule)
+SERVER_ARGUMENTS = Texts(rule=_arguments)
 
 
-def _own_argument(argument: str, own: Mapping[str, str]) -> str | None:
+def _own_argument(argument: str) -> str | None:
     """Which of the program's own arguments this is, if any: vLLM also takes underscores for hyphens, and beginnings of names."""
     name = argument.partition("=")[0]
     if not name.startswith("--"):
-        return name if name in own else None
+        return name if name in OWN_ARGUMENTS else None
     name = name.replace("_", "-")
     if len(name) < 4:
         return None
-    return next((each for each in own if each.startswith(name)), None)
+    return next((each for each in OWN_ARGUMENTS if each.startswith(name)), None)
 
 
 def _parse_labels(value: Any, field: str, known: Mapping[str, Any]) -> tuple[dict[str, str], list[Problem]]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.catalog.machines import MACHINES_PAGE, PLAIN_MACHINE_TYPES, Kind
+from components.catalog.machines import KINDS, MACHINES_PAGE, PLAIN_MACHINE_TYPES, Kind
 from components.catalog.shutdown import MAX_GRACE_SECONDS, MIN_GRACE_SECONDS
+from components.catalog.vllm_releases import Release, release_of
 from components.settings import formats
 from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.maintenance_window import MaintenanceWindow, parse_maintenance_window
@@ -165,12 +166,12 @@ class ImageSettings:
     )
     gpu_base_image: str = setting(
         formats.BASE_IMAGE,
-        default="docker.io/vllm/vllm-openai:v0.31.0",
+        default="docker.io/vllm/vllm-openai:v0.31.0@sha256:c1c9f6fd5c109ba7f0546a59f5b2f15fb87f64c77782e90a27b648b42a8e67c3",
         description="Image that the GPU image is built on; a tag other than latest, or a digest.",
     )
     tpu_base_image: str = setting(
         formats.BASE_IMAGE,
-        default="docker.io/vllm/vllm-tpu:2e33fe419186c65a18da6668972d61d7bbc31564",
+        default="docker.io/vllm/vllm-tpu:v0.27.0@sha256:d6748bc7b1b020ab6411506d4bf30f8bfabb5db2b8505328f26d1a545b479df8",
         description="Image that the TPU image is built on; a tag other than latest, or a digest.",
     )
     #: References by digest that run as they are.
@@ -209,6 +210,16 @@ class ImageSettings:
     def base_images(self) -> Mapping[Kind, str]:
         return {"gpu": self.gpu_base_image, "tpu": self.tpu_base_image}
 
+    def vllm_image(self, kind: Kind) -> str:
+        """The image whose tag tells the release of vLLM: a prebuilt one by digest alone is taken to be built on the base image."""
+        prebuilt = self.prebuilt.get(kind, "")
+        return prebuilt if release_of(prebuilt) else self.base_images[kind]
+
+    @property
+    def releases(self) -> Mapping[Kind, Release | None]:
+        """Accelerator -> release of vLLM in its image."""
+        return {kind: release_of(self.vllm_image(kind)) for kind in KINDS}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
@@ -222,7 +233,19 @@ class ServerSettings:
     max_model_len: int = setting(
         Whole(1, 10_000_000),
         default=8192,
-        description="Longest sequence in tokens (prompt and answer) that the TPU server is compiled for.",
+        description="Longest sequence in tokens (prompt and answer), the same on every accelerator; at most what the model allows.",
+    )
+    model_revision: str = setting(
+        formats.REVISION,
+        default="",
+        description="Commit, tag or branch of the model's repository; a commit makes sure that replicas which start later serve the same "
+        "weights. Empty takes the newest.",
+    )
+    max_queued_requests: int = setting(
+        Whole(0, 1_000_000),
+        default=0,
+        description="Requests that one server may have at a time, running and waiting together, above which it answers 503, so that "
+        "clients try again elsewhere; 0 for no limit. vLLM runs up to 256 at once. Servers of vLLM before 0.31 know no limit.",
     )
     hugging_face_token: pulumi.Input[str] = setting(
         formats.HUGGING_FACE_TOKEN,
@@ -237,12 +260,12 @@ class ServerSettings:
         "with /versions/NUMBER behind it for another than the latest.",
     )
     gpu_server_arguments: tuple[str, ...] = setting(
-        formats.server_arguments("gpu"),
+        formats.SERVER_ARGUMENTS,
         default=[],
         description="More arguments for vLLM's server in the GPU container, after the program's own.",
     )
     tpu_server_arguments: tuple[str, ...] = setting(
-        formats.server_arguments("tpu"),
+        formats.SERVER_ARGUMENTS,
         default=[],
         description="More arguments for vLLM's server in the TPU container, after the program's own.",
     )
@@ -302,7 +325,7 @@ class ServerSettings:
     )
     tpu_server_drains: bool = setting(
         Boolean(),
-        default=False,
+        default=True,
         description="Whether the TPU image's vLLM knows --shutdown-timeout (0.18 and later); false lets the preStop hook wait for "
         "requests.",
     )
@@ -344,6 +367,11 @@ class ScalingSettings:
         Whole(1, 10_000),
         default=5,
         description="Requests that wait in a server's queue, on average over the replicas, above which the autoscaler adds one.",
+    )
+    target_running_requests: int = setting(
+        Whole(1, 10_000),
+        default=64,
+        description="Requests that a server generates for at once, on average over the replicas, above which the autoscaler adds one.",
     )
     #: Kubernetes allows an hour at most.
     scale_down_stabilization_seconds: int = setting(

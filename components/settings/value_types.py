@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,11 +135,11 @@ class Quantity(ValueType):
 
 @dataclass(frozen=True)
 class Texts(ValueType):
-    """A list of texts, each of one type; `rule` judges one beside those before it, and without a rule none may be listed twice."""
+    """A list of texts, each of one type and none twice, or a list that `rule` judges as a whole."""
 
-    element: ValueType
+    element: ValueType | None = None
     most: int | None = None
-    rule: Callable[[str, Sequence[str], Notes], None] | None = None
+    rule: Callable[[tuple[str, ...], Notes], None] | None = None
     name = "list of texts"
 
     def read(self, value: Any, notes: Notes) -> tuple[str, ...]:
@@ -152,12 +152,14 @@ class Texts(ValueType):
             return ()
         if self.most is not None and len(value) > self.most:
             notes.refuse(f"has {len(value)} elements, more than the {self.most} that are allowed", "remove some", value=None)
+        if self.rule is not None:
+            self.rule(tuple(value), notes)
+        if self.element is None:
+            return tuple(value)
         for index, each in enumerate(value):
             part = notes.part(each)
             self.element.read(each, part)
-            if self.rule is not None:
-                self.rule(each, value[:index], part)
-            elif each in value[:index] and not part.problems:
+            if each in value[:index] and not part.problems:
                 part.refuse("is listed twice", "remove one of the two")
             notes.problems += part.problems
         return tuple(value)

@@ -1,7 +1,7 @@
 """The gateway in the cluster: a Deployment of its image behind a load balancer of its own.
 
-It asks for no accelerator and tolerates none's taint, so it runs on the system nodes. Left out: TLS and a login, which an Ingress or
-an identity-aware proxy before it would bring.
+It requests no accelerator and tolerates no accelerator's taint, so it runs on the system nodes. Left out: TLS and a login, which an
+Ingress or an identity-aware proxy in front of it would add.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SECRET_KEY = "api-key"  # noqa: S105 - the key in a Secret
 @dataclass(frozen=True, kw_only=True)
 class ChatGatewayArgs:
     namespace: pulumi.Input[str]
-    #: By digest.
+    #: Reference by digest.
     image: pulumi.Input[str]
     #: Base URL of the model's server, ending in `/v1`.
     upstream_url: pulumi.Input[str]
@@ -33,7 +33,7 @@ class ChatGatewayArgs:
 
 
 def container_spec(args: ChatGatewayArgs, *, secret_name: pulumi.Input[str] | None) -> dict[str, Any]:
-    """One process that needs no right at all."""
+    """The container: one process without any privileges."""
     environment: list[dict[str, Any]] = [
         {"name": "UPSTREAM_URL", "value": args.upstream_url},
         {"name": "UPSTREAM_MODEL", "value": args.model},
@@ -44,7 +44,7 @@ def container_spec(args: ChatGatewayArgs, *, secret_name: pulumi.Input[str] | No
     if secret_name is not None:
         source = {"secret_key_ref": {"name": secret_name, "key": _SECRET_KEY}}
         environment.append({"name": "UPSTREAM_API_KEY", "value_from": source})
-    # Of the gateway itself: one that hides while the model's server is away could not tell its clients so.
+    # It probes the gateway itself, which has to tell its clients if the model's server is away.
     probe = {"http_get": {"path": "/healthz", "port": PORT}, "period_seconds": 5}
     return {
         "name": NAME,
@@ -54,7 +54,7 @@ def container_spec(args: ChatGatewayArgs, *, secret_name: pulumi.Input[str] | No
         "readiness_probe": probe,
         "liveness_probe": {**probe, "period_seconds": 10},
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
-        # Until load balancers and nodes have heard that the pod goes, they still send to it.
+        # Load balancers and nodes still send requests until they have learnt that the pod ends.
         "lifecycle": {"pre_stop": {"sleep": {"seconds": 3}}},
         "security_context": {
             "allow_privilege_escalation": False,
@@ -72,7 +72,7 @@ def deployment_spec(args: ChatGatewayArgs, *, secret_name: pulumi.Input[str] | N
         "template": {
             "metadata": {"labels": _LABELS},
             "spec": {
-                # Nothing in it talks to Kubernetes.
+                # The gateway does not use the Kubernetes API.
                 "automount_service_account_token": False,
                 "security_context": {"run_as_user": 65532, "seccomp_profile": {"type": "RuntimeDefault"}},
                 "containers": [container_spec(args, secret_name=secret_name)],
@@ -95,9 +95,9 @@ def service_spec(args: ChatGatewayArgs) -> Any:
 
 
 class ChatGateway(pulumi.ComponentResource):
-    """A chat page and an OpenAI-compatible API before the model's server."""
+    """A chat page and an OpenAI-compatible API in front of the model's server."""
 
-    #: Of the chat page; the API is below it, at `/v1`.
+    #: URL of the chat page; the API is below it, at `/v1`.
     url: pulumi.Output[str]
 
     def __init__(self, name: str, args: ChatGatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -105,7 +105,7 @@ class ChatGateway(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         secret_name: pulumi.Output[str] | None = None
         if args.settings.upstream_api_key != "":
-            # Without a name of ours Pulumi gives it a new one when the key changes, which rolls the pods.
+            # Without a fixed name it gets a new one when the key changes, which rolls the pods.
             secret = core.v1.Secret(
                 f"{name}-upstream",
                 metadata={"namespace": args.namespace},
@@ -130,7 +130,7 @@ class ChatGateway(pulumi.ComponentResource):
 
 
 def _ingress_ip(status: Any) -> str:
-    """The provider waits until the load balancer has an address."""
+    """The load balancer's address, for which the provider waits."""
     return str(status.load_balancer.ingress[0].ip)
 
 

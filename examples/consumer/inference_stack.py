@@ -1,7 +1,7 @@
-"""Another stack's outputs, checked before anything is made of them. Copy this file into a consumer of your own.
+"""Another stack's outputs, checked before they are used. Copy this file into a consumer of your own.
 
-Every value here waits for the check of all: a missing output ends the program before its first resource, and every problem comes at
-once. Secret outputs stay secret.
+Every value here waits for the check of all: a missing output ends the program before its first resource, and all problems are
+reported at once. Secret outputs stay secret.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pulumi
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceStack:
-    """What this program takes from the stack that serves the model; docs/outputs.md is the promise behind it."""
+    """What this program takes from the stack that serves the model; docs/outputs.md says what is promised about it."""
 
     #: Base URL of an OpenAI client, ending in `/v1`.
     service_url: pulumi.Output[str]
@@ -32,7 +32,7 @@ class InferenceStack:
 def read(stack: str) -> InferenceStack:
     """The outputs of a stack (ORGANISATION/PROJECT/STACK). Their check raises `pulumi.RunError`."""
     reference = pulumi.StackReference(stack)
-    # Names alone leave the check, and no value: so what comes of it is not secret, although one of the outputs is.
+    # The check returns names and no values, so its result is not secret, although one of the outputs is.
     checked = pulumi.Output.unsecret(reference.outputs.apply(lambda outputs: check(stack, outputs)))
 
     def output(name: str) -> pulumi.Output[str]:
@@ -43,12 +43,12 @@ def read(stack: str) -> InferenceStack:
         model=output("model"),
         namespace=output("namespace"),
         image_repository=output("image_repository"),
-        # Whatever the other stack thinks of it.
+        # Secret here whether or not the other stack marks it so.
         kubeconfig=pulumi.Output.secret(output("kubeconfig")),
     )
 
 
-#: Output -> what it has to look like, and what that is.
+#: Output -> the pattern it has to match, and the pattern's meaning.
 _EXPECTED: dict[str, tuple[Callable[[str], bool], str]] = {
     "service_url": (lambda value: re.fullmatch(r"https?://\S+/v1", value) is not None, "a URL that ends in /v1"),
     "model": (lambda value: bool(value), "a name of a model"),
@@ -59,7 +59,7 @@ _EXPECTED: dict[str, tuple[Callable[[str], bool], str]] = {
 
 
 def check(stack: str, outputs: Mapping[str, Any]) -> list[str]:
-    """The names of the outputs, all good. Raises `pulumi.RunError` with every problem; it shows no value of kubeconfig."""
+    """The names of the outputs if all are valid. Raises `pulumi.RunError` with every problem, without the value of kubeconfig."""
     problems = []
     for name, (is_good, what) in _EXPECTED.items():
         value = outputs.get(name)
@@ -72,7 +72,7 @@ def check(stack: str, outputs: Mapping[str, Any]) -> list[str]:
         return sorted(outputs)
     known = ", ".join(sorted(outputs)) or "none"
     raise pulumi.RunError(
-        f"inferenceStack: stack {stack} cannot be built upon; nothing was created or changed.\n"
+        f"inferenceStack: stack {stack} cannot be used; nothing was created or changed.\n"
         + "".join(f"  - {problem}\n" for problem in problems)
         + f"Its outputs: {known}.\n"
         + f"Fix: `pulumi up --stack {stack}` in its own folder (an update that failed half-way leaves outputs out), or name a stack "

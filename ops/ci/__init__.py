@@ -1,1 +1,1 @@
-"""What continuous integration does beyond running a command: keeping what it printed, and saying it on GitHub."""
+"""What the workflows do beyond running a command: records, the comment, the drift issue. Left out: the commands themselves."""

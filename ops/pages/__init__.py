@@ -1,1 +1,1 @@
-"""What is generated in the repository's pages, and the check that it is up to date. Left out: what the pages say by hand."""
+"""Generates parts of the repository's pages, and checks that they are up to date. Left out: the rest of the pages."""

@@ -9,11 +9,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ops.pages import figures, policies, settings
+from ops.pages import figures, policies, rooms, settings
 from ops.pages.page import PageError
 
 #: Every generated page; a file with several generated parts stands here once for each.
-PAGES = (*figures.PAGES, *settings.PAGES, *policies.PAGES)
+PAGES = (*figures.PAGES, *settings.PAGES, *policies.PAGES, *rooms.PAGES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,12 +8,12 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from components.settings import stack_files
 from components.settings.problems import SettingsError
 from components.settings.settings import load_stack
-from ops.preflight.calls import Patience
+from ops.preflight.calls import Web
 from ops.preflight.checks import CHECKS, permissions
 from ops.preflight.context import Context
 from ops.preflight.cost_table import cost_text
@@ -21,10 +21,9 @@ from ops.preflight.google import Google
 from ops.preflight.pulumi_cli import PulumiCli
 from ops.preflight.report import Report
 from ops.preflight.runner import run_checks
-from ops.preflight.web import Web
 
 
-def main(argv: Sequence[str] | None = None, *, sleep: Callable[[float], None] = time.sleep) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 nothing failed, 1 a check failed (with --strict also: a warning), 2 wrong arguments or settings."""
     arguments = _parser().parse_args(argv)
     try:
@@ -34,14 +33,14 @@ def main(argv: Sequence[str] | None = None, *, sleep: Callable[[float], None] = 
         return 2
     # What they have to say is in the findings; a missing quota project is given with every request.
     warnings.filterwarnings("ignore", module="google.auth")
-    for library in ("google.auth", "googleapiclient"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)
-    patience = Patience(request_seconds=arguments.request_timeout, sleep=sleep)
+    logging.getLogger("google.auth").setLevel(logging.CRITICAL)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    web = Web(request_seconds=arguments.request_timeout, endpoint=arguments.endpoint)
     context = Context(
         stack=arguments.stack,
         settings=settings,
-        google=Google(settings.place.project, patience=patience, endpoint=arguments.endpoint),
-        web=Web(patience=patience, endpoint=arguments.endpoint),
+        google=Google(settings.place.project, web),
+        web=web,
         pulumi=PulumiCli(arguments.stack),
     )
     start = time.monotonic()

@@ -1,16 +1,19 @@
-"""Bounded calls to other people's servers: what can go wrong, in one vocabulary, and how often one is tried again.
+"""Bounded HTTP calls to other people's servers, with what can go wrong in one vocabulary.
 
-Shared by Google's clients and by plain HTTP (image registries, Hugging Face).
+Shared by Google's APIs, image registries and Hugging Face. urllib3 tries again what may pass by itself. No redirect is followed: whether
+an answer is one is the caller's to read.
 """
 
 from __future__ import annotations
 
-import email.utils
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import MaxRetryError, ReadTimeoutError
+from urllib3.util import Retry
 
 Reason = Literal[
     "credentials",  # none, expired or refused
@@ -25,81 +28,74 @@ Reason = Literal[
     "refused",  # any other 4xx
 ]
 
-#: What may pass by itself.
-RETRIED: tuple[Reason, ...] = ("throttled", "server-error", "timeout", "connection")
+ATTEMPTS = 4
 
-Answer = TypeVar("Answer")
+#: HTTP statuses that may pass by themselves.
+_RETRIED = (408, 429, 500, 502, 503, 504)
 
 
 class CallFailed(Exception):
-    """One call did not give an answer; `message` is the server's own where there is one."""
+    """A call gave no answer. `message` is the server's own where there is one; `api` names the API that is off (`disabled`)."""
 
-    def __init__(
-        self,
-        reason: Reason,
-        service: str,
-        message: str,
-        *,
-        status: int = 0,
-        retry_after: float | None = None,
-        api: str = "",
-    ) -> None:
+    def __init__(self, reason: Reason, service: str, message: str, *, api: str = "") -> None:
         super().__init__(f"{service}: {message}")
         self.reason: Reason = reason
         #: Host or API that was asked.
         self.service = service
         self.message = message
-        #: HTTP status; 0 without an answer.
-        self.status = status
-        #: Seconds that the server asks for; None where it does not say.
-        self.retry_after = retry_after
-        #: With `disabled`, the API to switch on.
         self.api = api
 
 
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long one call may take in all: `attempts` requests, and the pauses between them."""
+class Web:
+    """`request_seconds` bounds one attempt; `endpoint` is asked instead of `https://HOST`, as `ENDPOINT/HOST`, for tests."""
 
-    attempts: int = 4
-    #: Time-out of one request.
-    request_seconds: float = 10.0
-    #: Doubled with every try.
-    first_pause: float = 1.0
-    #: A server that asks for a longer pause is not asked again.
-    longest_pause: float = 20.0
-    #: Replaced in tests.
-    sleep: Callable[[float], None] = field(default=time.sleep)
+    def __init__(self, *, request_seconds: float = 10.0, endpoint: str = "") -> None:
+        self.request_seconds = request_seconds
+        self._endpoint = endpoint.rstrip("/")
 
-    def call(self, request: Callable[[], Answer]) -> Answer:
-        """The answer of `request`, which raises `CallFailed`; tried again where the failure may pass by itself."""
-        for attempt in range(1, self.attempts + 1):
-            try:
-                return request()
-            except CallFailed as failure:
-                pause = failure.retry_after
-                if pause is None:
-                    pause = min(self.first_pause * 2 ** (attempt - 1), self.longest_pause)
-                if failure.reason not in RETRIED or pause > self.longest_pause or attempt == self.attempts:
-                    raise
-                self.sleep(pause)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+    def url(self, host: str, path: str) -> str:
+        return f"{self._endpoint}/{host}{path}" if self._endpoint else f"https://{host}{path}"
 
+    def request(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, params: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """The answer, whatever its status but 408, 429 and 5xx. Raises `CallFailed`."""
+        response = self.send(method, url, headers=headers, params=params)
+        status = response.status_code
+        if status in (408, 429) or status >= 500:
+            message = "too many requests (HTTP 429)" if status == 429 else f"HTTP {status}"
+            raise CallFailed(reason_of(status), urlsplit(url).netloc, message)
+        return response
 
-def retry_after(value: str | None) -> float | None:
-    """Seconds of a `Retry-After` header, which holds seconds or a date; None where it holds neither."""
-    if not value:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds()) if moment.tzinfo else None
+    def send(self, method: str, url: str, **options: Any) -> requests.Response:
+        """The answer, whatever its status. `options` are those of `requests.request`. Raises `CallFailed`."""
+        try:
+            with requests.Session() as session:
+                session.mount("http://", _adapter())
+                session.mount("https://", _adapter())
+                # A ~/.netrc must not replace the Authorization header.
+                session.auth = lambda prepared: prepared
+                return session.request(method, url, timeout=self.request_seconds, allow_redirects=False, **options)
+        except requests.RequestException as error:
+            raise self._failure(urlsplit(url).netloc, error) from error
+
+    def _failure(self, host: str, error: requests.RequestException) -> CallFailed:
+        cause = error.args[0].reason if error.args and isinstance(error.args[0], MaxRetryError) else None
+        if isinstance(error, requests.Timeout) or isinstance(cause, ReadTimeoutError):
+            return CallFailed("timeout", host, f"no answer within {self.request_seconds:g} s, tried {ATTEMPTS} times")
+        # The error's own text holds the URL and no header.
+        return CallFailed("connection", host, f"the connection failed or was dropped ({type(cause or error).__name__})")
 
 
 def reason_of(status: int) -> Reason:
     """What an HTTP status of 400 or more means by itself."""
     known: dict[int, Reason] = {401: "credentials", 403: "denied", 404: "not-found", 408: "timeout", 429: "throttled"}
     return known.get(status) or ("server-error" if status >= 500 else "refused")
+
+
+def _adapter() -> HTTPAdapter:
+    """Pauses of 0, 2 and 4 s, or what a server asks for in Retry-After, at most 10 s; every request of preflight only reads."""
+    retry = Retry(
+        total=ATTEMPTS - 1, backoff_factor=1, status_forcelist=_RETRIED, allowed_methods=None, raise_on_status=False, retry_after_max=10
+    )
+    return HTTPAdapter(max_retries=retry)

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from components.settings.sections import Settings
-from ops.preflight.calls import CallFailed
+from ops.findings import Finding, failed, skipped, warning
+from ops.preflight.calls import CallFailed, Web
 from ops.preflight.google import Google
 from ops.preflight.pulumi_cli import PulumiCli
-from ops.preflight.report import Finding, failed, skipped, warning
-from ops.preflight.web import Web
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +42,16 @@ def explain(failure: CallFailed, what: str, context: Context, role: str = "roles
     project = context.project
     cause = f"{failure.service}: {failure.message}"
     if failure.reason == "credentials":
-        return failed(what, "the credentials were refused", cause=cause, cure=LOGIN)
+        return failed(what, "the credentials were refused", reason=cause, fix=LOGIN)
     if failure.reason == "disabled":
-        return skipped(what, cause=f"the API {failure.api} is off in the project", cure=enable_command(project, failure.api))
+        return skipped(what, reason=f"the API {failure.api} is off in the project", fix=enable_command(project, failure.api))
     if failure.reason == "denied":
         # Who runs this may lack a right to read that `up` does without: not knowing is no failure of the project.
         return warning(
             what,
             "not checked: permission denied",
-            cause=cause,
-            cure=grant_command(project, context.google.member(), role),
+            reason=cause,
+            fix=grant_command(project, context.google.member(), role),
         )
     findings = {
         "not-found": "does not exist",
@@ -72,7 +71,7 @@ def explain(failure: CallFailed, what: str, context: Context, role: str = "roles
         "malformed": f"something between here and {failure.service} answers in its place: look at the proxy (HTTPS_PROXY)",
         "refused": "read the cause; if it is not about a setting of the stack, it is a fault of preflight",
     }
-    return failed(what, findings[failure.reason], cause=cause, cure=cures[failure.reason])
+    return failed(what, findings[failure.reason], reason=cause, fix=cures[failure.reason])
 
 
 LOGIN = "gcloud auth application-default login"

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ops.preflight.calls import CallFailed
-from ops.preflight.web import Web
+from ops.preflight.calls import CallFailed, Web
 
 HOST = "huggingface.co"
 
@@ -54,11 +53,11 @@ def look_up(web: Web, model: str, token: str) -> Model:
     # The description of a gated model is public; only a file shows whether the gate is open.
     file = web.request("HEAD", web.url(HOST, f"/{model}/resolve/main/config.json"), headers=_headers(token))
     if file.status_code == 404:
-        raise CallFailed("not-found", HOST, "it has no config.json, which vLLM needs", status=404)
+        raise CallFailed("not-found", HOST, "it has no config.json, which vLLM needs")
     if file.status_code in (401, 403):
         return Model(access="not-granted" if token else "needs-token", gated=True)
     if file.status_code >= 400:
-        raise CallFailed("refused", HOST, f"HTTP {file.status_code} for config.json", status=file.status_code)
+        raise CallFailed("refused", HOST, f"HTTP {file.status_code} for config.json")
     return Model(access="granted", gated=gated)
 
 

@@ -9,8 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ops.preflight.calls import CallFailed
-from ops.preflight.web import Web
+from ops.preflight.calls import CallFailed, Web, reason_of
 
 #: An index of several platforms or one platform's manifest, Docker's or OCI's.
 _ACCEPT = ", ".join(
@@ -66,12 +65,9 @@ def digest_of(web: Web, reference: Reference, google_token: Callable[[], str]) -
     if response.status_code == 401 and not reference.is_google:
         token = _anonymous_token(web, reference, response.headers.get("WWW-Authenticate", ""))
         response = web.request("HEAD", url, headers={**headers, "Authorization": f"Bearer {token}"})
-    if response.status_code == 404:
-        raise CallFailed("not-found", reference.host, "HTTP 404", status=404)
-    if response.status_code in (401, 403):
-        raise CallFailed("denied", reference.host, f"HTTP {response.status_code}", status=response.status_code)
     if response.status_code >= 300:
-        raise CallFailed("refused", reference.host, f"HTTP {response.status_code}", status=response.status_code)
+        reason = "denied" if response.status_code == 401 else reason_of(response.status_code)
+        raise CallFailed(reason, reference.host, f"HTTP {response.status_code}")
     return response.headers.get("Docker-Content-Digest", "")
 
 
@@ -80,13 +76,13 @@ def _anonymous_token(web: Web, reference: Reference, challenge: str) -> str:
     scheme, _, rest = challenge.partition(" ")
     parts = dict(_CHALLENGE.findall(rest))
     if scheme.lower() != "bearer" or "realm" not in parts:
-        raise CallFailed("denied", reference.host, "it asks for a password, and offers no anonymous token", status=401)
+        raise CallFailed("denied", reference.host, "it asks for a password, and offers no anonymous token")
     params = {"scope": parts.get("scope", f"repository:{reference.name}:pull")}
     if "service" in parts:
         params["service"] = parts["service"]
     response = web.request("GET", parts["realm"], params=params)
     if response.status_code != 200:
-        raise CallFailed("denied", reference.host, f"it gives no anonymous token (HTTP {response.status_code})", status=401)
+        raise CallFailed("denied", reference.host, f"it gives no anonymous token (HTTP {response.status_code})")
     try:
         answer = response.json()
         token = answer.get("token") or answer["access_token"]

@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Sequence
 
+from ops.findings import Finding, failed, skipped
 from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context, explain
-from ops.preflight.report import Finding, Outcome, failed, skipped
+from ops.preflight.report import Outcome
 
 
 def run_checks(checks: Sequence[Check], context: Context, *, seconds: float) -> tuple[Outcome, ...]:
@@ -31,7 +32,7 @@ def run_checks(checks: Sequence[Check], context: Context, *, seconds: float) -> 
             missing = [need for need in check.needs if need not in settled or settled[need].status in ("failed", "skipped")]
         if missing:
             why = f"it needs {', '.join(missing)}, which did not pass"
-            settle(Outcome(check=check.name, findings=(skipped(check.title, cause=why),), seconds=0.0))
+            settle(Outcome(check=check.name, findings=(skipped(check.title, reason=why),), seconds=0.0))
             return
         start = time.monotonic()
         findings = tuple(_findings(check, context))
@@ -45,21 +46,13 @@ def run_checks(checks: Sequence[Check], context: Context, *, seconds: float) -> 
             finished.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             break
-    late = failed(
-        "",
-        f"not checked: no answer within {seconds:g} s",
-        cause="it was still waiting for a server",
-        cure="run preflight again, or give it longer with --timeout SECONDS",
-    )
     with done:
-        return tuple(
-            settled.get(check.name) or Outcome(check=check.name, findings=(_of(late, check.title),), seconds=seconds) for check in checks
-        )
+        return tuple(settled.get(check.name) or _late(check, seconds) for check in checks)
 
 
 def _findings(check: Check, context: Context) -> list[Finding]:
     try:
-        return check.run(context) or [skipped(check.title, cause="there is nothing of the kind in this stack")]
+        return check.run(context) or [skipped(check.title, reason="there is nothing of the kind in this stack")]
     except CallFailed as failure:
         return [explain(failure, check.title, context)]
     except Exception as error:  # noqa: BLE001  # one check's fault must not hide what the others found
@@ -67,11 +60,17 @@ def _findings(check: Check, context: Context) -> list[Finding]:
             failed(
                 check.title,
                 f"not checked: {type(error).__name__}",
-                cause=f"an answer of an unexpected shape, or a fault of preflight: {' '.join(str(error).split())[:200]}",
-                cure="run preflight again; if it stays, report it with the output of --json",
+                reason=f"an answer of an unexpected shape, or a fault of preflight: {' '.join(str(error).split())[:200]}",
+                fix="run preflight again; if it stays, report it with the output of --json",
             )
         ]
 
 
-def _of(finding: Finding, what: str) -> Finding:
-    return Finding(status=finding.status, what=what, finding=finding.finding, cause=finding.cause, cure=finding.cure)
+def _late(check: Check, seconds: float) -> Outcome:
+    finding = failed(
+        check.title,
+        f"not checked: no answer within {seconds:g} s",
+        reason="it was still waiting for a server",
+        fix="run preflight again, or give it longer with --timeout SECONDS",
+    )
+    return Outcome(check=check.name, findings=(finding,), seconds=seconds)

@@ -12,19 +12,12 @@ import math
 import os
 import sys
 
-from rich.console import Console
-
-from ops.smoke import checks, screen, target
+from ops.smoke import checks, target
 from ops.smoke.service import APIS, KEY_VARIABLE
-
-#: Pipes and CI logs have no width.
-_PIPE_WIDTH = 132
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    # People read on stderr what is going on; on stdout is the result alone.
-    progress = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         what = _target(arguments)
         key = _key()
@@ -44,12 +37,10 @@ def main(argv: list[str] | None = None) -> int:
         kubeconfig=arguments.kubeconfig,
         ask_cluster=not arguments.no_cluster,
         expected_pool=arguments.expect_pool,
-        report=lambda text: progress.print(text, style="dim", markup=False),
+        # Progress goes to stderr, so that stdout holds the result alone.
+        report=lambda text: print(text, file=sys.stderr),
     )
-    if arguments.json:
-        print(json.dumps(report.document(), indent=2))
-    else:
-        screen.show(report, Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH))
+    print(json.dumps(report.document(), indent=2) if arguments.json else report.text())
     return 0 if report.ok else 1
 
 

@@ -1,22 +1,26 @@
 """The checks, in order: health, model, completion, stream, latency, rung.
 
-A check whose ground is missing is skipped, and says for which reason; it is never counted as good. Left out: how results are shown.
+A check that cannot be made is skipped, and says why; it is never counted as good. Left out: how results are shown (`ops.findings`).
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from ops.smoke.failure import Failure, NotYet
-from ops.smoke.rungs import ServingPod, UnknownRung, serving_pods
-from ops.smoke.service import Answer, Api, Service
+from ops.findings import Finding, failed, lines, ok, skipped
+from ops.smoke.rungs import UnknownRung, serving_pools
+from ops.smoke.service import Answer, Api, Failure, NotYet, Service
 from ops.smoke.target import Target
 
-#: `unknown`: could not be found out, which is no failure.
-Status = Literal["ok", "failed", "skipped", "unknown"]
+PROMPT = "Why is the sky blue?"
+MAX_TOKENS = 64
+
+#: In the order of the report; each needs all before it but for the times.
+_NAMES = ("health", "model", "completion", "total", "stream", "first token")
 
 _LOOK_SECONDS = 0.5
 
@@ -36,27 +40,20 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckResult:
-    name: str
-    status: Status
-    #: What was found, or the cause of a failure.
-    detail: str
-    #: Of a failure: what a person can do about it.
-    fix: str = ""
-    seconds: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Report:
-    """`rung` is what is known of who answered: `pool`, its `priority` from 1 (the best), and perhaps `pod` and `node`."""
+    """`rung` is what is known of the rung that answered: `pool`, its `priority` from 1 (the best), and perhaps `pod` and `node`."""
 
     target: Target
-    checks: tuple[CheckResult, ...]
+    checks: tuple[Finding, ...]
     rung: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def failed(self) -> list[str]:
+        return [each.field for each in self.checks if each.status == "failed"]
+
+    @property
     def ok(self) -> bool:
-        return all(each.status != "failed" for each in self.checks)
+        return not self.failed
 
     def document(self) -> dict[str, Any]:
         """What `--json` prints."""
@@ -68,6 +65,13 @@ class Report:
             "rung": self.rung or None,
             "checks": [asdict(each) for each in self.checks],
         }
+
+    def text(self, *, width: int = 120) -> str:
+        """For a person: a line a check, and the verdict."""
+        of_stack = f"stack {self.target.stack}, " if self.target.stack else ""
+        head = f"Smoke test of {of_stack}{self.target.service_url}, model {self.target.model}"
+        rows = lines((("smoke", each) for each in self.checks), width=width)
+        return "\n".join([head, *rows, f"failed: {', '.join(self.failed)}" if self.failed else "good"])
 
 
 def run(
@@ -86,7 +90,8 @@ def run(
     `key`: the server's API key. `kubeconfig`: a file, None for kubectl's own choice; not read unless `ask_cluster`.
     `expected_pool`: the only pool that may answer.
     """
-    smoke = _Run(target, limits or Limits(), Service(target.service_url, seconds=(limits or Limits()).request, key=key, api=api))
+    limits = limits or Limits()
+    smoke = _Run(target, limits, Service(target.service_url, seconds=limits.request, key=key, api=api))
     report(f"waiting until {target.service_url} is healthy")
     if smoke.health() and smoke.model():
         report(f"asking {target.model}")
@@ -99,7 +104,7 @@ def run(
 
 class _Run:
     def __init__(self, target: Target, limits: Limits, service: Service) -> None:
-        self.results: list[CheckResult] = []
+        self.results: list[Finding] = []
         self.found_rung: dict[str, Any] = {}
         self._target = target
         self._limits = limits
@@ -114,14 +119,13 @@ class _Run:
                 self._service.health()
             except Failure as failure:
                 waited = time.monotonic() - started
-                if isinstance(failure, NotYet) and waited + _LOOK_SECONDS < self._limits.healthy:
-                    time.sleep(_LOOK_SECONDS)
-                    continue
-                cause = str(failure)
-                if isinstance(failure, NotYet):
-                    cause = f"not healthy after {waited:.0f} s (--timeout): {cause}"
-                return self._failed("health", cause, failure.fix, started)
-            return self._good("health", "answers", time.monotonic() - started)
+                if not isinstance(failure, NotYet):
+                    return self._failed("health", str(failure), failure.fix, started)
+                if waited + _LOOK_SECONDS >= self._limits.healthy:
+                    return self._failed("health", f"not healthy after {waited:.0f} s (--timeout): {failure}", failure.fix, started)
+                time.sleep(_LOOK_SECONDS)
+            else:
+                return self._good("health", "answers", time.monotonic() - started)
 
     def model(self) -> bool:
         started = time.monotonic()
@@ -130,127 +134,92 @@ class _Run:
         except Failure as failure:
             return self._failed("model", str(failure), failure.fix, started)
         if self._target.model not in names:
-            served = ", ".join(names) or "none"
-            return self._failed(
-                "model",
-                f"the server serves {served}, not {self._target.model}",
-                "`pulumi up` rolls the model of the settings out; `kubectl rollout status` shows whether it is done",
-                started,
-            )
+            reason = f"the server serves {', '.join(names) or 'none'}, not {self._target.model}"
+            fix = "`pulumi up` rolls the model of the settings out; `kubectl rollout status` shows whether it is done"
+            return self._failed("model", reason, fix, started)
         return self._good("model", self._target.model, time.monotonic() - started)
 
     def completion(self) -> None:
-        if (answer := self._ask("completion", self._service.complete)) is None:
-            return
-        self._good("completion", _excerpt(answer.text), answer.seconds)
-        self._within("total", answer.seconds, self._limits.total, "--max-total")
+        if answer := self._ask("completion", stream=False):
+            self._good("completion", _excerpt(answer.text), answer.seconds)
+            self._within("total", answer.seconds, self._limits.total, "--max-total")
 
     def stream(self) -> None:
-        if (answer := self._ask("stream", self._service.stream)) is None:
-            return
-        self._good("stream", f"{len(answer.text)} characters, ended in order", answer.seconds)
-        assert answer.first_token_seconds is not None, "an answer with text has a first token"
-        self._within("first token", answer.first_token_seconds, self._limits.first_token, "--max-first-token")
+        if answer := self._ask("stream", stream=True):
+            self._good("stream", f"{len(answer.text)} characters, ended in order", answer.seconds)
+            assert answer.first_token_seconds is not None, "an answer with text has a first token"
+            self._within("first token", answer.first_token_seconds, self._limits.first_token, "--max-first-token")
 
     def skip_the_rest(self) -> None:
         """Checks that could not be made, for the first failure's reason."""
-        known = {each.name for each in self.results}
-        failed = next((each.name for each in self.results if each.status == "failed"), "")
-        for name in ("health", "model", "completion", "total", "stream", "first token"):
+        known = {each.field for each in self.results}
+        first = next((each.field for each in self.results if each.status == "failed"), "")
+        for name in _NAMES:
             if name not in known:
-                because = {"total": "completion", "first token": "stream"}.get(name, failed)
-                reason = because if because in known else failed
-                self.results.append(CheckResult(name=name, status="skipped", detail=f"not asked, since {reason} failed"))
+                because = {"total": "completion", "first token": "stream"}.get(name, first)
+                self.results.append(skipped(name, reason=f"{because if because in known else first} failed"))
 
     def rung(self, kubeconfig: str | None, *, ask_cluster: bool, expected: str | None) -> None:
-        """Which rung answered, by the stand-in's own word or by the pods that are ready."""
-        why = "not asked (--no-cluster)"
-        if self._place.get("pool"):
-            self.found_rung = self._rung_of(self._place["pool"]) | self._place
-            detail = f"{self._named(self._place['pool'])}, pod {self._place.get('pod')}, node {self._place.get('node')}"
-            self._judge_rung([self._place["pool"]], detail, expected)
+        """Which rung answered, by the stand-in's own headers or by the pods that are ready."""
+        if pool := self._place.get("pool"):
+            self.found_rung = self._rung_of(pool) | self._place
+            self._judge_rung([pool], f"{self._named(pool)}, pod {self._place.get('pod')}, node {self._place.get('node')}", expected)
             return
-        if ask_cluster:
-            try:
-                pods = serving_pods(self._target, kubeconfig)
-            except UnknownRung as reason:
-                why = str(reason)
+        try:
+            if not ask_cluster:
+                raise UnknownRung("not asked (--no-cluster)")
+            counts = Counter(pool or "no pool" for pool in serving_pools(self._target, kubeconfig))
+        except UnknownRung as reason:
+            if expected is None:
+                self.results.append(skipped("rung", reason=str(reason)))
             else:
-                self._judge_pods(pods, expected)
-                return
-        if expected is None:
-            self.results.append(CheckResult(name="rung", status="unknown", detail=why))
-        else:
-            self._failed(
-                "rung",
-                f"cannot be found out: {why}",
-                f"give access to the cluster, or leave --expect-pool {expected} out",
-            )
+                fix = f"give access to the cluster, or leave --expect-pool {expected} out"
+                self._failed("rung", f"cannot be found out: {reason}", fix)
+            return
+        if not counts:
+            fix = "`kubectl describe pods` says what they wait for; the runbook has the stock-out"
+            self._failed("rung", "no pod is ready behind the service", fix)
+            return
+        pools = sorted(counts, key=self._rank)
+        self.found_rung = self._rung_of(pools[0]) | {"ready": counts[pools[0]]} if len(pools) == 1 else {"ready": dict(counts)}
+        listing = ", ".join(f"{self._named(pool)}: {counts[pool]} ready" for pool in pools)
+        self._judge_rung(pools, listing if len(pools) == 1 else f"one of {listing}", expected)
 
     # --- small parts
 
-    def _ask(self, name: str, ask: Callable[[str], Answer]) -> Answer | None:
+    def _ask(self, name: str, *, stream: bool) -> Answer | None:
         """An answer that is one, None after a failure of check `name`."""
-        started = time.monotonic()
+        started, model = time.monotonic(), self._target.model
         try:
-            answer = ask(self._target.model)
+            # `min_tokens` is vLLM's: a model that ends at once would pass for one that says nothing.
+            answer = self._service.ask(model, PROMPT, stream=stream, max_tokens=MAX_TOKENS, min_tokens=1, temperature=0)
         except Failure as failure:
             self._failed(name, str(failure), failure.fix, started)
             return None
-        self._place = {**self._place, **answer.place}
-        if answer.model != self._target.model:
-            self._failed(
-                name,
-                f"it is answered by model {answer.model}, not {self._target.model}",
-                "pods of an older update may still serve (`kubectl rollout status deployment/vllm`)",
-                started,
-            )
+        self._place |= {key: value for key in ("pool", "pod", "node") if (value := getattr(answer, key))}
+        if answer.model != model:
+            fix = "pods of an older update may still serve (`kubectl rollout status deployment/vllm`)"
+            self._failed(name, f"it is answered by model {answer.model}, not {model}", fix, started)
             return None
         if not answer.text.strip():
-            self._failed(
-                name,
-                "the answer is empty",
-                "the model may want another form of prompt (`--api completions`), or its weights are broken: see the pods' logs",
-                started,
-            )
+            fix = "the model may want another form of prompt (`--api completions`), or its weights are broken: see the pods' logs"
+            self._failed(name, "the answer is empty", fix, started)
             return None
         return answer
 
-    def _judge_pods(self, pods: list[ServingPod], expected: str | None) -> None:
-        if not pods:
-            self._failed(
-                "rung",
-                "no pod is ready behind the service",
-                "`kubectl describe pods` says what they wait for; the runbook has the stock-out",
-            )
-            return
-        pools = [pod.pool or "no pool" for pod in pods]
-        counts = {pool: pools.count(pool) for pool in sorted(set(pools), key=self._rank)}
-        if len(counts) == 1:
-            self.found_rung = self._rung_of(pods[0].pool) | {"ready": len(pods)}
-        else:
-            self.found_rung = {"ready": counts}
-        listing = ", ".join(f"{self._named(pool)}: {count} ready" for pool, count in counts.items())
-        one_of = "" if len(counts) == 1 else "one of "
-        self._judge_rung(list(counts), one_of + listing, expected)
-
-    def _judge_rung(self, pools: list[str], detail: str, expected: str | None) -> None:
+    def _judge_rung(self, pools: list[str], found: str, expected: str | None) -> None:
         if expected is not None and pools != [expected]:
-            self._failed(
-                "rung",
-                f"{detail}; expected {expected}",
-                "the pools before it may be out of stock, or active migration is not done yet: `kubectl get pods -o wide`",
-            )
+            fix = "the pools before it may be out of stock, or active migration is not done yet: `kubectl get pods -o wide`"
+            self._failed("rung", f"{found}; expected {expected}", fix)
         else:
-            self._good("rung", detail)
+            self._good("rung", found)
 
     def _rank(self, pool: str) -> int:
         pools = self._target.pools
         return pools.index(pool) if pool in pools else len(pools)
 
     def _rung_of(self, pool: str) -> dict[str, Any]:
-        known = pool in self._target.pools
-        return {"pool": pool, "priority": self._rank(pool) + 1 if known else None}
+        return {"pool": pool, "priority": self._rank(pool) + 1 if pool in self._target.pools else None}
 
     def _named(self, pool: str) -> str:
         """`l4-spot (2 of 3)`."""
@@ -259,25 +228,18 @@ class _Run:
 
     def _within(self, name: str, seconds: float, limit: float, option: str) -> None:
         if seconds > limit:
-            self.results.append(
-                CheckResult(
-                    name=name,
-                    status="failed",
-                    detail=f"{seconds:.2f} s, and {limit:g} s is the limit",
-                    fix=f"see waiting requests and the rung that answers; a start may still be compiling. {option} sets the limit",
-                    seconds=seconds,
-                )
-            )
+            fix = "see waiting requests and the rung that answers; a start may still be compiling"
+            self.results.append(failed(name, "too slow", reason=f"{option} is {limit:g} s", fix=fix, seconds=seconds))
         else:
             self._good(name, f"within {limit:g} s", seconds)
 
-    def _good(self, name: str, detail: str, seconds: float | None = None) -> bool:
-        self.results.append(CheckResult(name=name, status="ok", detail=detail, seconds=seconds))
+    def _good(self, name: str, found: str, seconds: float | None = None) -> bool:
+        self.results.append(ok(name, found, seconds=seconds))
         return True
 
-    def _failed(self, name: str, cause: str, fix: str, started: float | None = None) -> bool:
+    def _failed(self, name: str, found: str, fix: str, started: float | None = None) -> bool:
         seconds = None if started is None else time.monotonic() - started
-        self.results.append(CheckResult(name=name, status="failed", detail=cause, fix=fix, seconds=seconds))
+        self.results.append(failed(name, found, reason="", fix=fix, seconds=seconds))
         return False
 
 

@@ -1,8 +1,9 @@
-"""The service, asked by HTTP as an OpenAI client would: each method answers with what it got or raises `Failure`.
+"""The project's client of an OpenAI-compatible service: each method returns an answer or raises `Failure`.
 
-An API key goes only to the address that is tested: no redirect is followed, and no credential is taken from ~/.netrc. What a server
-says is repeated in messages in part, never with the key in it. Left out: TLS client certificates, and compressed answers
-(none is asked for).
+Used by the smoke test, and by the sandbox's `chat` and `traffic`. An API key goes only to the address that is asked: no redirect is
+followed, and no credential is taken from ~/.netrc. What a server says is repeated in messages in part, never with the key in it. Not the
+package `openai`: it hides what tells one fault from another (which of several causes broke a connection, how much of an answer came), and
+it repeats requests by itself. Left out: TLS client certificates, and compressed answers (none is asked for).
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import errno
 import json
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -20,17 +21,12 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
-from ops.smoke.failure import Failure, NotYet
-
-#: Not OPENAI_API_KEY: whoever has that set has a key of OpenAI's in it, which is not to be sent to another server.
+#: Not OPENAI_API_KEY: where that is set it holds a key of OpenAI's, which is not to be sent to another server.
 KEY_VARIABLE = "VLLM_API_KEY"
 
 #: Which of OpenAI's two ways to ask. A model without a chat template knows only `completions`.
 Api = Literal["chat", "completions"]
 APIS: tuple[Api, ...] = ("chat", "completions")
-
-PROMPT = "Why is the sky blue?"
-MAX_TOKENS = 64
 
 _CONNECT_SECONDS = 10.0
 _PIECE_BYTES = 65536
@@ -38,144 +34,167 @@ _PIECE_BYTES = 65536
 _MOST_BYTES = 4 * 1024 * 1024
 _SHOWN_CHARACTERS = 160
 
+_OTHER_MODEL = "pods of an older update may still serve (`kubectl rollout status deployment/vllm`), or the URL is another stack's"
+_SEE_LOGS = "see why in the pods' logs: `kubectl logs --selector app=vllm --all-containers --tail 50`"
+_SEE_RESTARTS = "a pod ended or a proxy gave up: look at the pods' restarts (`kubectl get pods`, `kubectl logs --previous`)"
+_NOT_VLLM = "check that service_url leads to vLLM and not to another program's page"
+
+#: HTTP status -> what to do; others have more to be said about them.
+_FIXES = {
+    400: "the server does not take the request: see its message, and the pods' logs",
+    403: "something before the server keeps you out: a proxy, a firewall or a gateway's policy",
+    404: "there is no such route: service_url should be vLLM's base URL, ending in /v1",
+}
+
+
+class Failure(Exception):
+    """`str` is the cause, as a statement about the service; `fix` is what a person can do about it."""
+
+    def __init__(self, cause: str, fix: str, *, kind: str = "", begun: bool = False) -> None:
+        super().__init__(cause)
+        self.fix = fix
+        #: One word or two for statistics: `HTTP 503`, or the name of the innermost error.
+        self.kind = kind or cause
+        #: Whether a part of an answer had come.
+        self.begun = begun
+
+
+class NotYet(Failure):
+    """A failure that is usual while a service comes up, so that waiting may cure it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Times are in seconds from the request; `place` holds what only the sandbox's stand-in says of itself."""
+    """Times are in seconds from the request; pod, node and pool are what the sandbox's stand-in says of itself in headers."""
 
     text: str
     model: str
+    finish_reason: str | None
     seconds: float
-    #: Only of a stream.
+    #: Of a stream alone.
     first_token_seconds: float | None = None
-    place: Mapping[str, str] = field(default_factory=dict)
+    pod: str = ""
+    node: str = ""
+    pool: str = ""
 
 
 class Service:
     """`url` is the base URL of an OpenAI client; `seconds` is how long one request may take."""
 
-    def __init__(self, url: str, *, seconds: float, key: str = "", api: Api = "chat") -> None:
+    def __init__(self, url: str, *, seconds: float, key: str = "", api: Api = "chat", session: requests.Session | None = None) -> None:
+        """`session`: keeps its connections open. Without one each request has a connection of its own, as a new client has, so that a
+        load balancer may send each to another pod, and an idle connection that a server closed does not look like a fault.
+        """
         self.url = url.rstrip("/")
         self._seconds = seconds
         self._key = key
         self._api: Api = api
-        self._auth = _Bearer(key)
+        self._session = session
 
     # --- the questions
 
     def health(self) -> None:
         """Raises `NotYet` where waiting may help."""
-        path = "/health"
-        with self._request("GET", self._root + path) as response:
-            body = self._whole(response, time.monotonic() + self._seconds)
-            self._check_status(response.status_code, response.headers, body, path)
+        # vLLM's own routes are beside `/v1`.
+        self._get(self.url.removesuffix("/v1"), "/health")
 
     def models(self) -> list[str]:
         """The names that the server serves."""
-        path = "/models"
-        with self._request("GET", self.url + path) as response:
-            body = self._whole(response, time.monotonic() + self._seconds)
-            self._check_status(response.status_code, response.headers, body, path)
-        document = self._json(body, path)
-        cards = document.get("data")
+        body = self._get(self.url, "/models")
+        cards = self._object(body, "/models").get("data")
         if not isinstance(cards, list) or not all(isinstance(each, dict) and "id" in each for each in cards):
-            raise self._malformed(path, "its `data` is no list of models", body)
+            raise self._malformed("/models", "its `data` is no list of models", body)
         return [str(each["id"]) for each in cards]
 
-    def complete(self, model: str) -> Answer:
-        """One answer as a whole."""
-        started = time.monotonic()
-        with self._ask(model, stream=False) as response:
-            body = self._whole(response, started + self._seconds)
-            self._check_status(response.status_code, response.headers, body, self._path, model)
-            place = _place(response.headers)
-        seconds = time.monotonic() - started
-        document = self._json(body, self._path)
-        text = self._text(document, body, whole=True)
-        return Answer(text=text, model=self._model_of(document, body), seconds=seconds, place=place)
-
-    def stream(self, model: str) -> Answer:
-        """One answer as server-sent events, to its end."""
+    def ask(self, model: str, prompt: str, *, stream: bool = False, **options: Any) -> Answer:
+        """One answer, as a whole or by server-sent events to their end. `options` are further fields of the request."""
+        question = {"messages": [{"role": "user", "content": prompt}]} if self._api == "chat" else {"prompt": prompt}
         started = time.monotonic()
         deadline = started + self._seconds
-        with self._ask(model, stream=True) as response:
-            if response.status_code != 200:
+        with self._request("POST", self.url + self._path, {"model": model, "stream": stream, **question, **options}) as response:
+            if not stream or response.status_code != 200:
                 body = self._whole(response, deadline)
-                self._check_status(response.status_code, response.headers, body, self._path, model)
+                self._check_status(response, body, self._path, model)
+                return self._answer(response, [self._object(body, self._path)], started)
             kind = response.headers.get("Content-Type", "none")
             if not kind.lower().startswith("text/event-stream"):
                 raise Failure(
                     f"{self._path} with `stream` answers with content type {kind}, not text/event-stream",
                     "something between here and vLLM gathers the stream into one answer, or service_url leads elsewhere",
                 )
-            place = _place(response.headers)
-            first: float | None = None
-            texts: list[str] = []
-            models: set[str] = set()
-            finished = done = False
-            for event in self._events(response, deadline):
-                if event == "[DONE]":
-                    done = True
+            return self._streamed(response, started, deadline)
+
+    def _streamed(self, response: requests.Response, started: float, deadline: float) -> Answer:
+        documents: list[dict[str, Any]] = []
+        first: float | None = None
+        done = False
+        for event in self._events(response, deadline):
+            if event == "[DONE]":
+                done = True
+                if self._session is None:
                     break
-                document = self._event(event)
-                models.add(self._model_of(document, event))
-                # The usage event has no choices.
-                if document.get("choices") == []:
-                    continue
-                text = self._text(document, event, whole=False)
-                if text and first is None:
+                # A connection is kept only when all of the answer was read.
+                continue
+            document = self._object(event, "an event of the stream")
+            if "error" in document:
+                cause = f"the stream breaks off with an error of the server: {self._shown(json.dumps(document['error']))}"
+                raise Failure(cause, _SEE_LOGS, begun=True)
+            # The usage event has no choices.
+            if document.get("choices") != []:
+                documents.append(document)
+                if first is None and self._text(document, whole=False):
                     first = time.monotonic() - started
-                texts.append(text)
-                finished = finished or document["choices"][0].get("finish_reason") is not None
-        if not done or not finished:
-            lacks = " and ".join([*([] if finished else ["finish_reason"]), *([] if done else ["[DONE]"])])
-            raise Failure(
-                f"the stream ends after {len(texts)} events without {lacks}",
-                "the server or a proxy cut it off: look at the pods' restarts and the load balancer's timeout "
-                "(`kubectl get pods`, `kubectl logs --previous`)",
-            )
-        if len(models) != 1:
-            raise Failure(f"the stream names several models: {', '.join(sorted(models))}", _OTHER_MODEL)
+        answer = self._answer(response, documents, started, first, whole=False)
+        if not done or answer.finish_reason is None:
+            lacks = " and ".join([*(["finish_reason"] if answer.finish_reason is None else []), *([] if done else ["[DONE]"])])
+            cause = f"the stream ends after {len(documents)} events without {lacks}"
+            raise Failure(cause, f"{_SEE_RESTARTS}, and at the load balancer's timeout", kind="incomplete", begun=True)
+        return answer
+
+    def _answer(
+        self,
+        response: requests.Response,
+        documents: list[dict[str, Any]],
+        started: float,
+        first: float | None = None,
+        *,
+        whole: bool = True,
+    ) -> Answer:
+        models = {self._model_of(document) for document in documents}
+        if len(models) > 1:
+            raise Failure(f"the stream names several models: {', '.join(sorted(models))}", _OTHER_MODEL, begun=True)
+        text = "".join(self._text(document, whole=whole) for document in documents)
+        reasons = [document["choices"][0].get("finish_reason") for document in documents]
         return Answer(
-            text="".join(texts),
-            model=models.pop(),
+            text=text,
+            model=next(iter(models), ""),
+            finish_reason=next(filter(None, reasons), None),
             seconds=time.monotonic() - started,
             first_token_seconds=first,
-            place=place,
+            **_place(response.headers),
         )
 
     # --- requests
 
     @property
-    def _root(self) -> str:
-        """vLLM's own routes are beside `/v1`."""
-        return self.url.removesuffix("/v1")
-
-    @property
     def _path(self) -> str:
         return "/chat/completions" if self._api == "chat" else "/completions"
 
-    def _ask(self, model: str, *, stream: bool) -> requests.Response:
-        # `min_tokens` is vLLM's: a model that ends at once would pass for one that says nothing.
-        body: dict[str, Any] = {"model": model, "max_tokens": MAX_TOKENS, "min_tokens": 1, "temperature": 0}
-        if self._api == "chat":
-            body["messages"] = [{"role": "user", "content": PROMPT}]
-        else:
-            body["prompt"] = PROMPT
-        if stream:
-            body["stream"] = True
-        return self._request("POST", self.url + self._path, body)
+    def _get(self, base: str, path: str) -> str:
+        with self._request("GET", base + path) as response:
+            body = self._whole(response, time.monotonic() + self._seconds)
+            self._check_status(response, body, path)
+        return body
 
     def _request(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> requests.Response:
+        connection = {} if self._session else {"Connection": "close"}
         try:
-            # A connection for each request, as a new client has: a load balancer may send each to another pod, and a server that
-            # closes an idle connection would look like one that fails.
-            return requests.request(
+            return (self._session or requests).request(
                 method,
                 url,
                 json=body,
-                auth=self._auth,
-                headers={"Accept-Encoding": "identity", "Connection": "close"},
+                auth=_Bearer(self._key),
+                headers={"Accept-Encoding": "identity", **connection},
                 stream=True,
                 allow_redirects=False,
                 timeout=(min(_CONNECT_SECONDS, self._seconds), self._seconds),
@@ -195,188 +214,138 @@ class Service:
                 return
             size += len(piece)
             if size > _MOST_BYTES:
-                raise Failure(
-                    f"answers with more than {_MOST_BYTES // 2**20} MiB where a few KiB were asked for",
-                    "check that service_url leads to vLLM",
-                )
+                raise Failure(f"answers with more than {_MOST_BYTES // 2**20} MiB where a few KiB were asked for", _NOT_VLLM)
             # Each single read has a time limit of its own, which a trickle never reaches.
             if time.monotonic() > deadline:
-                raise self._timed_out(f"has sent {size} bytes and is not done")
+                raise self._timed_out(f"has sent {size} bytes and is not done", begun=True)
             yield piece
 
     def _whole(self, response: requests.Response, deadline: float) -> str:
         return b"".join(self._pieces(response, deadline)).decode(errors="replace")
 
     def _events(self, response: requests.Response, deadline: float) -> Iterator[str]:
-        """The data of each server-sent event: https://html.spec.whatwg.org/multipage/server-sent-events.html."""
+        """The data of each server-sent event: https://html.spec.whatwg.org/multipage/server-sent-events.html. vLLM's have one line."""
         rest = b""
-        data: list[str] = []
         for piece in self._pieces(response, deadline):
-            # A carriage return at the end of a piece may be half of a line's end; vLLM and its proxies send none alone.
-            *lines, rest = (rest + piece).replace(b"\r\n", b"\n").split(b"\n")
+            *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
-                text = line.decode(errors="replace")
-                if not text:
-                    if data:
-                        yield "\n".join(data)
-                    data = []
-                elif text.startswith("data:"):
-                    data.append(text.removeprefix("data:").removeprefix(" "))
+                if line.startswith(b"data:"):
+                    yield line.removeprefix(b"data:").strip().decode(errors="replace")
 
     # --- what answers say
 
-    def _json(self, body: str, path: str) -> dict[str, Any]:
+    def _object(self, body: str, where: str) -> dict[str, Any]:
         try:
             document = json.loads(body)
         except ValueError as error:
-            raise self._malformed(path, f"it is not JSON ({error})", body) from error
+            raise self._malformed(where, f"it is not JSON ({error})", body) from error
         if not isinstance(document, dict):
-            raise self._malformed(path, "it is JSON, but no object", body)
+            raise self._malformed(where, "it is JSON, but no object", body)
         return document
 
-    def _event(self, event: str) -> dict[str, Any]:
-        try:
-            document = json.loads(event)
-        except ValueError as error:
-            raise self._malformed("an event of the stream", f"it is not JSON ({error})", event) from error
-        if not isinstance(document, dict):
-            raise self._malformed("an event of the stream", "it is JSON, but no object", event)
-        if "error" in document:
-            raise Failure(
-                f"the stream breaks off with an error of the server: {self._shown(json.dumps(document['error']))}",
-                _SEE_LOGS,
-            )
-        return document
-
-    def _model_of(self, document: Mapping[str, Any], body: str) -> str:
+    def _model_of(self, document: Mapping[str, Any]) -> str:
         model = document.get("model")
         if not isinstance(model, str):
-            raise self._malformed(self._path, "it names no model", body)
+            raise self._malformed(self._path, "it names no model", json.dumps(document))
         return model
 
-    def _text(self, document: Mapping[str, Any], body: str, *, whole: bool) -> str:
-        """Of the first choice; of a stream's event that brings none it is empty."""
+    def _text(self, document: Mapping[str, Any], *, whole: bool) -> str:
+        """The first choice's; empty for a stream's event that brings none."""
         try:
             choice = document["choices"][0]
             if self._api == "completions":
-                text, where = choice["text"], "choices[0].text"
-            elif whole:
-                text, where = choice["message"]["content"], "choices[0].message.content"
+                text = choice["text"]
             else:
-                text, where = choice["delta"].get("content"), "choices[0].delta"
+                text = choice["message"]["content"] if whole else choice["delta"].get("content")
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise self._malformed(self._path, f"it is no answer of this kind ({type(error).__name__}: {error})", body) from error
-        if text is None:
-            return ""
-        if not isinstance(text, str):
-            raise self._malformed(self._path, f"its {where} is no text", body)
-        return text
+            reason = f"it is no answer of this kind ({type(error).__name__}: {error})"
+            raise self._malformed(self._path, reason, json.dumps(document)) from error
+        if not isinstance(text, str | None):
+            raise self._malformed(self._path, "the text of its first choice is no text", json.dumps(document))
+        return text or ""
 
     # --- failures
 
-    def _check_status(self, status: int, headers: Mapping[str, str], body: str, path: str, model: str | None = None) -> None:
+    def _check_status(self, response: requests.Response, body: str, path: str, model: str | None = None) -> None:
         """Raises for every status but 200."""
+        status, headers = response.status_code, response.headers
         if status == 200:
             return
         said = self._shown(body)
-        answer = f"{path} answers {status}" + (f": {said}" if said else "")
+        cause, fix = f"{path} answers {status}" + (f": {said}" if said else ""), _FIXES.get(status, _FIXES[400])
         if 300 <= status < 400:
-            raise Failure(
-                f"{path} answers {status} and points to {self._shown(headers.get('Location', 'nowhere'))}",
-                "give that address by --url, if it is yours; redirects are not followed",
-            )
-        if status == 401:
-            if self._key:
-                raise Failure(
-                    f"{path} answers 401: the server refuses the API key of {KEY_VARIABLE}",
-                    f"put the key of this very stack into {KEY_VARIABLE}; after a rotation the pods need the new one, too",
-                )
-            raise Failure(
-                f"{path} answers 401: the server wants an API key, and the variable {KEY_VARIABLE} is not set",
-                f"export {KEY_VARIABLE} with the server's key (never on a command line)",
-            )
-        if status == 403:
-            raise Failure(answer, "something before the server keeps you out: a proxy, a firewall or a gateway's policy")
-        if status == 404:
-            if model is not None and "does not exist" in body:
-                raise Failure(f"{path}: the server has no model {model}: {said}", _OTHER_MODEL)
-            raise Failure(answer, "there is no such route: service_url should be vLLM's base URL, ending in /v1")
-        if status == 400 and "template" in body:
-            raise Failure(answer, "the model has no chat template: `--api completions` asks it without one")
-        if status == 429:
+            cause = f"{path} answers {status} and points to {self._shown(headers.get('Location', 'nowhere'))}"
+            fix = "give that address by --url, if it is yours; redirects are not followed"
+        elif status == 401 and self._key:
+            cause = f"{path} answers 401: the server refuses the API key of {KEY_VARIABLE}"
+            fix = f"put the key of this very stack into {KEY_VARIABLE}; after a rotation the pods need the new one, too"
+        elif status == 401:
+            cause = f"{path} answers 401: the server wants an API key, and the variable {KEY_VARIABLE} is not set"
+            fix = f"export {KEY_VARIABLE} with the server's key (never on a command line)"
+        elif status == 404 and model is not None and "does not exist" in body:
+            cause, fix = f"{path}: the server has no model {model}: {said}", _OTHER_MODEL
+        elif status == 400 and "template" in body:
+            fix = "the model has no chat template: `--api completions` asks it without one"
+        elif status == 429:
             after = headers.get("Retry-After")
-            raise NotYet(
-                answer,
-                f"too many requests: try again{f' in {self._shown(after)} s' if after else ''}, or raise the limit",
-            )
-        if status >= 500:
-            raise NotYet(answer, _SEE_LOGS)
-        raise Failure(answer, "the server does not take the request: see its message, and the pods' logs")
+            fix = f"too many requests: try again{f' in {self._shown(after)} s' if after else ''}, or raise the limit"
+        elif status >= 500:
+            fix = _SEE_LOGS
+        raise (NotYet if status == 429 or status >= 500 else Failure)(cause, fix, kind=f"HTTP {status}")
 
     def _unreachable(self, error: requests.RequestException) -> Failure:
         parts = urlsplit(self.url)
-        place = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
-        causes = list(_causes(error))
-        for cause in causes:
-            if isinstance(cause, requests.exceptions.ProxyError):
-                return Failure(
-                    f"the proxy of HTTP_PROXY or HTTPS_PROXY gives no way to {place}",
-                    f"mend the variable, or put {parts.hostname} into NO_PROXY",
-                )
-            if isinstance(cause, socket.gaierror):
-                temporary = cause.errno == socket.EAI_AGAIN
-                kind = NotYet if temporary else Failure
-                return kind(
-                    f"the name {parts.hostname} has no address ({cause.strerror})",
-                    "the name server does not answer: try again" if temporary else "check the URL and its DNS record",
-                )
-            if isinstance(cause, requests.exceptions.SSLError):
-                return Failure(
-                    f"{place} does not speak TLS as https needs it ({type(cause).__name__})",
-                    "use http:// if the load balancer has no certificate, else mend the certificate",
-                )
-            if isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED:
-                return NotYet(
-                    f"{place} refuses the connection",
-                    "nothing listens there: `kubectl get service,endpoints` shows whether a pod is ready, and "
-                    "`pulumi stack output service_url` the address",
-                )
-            if isinstance(cause, OSError) and cause.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
-                return NotYet(f"there is no way to {place} ({cause.strerror})", "check this machine's network and VPN")
+        host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+        place, causes = f"{host}:{port}", list(_causes(error))
+        kind = type(causes[-1]).__name__
+
+        def found(wanted: Callable[[BaseException], bool]) -> Any:
+            return next(filter(wanted, causes), None)
+
+        def is_os(*numbers: int) -> Callable[[BaseException], bool]:
+            return lambda cause: isinstance(cause, OSError) and cause.errno in numbers
+
+        if found(lambda cause: isinstance(cause, requests.exceptions.ProxyError)):
+            fix = f"mend the variable, or put {host} into NO_PROXY"
+            return Failure(f"the proxy of HTTP_PROXY or HTTPS_PROXY gives no way to {place}", fix, kind=kind)
+        if cause := found(lambda cause: isinstance(cause, socket.gaierror)):
+            temporary = cause.errno == socket.EAI_AGAIN
+            fix = "the name server does not answer: try again" if temporary else "check the URL and its DNS record"
+            return (NotYet if temporary else Failure)(f"the name {host} has no address ({cause.strerror})", fix, kind=kind)
+        if cause := found(lambda cause: isinstance(cause, requests.exceptions.SSLError)):
+            fix = "use http:// if the load balancer has no certificate, else mend the certificate"
+            return Failure(f"{place} does not speak TLS as https needs it ({type(cause).__name__})", fix, kind=kind)
+        if found(is_os(errno.ECONNREFUSED)):
+            fix = "nothing listens there: `kubectl get service,endpoints` shows whether a pod is ready, and "
+            fix += "`pulumi stack output service_url` the address"
+            return NotYet(f"{place} refuses the connection", fix, kind=kind)
+        if cause := found(is_os(errno.EHOSTUNREACH, errno.ENETUNREACH)):
+            return NotYet(f"there is no way to {place} ({cause.strerror})", "check this machine's network and VPN", kind=kind)
         if isinstance(error, requests.exceptions.ConnectTimeout):
-            return NotYet(
-                f"{place} does not take the connection within {min(_CONNECT_SECONDS, self._seconds):g} s",
-                "a firewall or loadBalancerSourceRanges may leave this machine out; a new load balancer takes minutes",
-            )
+            fix = "a firewall or loadBalancerSourceRanges may leave this machine out; a new load balancer takes minutes"
+            seconds = min(_CONNECT_SECONDS, self._seconds)
+            return NotYet(f"{place} does not take the connection within {seconds:g} s", fix, kind=kind)
         if isinstance(error, requests.exceptions.ReadTimeout):
             return self._timed_out("has not begun to answer")
         if isinstance(error, requests.exceptions.ConnectionError):
-            return NotYet(
-                f"{place} takes the connection and closes it without an answer",
-                "a pod ended meanwhile, or the port is not HTTP: `kubectl get pods` shows restarts",
-            )
-        return Failure(f"the request cannot be sent ({type(error).__name__})", "check the URL")
+            fix = "a pod ended meanwhile, or the port is not HTTP: `kubectl get pods` shows restarts"
+            return NotYet(f"{place} takes the connection and closes it without an answer", fix, kind=kind)
+        return Failure(f"the request cannot be sent ({type(error).__name__})", "check the URL", kind=kind)
 
     def _broken(self, error: Exception, size: int) -> Failure:
-        if any(isinstance(each, (TimeoutError, urllib3.exceptions.ReadTimeoutError)) for each in _causes(error)):
-            return self._timed_out(f"has sent {size} bytes and then no more")
-        return Failure(
-            f"the connection breaks off in the middle of the answer, after {size} bytes",
-            "a pod ended or a proxy gave up: look at the pods' restarts (`kubectl get pods`, `kubectl logs --previous`)",
-        )
+        causes = list(_causes(error))
+        if any(isinstance(each, (TimeoutError, urllib3.exceptions.ReadTimeoutError)) for each in causes):
+            return self._timed_out(f"has sent {size} bytes and then no more", begun=True)
+        cause = f"the connection breaks off in the middle of the answer, after {size} bytes"
+        return Failure(cause, _SEE_RESTARTS, kind=type(causes[-1]).__name__, begun=True)
 
-    def _timed_out(self, what: str) -> Failure:
-        return NotYet(
-            f"the server {what} after {self._seconds:g} s",
-            "it hangs or is overloaded: see its logs and vllm:num_requests_waiting of /metrics; --request-timeout allows more",
-        )
+    def _timed_out(self, what: str, *, begun: bool = False) -> Failure:
+        fix = "it hangs or is overloaded: see its logs and vllm:num_requests_waiting of /metrics; --request-timeout allows more"
+        return NotYet(f"the server {what} after {self._seconds:g} s", fix, kind="timeout", begun=begun)
 
     def _malformed(self, where: str, why: str, body: str) -> Failure:
         what = where if where.startswith("an event") else f"the answer of {where}"
-        return Failure(
-            f"{what} is malformed: {why}: {self._shown(body) or '(empty)'}",
-            "check that service_url leads to vLLM and not to another program's page",
-        )
+        return Failure(f"{what} is malformed: {why}: {self._shown(body) or '(empty)'}", _NOT_VLLM, kind="malformed", begun=True)
 
     def _shown(self, text: str) -> str:
         """The beginning of what a server says, on one line, without the key and without control characters."""
@@ -384,10 +353,6 @@ class Service:
             text = text.replace(self._key, "[key]")
         line = "".join(each if each.isprintable() else " " for each in " ".join(text.split()))
         return line if len(line) <= _SHOWN_CHARACTERS else line[: _SHOWN_CHARACTERS - 3] + "..."
-
-
-_OTHER_MODEL = "pods of an older update may still serve (`kubectl rollout status deployment/vllm`), or the URL is another stack's"
-_SEE_LOGS = "see why in the pods' logs: `kubectl logs --selector app=vllm --all-containers --tail 50`"
 
 
 class _Bearer(AuthBase):
@@ -403,11 +368,11 @@ class _Bearer(AuthBase):
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception and all that it was made of."""
+    """The exception and all that it was made of, the innermost last."""
     todo: list[BaseException] = [error]
     seen: set[int] = set()
     while todo:
-        each = todo.pop()
+        each = todo.pop(0)
         if id(each) in seen:
             continue
         seen.add(id(each))
@@ -417,6 +382,4 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _place(headers: Mapping[str, str]) -> dict[str, str]:
-    """Pod, node and pool, as the sandbox's stand-in tells them; vLLM itself tells nobody."""
-    found = {name: headers.get(f"X-Sandbox-{name}") for name in ("pod", "node", "pool")}
-    return {name: value for name, value in found.items() if value}
+    return {name: headers.get(f"X-Sandbox-{name}", "") for name in ("pod", "node", "pool")}

@@ -1,1 +1,1 @@
-"""The commands' screens, and what they ask of a running sandbox. Left out: what the sandbox is made of."""
+"""The commands, their screens, and how they query a running sandbox. Left out: the sandbox's parts."""

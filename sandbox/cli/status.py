@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import time
-from dataclasses import asdict, dataclass
 from typing import Any
 
-import requests
 from kubernetes import client, config
 
 from components.serving.api_key_names import SECRET_KEY, SECRET_NAME
+from ops.smoke.service import Answer, Failure, Service
 from sandbox.cli.lifecycle import SandboxError
 from sandbox.cli.stack import STACK
 from sandbox.google.stock import Stock
@@ -30,18 +29,6 @@ _CHAT_SECONDS = 60.0
 
 class ServiceError(SandboxError):
     """The service does not answer as it should; the message says what it said and what to look at."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """One chat completion; pod, node and pool are what the stand-in says of itself in its headers."""
-
-    text: str
-    model: str
-    pod: str
-    node: str
-    pool: str
-    seconds: float
 
 
 class ClusterView:
@@ -151,27 +138,10 @@ class ClusterView:
 
 def chat(service_url: str, model: str, question: str, api_key: str | None = None) -> Answer:
     """One chat completion. Raises `ServiceError`."""
-    started = time.monotonic()
     try:
-        response = requests.post(
-            f"{service_url}/chat/completions",
-            json={"model": model, "messages": [{"role": "user", "content": question}]},
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=_CHAT_SECONDS,
-        )
-    except requests.RequestException as error:
-        raise ServiceError(f"{service_url} does not answer ({type(error).__name__}); `python -m sandbox status` shows why") from error
-    if not response.ok:
-        raise ServiceError(f"{service_url} answers {response.status_code}: {response.text.strip()[:500]}")
-    body = response.json()
-    return Answer(
-        text=body["choices"][0]["message"]["content"],
-        model=body["model"],
-        pod=response.headers.get("X-Sandbox-Pod", ""),
-        node=response.headers.get("X-Sandbox-Node", ""),
-        pool=response.headers.get("X-Sandbox-Pool", ""),
-        seconds=time.monotonic() - started,
-    )
+        return Service(service_url, seconds=_CHAT_SECONDS, key=api_key or "").ask(model, question)
+    except Failure as failure:
+        raise ServiceError(f"{failure}; {failure.fix}; `python -m sandbox status` shows more") from failure
 
 
 def wait_for_chat(service_url: str, model: str, question: str, seconds: float, api_key: str | None = None) -> Answer:
@@ -196,7 +166,7 @@ def status_document(paths: Paths, service_url: str | None) -> dict[str, Any]:
         "nodes": view.nodes() if view else [],
         "pods": view.pods() if view else [],
         "out_of_stock": Stock(paths.stock).short(),
-        "images": {name: asdict(note) for name, note in read_notes(paths.state).items()},
+        "images": read_notes(paths.state),
     }
 
 

@@ -9,7 +9,6 @@ throughput, for which vLLM has its own benchmark.
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 import time
 from collections import Counter
@@ -20,9 +19,9 @@ from typing import Any, Literal
 
 import requests
 
-Result = Literal["answered", "failed", "cut"]
+from ops.smoke.service import Failure, Service
 
-_CONNECT_SECONDS = 5.0
+Result = Literal["answered", "failed", "cut"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +104,12 @@ class Traffic:
         api_key: str = "",
         answer_seconds: float = 60.0,
     ) -> None:
-        self._url = f"{service_url}/chat/completions"
+        self._url = service_url
         self._model = model
         self._interval = 1 / rate
         self._lengths = itertools.cycle(max_tokens)
         self._keep_alive = keep_alive
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._api_key = api_key
         self._answer_seconds = answer_seconds
         self._sessions = threading.local()
         self._exchanges: list[Exchange] = []
@@ -143,66 +142,22 @@ class Traffic:
         self._exchanges.append(Exchange(sent=sent, ended=ended, result=result, problem=problem, pod=pod, tokens=tokens))
 
     def _exchange(self, tokens: int, *, stream: bool) -> tuple[Result, str, str]:
-        body = {
-            "model": self._model,
-            "messages": [{"role": "user", "content": "Count until you are told to stop."}],
-            "max_tokens": tokens,
+        service = Service(self._url, seconds=self._answer_seconds, key=self._api_key, session=self._session())
+        try:
             # The stand-in would stop when its sentence is over.
-            "ignore_eos": True,
-            "min_tokens": tokens,
-            "stream": stream,
-        }
-        try:
-            response = self._session().post(
-                self._url,
-                json=body,
-                headers=self._headers,
-                timeout=(_CONNECT_SECONDS, self._answer_seconds),
-                stream=True,
-            )
-        except requests.RequestException as error:
-            # Nothing of an answer has come.
-            return "failed", _name_of(error), ""
-        pod = response.headers.get("X-Sandbox-Pod", "")
-        try:
-            if not response.ok:
-                return "failed", f"HTTP {response.status_code}", pod
-            reason = _streamed_end(response) if stream else response.json()["choices"][0]["finish_reason"]
-        except (requests.RequestException, ValueError, KeyError, IndexError) as error:
-            return "cut", _name_of(error), pod
-        finally:
-            response.close()
-        if reason not in ("stop", "length"):
-            return "cut", f"finish_reason {reason}", pod
-        return "answered", "", pod
+            options = {"max_tokens": tokens, "min_tokens": tokens, "ignore_eos": True}
+            answer = service.ask(self._model, "Count until you are told to stop.", stream=stream, **options)
+        except Failure as failure:
+            return ("cut" if failure.begun else "failed"), failure.kind, ""
+        if answer.finish_reason not in ("stop", "length"):
+            return "cut", f"finish_reason {answer.finish_reason}", answer.pod
+        return "answered", "", answer.pod
 
-    def _session(self) -> requests.Session:
+    def _session(self) -> requests.Session | None:
         if not self._keep_alive:
-            session = requests.Session()
-            session.headers["Connection"] = "close"
-            return session
+            return None
         if not hasattr(self._sessions, "session"):
             self._sessions.session = requests.Session()
         session = self._sessions.session
         assert isinstance(session, requests.Session)
         return session
-
-
-def _streamed_end(response: requests.Response) -> str | None:
-    """The finish_reason of a stream of server-sent events; "incomplete" for one without its last event."""
-    reason = None
-    for line in response.iter_lines():
-        if line == b"data: [DONE]":
-            return reason
-        if line.startswith(b"data: "):
-            choices = json.loads(line[6:]).get("choices") or [{}]
-            reason = choices[0].get("finish_reason") or reason
-    return "incomplete"
-
-
-def _name_of(error: Exception) -> str:
-    """The innermost error that says more than that there was one."""
-    cause: BaseException = error
-    while (inner := cause.__cause__ or cause.__context__) is not None:
-        cause = inner
-    return type(cause).__name__

@@ -1,1 +1,1 @@
-"""A real Kubernetes control plane of one cluster and the front before it. Left out: nodes and pods."""
+"""A real Kubernetes control plane for one cluster, and the front in front of its API. Left out: nodes and pods."""

@@ -13,7 +13,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from sandbox.providers.records import Records
+from sandbox.google.records import Records
 
 _ALERT_POLICIES = re.compile(r"/v3/projects/([^/?]+)/alertPolicies(\?.*)?")
 _DASHBOARDS = re.compile(r"/v1/projects/([^/?]+)/dashboards(\?.*)?")

@@ -6,17 +6,10 @@ Everything is made fresh for each cluster and lives in its state folder only; no
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-_VALIDITY = datetime.timedelta(days=365)
+import trustme
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +24,14 @@ class Certificates:
 
 @dataclass(frozen=True, kw_only=True)
 class FrontProxyCertificates:
-    """PEM files of the API server as a proxy to other API servers; they trust whoever has this CA's certificate."""
+    """PEM files of the API server as a proxy to other API servers, which trust whoever shows a certificate of this CA."""
 
     ca: Path
     client: Path
     client_key: Path
 
 
-#: The only name that such a certificate may have.
+#: The only common name that such a certificate may have.
 FRONT_PROXY_NAME = "front-proxy-client"
 
 
@@ -49,22 +42,9 @@ def make_front_proxy_certificates(folder: Path) -> FrontProxyCertificates:
         client=folder / "front-proxy-client.crt",
         client_key=folder / "front-proxy-client.key",
     )
-    if all(path.exists() for path in (files.ca, files.client, files.client_key)):
-        return files
-    folder.mkdir(parents=True, exist_ok=True)
-    ca_key, client_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sandbox-front-proxy-ca")])
-    client_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, FRONT_PROXY_NAME)])
-    client = (
-        _builder(client_name, ca_name, client_key.public_key())
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .sign(ca_key, hashes.SHA256())
-    )
-    files.ca.write_bytes(_authority(ca_name, ca_key).public_bytes(serialization.Encoding.PEM))
-    files.client.write_bytes(client.public_bytes(serialization.Encoding.PEM))
-    _write_key(files.client_key, client_key)
+    if not all(path.exists() for path in astuple(files)):
+        # Go refuses a certificate without any identity in its critical extension for them.
+        _issue("sandbox-front-proxy-ca", FRONT_PROXY_NAME, (FRONT_PROXY_NAME,), files.ca, files.client, files.client_key)
     return files
 
 
@@ -76,71 +56,21 @@ def make_certificates(folder: Path, *, names: tuple[str, ...], addresses: tuple[
         server_key=folder / "server.key",
         service_account_key=folder / "service-account.key",
     )
-    if all(path.exists() for path in (files.ca, files.server, files.server_key, files.service_account_key)):
-        return files
-    folder.mkdir(parents=True, exist_ok=True)
-    ca_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sandbox-ca")])
-    ca = _authority(ca_name, ca_key)
-    server = (
-        _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sandbox")]), ca_name, server_key.public_key())
-        .add_extension(
-            x509.SubjectAlternativeName(
-                [x509.DNSName(name) for name in names] + [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
-            ),
-            critical=False,
-        )
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .sign(ca_key, hashes.SHA256())
-    )
-    files.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    files.server.write_bytes(server.public_bytes(serialization.Encoding.PEM))
-    _write_key(files.server_key, server_key)
-    _write_key(files.service_account_key, ec.generate_private_key(ec.SECP256R1()))
+    if not all(path.exists() for path in astuple(files)):
+        _issue("sandbox-ca", "sandbox", (*names, *addresses), files.ca, files.server, files.server_key)
+        _write_key(files.service_account_key, trustme.CA().private_key_pem)
     return files
 
 
-def _authority(name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    return (
-        _builder(name, name, key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+def _issue(authority: str, name: str, identities: tuple[str, ...], ca_file: Path, certificate_file: Path, key_file: Path) -> None:
+    ca_file.parent.mkdir(parents=True, exist_ok=True)
+    ca = trustme.CA(organization_unit_name=authority)
+    issued = ca.issue_cert(*identities, common_name=name)
+    ca.cert_pem.write_to_path(ca_file)
+    issued.cert_chain_pems[0].write_to_path(certificate_file)
+    _write_key(key_file, issued.private_key_pem)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(public_key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + _VALIDITY)
-    )
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+def _write_key(path: Path, key: trustme.Blob) -> None:
     path.touch(mode=0o600)
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
-    )
+    key.write_to_path(path)

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from sandbox.host.paths import PROJECT_DIR, Paths
 from sandbox.host.processes import process_start
+from sandbox.host.real_plugins import real_plugin_on_path
 from sandbox.host.state_files import read_object, unusable, write_object
-from sandbox.providers.real_plugins import real_plugin_on_path
-from sandbox.servers.model_server import STAND_IN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class DaemonRecord:
     debug_providers: str
     speed: float
     #: Which of `model_server.NAMES` the pods run.
-    server: str = STAND_IN
+    server: str
     #: Where the stand-in for Cloud Monitoring's API answers.
     monitoring_endpoint: str = ""
     #: Why it is about to end, once it is, though nobody asked it to.

@@ -1,4 +1,4 @@
-"""TCP ports of this machine: which are free to be listened on, and who has one that is not.
+"""TCP ports of this machine: which are free to be listened on, and which process has one that is not.
 
 Chosen below the kernel's range for outgoing connections where that leaves room: a port from within it can be taken by any program's
 connection between the moment of choice and that of use, and again whenever a cluster is started anew.
@@ -10,6 +10,8 @@ import contextlib
 import random
 import socket
 from pathlib import Path
+
+import psutil
 
 _LOOPBACK = "127.0.0.1"
 
@@ -52,16 +54,10 @@ def is_free(port: int, host: str = _LOOPBACK) -> bool:
 
 def listener(port: int) -> tuple[int, str] | None:
     """Pid and name of a process that listens on a port, as far as this user may see; None where that cannot be told."""
-    inodes = _listening_inodes(port)
-    if not inodes:
-        return None
-    wanted = {f"socket:[{inode}]" for inode in inodes}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            if any(_link(each) in wanted for each in (entry / "fd").iterdir()):
-                return int(entry.name), (entry / "comm").read_text().strip()
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+            with contextlib.suppress(psutil.Error):
+                return connection.pid, psutil.Process(connection.pid).name()
     return None
 
 
@@ -69,14 +65,6 @@ def taken_by(port: int) -> str:
     """`by NAME (pid PID)` for a message."""
     found = listener(port)
     return "by another program" if found is None else f"by {found[1]} (pid {found[0]})"
-
-
-def _link(descriptor: Path) -> str:
-    """Empty for one that has been closed meanwhile."""
-    try:
-        return str(descriptor.readlink())
-    except OSError:
-        return ""
 
 
 def _candidates() -> list[int]:
@@ -87,18 +75,3 @@ def _candidates() -> list[int]:
         return []
     below = range(_LOWEST, lowest_ephemeral)
     return random.sample(below, 100) if len(below) > 1000 else []
-
-
-def _listening_inodes(port: int) -> set[str]:
-    inodes = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            lines = Path(table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            # 0A is LISTEN.
-            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                inodes.add(fields[9])
-    return inodes

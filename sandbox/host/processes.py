@@ -15,9 +15,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 
 def process_start(pid: int) -> str | None:
-    """The kernel's start time of a process; None when there is none or it is a zombie."""
+    """The kernel's start time of a process in clock ticks; None when there is none or it is a zombie."""
+    # Not psutil's: its time is of the wall clock, which may be set while the daemon runs.
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -28,26 +31,17 @@ def process_start(pid: int) -> str | None:
 def command_line(pid: int) -> list[str]:
     """A process's program and arguments; empty when there is none or it is a zombie."""
     try:
-        text = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    except OSError:
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
         return []
-    return text.rstrip("\0").split("\0") if text else []
 
 
 def processes_with(variable: str, value: str) -> list[int]:
-    """Pids of the running processes of this user's whose environment has the variable with this value."""
-    wanted = f"{variable}={value}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            environment = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if wanted in environment and process_start(int(entry.name)) is not None:
-            found.append(int(entry.name))
-    return found
+    """Pids of this user's running processes whose environment has the variable with this value."""
+    found = psutil.process_iter(["environ", "status"])
+    return [
+        each.pid for each in found if (each.info["environ"] or {}).get(variable) == value and each.info["status"] != psutil.STATUS_ZOMBIE
+    ]
 
 
 def ended_with_parent(signal_name: str) -> list[str]:

@@ -308,7 +308,7 @@ class Container:
         python_path = [*(str(path) for path in self._server.python_paths), merged.get("PYTHONPATH", "")]
         return {
             **merged,
-            "PATH": search_path(image.rootfs, self._server.python_folder, merged.get("PATH")),
+            "PATH": search_path(image.rootfs, self._server.program_folders, merged.get("PATH")),
             "PYTHONPATH": os.pathsep.join(filter(None, python_path)),
             "HOME": str(own / "home"),
             "TMPDIR": str(own / "tmp"),

@@ -9,11 +9,11 @@ from pathlib import Path
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
-def search_path(rootfs: Path, python_folder: Path, image_path: str | None) -> str:
-    """The image's own folders first, then the Python that runs the sandbox, then this machine's usual folders."""
+def search_path(rootfs: Path, program_folders: Sequence[Path], image_path: str | None) -> str:
+    """The image's own folders first, then the model server's, then this machine's usual folders."""
     wanted = [each for each in (image_path or "").split(os.pathsep) if each.startswith("/")] or list(_SYSTEM_PATH)
     own = [rootfs / each.lstrip("/") for each in wanted]
-    folders = [*(str(each) for each in own if each.is_dir()), str(python_folder), *wanted, *_SYSTEM_PATH]
+    folders = [*(str(each) for each in own if each.is_dir()), *map(str, program_folders), *wanted, *_SYSTEM_PATH]
     return os.pathsep.join(dict.fromkeys(folders))
 
 

@@ -80,6 +80,9 @@ class DockerProvider(Provider):
         if given is UNKNOWN:
             return Checked(inputs)
         failures = _name_failures(plain(inputs))
+        for option in sorted({"cacheFrom", "network", "addHosts", "target"} & given.keys()):
+            reason = "the sandbox builds one stage, without caches to import. Leave it out, or run the real docker plugin"
+            failures.append(CheckFailure(f"build.{option}", reason))
         defaults = _build_defaults(given)
         if not has_unknown(defaults):
             folder = self._folder(urn)
@@ -132,7 +135,7 @@ class DockerProvider(Provider):
 
     def _operations(self, request: BuildRequest, *, push: bool) -> list[str]:
         """What takes time on the sandbox's clock: a base that comes for the first time, and goes to the registry."""
-        if self._builder.has_bases(request):
+        if self._builder.has_base(request):
             return []
         return ["image_build", *(["image_push"] if push else [])]
 
@@ -148,7 +151,6 @@ class DockerProvider(Provider):
             context=_context(self._folder(urn), options),
             platform=options["platform"],
             args=options.get("args") or {},
-            target=options.get("target") or None,
         )
         try:
             repository, _, _ = split_reference(name)

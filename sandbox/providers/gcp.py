@@ -10,7 +10,6 @@ to inputs, and default node pools, which here no cluster has.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import re
@@ -18,14 +17,14 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from sandbox.gke.cloud import CloudError, PoolInErrorStateError
+from sandbox.gke.cloud import Cloud, CloudError, PoolInErrorStateError
+from sandbox.google.records import AlreadyExistsError, Records
 from sandbox.google.secret_manager import SecretStore
 from sandbox.providers.differences import Difference, Path, PropertyChange, compare, property_path
 from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, URN_NAME, Kind, kind_of, new_names, project_number
 from sandbox.providers.google_requests import GoogleRequests, RequestError, UnreadError
-from sandbox.providers.records import AlreadyExistsError, Records
 from sandbox.providers.sdk_types import Problem, find_problems, property_names
 from sandbox.providers.server import (
     Checked,
@@ -38,7 +37,7 @@ from sandbox.providers.server import (
     ReadState,
     Urn,
 )
-from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
+from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain, without_secrets
 
 _T = TypeVar("_T")
 
@@ -53,28 +52,13 @@ _FALSE_BY_DEFAULT = frozenset({"preemptible", "spot"})
 _MASTER_AUTH = {"clientCertificateConfig": {"issueClientCertificate": False}}
 
 
-class ContainerApi(Protocol):
-    """What `sandbox.cloud.Cloud` offers to this provider."""
-
-    def create_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
-    def read_cluster(self, cluster_id: str) -> dict[str, Any] | None: ...
-    def settle_cluster(self, cluster_id: str) -> dict[str, Any] | None: ...
-    def update_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
-    def delete_cluster(self, cluster_id: str) -> None: ...
-    def create_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
-    def read_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None: ...
-    def settle_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None: ...
-    def update_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]: ...
-    def delete_node_pool(self, cluster_id: str, name: str) -> None: ...
-
-
 class GcpProvider(Provider):
     package = "gcp"
     version = version("pulumi-gcp")
 
     def __init__(
         self,
-        cloud: ContainerApi,
+        cloud: Cloud,
         records: Records,
         cluster_versions: Sequence[str],
         secret_store: SecretStore | None = None,
@@ -156,7 +140,7 @@ class GcpProvider(Provider):
             if urn.type_token == NODE_POOL:
                 return self._asked(lambda: self._cloud.create_node_pool(*_pool_address(id), given))
             try:
-                self._records.create(urn.type_token, id, _given(inputs, secret=True), owner=urn, replace=kind.idempotent)
+                self._records.create(urn.type_token, id, without_secrets(_shown(inputs)), owner=urn, replace=kind.idempotent)
             except AlreadyExistsError as error:
                 reason = f"googleapi: Error 409: Requested entity already exists: {id}, alreadyExists"
                 raise ProviderError(f"Error creating {_noun(urn)}: {reason} (it was made by {error.owner})") from None
@@ -251,7 +235,7 @@ class GcpProvider(Provider):
             if urn.type_token == NODE_POOL:
                 return self._asked(lambda: self._cloud.update_node_pool(*_pool_address(id), given))
             try:
-                self._records.update(urn.type_token, id, _given(new_inputs, secret=True))
+                self._records.update(urn.type_token, id, without_secrets(_shown(new_inputs)))
             except KeyError:
                 raise ProviderError(f"Error updating {_noun(urn)}: googleapi: Error 404: {id} was not found, notFound") from None
             return {}
@@ -551,10 +535,10 @@ def _shown(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in inputs.items() if key != _DEFAULTS}
 
 
-def _given(inputs: Mapping[str, Any], *, secret: bool = False) -> dict[str, Any]:
-    """A copy for the cloud, which may keep it; `secret`: with marks."""
-    shown = copy.deepcopy(_shown(inputs))
-    return shown if secret else plain(shown)
+def _given(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy for the cloud, which may keep it."""
+    given: dict[str, Any] = plain(_shown(inputs))
+    return given
 
 
 def _pool_address(id: str) -> tuple[str, str]:

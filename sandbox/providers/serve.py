@@ -17,15 +17,15 @@ from sandbox.gke.cloud import Cloud
 from sandbox.google.access_tokens import AccessTokens
 from sandbox.google.faults import FaultStore
 from sandbox.google.latencies import Clock
+from sandbox.google.records import Records
 from sandbox.google.secret_manager import SecretStore
 from sandbox.host.paths import PROJECT_DIR
+from sandbox.host.real_plugins import real_plugin_on_path
 from sandbox.images.image_builder import ImageBuilder
 from sandbox.providers.docker import DockerProvider
 from sandbox.providers.gcp import GcpProvider
 from sandbox.providers.google_requests import GoogleRequests
 from sandbox.providers.kubernetes import Clusters, KubernetesProvider
-from sandbox.providers.real_plugins import real_plugin_on_path
-from sandbox.providers.records import Records
 from sandbox.providers.server import ProviderServer
 from sandbox.providers.unfinished import Unfinished
 
@@ -60,10 +60,10 @@ def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Map
     requests = GoogleRequests(faults=FaultStore(state_dir), tokens=AccessTokens(state_dir), clock=clock)
     # Read once: a provider is made for each connection, while an engine waits for it.
     versions, folders = [_cluster_version()], programs(PROJECT_DIR)
-    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, versions, secret_store, requests), unfinished)}
+    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, versions, secret_store, requests), unfinished.creating)}
     if real_plugin_on_path("kubernetes", environment) is None:
-        clusters = Clusters(environment)
-        servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters), unfinished)
+        clusters = Clusters()
+        servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters), unfinished.creating)
     servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, folders, requests, clock=clock))
     return Providers(servers)
 

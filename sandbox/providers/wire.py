@@ -84,6 +84,15 @@ def plain(value: Any) -> Any:
     return value
 
 
+def without_secrets(value: Any) -> Any:
+    """A copy without the secret values, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: without_secrets(each) for key, each in value.items() if not isinstance(each, Secret)}
+    if isinstance(value, list):
+        return [without_secrets(each) for each in value if not isinstance(each, Secret)]
+    return value
+
+
 def has_unknown(value: Any) -> bool:
     """Whether anything in it, at any depth, is unknown."""
     if isinstance(value, Secret):

@@ -1,1 +1,1 @@
-"""What serves in a pod: the stand-in for vLLM, and real vLLM on the CPU. Left out: what starts it."""
+"""The servers of the pods: the stand-in for vLLM, and real vLLM on the CPU. Left out: how they are started."""

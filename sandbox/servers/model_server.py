@@ -1,4 +1,4 @@
-"""Which vLLM the pods run: what `python3` and its module `vllm` are in every container.
+"""Which vLLM the pods run: what `vllm`, `python3` and its module `vllm` are in every container.
 
 `stand-in` (the default) starts at once and needs nothing; `vllm` is the real server, which `sandbox.vllm` prepares.
 """
@@ -36,8 +36,8 @@ class ModelServer:
     """`python_paths` are added to every container's PYTHONPATH, `variables` to its environment."""
 
     name: str
-    #: The folder of the `python3` that containers find on PATH, behind what their image brings.
-    python_folder: Path
+    #: The folders of the `vllm` and the `python3` that containers find on PATH, behind what their image brings.
+    program_folders: tuple[Path, ...]
     python_paths: tuple[Path, ...]
     variables: Mapping[str, str] = field(default_factory=dict)
 
@@ -55,7 +55,7 @@ class ModelServer:
 def stand_in() -> ModelServer:
     return ModelServer(
         name=STAND_IN,
-        python_folder=Path(sys.executable).parent,
+        program_folders=(_HERE / "standin" / "bin", Path(sys.executable).parent),
         python_paths=(_PODNET, _HERE / "standin"),
         variables={f"STANDIN_{kind}_STARTUP_SECONDS": f"{LATENCIES[f'{kind.lower()}_server_start']:g}" for kind in ("TPU", "GPU")},
     )
@@ -93,7 +93,7 @@ def real_vllm(paths: Paths) -> ModelServer:
     """vLLM in its virtual environment, as it is: nothing of it is replaced but the pod's network."""
     return ModelServer(
         name=VLLM,
-        python_folder=virtual_environment(paths) / "bin",
+        program_folders=(virtual_environment(paths) / "bin",),
         python_paths=(_PODNET,),
         variables={
             # `--model=ORG/NAME` is found in this cache, and nothing is asked of the network.

@@ -17,7 +17,8 @@ from sandbox.node_agent.worker import crash_file
 
 Fault = Literal["hang", "hang engine", "die", "crash"]
 
-_SERVER = b"vllm.entrypoints.openai.api_server"
+#: Words of its command line: the program's, or the module's in an image without it.
+_SERVER = {b"serve", b"vllm.entrypoints.openai.api_server"}
 
 
 class FaultError(SandboxError):
@@ -57,7 +58,7 @@ def _servers(paths: Paths, pod: str) -> list[int]:
         except OSError:
             # Over by now.
             continue
-        if wanted in environment and _SERVER in words:
+        if wanted in environment and _SERVER & set(words):
             found.append(pid)
     return found
 

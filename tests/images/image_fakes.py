@@ -23,7 +23,7 @@ SERVER_EXIT_CODE = 7
 """What the server stand-in exits with when it gets SIGTERM: a code that nothing else here uses."""
 
 SERVER = f"""#!/bin/sh
-# Stands in for python3: writes down how it was called, serves /health on request, ends on SIGTERM.
+# Stands in for python3 and for vllm: writes down how it was called, serves /health on request, ends on SIGTERM.
 trap 'echo TERM >"$RECORD/signal"; kill "$!"; exit {SERVER_EXIT_CODE}' TERM
 printf '%s\\0' "$@" >"$RECORD/arguments"
 env >"$RECORD/environment"

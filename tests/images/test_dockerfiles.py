@@ -37,7 +37,7 @@ def default_base(accelerator: str) -> str:
 @pytest.mark.parametrize("accelerator", ACCELERATORS)
 def test_the_base_is_an_argument_with_a_pinned_default(accelerator: str) -> None:
     assert ("FROM", "${BASE_IMAGE}") in instructions(accelerator)
-    assert re.fullmatch(r"docker\.io/vllm/vllm-(openai:v\d+\.\d+\.\d+|tpu:[0-9a-f]{40})", default_base(accelerator))
+    assert re.fullmatch(r"docker\.io/vllm/vllm-(openai|tpu):v\d+\.\d+\.\d+@sha256:[0-9a-f]{64}", default_base(accelerator))
 
 
 @pytest.mark.parametrize("accelerator", ACCELERATORS)

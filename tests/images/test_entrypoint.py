@@ -106,6 +106,7 @@ class Node:
         self.nvidia_device = folder / "dev" / "nvidia0"
         self.script = ENTRYPOINT
         self.shell: tuple[str, ...] = ()
+        self.server = "python3"
         self.containers: list[Container] = []
         (folder / "dev" / "vfio").mkdir(parents=True)
 
@@ -120,7 +121,7 @@ class Node:
 
     def run(self, accelerator: str, *arguments: str, **environment: str) -> Container:
         record = self.folder / f"record.{uuid.uuid4().hex}"
-        write_program(record / "bin" / "python3", SERVER)
+        write_program(record / "bin" / self.server, SERVER)
         inherited = {
             "PATH": f"{record}/bin:{self.folder}/nvidia:{os.environ['PATH']}",
             "RECORD": str(record),
@@ -180,6 +181,15 @@ def test_tpu_container_serves_on_a_tpu_node(node: Node) -> None:
     assert container.role == "serving"
     assert container.server_arguments == [*SERVER_MODULE, "--port=8000"]
     assert f"role=serving accelerator=tpu: this node has a TPU ({node.tpu_device}" in container.log
+
+
+@pytest.mark.usefixtures("each_shell")
+@pytest.mark.parametrize("model", [["--model=Qwen/Qwen2-1.5B"], ["--model", "Qwen/Qwen2-1.5B"]], ids=["one element", "two elements"])
+def test_an_image_with_the_program_vllm_is_served_by_it(node: Node, model: list[str]) -> None:
+    node.add_gpu()
+    node.server = "vllm"
+    container = node.run("gpu", "--port=8000", *model, "--model-impl=auto", "--served-model-name=a b").wait_for_server()
+    assert container.server_arguments == ["serve", "Qwen/Qwen2-1.5B", "--port=8000", "--model-impl=auto", "--served-model-name=a b"]
 
 
 def test_gpu_container_idles_on_a_tpu_node_and_says_why(node: Node) -> None:

@@ -172,7 +172,7 @@ class EngineServer:
 def engine(probed: Probed) -> Iterator[EngineServer]:
     """Behind a container that serves, whose probes are impatient."""
     found = EngineServer()
-    probed.environment |= {"HEALTH_STALL_SECONDS": "0", "HEALTH_TOKEN_SECONDS": "0.5"}
+    probed.environment |= {f"HEALTH_{each}_SECONDS": "0" for each in ("STALL", "IDLE", "FULL")} | {"HEALTH_TOKEN_SECONDS": "0.5"}
     probed.start("serving", f"--port={found.port}", "--model=Qwen/Qwen2-1.5B")
     yield found
     found.stop()
@@ -322,14 +322,21 @@ def test_an_engine_that_works_again_is_healthy_again(probed: Probed, engine: Eng
     assert probed.health()[0] == 0
 
 
-def test_an_engine_may_stand_still_for_a_few_seconds(probed: Probed, engine: EngineServer) -> None:
-    engine.metrics, engine.answers = metrics(running=1, waiting=0, tokens=5), False
-    assert [probed.health(HEALTH_STALL_SECONDS="60")[0] for _ in range(3)] == [0, 0, 0]
+@pytest.mark.parametrize(("running", "patience"), [(1, "HEALTH_STALL_SECONDS"), (0, "HEALTH_IDLE_SECONDS")])
+def test_an_engine_may_stand_still_for_a_while(probed: Probed, engine: EngineServer, running: int, patience: str) -> None:
+    engine.metrics, engine.answers = metrics(running=running, waiting=0, tokens=5), False
+    assert [probed.health(**{patience: "60"})[0] for _ in range(3)] == [0, 0, 0]
 
 
-def test_the_two_probes_look_for_themselves(probed: Probed, engine: EngineServer) -> None:
+def test_a_full_queue_is_no_fault_for_a_while(probed: Probed, engine: EngineServer) -> None:
+    engine.metrics, engine.status = metrics(running=9, waiting=1, tokens=5), 503
+    full = (0, "healthy: serving, with a full queue (10 requests under way)")
+    assert [probed.health(HEALTH_FULL_SECONDS="60") for _ in range(2)] == [(0, "healthy: serving"), full]
+
+
+def test_what_one_probe_has_seen_the_other_knows(probed: Probed, engine: EngineServer) -> None:
     engine.metrics, engine.answers = metrics(running=1, waiting=0, tokens=5), False
-    assert [probed.health(probe)[0] for probe in ("live", "ready", "live", "ready")] == [0, 0, 1, 1]
+    assert [probed.health(probe)[0] for probe in ("live", "ready", "live")] == [0, 1, 1]
 
 
 def test_a_server_with_an_api_key_is_asked_with_it(probed: Probed, engine: EngineServer) -> None:

@@ -111,7 +111,7 @@ def test_stack_without_the_outputs_is_refused_before_any_resource(sandbox: Sandb
         assert refused.returncode != 0
         for name in ("service_url", "model", "namespace", "image_repository", "kubeconfig"):
             assert f"output `{name}` is missing" in printed
-        assert f"stack {empty} cannot be built upon; nothing was created or changed" in printed
+        assert f"stack {empty} cannot be used; nothing was created or changed" in printed
         assert f"Fix: `pulumi up --stack {empty}`" in printed
         # The stack itself, and what was read; `pulumi:providers:pulumi` is the engine's own, for that.
         read = ("pulumi:pulumi:StackReference", "pulumi:providers:pulumi")

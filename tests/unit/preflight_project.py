@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from ops.preflight import requirements
 from tests.unit.preflight_server import DIGEST, Fault, PreflightServer, Seen, api_error
 
 PROJECT = "my-project"
@@ -30,8 +29,8 @@ CLUSTER = f"projects/{PROJECT}/locations/{REGION}/clusters/tpu-gpu-fungibility"
 REPOSITORY = f"projects/{PROJECT}/locations/{REGION}/repositories/docker-repo"
 ACCOUNT = f"projects/{PROJECT}/serviceAccounts/tpu-gpu-fungibility-nodes@{PROJECT}.iam.gserviceaccount.com"
 
-GPU_BASE = "HEAD registry-1.docker.io/v2/vllm/vllm-openai/manifests/v0.31.0"
-TPU_BASE = "HEAD registry-1.docker.io/v2/vllm/vllm-tpu/manifests/2e33fe419186c65a18da6668972d61d7bbc31564"
+GPU_BASE = "HEAD registry-1.docker.io/v2/vllm/vllm-openai/manifests/sha256:c1c9f6fd5c109ba7f0546a59f5b2f15fb87f64c77782e90a27b648b42a8e67c3"
+TPU_BASE = "HEAD registry-1.docker.io/v2/vllm/vllm-tpu/manifests/sha256:d6748bc7b1b020ab6411506d4bf30f8bfabb5db2b8505328f26d1a545b479df8"
 MODEL = "GET huggingface.co/api/models/Qwen/Qwen2-1.5B"
 MODEL_FILE = "HEAD huggingface.co/Qwen/Qwen2-1.5B/resolve/main/config.json"
 
@@ -152,6 +151,3 @@ def set_stack_up(server: PreflightServer, version: str = "1.33.5-gke.1201000") -
     )
     server.set("artifactregistry.projects.locations.repositories.get", {"name": REPOSITORY, "format": "DOCKER"})
     server.set("iam.projects.serviceAccounts.get", {"name": ACCOUNT})
-
-
-ALL_PERMISSIONS = sorted({permission for need in requirements.NEEDS for permission in need.permissions})

@@ -11,18 +11,20 @@ from typing import Any
 
 import google.auth
 import pytest
+from urllib3 import BaseHTTPResponse
+from urllib3.util import Retry
 
 from components.settings import stack_files
 from components.settings.sections import Settings
 from components.settings.settings import load_stack
-from ops.preflight.calls import Patience
+from ops.findings import Finding
+from ops.preflight.calls import Web
 from ops.preflight.checks import CHECKS
 from ops.preflight.context import Context
 from ops.preflight.google import Google
 from ops.preflight.pulumi_cli import PulumiCli
-from ops.preflight.report import Finding, Outcome, Report
+from ops.preflight.report import Outcome, Report
 from ops.preflight.runner import run_checks
-from ops.preflight.web import Web
 from tests.unit.preflight_project import PROJECT, REGION, set_project
 from tests.unit.preflight_server import PreflightServer, credentials_file
 
@@ -49,6 +51,7 @@ class Bench:
         for name, value in self.environment.items():
             monkeypatch.setenv(name, value)
         self.pauses: list[float] = []
+        monkeypatch.setattr(Retry, "sleep", lambda retry, response=None: self.pauses.append(_pause(retry, response)))
         self.pulumi("echo \"error: no stack named 'dev' found\" >&2; exit 255")
         set_project(server)
 
@@ -65,12 +68,12 @@ class Bench:
 
     def context(self, *, seconds: float = 5.0, project_dir: Path = stack_files.PROJECT_DIR, **overrides: Any) -> Context:
         settings = _settings(json.dumps(overrides), project_dir)
-        patience = Patience(request_seconds=seconds, sleep=self.pauses.append)
+        web = Web(request_seconds=seconds, endpoint=self.server.url)
         return Context(
             stack="dev",
             settings=settings,
-            google=Google(PROJECT, patience=patience, endpoint=self.server.url),
-            web=Web(patience=patience, endpoint=self.server.url),
+            google=Google(PROJECT, web),
+            web=web,
             pulumi=PulumiCli("dev", project_dir=project_dir),
         )
 
@@ -88,6 +91,12 @@ class Bench:
     def outcome(self, check: str, **overrides: Any) -> Outcome:
         (found,) = [each for each in self.run(check, **overrides).outcomes if each.check == check]
         return found
+
+
+def _pause(retry: Retry, response: BaseHTTPResponse | None) -> float:
+    """What urllib3 would sleep between two attempts."""
+    asked = retry.get_retry_after(response) if response is not None else None
+    return retry.get_backoff_time() if asked is None else asked
 
 
 @cache

@@ -20,7 +20,7 @@ from sandbox.node_agent.devices import GPU_LABEL, TPU_LABEL, NodeDevices
 from sandbox.node_agent.images import search_path
 from sandbox.servers.model_server import ModelServer
 
-ENTRYPOINT = Path(__file__).resolve().parents[2] / "images" / "fungibility-entrypoint"
+_IMAGES = Path(__file__).resolve().parents[2] / "images"
 
 MODEL = "Qwen/Qwen2-1.5B"
 PORT = 8000
@@ -40,7 +40,7 @@ class Server:
         begun = time.monotonic()
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [str(ENTRYPOINT), *arguments],
+                [str(_IMAGES / "fungibility-entrypoint"), *arguments],
                 env=self._environment,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -74,6 +74,24 @@ class Server:
 
     def post(self, path: str, body: object, **options: Any) -> requests.Response:
         return self.request("POST", path, json=body, **options)
+
+    # --- what a kubelet runs in its container
+
+    def drain(self, *arguments: str) -> None:
+        """The preStop hook, until it is over."""
+        subprocess.run([_IMAGES / "fungibility-drain", *arguments], env=self._environment, check=True, timeout=300)
+
+    def health(self, probe: str, **variables: str) -> tuple[int, str]:
+        """Exit code of the health command, and what it said."""
+        done = subprocess.run(
+            [_IMAGES / "fungibility-health", probe],
+            env=self._environment | variables,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        return done.returncode, done.stdout.strip()
 
     # --- its processes
 
@@ -112,6 +130,18 @@ class Server:
                     found.add(_address(address))
         return found
 
+    def hang_engine(self) -> None:
+        """The engine does no step any more, and the server goes on: the real one has a process of its own for it."""
+        engines = [pid for pid in self.processes() if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        for pid in engines:
+            os.kill(pid, signal.SIGSTOP)
+        if not engines:
+            self._process.send_signal(signal.SIGUSR1)
+
+    def send_sigterm(self) -> None:
+        """To the main process alone, as a container runtime sends it."""
+        self._process.send_signal(signal.SIGTERM)
+
     def terminate(self) -> tuple[int, float]:
         """SIGTERM to the main process alone, as a container runtime sends it; returns exit code and seconds."""
         begun = time.monotonic()
@@ -137,7 +167,7 @@ def _environment(server: ModelServer, accelerator: str, folder: Path, loopback: 
         (folder / name).mkdir(parents=True)
     return {
         "LANG": "C.UTF-8",
-        "PATH": search_path(folder, server.python_folder, None),
+        "PATH": search_path(folder, server.program_folders, None),
         "PYTHONPATH": os.pathsep.join(map(str, server.python_paths)),
         "HOME": str(folder / "home"),
         "TMPDIR": str(folder / "tmp"),

@@ -136,7 +136,7 @@ def _labels(text: str) -> dict[str, frozenset[str]]:
 
 def _flags(server: ModelServer, program: str) -> set[str]:
     result = subprocess.run(
-        [str(server.python_folder / "python3"), "-c", program],
+        [str(server.program_folders[-1] / "python3"), "-c", program],
         env={"PYTHONPATH": ":".join(map(str, server.python_paths)), "PATH": "/usr/bin:/bin", **server.variables},
         capture_output=True,
         text=True,

@@ -1,1 +1,1 @@
-"""How long it takes and what it costs as it grows, measured on the sandbox: `make bench`."""
+"""Measures how long the program takes and what it costs as it grows: `make bench`. Left out: what breaks it."""

@@ -1,1 +1,1 @@
-"""What breaks the stack, tried on the sandbox: `make drills` counts what was tried, what survived and what was lost."""
+"""Breaks things and counts what was tried, what survived and what was lost: `make drills`. Left out: measuring speed."""

@@ -197,7 +197,7 @@ def _wrong_values(kind: ValueType, right: Sequence[str] = ()) -> tuple[Any, ...]
     if isinstance(kind, SecretName):
         return *_NO_SECRETS, *_ODD_TEXTS, *_WRONG_TYPES
     if isinstance(kind, Texts):
-        elements = (*_wrong_values(kind.element, right), *(OWN_ARGUMENTS if kind.rule else ()))
+        elements: tuple[Any, ...] = (*OWN_ARGUMENTS, *_ODD_TEXTS) if kind.element is None else _wrong_values(kind.element, right)
         return *([each] for each in (*elements, 1, None, [], {})), "text", {}, {"0": "a"}, 1, True, "null", "[", ""
     if isinstance(kind, Structure):
         return [], "text", 1, True, "null", "{", ""

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""A chat page, and an OpenAI-compatible API that passes on to a model's server what a client may ask of it.
+"""A chat page, and an OpenAI-compatible API that passes the allowed requests on to a model's server.
 
-Adds to the server: a name for the model that stays the same, a limit on each client address's requests, the server's key (so that
-clients need none), and a limit on a request's size. Streams are passed on as they come; one that breaks off breaks off here, too, so
-that no client takes it for whole. The standard library alone. Left out: TLS, logins, and limits shared between replicas.
+It adds to the server: a stable name for the model, a limit on each client address's requests, the server's key (so that clients need
+none), and a limit on a request's size. Streams are passed on as they arrive; one that breaks off breaks off here too, so that no
+client takes it for complete. It uses only the standard library. Left out: TLS, logins, and limits shared between replicas.
 
 Environment: UPSTREAM_URL (ending in /v1), UPSTREAM_MODEL, and optional MODEL_ALIAS, REQUESTS_PER_MINUTE, PORT, UPSTREAM_API_KEY.
 """
@@ -31,15 +31,15 @@ PAGE = Path(__file__).resolve().parent / "page.html"
 #: A chat of a few hundred thousand characters; more would not fit the model's context.
 MOST_BYTES = 1024 * 1024
 
-#: A client that does not send or take a byte for so long is given up.
+#: The connection of a client that sends and takes no byte for this long is closed.
 _CLIENT_SECONDS = 30.0
-#: The server may think for so long between two bytes.
+#: The most time between two bytes of the server.
 _UPSTREAM_SECONDS = 300.0
 _PIECE_BYTES = 65536
-#: Clients whose rate is remembered.
+#: The number of clients whose rate is remembered.
 _MOST_CLIENTS = 10_000
 
-#: Of one connection only (RFC 9110, 7.6.1), or set anew here.
+#: Headers that belong to one connection (RFC 9110, 7.6.1), or that the gateway sets itself.
 _OWN_HEADERS = frozenset(
     (
         "connection", "keep-alive", "proxy-authenticate", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
@@ -50,19 +50,19 @@ _OWN_HEADERS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the environment says."""
+    """The settings from the environment."""
 
     upstream_url: str
     model: str
     alias: str
     requests_per_minute: int
     port: int
-    #: Empty: the client's own credential is passed on.
+    #: If empty, the client's own credential is passed on.
     api_key: str
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
-        """Raises `ValueError` naming a variable that is missing or wrong."""
+        """Raises `ValueError`, which names a variable that is missing or wrong."""
         url = _required(environment, "UPSTREAM_URL").rstrip("/")
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or not parts.path.endswith("/v1"):
@@ -92,18 +92,18 @@ def _number(environment: Mapping[str, str], name: str, default: int, most: int) 
 
 
 class RateLimiter:
-    """A bucket of tokens for each client: as many at once as it may ask in a minute, refilled evenly; thread-safe."""
+    """A token bucket for each client: it holds a minute's requests and is refilled evenly. Thread-safe."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._capacity = float(per_minute)
         self._per_second = per_minute / 60
         self._clock = clock
         self._lock = threading.Lock()
-        #: Client -> tokens left, and when that was; the longest unheard of first.
+        #: Client -> tokens left, and when that was; the client that was silent longest is first.
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def wait_seconds(self, client: str) -> float:
-        """0 for a request that may go on, else the time until one may."""
+        """0 if the request is allowed, else the seconds until one will be."""
         with self._lock:
             now = self._clock()
             tokens, then = self._buckets.pop(client, (self._capacity, now))
@@ -116,7 +116,7 @@ class RateLimiter:
 
 
 class Gateway(ThreadingHTTPServer):
-    """`server_close` waits for the answers that are under way."""
+    """The server; `server_close` waits for the answers under way."""
 
     daemon_threads = False
     block_on_close = True
@@ -129,14 +129,14 @@ class Gateway(ThreadingHTTPServer):
         self.page = PAGE.read_bytes()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """One line for what nobody foresaw; a client that left is no error."""
+        """Logs an unexpected error in one line; a client that has left is not an error."""
         error = sys.exc_info()[1]
         if not isinstance(error, (ConnectionError, TimeoutError)):
             print(f"gateway: {client_address[0]}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
 class Refused(Exception):
-    """Becomes an answer in OpenAI's shape."""
+    """A refusal, which becomes an answer in OpenAI's format."""
 
     def __init__(self, status: HTTPStatus, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -145,7 +145,7 @@ class Refused(Exception):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request a connection: replicas end in order, and load balancers spread what comes."""
+    """Handles one request for each connection, so that replicas end in order and load balancers spread requests evenly."""
 
     server: Gateway
     protocol_version = "HTTP/1.1"
@@ -173,7 +173,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._answer(self._unknown)
 
-    # --- what is asked
+    # --- requests
 
     def _unknown(self) -> None:
         raise Refused(HTTPStatus.NOT_FOUND, f"there is no {self.command} {self.path.partition('?')[0]} here")
@@ -230,7 +230,7 @@ class Handler(BaseHTTPRequestHandler):
         connection = kind(parts.hostname or "", parts.port, timeout=_UPSTREAM_SECONDS)
         with contextlib.closing(connection):
             try:
-                # `/v1` is in the path already, and /health is beside it.
+                # The URL already ends in `/v1`, and /health is beside it.
                 connection.request(method, parts.path.removesuffix("/v1") + path, body, headers)
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
@@ -253,7 +253,7 @@ class Handler(BaseHTTPRequestHandler):
             if response.length:
                 raise http.client.IncompleteRead(b"", response.length)
         except (http.client.HTTPException, OSError) as error:
-            # Without the last chunk the client sees that something is missing.
+            # Without the last chunk the client notices that something is missing.
             self.log_error("broke off: %s", type(error).__name__)
             return
         self.wfile.write(b"0\r\n\r\n")
@@ -286,7 +286,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Neither questions nor credentials are in it; probes are left out."""
+        """Logs a request without its content and credentials; probes are left out."""
         path = self.path.partition("?")[0]
         if path != "/healthz":
             self._log(f"{self.command} {path} {int(code)}")
@@ -315,7 +315,7 @@ def main() -> int:
         return 2
 
     def end(*_: Any) -> None:
-        # `shutdown` waits for the loop, which is on this very thread.
+        # `shutdown` waits for the loop, which runs on this thread.
         threading.Thread(target=gateway.shutdown).start()
 
     signal.signal(signal.SIGTERM, end)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ops.findings import Finding, failed, ok
 from ops.preflight import requirements
 from ops.preflight.context import Check, Context, enable_command
-from ops.preflight.report import Finding, failed, ok
 
 
 def _run(context: Context) -> list[Finding]:
@@ -13,7 +13,7 @@ def _run(context: Context) -> list[Finding]:
     asked = tuple(dict.fromkeys((*before, *program, *requirements.APIS_OF_PREFLIGHT)))
     parent = f"projects/{context.project}"
     names = [f"{parent}/services/{api}.googleapis.com" for api in asked]
-    answer = context.google.call("serviceusage", lambda client: client.services().batchGet(parent=parent, names=names))
+    answer = context.google.get("serviceusage", f"v1/{parent}/services:batchGet", names=names)
     states = {
         str(each["name"]).rpartition("/")[2].removesuffix(".googleapis.com"): each.get("state") for each in answer.get("services", [])
     }
@@ -26,8 +26,8 @@ def _run(context: Context) -> list[Finding]:
                 failed(
                     what,
                     "off, and `up` needs it to switch on the others",
-                    cause="the provider enables APIs through Service Usage and reads the project through Resource Manager",
-                    cure=enable_command(context.project, api),
+                    reason="the provider enables APIs through Service Usage and reads the project through Resource Manager",
+                    fix=enable_command(context.project, api),
                 )
             )
         else:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ops.findings import Finding, failed, ok
 from ops.preflight.calls import CallFailed
 from ops.preflight.context import LOGIN, Check, Context, explain
 from ops.preflight.google import NO_CREDENTIALS
-from ops.preflight.report import Finding, failed, ok
 
 _WHAT = "Application Default Credentials"
 
@@ -24,8 +24,8 @@ def _run(context: Context) -> list[Finding]:
             failed(
                 _WHAT,
                 finding,
-                cause=failure.message,
-                cure=f"{LOGIN}  (in CI: Workload Identity Federation, or GOOGLE_APPLICATION_CREDENTIALS)",
+                reason=failure.message,
+                fix=f"{LOGIN}  (in CI: Workload Identity Federation, or GOOGLE_APPLICATION_CREDENTIALS)",
             )
         ]
     return [ok(_WHAT, f"{identity.kind}, and Google gives a token for it")]

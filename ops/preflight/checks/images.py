@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ops.findings import Finding, failed, ok, skipped, warning
 from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context, explain
 from ops.preflight.registry import Reference, digest_of
-from ops.preflight.report import Finding, failed, ok, skipped, warning
 
 _TITLE = "Base images"
 
@@ -15,7 +15,7 @@ def _run(context: Context) -> list[Finding]:
     kinds = dict.fromkeys(pool.kind for pool in settings.accelerators.pools)
     built = [kind for kind in kinds if kind not in settings.images.prebuilt and not settings.images.prebuilt_from]
     if not built:
-        return [skipped(_TITLE, cause="every image of this stack is prebuilt (images, imagesFrom)")]
+        return [skipped(_TITLE, reason="every image of this stack is prebuilt (images, imagesFrom)")]
     return [_one(context, f"{kind}BaseImage", settings.images.base_images[kind]) for kind in built]
 
 
@@ -30,24 +30,24 @@ def _one(context: Context, setting: str, text: str) -> Finding:
             return failed(
                 what,
                 "does not exist",
-                cause=cause,
-                cure=f"choose a tag that {reference.host} has: pulumi config set {setting} REGISTRY/REPOSITORY:TAG",
+                reason=cause,
+                fix=f"choose a tag that {reference.host} has: pulumi config set {setting} REGISTRY/REPOSITORY:TAG",
             )
         if failure.reason == "denied":
             return failed(
                 what,
                 "does not exist, or is not for everybody",
-                cause=cause,
-                cure=f"docker manifest inspect {text}  (after docker login {reference.host}); correct {setting} if that fails too",
+                reason=cause,
+                fix=f"docker manifest inspect {text}  (after docker login {reference.host}); correct {setting} if that fails too",
             )
         if failure.reason == "credentials":
-            return skipped(what, cause="its registry is Google's, and there are no credentials")
+            return skipped(what, reason="its registry is Google's, and there are no credentials")
         if failure.reason == "throttled":
             return warning(
                 what,
                 "not checked: the registry allows no more requests for now",
-                cause=cause,
-                cure="run preflight again later; Docker Hub counts by address",
+                reason=cause,
+                fix="run preflight again later; Docker Hub counts by address",
             )
         return explain(failure, what, context)
     return ok(what, f"exists ({digest})" if digest else "exists")

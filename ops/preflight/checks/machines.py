@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from components.settings.accelerator_pool import AcceleratorPool
+from ops.findings import Finding, failed, ok
 from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context
-from ops.preflight.report import Finding, failed, ok
 
 _TITLE = "Machine types and accelerators in the pools' zones"
 
@@ -21,18 +21,15 @@ def _run(context: Context) -> list[Finding]:
 def _one(context: Context, machine_type: str, zone: str, pools: list[AcceleratorPool]) -> Finding:
     project, machine = context.project, pools[0].machine
     what = f"{machine_type} in {zone} (pool {', '.join(pool.name for pool in pools)})"
-    cure = f'gcloud compute machine-types list --project={project} --filter="name={machine_type}"'
+    fix = f'gcloud compute machine-types list --project={project} --filter="name={machine_type}"'
     try:
-        found = context.google.call(
-            "compute",
-            lambda client: client.machineTypes().get(project=project, zone=zone, machineType=machine_type),
-        )
+        found = context.google.get("compute", f"compute/v1/projects/{project}/zones/{zone}/machineTypes/{machine_type}")
     except CallFailed as failure:
         if failure.reason != "not-found":
             raise
         places = _zones_with(context, machine_type)
         known = f"it is in {', '.join(places)}" if places else "this project sees it in no zone"
-        return failed(what, f"does not exist there; {known}", cause=failure.message, cure=f"{cure}; then set zone or zones")
+        return failed(what, f"does not exist there; {known}", reason=failure.message, fix=f"{fix}; then set zone or zones")
     carried = {str(each.get("guestAcceleratorType")): each.get("guestAcceleratorCount") for each in found.get("accelerators", [])}
     if machine.kind == "tpu":
         # A TPU is part of its machine type, under a name of Compute Engine's own.
@@ -41,22 +38,19 @@ def _one(context: Context, machine_type: str, zone: str, pools: list[Accelerator
         return failed(
             what,
             f"carries {carried or 'no accelerator'}, not {machine.count} {machine.accelerator}",
-            cause="components/catalog/machines.py is out of date",
-            cure=f"correct its row of {machine_type}",
+            reason="components/catalog/machines.py is out of date",
+            fix=f"correct its row of {machine_type}",
         )
     try:
-        context.google.call(
-            "compute",
-            lambda client: client.acceleratorTypes().get(project=project, zone=zone, acceleratorType=machine.accelerator),
-        )
+        context.google.get("compute", f"compute/v1/projects/{project}/zones/{zone}/acceleratorTypes/{machine.accelerator}")
     except CallFailed as failure:
         if failure.reason != "not-found":
             raise
         return failed(
             what,
             f"{machine.accelerator} does not exist there",
-            cause=failure.message,
-            cure=f'gcloud compute accelerator-types list --project={project} --filter="name={machine.accelerator}"',
+            reason=failure.message,
+            fix=f'gcloud compute accelerator-types list --project={project} --filter="name={machine.accelerator}"',
         )
     return ok(what, f"exists, with {machine.count} {machine.accelerator}")
 
@@ -64,11 +58,8 @@ def _one(context: Context, machine_type: str, zone: str, pools: list[Accelerator
 def _zones_with(context: Context, machine_type: str) -> list[str]:
     """Zones of the region first, then others, at most five."""
     zones: list[str] = []
-    for page in context.google.pages(
-        "compute",
-        lambda client: client.machineTypes(),
-        lambda collection: collection.aggregatedList(project=context.project, filter=f'name = "{machine_type}"'),
-    ):
+    path = f"compute/v1/projects/{context.project}/aggregated/machineTypes"
+    for page in context.google.pages("compute", path, filter=f'name = "{machine_type}"'):
         zones += [scope.removeprefix("zones/") for scope, each in page.get("items", {}).items() if each.get("machineTypes")]
     return sorted(zones, key=lambda zone: (not zone.startswith(context.settings.place.region), zone))[:5]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from components.settings.stack_files import StackFileError
+from ops.findings import Finding, failed, ok, skipped
 from ops.preflight.calls import CallFailed
 from ops.preflight.checks.secrets import value_of
 from ops.preflight.context import Check, Context, explain
 from ops.preflight.hugging_face import look_up
 from ops.preflight.pulumi_cli import PulumiUnavailable
-from ops.preflight.report import Finding, failed, ok, skipped
 
 _TITLE = "Model on Hugging Face"
 
@@ -25,7 +25,7 @@ def _run(context: Context) -> list[Finding]:
         found = look_up(context.web, model, token)
     except CallFailed as failure:
         if failure.reason == "not-found":
-            return [failed(what, "cannot be served", cause=failure.message, cure=f"look at {page}/tree/main, and set `model`")]
+            return [failed(what, "cannot be served", reason=failure.message, fix=f"look at {page}/tree/main, and set `model`")]
         return [explain(failure, what, context)]
     gate = "gated" if found.gated else "open to everybody"
     set_token = f"pulumi config set --secret huggingFaceToken --stack {context.stack}"
@@ -35,8 +35,8 @@ def _run(context: Context) -> list[Finding]:
         return [
             skipped(
                 f"{what} (needs a token)",
-                cause=f"the stack's token could not be read: {unread}",
-                cure=f"pulumi config get huggingFaceToken --stack {context.stack} >/dev/null  (it has to work here)",
+                reason=f"the stack's token could not be read: {unread}",
+                fix=f"pulumi config get huggingFaceToken --stack {context.stack} >/dev/null  (it has to work here)",
             )
         ]
     if found.access == "bad-token":
@@ -44,27 +44,27 @@ def _run(context: Context) -> list[Finding]:
             failed(
                 what,
                 f"the stack's huggingFaceToken is refused, though the model is {gate}",
-                cause="the token is wrong, expired or revoked",
-                cure=f"{set_token}  (a new one: https://huggingface.co/settings/tokens)",
+                reason="the token is wrong, expired or revoked",
+                fix=f"{set_token}  (a new one: https://huggingface.co/settings/tokens)",
             )
         ]
     if found.access == "needs-token":
-        return [failed(what, "is gated, and the stack has no token", cause="huggingFaceToken is empty", cure=set_token)]
+        return [failed(what, "is gated, and the stack has no token", reason="huggingFaceToken is empty", fix=set_token)]
     if found.access == "not-granted":
         return [
             failed(
                 what,
                 "is gated, and the token's account has not been let in",
-                cause="its terms were not accepted, or a fine-grained token does not cover gated repositories",
-                cure=f"{page}  (accept the terms with the token's account)",
+                reason="its terms were not accepted, or a fine-grained token does not cover gated repositories",
+                fix=f"{page}  (accept the terms with the token's account)",
             )
         ]
     return [
         failed(
             what,
             "does not exist, or is private",
-            cause="Hugging Face does not tell the two apart",
-            cure=f"look at {page}, and set `model`, or a token that may read it: {set_token}",
+            reason="Hugging Face does not tell the two apart",
+            fix=f"look at {page}, and set `model`, or a token that may read it: {set_token}",
         )
     ]
 

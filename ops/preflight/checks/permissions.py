@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from ops.preflight import requirements
+from bootstrap.roles import needs as needed
+from ops.findings import Finding, failed, ok, warning
 from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context, grant_command
-from ops.preflight.report import Finding, failed, ok, warning
 
 _WHAT = "Permissions in the project"
 
 
 def _run(context: Context) -> list[Finding]:
-    needs = requirements.needs(context.settings)
+    needs = needed(context.settings)
     findings: list[Finding] = []
     granted: set[str] = set()
     untested: set[str] = set()
@@ -32,8 +32,8 @@ def _run(context: Context) -> list[Finding]:
                 warning(
                     f"{_WHAT}: {role}",
                     "not checked: Google does not test one of them on a project",
-                    cause=f"{failure.service}: {failure.message}",
-                    cure=f"compare by hand: gcloud iam roles describe {role}",
+                    reason=f"{failure.service}: {failure.message}",
+                    fix=f"compare by hand: gcloud iam roles describe {role}",
                 )
             )
     member = context.google.member()
@@ -44,12 +44,12 @@ def _run(context: Context) -> list[Finding]:
             short.setdefault((need.role, need.elsewhere), []).extend(missing)
     for (role, elsewhere), missing in short.items():
         listed = ", ".join(dict.fromkeys(missing))
-        cure = grant_command(context.project, member, role)
+        fix = grant_command(context.project, member, role)
         what = f"{_WHAT}: {role}"
         if elsewhere:
-            findings.append(warning(what, f"missing in the project: {listed}", cause=f"no role holds it there; {elsewhere}", cure=cure))
+            findings.append(warning(what, f"missing in the project: {listed}", reason=f"no role holds it there; {elsewhere}", fix=fix))
         else:
-            findings.append(failed(what, f"missing: {listed}", cause="no role of yours in the project holds it", cure=cure))
+            findings.append(failed(what, f"missing: {listed}", reason="no role of yours in the project holds it", fix=fix))
     if not findings:
         return [ok(_WHAT, f"all {len(granted)} that `up` needs")]
     return findings
@@ -60,16 +60,13 @@ def _no_such_project(context: Context, failure: CallFailed) -> Finding:
     return failed(
         _WHAT,
         f"project {context.project} does not exist, or nothing in it is yours",
-        cause=failure.message,
-        cure=f"gcloud projects list; pulumi config set gcp:project PROJECT_ID --stack {context.stack}",
+        reason=failure.message,
+        fix=f"gcloud projects list; pulumi config set gcp:project PROJECT_ID --stack {context.stack}",
     )
 
 
 def _granted(context: Context, permissions: list[str]) -> list[str]:
-    answer = context.google.call(
-        "cloudresourcemanager",
-        lambda client: client.projects().testIamPermissions(resource=f"projects/{context.project}", body={"permissions": permissions}),
-    )
+    answer = context.google.post("cloudresourcemanager", f"v3/projects/{context.project}:testIamPermissions", {"permissions": permissions})
     return list(answer.get("permissions", []))
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from components.catalog.machines import MACHINE_TYPES
 from components.settings.sections import Settings
+from ops.findings import Finding, failed, ok, warning
 from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context, explain
 from ops.preflight.quota_metrics import GPUS_ALL_REGIONS, METRICS, QuotaMetric
-from ops.preflight.report import Finding, failed, ok, warning
 
 _TITLE = "TPU and GPU quotas"
 
@@ -81,7 +81,7 @@ def in_use(instances: Iterable[Mapping[str, Any]]) -> dict[Kind, int]:
     return held
 
 
-def judge(what: str, limit: Limit, own: int, demand: Demand, cure: str, note: str = "") -> Finding:
+def judge(what: str, limit: Limit, own: int, demand: Demand, fix: str, note: str = "") -> Finding:
     """Enough for the maximum, only for the start, or not even for that."""
     several = len(demand.pools) > 1
     pools = f"pool{'s' if several else ''} {', '.join(demand.pools)}"
@@ -97,15 +97,15 @@ def judge(what: str, limit: Limit, own: int, demand: Demand, cure: str, note: st
         return warning(
             what,
             f"{have}, enough to start with ({demand.initial}); {pools} may reach {demand.maximum}",
-            cause=cause,
-            cure=f"{cure}, or lower maxNodeCount",
+            reason=cause,
+            fix=f"{fix}, or lower maxNodeCount",
         )
-    return failed(what, f"{have}, and {pools} {'start' if several else 'starts'} with {demand.initial}", cause=cause, cure=cure)
+    return failed(what, f"{have}, and {pools} {'start' if several else 'starts'} with {demand.initial}", reason=cause, fix=fix)
 
 
 def _run(context: Context) -> list[Finding]:
     settings = context.settings
-    region = context.google.call("compute", lambda client: client.regions().get(project=context.project, region=settings.place.region))
+    region = context.google.get("compute", f"compute/v1/projects/{context.project}/regions/{settings.place.region}")
     instances = _instances(context)
     held = in_use(instances)
     own = in_use(
@@ -131,8 +131,8 @@ def _run(context: Context) -> list[Finding]:
         limit = reader.of(kind)
         if limit is not None:
             mine = own.get(kind, 0)
-            what, cure = _what(METRICS[kind], settings), _request(context, METRICS[kind], limit, demand, mine)
-            findings.append(judge(what, limit, mine, demand, cure, notes.get(kind, "")))
+            what, fix = _what(METRICS[kind], settings), _request(context, METRICS[kind], limit, demand, mine)
+            findings.append(judge(what, limit, mine, demand, fix, notes.get(kind, "")))
     return findings + reader.problems + _all_regions(context, own)
 
 
@@ -165,8 +165,8 @@ class _Limits:
                 warning(
                     what,
                     "not checked: the project has no quota of this name",
-                    cause=f"the name is from {metric.source}" + ("" if metric.verified else " (unverified)"),
-                    cure=f"compare by hand: {_console(self._context.project)}",
+                    reason=f"the name is from {metric.source}" + ("" if metric.verified else " (unverified)"),
+                    fix=f"compare by hand: {_console(self._context.project)}",
                 )
             )
         return limit
@@ -174,7 +174,7 @@ class _Limits:
     def _of_service_usage(self, metric: QuotaMetric, kind: Kind) -> Limit | None:
         name = f"projects/{self._context.project}/services/compute.googleapis.com/consumerQuotaMetrics/"
         name += metric.name.replace("/", "%2F")
-        answer = self._context.google.call("quotas", lambda client: client.services().consumerQuotaMetrics().get(name=name))
+        answer = self._context.google.get("serviceusage", f"v1beta1/{name}")
         value = effective_value(
             [
                 (bucket.get("dimensions", {}), int(bucket["effectiveLimit"]))
@@ -195,7 +195,7 @@ def _all_regions(context: Context, own: Mapping[Kind, int]) -> list[Finding]:
     wanted = [demand for (accelerator, _), demand in demands(context.settings).items() if accelerator in gpus]
     if not wanted:
         return []
-    project = context.google.call("compute", lambda client: client.projects().get(project=context.project))
+    project = context.google.get("compute", f"compute/v1/projects/{context.project}")
     limit = _quotas(project).get(GPUS_ALL_REGIONS.name)
     what = f"{GPUS_ALL_REGIONS.name} of the project"
     if limit is None:
@@ -228,12 +228,9 @@ def _instances(context: Context) -> list[Mapping[str, Any]]:
     found: list[Mapping[str, Any]] = []
     for page in context.google.pages(
         "compute",
-        lambda client: client.instances(),
-        lambda collection: collection.aggregatedList(
-            project=context.project,
-            filter=f'machineType eq ".*/({"|".join(families)})-.*"',
-            fields="nextPageToken,items/*/instances(machineType,status,labels,scheduling/preemptible,scheduling/provisioningModel)",
-        ),
+        f"compute/v1/projects/{context.project}/aggregated/instances",
+        filter=f'machineType eq ".*/({"|".join(families)})-.*"',
+        fields="nextPageToken,items/*/instances(machineType,status,labels,scheduling/preemptible,scheduling/provisioningModel)",
     ):
         for scope, each in page.get("items", {}).items():
             if scope.removeprefix("zones/").startswith(f"{context.settings.place.region}-"):

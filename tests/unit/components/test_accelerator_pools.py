@@ -19,8 +19,8 @@ def _pools() -> list[dict[str, Any]]:
     return pools
 
 
-def _pool_inputs(pool: dict[str, Any]) -> dict[str, Any]:
-    return run_program({"acceleratorPools": [pool]}).named(NODE_POOL, pool["name"]).inputs
+def _pool_inputs(pool: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    return run_program({"acceleratorPools": [pool], **settings}).named(NODE_POOL, pool["name"]).inputs
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,8 @@ def test_disabled_pool_stays_and_gives_its_idle_nodes_back(dev: Run) -> None:
 @pytest.mark.parametrize("key", CHANGES)
 def test_key_of_a_pool_reaches_its_node_pool(key: str, base: dict[str, Any]) -> None:
     value, path, expected = CHANGES[key]
-    changed = _pool_inputs({**_pools()[2], key: value})
+    # With a base image that every driver runs.
+    changed = _pool_inputs({**_pools()[2], key: value}, gpuBaseImage="docker.io/vllm/vllm-openai:v0.31.0-cu129")
     assert _at(base, path) != expected
     assert _at(changed, path) == expected
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from components.catalog import shutdown
+from components.catalog.vllm_releases import Release, needs_driver_580, release_of
 from components.serving import drain
 
 
@@ -32,17 +33,17 @@ def test_requests_still_have_time_after_the_pod_has_left_the_load_balancer_of_a_
 
 
 @pytest.mark.parametrize(
-    ("image", "known"),
+    ("image", "release", "driver_580"),
     [
-        ("docker.io/vllm/vllm-openai:v0.31.0", True),
-        ("docker.io/vllm/vllm-openai:v0.18.0", True),
-        ("docker.io/vllm/vllm-openai:v0.17.9", False),
-        ("docker.io/vllm/vllm-openai:v0.9.2-cu128@sha256:" + "0" * 64, False),
-        ("docker.io/vllm/vllm-openai:v1.0.0", True),
-        ("docker.io/vllm/vllm-tpu:2e33fe419186c65a18da6668972d61d7bbc31564", None),
-        ("us-docker.pkg.dev/p/r/i@sha256:" + "0" * 64, None),
-        ("localhost:5000/vllm:nightly", None),
+        ("docker.io/vllm/vllm-openai:v0.31.0", (0, 31), True),
+        ("docker.io/vllm/vllm-openai:v0.31.0-cu129", (0, 31), False),
+        ("docker.io/vllm/vllm-openai:v0.20.0@sha256:" + "0" * 64, (0, 20), True),
+        ("localhost:5000/vllm:v0.9.2-cu128@sha256:" + "0" * 64, (0, 9), False),
+        ("docker.io/vllm/vllm-tpu:2e33fe419186c65a18da6668972d61d7bbc31564", (0, 6), False),
+        ("us-docker.pkg.dev/p/r/i@sha256:" + "0" * 64, None, False),
+        ("localhost:5000/vllm:nightly", None, False),
     ],
 )
-def test_a_release_tells_whether_its_server_drains(image: str, known: bool | None) -> None:
-    assert shutdown.knows_shutdown_timeout(image) is known
+def test_an_image_s_tag_tells_its_release_and_its_driver(image: str, release: Release | None, driver_580: bool) -> None:
+    assert release_of(image) == release
+    assert needs_driver_580(image) is driver_580

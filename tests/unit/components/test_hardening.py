@@ -252,8 +252,7 @@ def test_pods_for_one_accelerator_request_it_and_have_no_privilege(pools: list[A
         assert container["resources"][part][resource] == count
     assert {"cpu", "memory"} <= set(container["resources"]["requests"])
     # What GKE's device plugin brings: NVIDIA's folder, and libtpu's variables.
-    assert "volumes" not in spec
-    assert "volumeMounts" not in container
+    assert {each["name"] for each in (*spec["volumes"], *container["volumeMounts"])} == {f"shared-memory-{container['name'][5:]}"}
     assert not [each for each in container["env"] if each["name"].startswith("TPU_")]
 
 

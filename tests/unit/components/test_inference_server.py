@@ -19,6 +19,17 @@ SECRET = "kubernetes:core/v1:Secret"
 DISRUPTION_BUDGET = "kubernetes:policy/v1:PodDisruptionBudget"
 
 
+#: Beside the walkthrough's: what makes replicas interchangeable, and what lets a pod end without losing requests.
+SAME_EVERYWHERE = [
+    "--max-model-len=8192",
+    "--model=Qwen/Qwen2-1.5B",
+    "--served-model-name=Qwen/Qwen2-1.5B",
+    "--generation-config=auto",
+    "--middleware=fungibility_drain.CloseWhileDraining",
+    "--shutdown-timeout=110",
+]
+
+
 @pytest.fixture(scope="module")
 def dev() -> Run:
     return run_program()
@@ -94,10 +105,7 @@ def test_gpu_container_is_the_walkthrough_s(pod: dict[str, Any]) -> None:
         "--host=0.0.0.0",
         "--port=8000",
         "--tensor-parallel-size=1",
-        "--model=Qwen/Qwen2-1.5B",
-        # Not the walkthrough's: its server loses requests when its pod ends.
-        "--middleware=fungibility_drain.CloseWhileDraining",
-        "--shutdown-timeout=110",
+        *SAME_EVERYWHERE,
     ]
     assert container["securityContext"] == {"privileged": True}
     assert container["volumeMounts"] == [{"name": "gpu", "mountPath": "/usr/local/nvidia"}]
@@ -110,13 +118,7 @@ def test_gpu_container_is_the_walkthrough_s(pod: dict[str, Any]) -> None:
 
 def test_tpu_container_is_the_walkthrough_s(pod: dict[str, Any]) -> None:
     container = _container(pod, "vllm-tpu")
-    assert container["args"] == [
-        "--host=0.0.0.0",
-        "--port=8000",
-        "--max-model-len=8192",
-        "--model=Qwen/Qwen2-1.5B",
-        "--middleware=fungibility_drain.CloseWhileDraining",
-    ]
+    assert container["args"] == ["--host=0.0.0.0", "--port=8000", *SAME_EVERYWHERE]
     assert container["securityContext"] == {"privileged": True}
     environment = {each["name"]: each.get("value") for each in container["env"]}
     assert environment.pop("VLLM_XLA_CACHE_PATH")
@@ -208,8 +210,42 @@ def test_pod_leaves_the_load_balancer_before_its_server_is_told_to_stop(pod: dic
     for container in (gpu, tpu):
         assert container["lifecycle"] == {"preStop": {"exec": {"command": [drain, "5", "115"]}}}
         assert "--middleware=fungibility_drain.CloseWhileDraining" in container["args"]
-    assert "--shutdown-timeout=110" in gpu["args"]
-    assert not any("shutdown" in argument for argument in tpu["args"])
+        assert "--shutdown-timeout=110" in container["args"]
+
+
+def test_whatever_decides_an_answer_is_the_same_on_every_accelerator() -> None:
+    pod = _pod(run_program({"maxModelLen": 4096, "modelRevision": "ba1cf1846d7df0a0591d6c00649f57e798519da8"}))
+    for name in ("vllm-gpu", "vllm-tpu"):
+        arguments = _container(pod, name)["args"]
+        assert "--max-model-len=4096" in arguments
+        assert "--revision=ba1cf1846d7df0a0591d6c00649f57e798519da8" in arguments
+
+
+def test_the_limit_of_requests_goes_to_servers_that_know_it() -> None:
+    pod = _pod(run_program({"maxQueuedRequests": 512}))
+    limited = [name for name in ("vllm-gpu", "vllm-tpu") if "--max-num-queued-reqs=512" in _container(pod, name)["args"]]
+    assert limited == ["vllm-gpu"], "the default TPU image has vLLM 0.27, and 0.31 brought the option"
+
+
+def test_the_walkthrough_s_own_tpu_image_gets_no_option_that_it_refuses() -> None:
+    walkthrough = "docker.io/vllm/vllm-tpu:2e33fe419186c65a18da6668972d61d7bbc31564"
+    arguments = _container(_pod(run_program({"tpuBaseImage": walkthrough, "tpuServerDrains": False})), "vllm-tpu")["args"]
+    assert not [each for each in arguments if each.startswith(("--shutdown-timeout", "--generation-config", "--max-num-queued"))]
+
+
+def test_a_service_named_like_a_variable_of_vllm_does_no_harm(pod: dict[str, Any]) -> None:
+    assert pod["enableServiceLinks"] is False
+
+
+def test_processes_of_a_server_with_several_chips_have_shared_memory(pod: dict[str, Any]) -> None:
+    pools = [{"name": "l4x4", "machineType": "g2-standard-48", "maxNodeCount": 2}, json.loads(config()[f"{NAMESPACE}:acceleratorPools"])[0]]
+    both = _pod(run_program({"acceleratorPools": pools}))
+    (volume,) = [each for each in both["volumes"] if "emptyDir" in each]
+    assert volume == {"name": "shared-memory-gpu", "emptyDir": {"medium": "Memory", "sizeLimit": "4Gi"}}
+    mount = {"name": "shared-memory-gpu", "mountPath": "/dev/shm"}
+    assert mount in _container(both, "vllm-gpu")["volumeMounts"]
+    assert mount not in _container(both, "vllm-tpu")["volumeMounts"]
+    assert not [each for each in pod["volumes"] if "emptyDir" in each]
 
 
 def test_pod_serves_until_a_load_balancer_with_clients_own_addresses_has_noticed() -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from sandbox.images.image_store import ImageStore
-from sandbox.images.published_images import published_images
 from sandbox.metrics import adapter
 from sandbox.metrics.collection import adapter_identity
+from sandbox.metrics.published_images import published_images
 
 CONNECTION = {
     "program": "/tools/prometheus-adapter",

@@ -44,6 +44,8 @@ def queries() -> dict[str, str]:
         "waiting_requests": promql.waiting_requests(SCOPE),
         "running_requests": promql.running_requests(SCOPE),
         "time_to_first_token": promql.time_to_first_token(SCOPE, 0.95),
+        "unavailable_replicas": promql.unavailable_replicas(SCOPE),
+        "restarts_by_pod": promql.restarts_by_pod(SCOPE, "30m"),
         "nodes_of_pool": promql.nodes_of_pool(SCOPE, "l4"),
         "cost_of_pool": promql.cost_of_pool(SCOPE, "l4", 0.5),
         "preemptions_by_pool": promql.preemptions_by_pool(SCOPE, ["v6e-1", "l4"], "1h"),
@@ -104,6 +106,7 @@ def test_system_metrics_name_their_resource_which_some_share(name: str, query: s
     for metric, labels in selectors(promql_parser.parse(query)):
         expected = {
             "kubernetes_io:container_uptime": "k8s_container",
+            "kubernetes_io:container_restart_count": "k8s_container",
             "kubernetes_io:node_cpu_allocatable_cores": "k8s_node",
             "kubernetes_io:node_pool_interruption_count": "k8s_node_pool",
         }
@@ -219,13 +222,13 @@ def dev() -> Run:
 
 def test_every_policy_is_one_that_the_api_takes(dev: Run) -> None:
     policies = dev.of_type(ALERT_POLICY)
-    assert len(policies) == 5
+    assert len(policies) == 7
     for policy in policies:
         assert alert_policy_problems(policy.inputs) == [], policy.name
         (condition,) = policy.inputs["conditions"]
         # Else Google refuses it in a project that has no such metric yet.
         assert condition["conditionPrometheusQueryLanguage"]["disableMetricValidation"] is True
-    assert len({policy.inputs["displayName"] for policy in policies}) == 5
+    assert len({policy.inputs["displayName"] for policy in policies}) == 7
 
 
 def test_nothing_is_waited_for_but_the_api(dev: Run) -> None:
@@ -237,7 +240,7 @@ def test_without_notification_channels_nobody_is_told_and_with_them_of_every_ale
     channels = ["projects/my-project/notificationChannels/1", "projects/my-project/notificationChannels/2"]
     for given in ([], channels):
         policies = run_program({"notificationChannels": given}).of_type(ALERT_POLICY)
-        assert [policy.inputs.get("notificationChannels", []) for policy in policies] == [given] * 5
+        assert [policy.inputs.get("notificationChannels", []) for policy in policies] == [given] * 7
 
 
 def test_monitoring_can_be_left_out() -> None:

@@ -31,17 +31,12 @@ def test_a_fixed_number_of_replicas_needs_no_autoscaler_and_no_adapter() -> None
     assert dev.named(DEPLOYMENT, "vllm").ignore_changes == []
 
 
-def test_autoscaler_goes_by_the_requests_that_wait(spec: dict[str, Any]) -> None:
+def test_autoscaler_goes_by_the_requests_that_wait_and_by_those_that_run(spec: dict[str, Any]) -> None:
     assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "vllm"}
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 4)
-    assert spec["metrics"] == [
-        {
-            "type": "Pods",
-            "pods": {
-                "metric": {"name": "prometheus.googleapis.com|vllm:num_requests_waiting|gauge"},
-                "target": {"type": "AverageValue", "averageValue": "5"},
-            },
-        }
+    assert [(each["type"], each["pods"]["metric"]["name"], each["pods"]["target"]) for each in spec["metrics"]] == [
+        ("Pods", f"prometheus.googleapis.com|vllm:num_requests_{name}|gauge", {"type": "AverageValue", "averageValue": target})
+        for name, target in (("waiting", "5"), ("running", "64"))
     ]
 
 

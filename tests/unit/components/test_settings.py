@@ -25,7 +25,7 @@ from components.settings.secret_reference import SecretReference, parse_referenc
 from components.settings.sections import Settings
 from components.settings.settings import load_stack, parse
 from components.settings.value_types import parse_quantity
-from tests.unit.program import API_KEY, NAMESPACE, config, run_program
+from tests.unit.program import API_KEY, NAMESPACE, config, run_program_anew
 from trials.drills.settings_files import WRONG, WRONG_POOL_VALUES
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -220,9 +220,9 @@ def test_bad_settings_stop_the_program_before_the_first_resource(monkeypatch: py
 
     monkeypatch.setattr(MockMonitor, "RegisterResource", recorded)
     with pytest.raises(SettingsError):
-        run_program({"model": "Qwen2-1.5B"})
+        run_program_anew({"model": "Qwen2-1.5B"})
     assert [each for each in registered if each != "pulumi:pulumi:Stack"] == []
-    run_program()
+    run_program_anew()
     assert "gcp:container/cluster:Cluster" in registered
     # Pulumi shows the problems without a traceback.
     assert issubclass(SettingsError, pulumi.RunError)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from bootstrap import roles
 from components.catalog.machines import MACHINE_TYPES
 from components.settings import stack_files
-from ops.preflight import requirements
 from ops.preflight.checks import versions
 from ops.preflight.checks.quotas import Demand, Limit, demands, effective_value, in_use, judge
 from ops.preflight.quota_metrics import METRICS
@@ -49,17 +49,17 @@ TESTS = "cloudresourcemanager.projects.testIamPermissions"
 
 def test_apis_that_up_needs_first_are_failures_and_the_programs_own_are_not(bench: Bench) -> None:
     set_services(bench.server, "cloudresourcemanager", "compute", "container", "cloudbilling")
-    found = {each.what: each for each in bench.findings("apis")}
+    found = {each.field: each for each in bench.findings("apis")}
     assert found["cloudresourcemanager.googleapis.com"].status == "failed"
     assert (
-        found["cloudresourcemanager.googleapis.com"].cure
+        found["cloudresourcemanager.googleapis.com"].fix
         == "gcloud services enable cloudresourcemanager.googleapis.com --project=my-project"
     )
     program = found["APIs of the program"]
     assert program.status == "ok"
-    assert "compute, container" in program.finding
-    assert "gcloud services enable compute.googleapis.com container.googleapis.com" in program.finding
-    assert "cloudbilling" in found["APIs that preflight asks"].finding
+    assert "compute, container" in program.value
+    assert "gcloud services enable compute.googleapis.com container.googleapis.com" in program.value
+    assert "cloudbilling" in found["APIs that preflight asks"].value
 
 
 def test_on_a_fresh_project_what_cannot_be_asked_yet_is_skipped_and_nothing_fails(bench: Bench) -> None:
@@ -72,7 +72,7 @@ def test_on_a_fresh_project_what_cannot_be_asked_yet_is_skipped_and_nothing_fail
     assert report.passed(strict=True), report.text()
     skipped = [outcome for outcome in report.outcomes if outcome.status == "skipped"]
     assert [outcome.check for outcome in skipped] == ["machines", "quotas", "versions", "names"]
-    assert "gcloud services enable compute.googleapis.com" in skipped[0].findings[0].cure
+    assert "gcloud services enable compute.googleapis.com" in skipped[0].findings[0].fix
 
 
 # Permissions
@@ -85,7 +85,7 @@ def test_every_permission_of_up_is_asked_and_no_other(bench: Bench) -> None:
         bench.server.seen.clear()
         assert bench.run("permissions", context=context).passed(strict=True)
         asked = {each for seen in bench.server.requests(TESTS) for each in seen.body["permissions"]}
-        assert asked == {each for need in requirements.needs(context.settings) for each in need.permissions}
+        assert asked == {each for need in roles.needs(context.settings) for each in need.permissions}
 
 
 def _without(*refused: str) -> Any:
@@ -96,8 +96,8 @@ def test_a_missing_permission_names_the_role_and_the_command(bench: Bench) -> No
     bench.server.set(TESTS, _without("container.clusters.create"))
     (found,) = bench.findings("permissions")
     assert found.status == "failed"
-    assert "container.clusters.create" in found.finding
-    assert found.cure == (
+    assert "container.clusters.create" in found.value
+    assert found.fix == (
         "gcloud projects add-iam-policy-binding my-project "
         "--member=serviceAccount:deployer@my-project.iam.gserviceaccount.com --role=roles/container.admin"
     )
@@ -107,14 +107,14 @@ def test_a_permission_that_may_be_given_elsewhere_is_a_warning(bench: Bench) -> 
     bench.server.set(TESTS, _without("iam.serviceAccounts.actAs"))
     (found,) = bench.findings("permissions")
     assert found.status == "warning"
-    assert "service account itself" in found.cause
+    assert "service account itself" in found.reason
 
 
 def test_no_permission_at_all(bench: Bench) -> None:
     bench.server.set(TESTS, {})
     found = bench.findings("permissions")
     assert {each.status for each in found} == {"failed", "warning"}
-    needs = requirements.needs(bench.context().settings)
+    needs = roles.needs(bench.context().settings)
     assert len(found) == len({(need.role, need.elsewhere) for need in needs})
 
 
@@ -122,8 +122,8 @@ def test_a_project_that_is_not_there_is_no_warning(bench: Bench) -> None:
     bench.server.set(TESTS, api_error(403, "Permission denied on resource project my-project (or it may not exist)."))
     (found,) = bench.findings("permissions")
     assert found.status == "failed"
-    assert "does not exist, or nothing in it is yours" in found.finding
-    assert "pulumi config set gcp:project" in found.cure
+    assert "does not exist, or nothing in it is yours" in found.value
+    assert "pulumi config set gcp:project" in found.fix
 
 
 def test_a_permission_that_google_does_not_know_spoils_only_its_role(bench: Bench) -> None:
@@ -135,8 +135,8 @@ def test_a_permission_that_google_does_not_know_spoils_only_its_role(bench: Benc
     bench.server.set(TESTS, answer)
     (found,) = bench.findings("permissions")
     assert found.status == "warning"
-    assert "roles/container.admin" in found.what
-    assert "thirdPartyObjects" in found.cause
+    assert "roles/container.admin" in found.field
+    assert "thirdPartyObjects" in found.reason
 
 
 def test_pushing_an_image_needs_no_permission_where_none_is_built(bench: Bench) -> None:
@@ -165,7 +165,7 @@ def test_billing_that_is_off(bench: Bench, info: dict[str, Any], cure: str) -> N
     bench.server.set("cloudbilling.projects.getBillingInfo", info)
     (found,) = bench.findings("billing")
     assert found.status == "failed"
-    assert cure in found.cure
+    assert cure in found.fix
 
 
 # Machines
@@ -188,15 +188,15 @@ def test_a_machine_type_that_is_elsewhere_says_where(bench: Bench) -> None:
     )
     tpu, gpu = bench.findings("machines")
     assert (tpu.status, gpu.status) == ("failed", "ok")
-    assert "it is in asia-northeast1-c, us-east5-a" in tpu.finding
-    assert 'gcloud compute machine-types list --project=my-project --filter="name=ct6e-standard-1t"' in tpu.cure
+    assert "it is in asia-northeast1-c, us-east5-a" in tpu.value
+    assert 'gcloud compute machine-types list --project=my-project --filter="name=ct6e-standard-1t"' in tpu.fix
     assert bench.server.requests("compute.machineTypes.aggregatedList")[1].params["pageToken"] == page
 
 
 def test_a_machine_type_that_is_nowhere(bench: Bench) -> None:
     bench.server.set("compute.machineTypes.get", api_error(404, "not found"))
     bench.server.set("compute.machineTypes.aggregatedList", {"items": {}})
-    assert all("in no zone" in each.finding for each in bench.findings("machines"))
+    assert all("in no zone" in each.value for each in bench.findings("machines"))
 
 
 def test_a_machine_with_another_accelerator_than_the_programs_table_says(bench: Bench) -> None:
@@ -204,14 +204,14 @@ def test_a_machine_with_another_accelerator_than_the_programs_table_says(bench: 
     bench.server.set("compute.machineTypes.get", {"name": "g2-standard-4", "accelerators": wrong})
     found = [each for each in bench.findings("machines") if each.status == "failed"]
     assert len(found) == 1
-    assert "components/catalog/machines.py" in found[0].cause
+    assert "components/catalog/machines.py" in found[0].reason
 
 
 def test_a_gpu_that_the_zone_does_not_have(bench: Bench) -> None:
     bench.server.set("compute.acceleratorTypes.get", api_error(404, "The resource was not found"))
     found = [each for each in bench.findings("machines") if each.status == "failed"]
-    assert [each.finding for each in found] == ["nvidia-l4 does not exist there"]
-    assert "accelerator-types list" in found[0].cure
+    assert [each.value for each in found] == ["nvidia-l4 does not exist there"]
+    assert "accelerator-types list" in found[0].fix
 
 
 def test_each_zone_of_a_pool_is_asked_once(bench: Bench) -> None:
@@ -224,7 +224,7 @@ def test_each_zone_of_a_pool_is_asked_once(bench: Bench) -> None:
 
 
 def _quota(bench: Bench, name: str) -> Any:
-    (found,) = [each for each in bench.findings("quotas") if each.what.startswith(name)]
+    (found,) = [each for each in bench.findings("quotas") if each.field.startswith(name)]
     return found
 
 
@@ -267,9 +267,9 @@ def test_a_gpu_quota_that_is_too_small_to_start(bench: Bench) -> None:
     set_regional_quotas(bench.server, {**QUOTAS, "NVIDIA_L4_GPUS": (1, 1)})
     found = _quota(bench, "NVIDIA_L4_GPUS")
     assert found.status == "failed"
-    assert found.finding == "0 free of 1, and pool l4 starts with 1"
-    assert "--quota-id=NVIDIA-L4-GPUS-per-project-region --preferred-value=3 --dimensions=region=asia-northeast1" in found.cure
-    assert "https://console.cloud.google.com/iam-admin/quotas?project=my-project" in found.cure
+    assert found.value == "0 free of 1, and pool l4 starts with 1"
+    assert "--quota-id=NVIDIA-L4-GPUS-per-project-region --preferred-value=3 --dimensions=region=asia-northeast1" in found.fix
+    assert "https://console.cloud.google.com/iam-admin/quotas?project=my-project" in found.fix
     assert _quota(bench, "PREEMPTIBLE_NVIDIA_L4_GPUS").status == "ok"
 
 
@@ -277,7 +277,7 @@ def test_a_gpu_quota_that_is_enough_to_start_only(bench: Bench) -> None:
     set_regional_quotas(bench.server, {**QUOTAS, "NVIDIA_L4_GPUS": (1, 0)})
     found = _quota(bench, "NVIDIA_L4_GPUS")
     assert found.status == "warning"
-    assert "maxNodeCount" in found.cure
+    assert "maxNodeCount" in found.fix
 
 
 def test_a_stack_that_is_up_is_not_held_against_its_own_quota(bench: Bench) -> None:
@@ -291,12 +291,12 @@ def test_a_stack_that_is_up_is_not_held_against_its_own_quota(bench: Bench) -> N
 
 def test_without_preemptible_quota_spot_nodes_count_as_standard_ones(bench: Bench) -> None:
     set_regional_quotas(bench.server, {**QUOTAS, "PREEMPTIBLE_NVIDIA_L4_GPUS": (0, 0)})
-    found = [each for each in bench.findings("quotas") if "L4" in each.what]
-    assert [each.finding for each in found] == ["4 free of 4; pools l4, l4-spot may reach 4"]
+    found = [each for each in bench.findings("quotas") if "L4" in each.field]
+    assert [each.value for each in found] == ["4 free of 4; pools l4, l4-spot may reach 4"]
     set_regional_quotas(bench.server, {"PREEMPTIBLE_NVIDIA_L4_GPUS": (0, 0), "NVIDIA_L4_GPUS": (3, 0)})
-    found = [each for each in bench.findings("quotas") if "L4" in each.what]
+    found = [each for each in bench.findings("quotas") if "L4" in each.field]
     assert [each.status for each in found] == ["warning"]
-    assert "PREEMPTIBLE_NVIDIA_L4_GPUS is 0" in found[0].cause
+    assert "PREEMPTIBLE_NVIDIA_L4_GPUS is 0" in found[0].reason
 
 
 def test_a_tpu_quota_counts_the_chips_that_others_use(bench: Bench) -> None:
@@ -310,8 +310,8 @@ def test_a_tpu_quota_counts_the_chips_that_others_use(bench: Bench) -> None:
     )
     found = _quota(bench, FAMILY)
     assert found.status == "warning"
-    assert found.finding.startswith("1 free of 2, enough to start with (1)")
-    assert "--dimensions=region=asia-northeast1,tpu_family=CT6E" in found.cure
+    assert found.value.startswith("1 free of 2, enough to start with (1)")
+    assert "--dimensions=region=asia-northeast1,tpu_family=CT6E" in found.fix
 
 
 def test_a_tpu_quota_that_the_region_has_not_been_given(bench: Bench) -> None:
@@ -323,26 +323,26 @@ def test_spot_tpus_count_against_their_own_quota(bench: Bench) -> None:
     pools = [{"name": "a", "machineType": "ct6e-standard-4t", "maxNodeCount": 2, "provisioning": "spot"}]
     set_tpu_quota(bench.server, [({}, 1536), ({"region": REGION}, 4)], SPOT_TPU)
     (found,) = bench.findings("quotas", acceleratorPools=pools)
-    assert found.what.startswith(SPOT_TPU)
-    assert "--quota-id=PREEMPTIBLE-TPU-V6E-per-project-region" in found.cure
-    assert found.finding.startswith("4 free of 4, enough to start with (0)")
+    assert found.field.startswith(SPOT_TPU)
+    assert "--quota-id=PREEMPTIBLE-TPU-V6E-per-project-region" in found.fix
+    assert found.value.startswith("4 free of 4, enough to start with (0)")
 
 
 def test_all_gpus_of_the_project_have_a_bound_of_their_own(bench: Bench) -> None:
     bench.server.set("compute.projects.get", {"quotas": [{"metric": "GPUS_ALL_REGIONS", "limit": 0, "usage": 0}]})
     found = _quota(bench, "GPUS_ALL_REGIONS")
     assert found.status == "failed"
-    assert found.finding == "0 free of 0, and pools l4-spot, l4 start with 2"
-    assert "--quota-id=GPUS-ALL-REGIONS-per-project --preferred-value=4 " in found.cure
+    assert found.value == "0 free of 0, and pools l4-spot, l4 start with 2"
+    assert "--quota-id=GPUS-ALL-REGIONS-per-project --preferred-value=4 " in found.fix
     bench.server.set("compute.projects.get", {"quotas": []})
-    assert _quota(bench, "GPUS_ALL_REGIONS").finding == "the project has no such limit"
+    assert _quota(bench, "GPUS_ALL_REGIONS").value == "the project has no such limit"
 
 
 def test_a_metric_that_the_region_does_not_list_is_a_warning_with_its_source(bench: Bench) -> None:
     set_regional_quotas(bench.server, {"NVIDIA_L4_GPUS": (4, 0)})
     found = _quota(bench, "PREEMPTIBLE_NVIDIA_L4_GPUS")
     assert found.status == "warning"
-    assert "discovery document" in found.cause
+    assert "discovery document" in found.reason
 
 
 def test_every_accelerator_of_the_program_has_both_quotas() -> None:
@@ -393,8 +393,8 @@ def test_a_channel_that_is_too_old_names_one_that_is_not(bench: Bench) -> None:
     )
     (found,) = bench.findings("versions")
     assert found.status == "failed"
-    assert "tpu-v6e-slice needs 1.31.4-gke.1256000" in found.finding
-    assert found.cure == "pulumi config set releaseChannel RAPID"
+    assert "tpu-v6e-slice needs 1.31.4-gke.1256000" in found.value
+    assert found.fix == "pulumi config set releaseChannel RAPID"
 
 
 def test_without_v6e_an_older_version_will_do(bench: Bench) -> None:
@@ -408,14 +408,14 @@ def test_a_channel_that_the_region_lacks(bench: Bench) -> None:
     bench.server.set("container.projects.locations.getServerConfig", channels(STABLE="1.33.5-gke.1201000"))
     (found,) = bench.findings("versions")
     assert found.status == "warning"
-    assert "get-server-config" in found.cure
+    assert "get-server-config" in found.fix
 
 
 def test_a_cluster_that_is_there_counts_by_its_own_version(bench: Bench) -> None:
     set_stack_up(bench.server, version="1.30.0-gke.1")
     (found,) = bench.findings("versions")
     assert found.status == "failed"
-    assert found.cure.startswith("gcloud container clusters upgrade tpu-gpu-fungibility --master")
+    assert found.fix.startswith("gcloud container clusters upgrade tpu-gpu-fungibility --master")
 
 
 # Names
@@ -432,7 +432,7 @@ def _export(*ids: str) -> str:
 def test_a_stack_that_is_up_does_not_collide_with_itself(bench: Bench) -> None:
     set_stack_up(bench.server)
     bench.pulumi(_export(CLUSTER, REPOSITORY, ACCOUNT))
-    assert {(each.status, each.finding) for each in bench.findings("names")} == {("ok", "exists, and is this stack's")}
+    assert {(each.status, each.value) for each in bench.findings("names")} == {("ok", "exists, and is this stack's")}
     assert "stack export --stack dev --non-interactive" in bench.pulumi_arguments()
 
 
@@ -441,8 +441,8 @@ def test_names_that_somebody_else_has_taken(bench: Bench) -> None:
     bench.pulumi(_export(REPOSITORY))
     found = bench.findings("names")
     assert [each.status for each in found] == ["failed", "ok", "failed"]
-    assert found[0].cure.startswith("pulumi config set clusterName ANOTHER_NAME --stack dev")
-    assert CLUSTER in found[0].cause
+    assert found[0].fix.startswith("pulumi config set clusterName ANOTHER_NAME --stack dev")
+    assert CLUSTER in found[0].reason
 
 
 def test_a_stack_without_state_owns_nothing(bench: Bench) -> None:
@@ -464,13 +464,13 @@ def test_where_the_state_cannot_be_read_a_taken_name_is_a_warning(bench: Bench, 
     set_stack_up(bench.server)
     found = bench.findings("names")
     assert {each.status for each in found} == {"warning"}
-    assert why in found[0].cause
+    assert why in found[0].reason
 
 
 def test_no_pulumi_on_path(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(bench.folder))
     set_stack_up(bench.server)
-    assert bench.findings("names")[0].cause == "pulumi is not on PATH"
+    assert bench.findings("names")[0].reason == "pulumi is not on PATH"
 
 
 def test_a_cluster_in_a_bad_state(bench: Bench) -> None:
@@ -481,7 +481,7 @@ def test_a_cluster_in_a_bad_state(bench: Bench) -> None:
     )
     bench.pulumi(_export(CLUSTER, REPOSITORY, ACCOUNT))
     found = bench.findings("names")[0]
-    assert (found.status, found.cause) == ("warning", "no addresses left")
+    assert (found.status, found.reason) == ("warning", "no addresses left")
 
 
 # Secrets
@@ -520,8 +520,8 @@ def test_a_secret_that_cannot_be_had(bench: Bench, answer: Any, words: str, cure
     bench.server.set(ACCESS, answer)
     (found,) = bench.findings("secrets", apiKeySecret="key")
     assert found.status == "failed"
-    assert words in found.finding
-    assert cure in found.cure
+    assert words in found.value
+    assert cure in found.fix
 
 
 def test_a_token_in_secret_manager_opens_a_gated_model(bench: Bench) -> None:
@@ -564,9 +564,9 @@ def test_references_are_taken_apart(text: str, host: str, name: str, version: st
 )
 def test_a_registry_that_does_not_give_the_base_image(bench: Bench, fault: Fault, status: str, words: str) -> None:
     bench.server.set(GPU_BASE, fault)
-    (found,) = [each for each in bench.findings("images") if each.what.startswith("gpuBaseImage")]
+    (found,) = [each for each in bench.findings("images") if each.field.startswith("gpuBaseImage")]
     assert found.status == status
-    assert words in found.finding
+    assert words in found.value
 
 
 @pytest.mark.parametrize(
@@ -580,13 +580,13 @@ def test_a_registry_that_does_not_give_the_base_image(bench: Bench, fault: Fault
 )
 def test_a_token_server_that_gives_no_token(bench: Bench, answer: Any, words: str) -> None:
     bench.server.set("GET auth.docker.io/token", answer)
-    assert all(words in each.finding for each in bench.findings("images"))
+    assert all(words in each.value for each in bench.findings("images"))
 
 
 def test_only_the_bases_of_images_that_are_built_are_asked(bench: Bench) -> None:
     digest = f"us-docker.pkg.dev/p/r/i@sha256:{'1' * 64}"
     (found,) = bench.findings("images", images={"tpu": digest})
-    assert found.what.startswith("gpuBaseImage")
+    assert found.field.startswith("gpuBaseImage")
     (found,) = bench.findings("images", imagesFrom="organization/tpu-gpu-fungibility/staging")
     assert found.status == "skipped"
 
@@ -648,7 +648,7 @@ def test_a_gated_model_without_token(bench: Bench) -> None:
     _gate(bench.server, gated="auto")
     found = _model(bench, token=False)
     assert found.status == "failed"
-    assert found.cure == "pulumi config set --secret huggingFaceToken --stack dev"
+    assert found.fix == "pulumi config set --secret huggingFaceToken --stack dev"
     assert bench.pulumi_arguments() == ""
 
 
@@ -656,8 +656,8 @@ def test_a_gated_model_whose_terms_were_not_accepted(bench: Bench) -> None:
     _gate(bench.server, 403)
     found = _model(bench, token=True)
     assert found.status == "failed"
-    assert "has not been let in" in found.finding
-    assert found.cure.startswith("https://huggingface.co/Qwen/Qwen2-1.5B")
+    assert "has not been let in" in found.value
+    assert found.fix.startswith("https://huggingface.co/Qwen/Qwen2-1.5B")
 
 
 def test_a_token_that_hugging_face_refuses(bench: Bench) -> None:
@@ -667,7 +667,7 @@ def test_a_token_that_hugging_face_refuses(bench: Bench) -> None:
     bench.server.set(MODEL, answer)
     found = _model(bench, token=True)
     assert found.status == "failed"
-    assert "huggingFaceToken is refused" in found.finding
+    assert "huggingFaceToken is refused" in found.value
 
 
 def test_a_token_that_cannot_be_read_leaves_only_a_gated_model_unchecked(bench: Bench) -> None:
@@ -677,7 +677,7 @@ def test_a_token_that_cannot_be_read_leaves_only_a_gated_model_unchecked(bench: 
     _gate(bench.server)
     report = bench.run("model", context=context)
     assert report.counts["skipped"] == 1
-    assert "PULUMI_CONFIG_PASSPHRASE" in report.outcomes[0].findings[0].cause
+    assert "PULUMI_CONFIG_PASSPHRASE" in report.outcomes[0].findings[0].reason
 
 
 @pytest.mark.parametrize(
@@ -699,7 +699,7 @@ def test_a_model_that_cannot_be_had(bench: Bench, description: Any, file: Fault,
     bench.server.set(MODEL_FILE, file)
     found = _model(bench, token=False)
     assert found.status == status
-    assert words in found.finding
+    assert words in found.value
 
 
 def test_a_token_in_the_clear_is_used_and_not_shown(bench: Bench) -> None:

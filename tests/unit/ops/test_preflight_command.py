@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
+from bootstrap import roles
 from components.settings import stack_files
 from components.settings.settings import load_stack
+from ops.findings import STATUSES, failed, ok, skipped
 from ops.preflight import __main__ as command
 from ops.preflight import cost_table, requirements
 from ops.preflight.checks import CHECKS
 from ops.preflight.quota_metrics import GPUS_ALL_REGIONS, METRICS
-from ops.preflight.report import STATUSES, Outcome, Report, failed, ok, skipped
+from ops.preflight.report import Outcome, Report
 from tests.unit import program
 from tests.unit.preflight_project import PROJECT, QUOTAS, set_regional_quotas
 from tests.unit.preflight_run import Bench, _bench, _key, _server, _shared_server  # noqa: F401  # fixtures
@@ -61,12 +63,12 @@ def test_the_command_with_a_quota_that_is_short(bench: Bench) -> None:
     assert document["counts"]["failed"] == 1
     (bad,) = [each for each in document["findings"] if each["status"] == "failed"]
     assert bad["check"] == "quotas"
-    assert bad["what"] == "NVIDIA_L4_GPUS in asia-northeast1"
-    assert bad["cure"].startswith("gcloud beta quotas preferences create")
+    assert bad["field"] == "NVIDIA_L4_GPUS in asia-northeast1"
+    assert bad["fix"].startswith("gcloud beta quotas preferences create")
 
 
 def _main(bench: Bench, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    status = command.main(["--stack", "dev", "--project", PROJECT, "--endpoint", bench.server.url, *arguments], sleep=bench.pauses.append)
+    status = command.main(["--stack", "dev", "--project", PROJECT, "--endpoint", bench.server.url, *arguments])
     out, err = capsys.readouterr()
     return status, out, err
 
@@ -90,8 +92,8 @@ def test_a_failure_is_shown_with_cause_and_a_cure_in_one_piece(bench: Bench, cap
     bench.server.set("cloudbilling.projects.getBillingInfo", {})
     status, out, _ = _main(bench, capsys)
     assert status == 1
-    assert "cause: no account is linked" in out
-    assert re.search(r"cure:  gcloud billing projects link my-project --billing-account=ACCOUNT_ID$", out, re.MULTILINE)
+    assert "reason: no account is linked" in out
+    assert re.search(r"fix:    gcloud billing projects link my-project --billing-account=ACCOUNT_ID$", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -138,8 +140,8 @@ def test_cost_is_printed_below_the_checks(bench: Bench, capsys: pytest.CaptureFi
 
 def _report() -> Report:
     outcomes = (
-        Outcome(check="a", findings=(ok("first", "well"), failed("second", "bad", cause="why", cure="do this")), seconds=1.0),
-        Outcome(check="longer", findings=(skipped("third", cause="needs a"),), seconds=0.0),
+        Outcome(check="a", findings=(ok("first", "well"), failed("second", "bad", reason="why", fix="do this")), seconds=1.0),
+        Outcome(check="longer", findings=(skipped("third", reason="needs a"),), seconds=0.0),
     )
     return Report(stack="dev", project="p", region="r", outcomes=outcomes, seconds=1.25)
 
@@ -162,7 +164,7 @@ def _shape(value: Any) -> Any:
 
 def test_the_text_aligns_and_breaks_no_command() -> None:
     command_line = "gcloud " + " ".join(f"--flag-{number}=value" for number in range(30))
-    outcome = Outcome(check="a", findings=(failed("x", "y " * 200, cause="z " * 200, cure=command_line),), seconds=0)
+    outcome = Outcome(check="a", findings=(failed("x", "y " * 200, reason="z " * 200, fix=command_line),), seconds=0)
     text = Report(stack="s", project="p", region="r", outcomes=(outcome,), seconds=0).text(width=100)
     assert command_line in text
     assert all(len(line) <= 100 for line in text.splitlines() if command_line not in line)
@@ -184,9 +186,9 @@ def test_every_resource_of_every_stack_has_its_permissions_and_apis(stack: str, 
     run = program.run_program(overrides, stack=stack)
     settings = load_stack(stack, {"gcp:project": PROJECT, **overrides})
     made = {each.type for each in run.resources.values() if each.custom and not each.type.startswith("pulumi:")}
-    asked = {need.resource for need in requirements.needs(settings)}
-    assert made <= asked, f"ops/preflight/requirements.py has no line for {made - asked}"
-    assert asked <= made, f"ops/preflight/requirements.py: {asked - made} is not made by stack {stack}; give its line a `when`"
+    asked = {need.resource for need in roles.needs(settings)}
+    assert made <= asked, f"bootstrap/roles.py has no line for {made - asked}"
+    assert asked <= made, f"bootstrap/roles.py: {asked - made} is not made by stack {stack}; give its line a `when`"
     apis = {each.inputs["service"].removesuffix(".googleapis.com") for each in run.of_type("gcp:projects/service:Service")}
     assert set(requirements.apis_of_program(settings)) == apis
 
@@ -218,7 +220,7 @@ def test_documentation_lists_every_quota_and_says_which_names_are_unverified() -
 
 
 def test_documentation_names_every_role_that_up_needs() -> None:
-    assert {row[0].strip("`") for row in _table("Who may run it")} >= {need.role for need in requirements.NEEDS}
+    assert {row[0].strip("`") for row in _table("Who may run it")} >= {need.role for need in roles.NEEDS}
 
 
 def test_documentation_names_every_status_and_option() -> None:

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from urllib3.util import Retry
 
-from ops.smoke import checks, rungs
-from ops.smoke.checks import CheckResult, Limits
-from ops.smoke.rungs import ServingPod, UnknownRung, serving_pods
+from ops.findings import Finding
+from ops.smoke import checks
+from ops.smoke.checks import Limits
+from ops.smoke.rungs import UnknownRung, serving_pools
 from ops.smoke.target import Target
 from tests.unit.misbehaving_server import MODEL, Handler, Reply, Server, says, serving
 
@@ -85,7 +87,7 @@ def of_stack(url: str = "http://198.51.100.7/v1") -> Target:
     )
 
 
-def rung(kubeconfig: str, model_server: Server, **options: Any) -> CheckResult:
+def rung(kubeconfig: str, model_server: Server, **options: Any) -> Finding:
     """The check of a service that says nothing of its pod; its cluster knows it by another address."""
     target = of_stack(model_server.url)
     return checks.run(target, limits=Limits(healthy=1.0), kubeconfig=kubeconfig, **options).checks[-1]
@@ -99,10 +101,7 @@ def test_ready_pods_behind_the_stacks_own_service_are_found_with_their_pools(tmp
         pod("vllm-d", "node-3"),
     ]
     with api_server(tmp_path, pods=pods) as (server, kubeconfig):
-        assert serving_pods(of_stack(), kubeconfig) == [
-            ServingPod(name="vllm-a", node="node-1", pool="v6e-1"),
-            ServingPod(name="vllm-d", node="node-3", pool=""),
-        ]
+        assert serving_pools(of_stack(), kubeconfig) == ["v6e-1", ""]
         (asked,) = [path for path, _, _ in server.seen if path.startswith(PODS)]
     assert "labelSelector=app%3Dvllm%2Ctier%3Dx" in asked
 
@@ -115,13 +114,13 @@ def test_cluster_without_the_stacks_address_and_port_is_not_believed(tmp_path: P
         api_server(tmp_path, services=others) as (_, kubeconfig),
         pytest.raises(UnknownRung, match="another cluster .*get-credentials my-cluster --location asia-northeast1"),
     ):
-        serving_pods(of_stack(url), kubeconfig)
+        serving_pools(of_stack(url), kubeconfig)
 
 
 def test_every_way_not_to_reach_the_cluster_is_told(tmp_path: Path) -> None:
     def told(kubeconfig: str, target: Target | None = None) -> str:
         with pytest.raises(UnknownRung) as caught:
-            serving_pods(target or of_stack(), kubeconfig)
+            serving_pools(target or of_stack(), kubeconfig)
         return str(caught.value)
 
     assert "no cluster access" in told(str(tmp_path / "none"))
@@ -134,19 +133,19 @@ def test_every_way_not_to_reach_the_cluster_is_told(tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rungs, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(Retry, "sleep", lambda *_: None)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_an_api_server_that_is_busy_for_a_moment_is_asked_again(tmp_path: Path, status: int) -> None:
     answers = [says({"message": "busy"}, status), says({"message": "busy"}, status), says({"items": [service()]})]
     with api_server(tmp_path, services=lambda handler: answers.pop(0)(handler)) as (_, kubeconfig):
-        assert [each.pool for each in serving_pods(of_stack(), kubeconfig)] == ["v6e-1"]
+        assert serving_pools(of_stack(), kubeconfig) == ["v6e-1"]
     with (
         api_server(tmp_path, services=says({"message": "busy"}, status)) as (server, kubeconfig),
         pytest.raises(UnknownRung, match=f"answers {status}"),
     ):
-        serving_pods(of_stack(), kubeconfig)
+        serving_pools(of_stack(), kubeconfig)
     assert len(server.seen) == 3
 
 
@@ -155,7 +154,7 @@ def test_a_login_that_has_ended_is_told_with_its_cure_and_asked_about_once(tmp_p
         api_server(tmp_path, services=says({"message": "Unauthorized"}, 401)) as (server, kubeconfig),
         pytest.raises(UnknownRung, match="401 .*log in again .*gcloud auth login"),
     ):
-        serving_pods(of_stack(), kubeconfig)
+        serving_pools(of_stack(), kubeconfig)
     assert len(server.seen) == 1
 
 
@@ -171,7 +170,7 @@ def both(folder: Path, **changes: Any) -> Iterator[tuple[str, Server]]:
 def test_one_pool_of_ready_pods_is_the_rung_that_answered(tmp_path: Path) -> None:
     with both(tmp_path, pods=[pod("a", "node-1"), pod("b", "node-1")]) as (kubeconfig, server):
         found = rung(kubeconfig, server)
-        assert (found.status, found.detail) == ("ok", "v6e-1 (1 of 3): 2 ready")
+        assert (found.status, found.value) == ("ok", "v6e-1 (1 of 3): 2 ready")
         assert rung(kubeconfig, server, expected_pool="v6e-1").status == "ok"
         report = checks.run(of_stack(server.url), limits=Limits(healthy=1.0), kubeconfig=kubeconfig)
     assert json.loads(json.dumps(report.document()))["rung"] == {"pool": "v6e-1", "priority": 1, "ready": 2}
@@ -180,14 +179,14 @@ def test_one_pool_of_ready_pods_is_the_rung_that_answered(tmp_path: Path) -> Non
 def test_several_pools_are_named_best_first(tmp_path: Path) -> None:
     with both(tmp_path, pods=[pod("b", "node-2"), pod("a", "node-1")]) as (kubeconfig, server):
         found = rung(kubeconfig, server)
-        assert (found.status, found.detail) == ("ok", "one of v6e-1 (1 of 3): 1 ready, l4 (3 of 3): 1 ready")
+        assert (found.status, found.value) == ("ok", "one of v6e-1 (1 of 3): 1 ready, l4 (3 of 3): 1 ready")
         assert rung(kubeconfig, server, expected_pool="v6e-1").status == "failed"
 
 
 def test_no_ready_pod_is_a_failure_with_its_cure(tmp_path: Path) -> None:
     with both(tmp_path, pods=[pod("a", "node-1", ready=False)]) as (kubeconfig, server):
         found = rung(kubeconfig, server)
-    assert (found.status, found.detail) == ("failed", "no pod is ready behind the service")
+    assert (found.status, found.value) == ("failed", "no pod is ready behind the service")
     assert "describe pods" in found.fix
 
 
@@ -196,7 +195,7 @@ def test_expected_pool_that_cannot_be_found_out_is_a_failure(tmp_path: Path) -> 
         says({"message": "no"}, 401)(handler)
 
     with both(tmp_path, services=refuses) as (kubeconfig, server):
-        assert rung(kubeconfig, server).status == "unknown"
+        assert rung(kubeconfig, server).status == "skipped"
         found = rung(kubeconfig, server, expected_pool="v6e-1")
     assert found.status == "failed"
-    assert "cannot be found out: the cluster of the kubeconfig answers 401" in found.detail
+    assert "cannot be found out: the cluster of the kubeconfig answers 401" in found.value

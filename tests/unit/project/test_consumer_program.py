@@ -166,7 +166,7 @@ def test_missing_output_names_output_stack_and_fix_before_any_resource(missing: 
         run({name: value for name, value in OUTPUTS.items() if name != missing}, made)
     message = str(caught.value)
     assert f"output `{missing}` is missing" in message
-    assert f"stack {STACK} cannot be built upon; nothing was created or changed" in message
+    assert f"stack {STACK} cannot be used; nothing was created or changed" in message
     assert f"Fix: `pulumi up --stack {STACK}`" in message
     assert CA not in message
     assert [each.type for each in made.resources.values() if each.custom] == []

@@ -18,7 +18,7 @@ def test_the_front_proxy_is_a_client_of_the_one_name_that_counts_and_its_ca_is_i
     (name,) = client.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     assert name.value == FRONT_PROXY_NAME
     usage = client.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert ExtendedKeyUsageOID.CLIENT_AUTH in usage
     assert stat.S_IMODE(files.client_key.stat().st_mode) == 0o600
     # Whoever the cluster's own CA vouches for may not speak for others.
     cluster = make_certificates(tmp_path, names=("localhost",), addresses=())

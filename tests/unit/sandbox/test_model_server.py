@@ -52,7 +52,7 @@ def test_the_stand_in_is_what_containers_get_unless_told_otherwise(paths: Paths)
 
 def test_real_vllm_is_the_virtual_environment_s_and_nothing_of_it_is_replaced(tmp_path: Path) -> None:
     server = ModelServer.of({"SANDBOX_SERVER": "vllm", "SANDBOX_CACHE": str(tmp_path)})
-    assert server.python_folder == tmp_path / "vllm" / "bin"
+    assert server.program_folders == (tmp_path / "vllm" / "bin",)
     assert [path.name for path in server.python_paths] == ["podnet"]
     assert server.variables["HF_HUB_OFFLINE"] == "1"
 

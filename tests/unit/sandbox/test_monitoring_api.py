@@ -11,7 +11,7 @@ import pytest
 
 from ops.recovery.monitoring import ALERT_POLICY, DASHBOARD, ListingError, Monitoring
 from sandbox.google.monitoring_api import MonitoringApi
-from sandbox.providers.records import Records
+from sandbox.google.records import Records
 
 POLICY: dict[str, Any] = {"project": "p", "displayName": "c: no replica", "userLabels": {"cluster": "c"}}
 

@@ -29,14 +29,14 @@ def test_an_absolute_program_is_the_images_own_if_it_has_one(rootfs: Path) -> No
 
 
 def test_the_images_programs_come_first_then_the_sandboxs_python_then_the_machines(rootfs: Path) -> None:
-    folders = search_path(rootfs, Path("/venv/bin"), "/opt/tool/bin:/usr/local/bin").split(os.pathsep)
+    folders = search_path(rootfs, [Path("/venv/bin")], "/opt/tool/bin:/usr/local/bin").split(os.pathsep)
     order = [str(rootfs / "usr/local/bin"), "/venv/bin", "/opt/tool/bin", "/usr/local/bin", "/bin"]
     assert [each for each in folders if each in order] == order
     assert str(rootfs / "opt/tool/bin") not in folders
 
 
 def test_an_image_without_a_path_has_the_usual_one(rootfs: Path) -> None:
-    folders = search_path(rootfs, Path("/venv/bin"), None).split(os.pathsep)
+    folders = search_path(rootfs, [Path("/venv/bin")], None).split(os.pathsep)
     assert folders[:2] == [str(rootfs / "usr/local/bin"), "/venv/bin"]
     assert folders[-1] == "/bin"
 

@@ -11,10 +11,10 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 import pytest
 
-from sandbox.gke.cloud import CloudError
+from sandbox.gke.cloud import Cloud, CloudError
+from sandbox.google.records import AlreadyExistsError, Records
 from sandbox.providers.gcp import GcpProvider
 from sandbox.providers.gcp_kinds import BUCKET, CLUSTER, NODE_POOL, SERVICE, kind_of
-from sandbox.providers.records import AlreadyExistsError, Records
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown
 from tests.unit.provider_client import Client, Engine, urn
 
@@ -26,7 +26,7 @@ ROLE = "gcp:projects/iAMMember:IAMMember"
 CLUSTER_ID = "projects/p/locations/asia-northeast1/clusters/c"
 
 
-class DictionaryCloud:
+class DictionaryCloud(Cloud):
     """Remembers what it was asked for."""
 
     def __init__(self) -> None:
@@ -39,11 +39,11 @@ class DictionaryCloud:
         return self.update_cluster(cluster_id, inputs)
 
     def read_cluster(self, cluster_id: str) -> dict[str, Any] | None:
-        return self._facts() if cluster_id in self.clusters else None
+        return self.cluster_facts() if cluster_id in self.clusters else None
 
     def update_cluster(self, cluster_id: str, inputs: dict[str, Any]) -> dict[str, Any]:
         self.clusters[cluster_id] = inputs
-        return self._facts()
+        return self.cluster_facts()
 
     def delete_cluster(self, cluster_id: str) -> None:
         if self.clusters.pop(cluster_id, None) is None:
@@ -71,7 +71,7 @@ class DictionaryCloud:
     def settle_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None:
         return self.pools.get((cluster_id, name))
 
-    def _facts(self) -> dict[str, Any]:
+    def cluster_facts(self) -> dict[str, Any]:
         return {
             "endpoint": "127.0.0.1:6443",
             "masterVersion": "v1",

@@ -10,12 +10,12 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 import pytest
 
+from sandbox.google.records import Records
 from sandbox.google.secret_manager import SecretStore
 from sandbox.host import ca_bundle
 from sandbox.host.certificates import make_certificates
 from sandbox.providers.gcp import GcpProvider
 from sandbox.providers.gcp_kinds import CLUSTER, project_number
-from sandbox.providers.records import Records
 from sandbox.providers.wire import Secret
 from tests.unit.provider_client import Client, Engine, urn
 from tests.unit.sandbox.test_provider_gcp import DictionaryCloud, refusal
@@ -30,9 +30,9 @@ REPOSITORY = "gcp:artifactregistry/repository:Repository"
 class DnsCloud(DictionaryCloud):
     """Knows the cluster's name besides its address."""
 
-    def _facts(self) -> dict[str, Any]:
+    def cluster_facts(self) -> dict[str, Any]:
         return {
-            **super()._facts(),
+            **super().cluster_facts(),
             "controlPlaneEndpointsConfig": {"dnsEndpointConfig": {"endpoint": "localhost:6443"}},
         }
 

@@ -11,10 +11,10 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 import pytest
 
+from sandbox.google.records import Records
 from sandbox.providers import discovery
 from sandbox.providers.gcp import GcpProvider
 from sandbox.providers.gcp_kinds import project_number
-from sandbox.providers.records import Records
 from sandbox.providers.wire import UNKNOWN
 from tests.unit.provider_client import Client, Engine, urn
 from tests.unit.sandbox.test_provider_gcp import DictionaryCloud, refusal

@@ -11,10 +11,10 @@ import pytest
 from sandbox.google.access_tokens import AccessTokens, Login
 from sandbox.google.faults import CLOUD, FaultStore, Rule
 from sandbox.google.latencies import Clock
+from sandbox.google.records import Records
 from sandbox.providers.gcp import GcpProvider
 from sandbox.providers.gcp_kinds import CLUSTER
 from sandbox.providers.google_requests import GoogleRequests
-from sandbox.providers.records import Records
 from tests.unit.provider_client import Client, Engine, urn
 from tests.unit.sandbox.test_provider_gcp import ACCOUNT, DictionaryCloud, refusal
 

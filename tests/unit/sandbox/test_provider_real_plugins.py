@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.providers.real_plugins import real_plugin_on_path
+from sandbox.host.real_plugins import real_plugin_on_path
 
 
 def install(folder: Path, mode: int = 0o755) -> Path:

@@ -23,11 +23,11 @@ from sandbox.control_plane.control_plane import ControlPlane, ControlPlaneError
 from sandbox.google.access_tokens import AccessTokens
 from sandbox.google.faults import FaultStore
 from sandbox.google.latencies import Clock
+from sandbox.google.records import Records
 from sandbox.host import command_lock, disk_space, ports, supervised
 from sandbox.host.paths import Paths
 from sandbox.host.processes import Spawner, process_start, processes_with
 from sandbox.host.state_files import StateError, read_object, write_object, write_text
-from sandbox.providers.records import Records
 from sandbox.providers.unfinished import Unfinished
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -50,7 +50,7 @@ def taken() -> Iterator[int]:
 
 def record(**changes: object) -> dict[str, object]:
     """Of a daemon that lives as long as this process."""
-    known = {"pid": os.getpid(), "started": process_start(os.getpid()), "debug_providers": "gcp:1", "speed": 1.0}
+    known = {"pid": os.getpid(), "started": process_start(os.getpid()), "debug_providers": "gcp:1", "speed": 1.0, "server": "stand-in"}
     return {**known, **changes}
 
 
@@ -203,7 +203,7 @@ def test_full_disk_is_named_after_a_failure(paths: Paths, monkeypatch: pytest.Mo
     ("error", "word"),
     [
         (OSError(28, "No space left on device", "/state/daemon.json"), "No space left on device: /state/daemon.json"),
-        (KeyboardInterrupt(), "interrupted. What is made so far stays"),
+        (KeyboardInterrupt(), "interrupted. What was made so far stays"),
         (StateError("pools.json cannot be used"), "pools.json cannot be used"),
     ],
 )

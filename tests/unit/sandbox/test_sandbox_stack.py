@@ -38,7 +38,7 @@ def test_an_environment_that_is_not_there_is_named_with_those_that_are(project: 
 
 
 def test_the_engine_looks_for_no_plugin_on_the_internet_which_the_stand_ins_stand_in_for(tmp_path: Path) -> None:
-    record = DaemonRecord(pid=1, started="", debug_providers="gcp:1,docker:2", speed=100.0)
+    record = DaemonRecord(pid=1, started="", debug_providers="gcp:1,docker:2", speed=100.0, server="stand-in")
     variables = SandboxStack(Paths(cache=tmp_path, state=tmp_path), record).variables()
     assert variables["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
     assert variables["PULUMI_DEBUG_PROVIDERS"] == "gcp:1,docker:2"
@@ -52,13 +52,15 @@ def test_a_failed_update_says_that_a_disk_was_full_although_there_may_be_room_ag
     monkeypatch.setattr(disk_space, "full", lambda paths: next(looks))
     monkeypatch.setattr(supervised, "run", lambda *_, trouble, **__: 1 if trouble() is None else 2)
     monkeypatch.setattr(StackUpdate, "_trouble", lambda self, since: None)
-    record = DaemonRecord(pid=1, started="", debug_providers="", speed=100.0)
+    record = DaemonRecord(pid=1, started="", debug_providers="", speed=100.0, server="stand-in")
     with pytest.raises(StackError, match=r"failed \(exit status 1\)\. It is full\."):
         StackUpdate(Paths(cache=tmp_path, state=tmp_path), record).up(print)
 
 
 def test_outputs_are_those_that_pulumi_wrote_last_without_the_secret_ones(tmp_path: Path) -> None:
-    known = StackUpdate(Paths(cache=tmp_path, state=tmp_path), DaemonRecord(pid=1, started="", debug_providers="", speed=100.0))
+    known = StackUpdate(
+        Paths(cache=tmp_path, state=tmp_path), DaemonRecord(pid=1, started="", debug_providers="", speed=100.0, server="stand-in")
+    )
     assert known.outputs() == {}
     outputs = {
         "model": "m",

@@ -21,11 +21,11 @@ from sandbox.gke.local_cluster import LocalCluster
 from sandbox.gke.node_pools import NodePool
 from sandbox.gke.scaling_messages import Backoff, Growth, failed_scale_up, not_triggered, priority_statuses
 from sandbox.google.latencies import Clock
+from sandbox.google.records import Records
 from sandbox.google.stock import OutOfStockError, Stock, StockError, refusal, require_pool
 from sandbox.host.paths import Paths
 from sandbox.providers.gcp import GcpProvider
 from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL
-from sandbox.providers.records import Records
 from tests.unit.program import run_program
 from tests.unit.provider_client import Engine, partial_failure, urn
 from tests.unit.sandbox.test_autoscaler import RULES, ladder

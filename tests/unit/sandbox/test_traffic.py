@@ -30,7 +30,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._stream(body["max_tokens"])
         else:
             reason = "abort" if self.behaviour == "abort" else "length"
-            self._answer(200, json.dumps({"choices": [{"finish_reason": reason}]}).encode())
+            choice = {"message": {"content": "a"}, "finish_reason": reason}
+            self._answer(200, json.dumps({"model": "m", "choices": [choice]}).encode())
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)
@@ -42,11 +43,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _stream(self, tokens: int) -> None:
         reason = "abort" if self.behaviour == "abort" else "length"
-        events = [{"choices": [{"delta": {"content": "a"}}]}] * tokens + [{"choices": [{"finish_reason": reason}]}]
-        text = "".join(f"data: {json.dumps(each)}\n\n" for each in events)
+        choices = [{"delta": {"content": "a"}}] * tokens + [{"delta": {}, "finish_reason": reason}]
+        text = "".join(f"data: {json.dumps({'model': 'm', 'choices': [each]})}\n\n" for each in choices)
         if self.behaviour != "truncated":
             text += "data: [DONE]\n\n"
         self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
         self.send_header("Content-Length", str(len(text)))
         self.send_header("X-Sandbox-Pod", "pod-1")
         self.end_headers()

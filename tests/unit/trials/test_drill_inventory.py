@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sandbox.google.records import Records
 from sandbox.host.processes import command_line
 from sandbox.host.state_files import write_object
-from sandbox.providers.records import Records
 from trials.drills.inventory import cloud_inventory, difference
 
 

@@ -38,7 +38,8 @@ _LOADING = (
 def main() -> None:
     """Runs until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(asctime)s [standin] %(message)s", datefmt="%m-%d %H:%M:%S")
-    arguments = parser().parse_args(sys.argv[1:])
+    # `vllm serve MODEL ...`, or the older `python3 -m vllm.entrypoints.openai.api_server --model=MODEL ...`.
+    arguments = parser().parse_args(sys.argv[2:] if sys.argv[1:2] == ["serve"] else sys.argv[1:])
     try:
         settings = Settings.read(arguments, os.environ)
     except ValueError as error:

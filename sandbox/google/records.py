@@ -1,6 +1,6 @@
 """Resources of the stand-in cloud that have no effect here: kept in one file, so that they outlive the daemon.
 
-Secret values are not kept: the file is plain, and Pulumi's own state has them encrypted.
+The file is plain text: secret inputs are left out by whoever records a resource, and Pulumi's own state has them encrypted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.host.state_files import read_object, write_text
-from sandbox.providers.wire import Secret
 
 
 class AlreadyExistsError(Exception):
@@ -37,17 +36,17 @@ class Records:
             known = self._read()
             if id in known.get(kind, {}) and not replace:
                 raise AlreadyExistsError(id, known[kind][id]["owner"])
-            known.setdefault(kind, {})[id] = {"inputs": _without_secrets(inputs), "owner": owner}
+            known.setdefault(kind, {})[id] = {"inputs": dict(inputs), "owner": owner}
             self._write(known)
 
     def get(self, kind: str, id: str) -> dict[str, Any] | None:
-        """The inputs without secret ones."""
+        """The recorded inputs."""
         with self._lock:
             record = self._read().get(kind, {}).get(id)
         return record["inputs"] if record else None
 
     def of_kind(self, kind: str) -> dict[str, dict[str, Any]]:
-        """By id, the inputs without secret ones."""
+        """The recorded inputs by id."""
         with self._lock:
             return {id: record["inputs"] for id, record in self._read().get(kind, {}).items()}
 
@@ -57,7 +56,7 @@ class Records:
             known = self._read()
             if id not in known.get(kind, {}):
                 raise KeyError(id)
-            known[kind][id]["inputs"] = _without_secrets(inputs)
+            known[kind][id]["inputs"] = dict(inputs)
             self._write(known)
 
     def delete(self, kind: str, id: str) -> None:
@@ -89,11 +88,3 @@ class Records:
     def _write(self, known: Mapping[str, Any]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_text(self._path, json.dumps(known, indent=1, sort_keys=True), mode=0o600)
-
-
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_secrets(each) for key, each in value.items() if not isinstance(each, Secret)}
-    if isinstance(value, list):
-        return [_without_secrets(each) for each in value if not isinstance(each, Secret)]
-    return value

@@ -1,0 +1,45 @@
+"""Which release of vLLM an image has, by its tag, and which release brought what the program uses.
+
+Left out: what the program does with it (`components.serving`), and what a release is like that no setting depends on.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: Major and minor number.
+Release = tuple[int, int]
+
+#: `--generation-config` (0.6.6; https://github.com/vllm-project/vllm/pull/10989).
+GENERATION_CONFIG = (0, 7)
+#: `--shutdown-timeout` (https://github.com/vllm-project/vllm/pull/36666).
+SHUTDOWN_TIMEOUT = (0, 18)
+#: From here on vllm-openai is built on CUDA 13 unless its tag says otherwise (https://github.com/vllm-project/vllm/issues/42738).
+CUDA_13 = (0, 20)
+#: `--max-num-queued-reqs`.
+QUEUE_LIMIT = (0, 31)
+
+#: Tags of vllm-tpu that are commits: the walkthrough's image.
+_COMMITS: dict[str, Release] = {"2e33fe419186c65a18da6668972d61d7bbc31564": (0, 6)}
+
+
+def release_of(image: str) -> Release | None:
+    """The release that the image's tag names; None of a tag that names none, and of a digest without a tag."""
+    tag = _tag(image)
+    match = re.match(r"v(\d+)\.(\d+)", tag)
+    return (int(match[1]), int(match[2])) if match else _COMMITS.get(tag)
+
+
+def needs_driver_580(image: str) -> bool:
+    """Whether a vllm-openai image is built on CUDA 13, which NVIDIA's drivers from 580 on run."""
+    release = release_of(image)
+    return release is not None and release >= CUDA_13 and "-cu12" not in _tag(image)
+
+
+def text_of(release: Release) -> str:
+    """As in `0.18`."""
+    return ".".join(map(str, release))
+
+
+def _tag(image: str) -> str:
+    return image.partition("@")[0].rpartition("/")[2].partition(":")[2]
