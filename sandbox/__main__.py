@@ -21,9 +21,9 @@ from sandbox.toolchain.tools import ToolError
 #: Command -> (its module in `sandbox.cli.commands`, loaded for this command alone, and what it does).
 COMMANDS = {
     "up": ("up", "build what is missing, start everything, run `pulumi up`, and test the service"),
-    "down": ("life", "end everything and remove all state; the cache of tools stays"),
+    "down": ("administration", "end everything and remove all state; the cache of tools stays"),
     "status": ("cluster", "nodes by pool, and the pods on them"),
-    "env": ("life", 'variables for a shell: eval "$(python -m sandbox env)", then pulumi and kubectl work'),
+    "env": ("administration", 'variables for a shell: eval "$(python -m sandbox env)", then pulumi and kubectl work'),
     "chat": ("cluster", "one chat completion from the stack's service"),
     "scale": ("cluster", "scale the Deployment, and wait until every replica has settled"),
     "preempt": ("cluster", "take a Spot or preemptible node away, as Google does"),
@@ -35,9 +35,9 @@ COMMANDS = {
         "events",
         "faulty answers of the stand-in cloud's and the cluster's API; works before the first `up` too",
     ),
-    "login": ("life", "log in the sandbox's Google account, with a lifetime of access tokens, or revoke its login"),
-    "restart-api-server": ("life", "kill the cluster's API server and start it again"),
-    "logs": ("life", "the containers' logs, or the daemon's"),
+    "login": ("administration", "log in the sandbox's Google account, with a lifetime of access tokens, or revoke its login"),
+    "restart-api-server": ("administration", "kill the cluster's API server and start it again"),
+    "logs": ("administration", "the containers' logs, or the daemon's"),
 }
 
 _WHAT_STAYS = (

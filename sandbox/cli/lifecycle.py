@@ -52,7 +52,7 @@ def running(paths: Paths) -> DaemonRecord | None:
     if record.ending or not record.alive:
         why = f"it stopped, since {record.ending}." if record.ending else "it ended without a request to stop."
         hints = [
-            f"the sandbox's daemon (pid {record.pid}) is gone: {why} Its last words are in {paths.daemon_log}:",
+            f"the sandbox's daemon (pid {record.pid}) is gone: {why} The end of its log ({paths.daemon_log}):",
             _tail(paths.daemon_log),
             disk_space.full(paths),
             "`python -m sandbox up` resumes where it was; `python -m sandbox down` removes it.",

@@ -93,7 +93,6 @@ class StackUpdate(SandboxStack):
             STACK,
             PARALLEL,
             "--yes",
-            "--skip-preview",
             "--non-interactive",
             "--suppress-outputs",
         ]

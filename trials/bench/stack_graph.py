@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sandbox.gke.node_pools import NodePool
+from sandbox.gke.node_pool import NodePool
 from sandbox.google.latencies import LATENCIES
 from sandbox.providers.docker import IMAGE
 from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL

@@ -167,7 +167,7 @@ ALLOWED: list[tuple[list[str], Callable[[Settings], object], object]] = [
     ),
     (["maintenanceWindow.recurrence: FREQ=DAILY"], lambda found: found.cluster.maintenance_window is not None, True),
     # What the smallest node offers depends on disks and machines.
-    (["gpuEphemeralStorageLimit: 40Gi"], lambda found: found.server.gpu_ephemeral_storage_limit, "40Gi"),
+    (["gpuEphemeralStorageLimit: 43Gi"], lambda found: found.server.gpu_ephemeral_storage_limit, "43Gi"),
     (
         ["gpuEphemeralStorageLimit: 60Gi", *(f"acceleratorPools[{index}].diskSizeGb: 200" for index in range(3))],
         lambda found: found.server.gpu_ephemeral_storage_limit,

@@ -209,9 +209,33 @@ def test_a_pools_change_is_in_place_or_a_replacement_as_google_has_it(
     assert client.diff(urn(NODE_POOL, "l4-spot"), old, {**old, **change}).details == details
 
 
-def test_a_block_that_goes_takes_its_replacing_parts_along(client: Client) -> None:
-    old = pool(nodeConfig={"spot": True})
-    assert client.diff(urn(NODE_POOL, "x"), old, pool()).details == {"nodeConfig": "DELETE_REPLACE"}
+@pytest.mark.parametrize(
+    ("token", "block"),
+    [
+        (NODE_POOL, {"nodeConfig": {"spot": True}}),
+        (CLUSTER, {"controlPlaneEndpointsConfig": {"ipEndpointsConfig": {"enabled": False}}}),
+        (CLUSTER, {"binaryAuthorization": {"evaluationMode": "PROJECT_SINGLETON_POLICY_ENFORCE"}}),
+        (REPOSITORY, {"vulnerabilityScanningConfig": {"enablementConfig": "INHERITED"}}),
+    ],
+)
+def test_a_computed_block_that_a_program_leaves_out_is_no_change_and_keeps_its_value(
+    client: Client, cloud: DictionaryCloud, token: str, block: dict[str, Any]
+) -> None:
+    named = pool() if token == NODE_POOL else {"repositoryId": "r", "format": "DOCKER"} if token == REPOSITORY else {"name": "c"}
+    assert not client.diff(urn(token, "x"), {**named, **block}, named).changed
+    if token != CLUSTER:
+        return
+    id, outputs = client.create(urn(token, "x"), {**named, **block})
+    outputs = client.update(urn(token, "x"), id, {**named, **block}, outputs, {**named, "resourceLabels": {"a": "b"}})
+    ((key, value),) = block.items()
+    assert (outputs[key], cloud.clusters[id][key]) == (value, value)
+    # Said again, it is what it was.
+    assert not client.diff(urn(token, "x"), named, {**named, **block}, outputs).changed
+
+
+def test_a_block_that_is_not_computed_goes_with_its_replacing_parts(client: Client) -> None:
+    old = pool(nodeConfig={"spot": True, "machineType": "m"})
+    assert client.diff(urn(NODE_POOL, "x"), old, pool(nodeConfig={"machineType": "m"})).details == {"nodeConfig.spot": "DELETE_REPLACE"}
 
 
 def test_a_pool_of_a_given_name_goes_before_its_successor_comes_and_one_of_a_made_up_name_after(client: Client) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.gke.node_pools import NodePool
+from sandbox.gke.node_pool import NodePool
 from sandbox.google.latencies import LATENCIES
 from trials.bench import up, walkthrough
 from trials.bench.critical_path import Activity, critical_path, finish_times
