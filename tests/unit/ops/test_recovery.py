@@ -204,14 +204,6 @@ def test_a_type_that_nobody_knows_is_left_to_a_person_who_can_name_it() -> None:
     assert recovered(stack, given={urn: "projects/p/keyRings/k"}).imported == {"gcp:kms/keyRing:KeyRing keys": "projects/p/keyRings/k"}
 
 
-def test_a_person_can_say_that_it_was_never_made() -> None:
-    known = document(pending("gcp:kms/keyRing:KeyRing", "keys", {"name": "k"}))
-    urn = known["deployment"]["pending_operations"][0]["resource"]["urn"]
-    stack = FakeStack(known)
-    assert not recovered(stack, given={urn: ""}).undecided
-    assert not stack.state["deployment"]["pending_operations"]
-
-
 @pytest.mark.parametrize("type_token", [ALERT_POLICY, DASHBOARD])
 def test_what_google_numbers_is_found_by_its_name_unless_the_state_has_it(type_token: str) -> None:
     def listing(asked: str, inputs: Mapping[str, Any], project: str) -> list[str]:
@@ -397,10 +389,6 @@ def test_a_lock_is_left_over_when_its_process_is_known_to_be_gone(host: str, nam
     assert is_left_over(lock, host=host, process_name=lambda pid: name) is left_over
 
 
-def test_nobody_knows_of_a_service_s_lock() -> None:
-    assert not is_left_over(Lock(), host="builder", process_name=lambda pid: None)
-
-
 def test_a_running_update_is_left_alone_until_a_person_says_that_it_does_not_run() -> None:
     stack = FakeStack(document())
     [stack.locked] = locks_in(LOCKED)
@@ -441,11 +429,6 @@ def test_half_of_a_lock_goes_and_one_that_is_just_being_written_stays(tmp_path: 
     os.utime(locks / "half.json.18eb.tmp", (0, 0))
     assert [each.name for each in backend_folder.mend(tmp_path)] == ["half.json.18eb.tmp"]
     assert sorted(each.name for each in locks.iterdir()) == ["coming.json.18ec.tmp", "whole.json"]
-
-
-@pytest.mark.parametrize("url", ["gs://bucket", "https://api.pulumi.com", "s3://b?region=x"])
-def test_other_backends_have_no_folder(url: str) -> None:
-    assert backend_folder.folder_of(url) is None
 
 
 # --- plugins

@@ -122,16 +122,6 @@ def test_unknown_name_fails_at_once() -> None:
     assert "DNS" in fix or "name server" in fix
 
 
-def test_name_server_that_does_not_answer_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_name_server(*_: Any, **__: Any) -> Any:
-        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-
-    monkeypatch.setattr(socket, "getaddrinfo", no_name_server)
-    cause, fix = failure(run("http://model.example/v1"), "health")
-    assert "not healthy after" in cause
-    assert "name server does not answer" in fix
-
-
 def test_host_that_takes_no_connection_is_told_from_one_that_refuses() -> None:
     # A listener whose queue is full: the kernel drops what comes then, as a firewall does.
     with socket.socket() as listener:
@@ -149,16 +139,6 @@ def test_host_that_takes_no_connection_is_told_from_one_that_refuses() -> None:
     cause, fix = failure(report, "health")
     assert "does not take the connection within 0.3 s" in cause
     assert "loadBalancerSourceRanges" in fix
-
-
-def test_proxy_that_gives_no_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port()}")
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
-    monkeypatch.setenv("NO_PROXY", "")
-    monkeypatch.setenv("no_proxy", "")
-    cause, fix = failure(run("http://203.0.113.7/v1"), "health")
-    assert "proxy" in cause
-    assert "NO_PROXY" in fix
 
 
 def test_plain_http_behind_an_https_url_is_named() -> None:
@@ -238,20 +218,6 @@ def test_each_fault_has_a_message_and_a_fix_of_its_own(route: str, reply: Reply,
     assert cause in told
     assert fix in suggested
     assert len(told) < 500
-
-
-def test_server_error_of_health_lasts_to_the_end_of_the_wait() -> None:
-    with serving(health=says({"error": "EngineDeadError"}, 500)) as server:
-        cause, _ = failure(run(server.url), "health")
-    assert "not healthy after" in cause
-    assert "EngineDeadError" in cause
-
-
-def test_wrong_address_is_not_waited_for() -> None:
-    with serving(health=says({"detail": "Not Found"}, 404)) as server:
-        cause, fix = failure(run(server.url, Limits(healthy=60.0)), "health")
-    assert "/health answers 404" in cause
-    assert "ending in /v1" in fix
 
 
 def test_what_cannot_be_asked_is_skipped_and_says_why() -> None:
@@ -398,14 +364,6 @@ def test_wrong_usage_is_status_2(arguments: list[str], told: str, capsys: pytest
     assert told in printed
     assert "Fix: " in printed
     assert "password@" not in printed
-
-
-@pytest.mark.parametrize("value", ["0", "-1", "soon", "nan", "inf"])
-def test_times_must_be_times(value: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        command.main(["--url", "http://host/v1", "--model", MODEL, "--timeout", value])
-    assert ended.value.code == 2
-    assert "not a number of seconds" in capsys.readouterr().err
 
 
 # --- a stack's outputs
