@@ -6,7 +6,6 @@ import copy
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -16,11 +15,12 @@ from typing import Any
 
 import pytest
 
+from ops.pulumi_command import PulumiError
 from ops.recovery import backend_folder, orphans, state
 from ops.recovery.identifiers import CLUSTER, IMPORT_IDS, NODE_POOL, REPEATABLE, import_id
 from ops.recovery.locks import Lock, is_left_over, locks_in
 from ops.recovery.monitoring import ALERT_POLICY, DASHBOARD, TYPES, ListingError
-from ops.recovery.pulumi_stack import Locked, PulumiError, PulumiStack
+from ops.recovery.pulumi_stack import Locked, PulumiStack
 from ops.recovery.recover import Refused, recover
 
 HERE = Path(__file__).parents[1]
@@ -456,13 +456,13 @@ def test_a_plugin_without_engine_is_ended_and_one_with_its_engine_is_not(
         orphan = plugin(address)
         try:
             deadline = time.monotonic() + 10
-            while not (found := [each for each in orphans.find() if each.pid in (alive.pid, orphan.pid)]):
+            while not (found := [each for each in orphans.find() if each.process.pid in (alive.pid, orphan.pid)]):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            assert [each.pid for each in found] == [orphan.pid]
+            assert [each.process.pid for each in found] == [orphan.pid]
             assert str(found[0]) == f"pulumi-resource-recoverytest (process {orphan.pid})"
             orphans.end(found)
-            assert orphan.wait(timeout=10) == -signal.SIGTERM
+            assert not found[0].process.is_running()
             assert alive.poll() is None
         finally:
             for each in (alive, orphan):

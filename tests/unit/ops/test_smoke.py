@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -369,11 +371,16 @@ def test_wrong_usage_is_status_2(arguments: list[str], told: str, capsys: pytest
 # --- a stack's outputs
 
 
-def fake_pulumi(folder: Path, script: str) -> str:
-    path = folder / "pulumi"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return str(path)
+@pytest.fixture
+def pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a shell script in pulumi's place."""
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
+
+    def put(script: str) -> None:
+        (tmp_path / "pulumi").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "pulumi").chmod(0o755)
+
+    return put
 
 
 OUTPUTS = {
@@ -388,11 +395,10 @@ OUTPUTS = {
 }
 
 
-def test_outputs_are_read_without_their_secrets(tmp_path: Path) -> None:
-    script = f"echo \"$@\" > {tmp_path}/arguments; cat <<'EOF'\n{json.dumps(OUTPUTS)}\nEOF"
-    read = target.of_stack("dev", project_dir=tmp_path, pulumi=fake_pulumi(tmp_path, script))
-    assert read == Target(
-        service_url=OUTPUTS["service_url"],  # type: ignore[arg-type]
+def test_outputs_are_read_without_their_secrets(pulumi: Callable[[str], None], tmp_path: Path) -> None:
+    pulumi(f"echo \"$@\" > {tmp_path}/arguments; cat <<'EOF'\n{json.dumps(OUTPUTS)}\nEOF")
+    assert target.of_stack("dev", project_dir=tmp_path) == Target(
+        service_url="http://198.51.100.7/v1",
         model=MODEL,
         stack="dev",
         service_ip="198.51.100.7",
@@ -414,16 +420,14 @@ def test_stack_without_a_service_names_what_is_missing_and_what_there_is() -> No
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ("echo \"error: no stack named 'x' found\" >&2; exit 6", r"status 6\):\n  error: no stack named"),
+        ("echo \"error: no stack named 'x' found\" >&2; exit 6", "failed: error: no stack named"),
         ("echo nonsense", "printed no JSON"),
         ("echo '[]'", "no mapping"),
+        (None, "pulumi is not on PATH: install it"),
     ],
 )
-def test_pulumi_that_fails_is_quoted(tmp_path: Path, script: str, told: str) -> None:
+def test_a_pulumi_that_fails_or_is_not_there_is_named(pulumi: Callable[[str], None], tmp_path: Path, script: str | None, told: str) -> None:
+    if script:
+        pulumi(script)
     with pytest.raises(TargetError, match=told):
-        target.of_stack("dev", project_dir=tmp_path, pulumi=fake_pulumi(tmp_path, script))
-
-
-def test_missing_pulumi_is_named_with_its_cure(tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match="Fix: install Pulumi"):
-        target.of_stack("dev", project_dir=tmp_path, pulumi=str(tmp_path / "none"))
+        target.of_stack("dev", project_dir=tmp_path)
