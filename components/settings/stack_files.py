@@ -24,13 +24,13 @@ class StackFileError(Exception):
 
 def schema(project_dir: Path = PROJECT_DIR) -> dict[str, Any]:
     """Pulumi.yaml's `config`, by key: `type`, `description`, and `default` where there is one."""
-    return dict(_schema((project_dir / "Pulumi.yaml").read_text()))
+    return dict(_parsed((project_dir / "Pulumi.yaml").read_text())["config"])
 
 
 @cache
-def _schema(text: str) -> dict[str, Any]:
-    """Parsed once a process: it is most of what loading a stack's settings takes, and the same for every stack."""
-    return dict(yaml.safe_load(text)["config"])
+def _parsed(text: str) -> Any:
+    """A YAML file's content, parsed once a process: parsing is most of what loading a stack's settings takes. Nobody changes it."""
+    return yaml.safe_load(text)
 
 
 def known_stacks(project_dir: Path = PROJECT_DIR) -> list[str]:
@@ -72,7 +72,7 @@ def encrypted_keys(stack: str, *, project_dir: Path = PROJECT_DIR, file: Path | 
 def _config(source: Path) -> dict[str, Any]:
     """A stack file's settings as they are written."""
     try:
-        document = yaml.safe_load(source.read_text()) or {}
+        document = _parsed(source.read_text()) or {}
     except (OSError, yaml.YAMLError) as error:
         raise StackFileError(f"{source}: cannot be read as YAML: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):

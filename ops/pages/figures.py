@@ -13,13 +13,23 @@ from trials import record, report
 _BENCH = PROJECT_DIR / "docs" / "figures" / "bench.json"
 _DRILLS = PROJECT_DIR / "docs" / "figures" / "drills.json"
 
-#: Name of a recorded figure -> how the README says it.
+#: Name of a recorded figure -> the README's name for it.
 HEADLINES = {
     "`up`, against its critical path": "a whole `up` from nothing to an answered chat, against the critical path of its resources",
     "the walkthrough's commands, against `up`": "the walkthrough's commands one after the other, against one `up`",
     "preview of dev with nothing to change, an empty program's being 1": "a preview with nothing to change, against an empty program's",
     "preview with 300 pools and nothing to change, with 3 being 1": "a preview of 300 accelerator pools, against one of 3",
     "memory of the sandbox with 1 replica": "memory of the sandbox with one replica",
+}
+
+#: Name of a drill -> the README's name for what survived.
+SURVIVED = {
+    "kills": "updates whose Pulumi engine was killed at a random moment, and which the next update completed",
+    "stock": "pools out of stock, at creation or while serving, and the service ran on the others",
+    "answers": "updates completed in spite of faulty answers of Google's and the cluster's API",
+    "load": "requests answered during updates, drains, preemptions, hangs and crashes",
+    "machine": "faults of the sandbox's own machine that ended with a clear message and no orphan process",
+    "settings": "random settings files that were refused with a reason, or deployed without a later difference",
 }
 
 
@@ -34,8 +44,7 @@ def headlines(text: str) -> str:
         rows.append(f"| {said} | {report.amount(figure.value, figure.unit)} | {report.goal(figure)} |")
     for section in record.read(_DRILLS):
         tried, survived = (sum(getattr(each, name) for each in section.results) for name in ("tried", "survived"))
-        subject = section.title.partition(":")[0]
-        rows.append(f"| survived: {subject[0].lower()}{subject[1:]} | {survived:,} of {tried:,} |  |")
+        rows.append(f"| {SURVIVED[section.name]} | {survived:,} of {tried:,} |  |")
     return between("headline figures", text, "\n".join(rows))
 
 

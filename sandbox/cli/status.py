@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import time
-from dataclasses import asdict
 from typing import Any
 
 from kubernetes import client, config
 
+from components.catalog.node_labels import NODE_POOL_LABEL
 from components.serving.api_key_names import SECRET_KEY, SECRET_NAME
 from ops.smoke.service import Answer, Failure, Service
 from sandbox.cli.lifecycle import SandboxError
@@ -17,7 +17,7 @@ from sandbox.cli.stack import STACK
 from sandbox.google.stock import Stock
 from sandbox.host.paths import Paths
 from sandbox.images.image_builder import read_notes
-from sandbox.kube.names import NODE_POOL_LABEL, PREEMPTION_ANNOTATION
+from sandbox.kube.names import PREEMPTION_ANNOTATION
 
 _PREEMPTIBLE_LABELS = {"cloud.google.com/gke-spot", "cloud.google.com/gke-preemptible"}
 
@@ -167,7 +167,7 @@ def status_document(paths: Paths, service_url: str | None) -> dict[str, Any]:
         "nodes": view.nodes() if view else [],
         "pods": view.pods() if view else [],
         "out_of_stock": Stock(paths.stock).short(),
-        "images": {name: asdict(note) for name, note in read_notes(paths.state).items()},
+        "images": read_notes(paths.state),
     }
 
 

@@ -78,21 +78,18 @@ class DockerEngine:
         tag: str,
         platform: str,
         args: Mapping[str, str],
-        target: str | None = None,
-        named_contexts: Mapping[str, str] | None = None,
+        base: tuple[str, str] | None = None,
     ) -> str:
         """Builds an image by BuildKit and returns the builder's log. Raises `DockerError`.
 
-        `named_contexts`: image reference -> what a FROM of it means instead, such as `docker-image://NAME`.
+        `base`: an image reference, and what a FROM of it means instead, such as `docker-image://NAME`.
         """
         options: list[str] = ["--platform", platform, "--tag", tag, "--file", str(dockerfile)]
         for name in args:
             # The value comes from the environment: a command line can be read by every user of the machine.
             options += ["--build-arg", name]
-        for name, meaning in (named_contexts or {}).items():
-            options += ["--build-context", f"{name}={meaning}"]
-        if target:
-            options += ["--target", target]
+        if base:
+            options += ["--build-context", "=".join(base)]
         return self._run(
             "buildx", "build", "--builder", "default", "--progress", "plain", *options, str(context), seconds=_BUILD_SECONDS, more=args
         )

@@ -14,19 +14,18 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from sandbox.images.build_context import BuildContext
 from sandbox.images.image_store import ImageConfig
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
-#: Words that would need more of a shell's rules than are read here.
+#: What would need more of a shell's rules than are read here.
 _UNREAD = re.compile(r"['\\`]|\$(?!\w|\{\w+\})")
 
 _DIRECTIVE = re.compile(r"#\s*(syntax|escape)\s*=", re.IGNORECASE)
 
-_CURE = "install Docker 23 or later, by which the sandbox then builds, or write it with what sandbox/images/dockerfile.py reads"
+_FIX = "install Docker 23 or later, by which the sandbox then builds, or write it with what sandbox/images/dockerfile.py reads"
 
 
 class DockerfileError(Exception):
@@ -42,7 +41,8 @@ class Image:
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
-class _Instruction(NamedTuple):
+@dataclass(frozen=True)
+class _Instruction:
     #: `FILE:LINE: KEYWORD`, which messages begin with.
     place: str
     keyword: str
@@ -52,7 +52,7 @@ class _Instruction(NamedTuple):
         return DockerfileError(f"{self.place}: {reason}")
 
     def unread(self, what: str = "it") -> DockerfileError:
-        return self.wrong(f"{what} is not read without Docker: {_CURE}")
+        return self.wrong(f"{what} is not read without Docker: {_FIX}")
 
     def words(self, variables: Mapping[str, str]) -> list[str]:
         """The words with their quotes removed and their variables replaced. Raises `DockerfileError`."""
@@ -78,65 +78,43 @@ class _Instruction(NamedTuple):
         return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
-def base_images(context: BuildContext, args: Mapping[str, str]) -> frozenset[str]:
-    """Every image that a stage is FROM, whatever else the Dockerfile has. Raises `DockerfileError`."""
-    outer: dict[str, str] = {}
-    found: set[str] = set()
-    stages: set[str] = set()
-    for instruction in _instructions(context.dockerfile):
-        if instruction.keyword == "ARG" and not found:
-            _declare(instruction, outer, args)
-        elif instruction.keyword == "FROM":
-            base, *name = [word for word in instruction.words(outer) if not word.startswith("--")] or [""]
-            if not base:
-                raise instruction.wrong("the name of the base image is empty")
-            if base.lower() not in stages:
-                found.add(base)
-            stages.update(map(str.lower, name[1:2]))
-    if not found:
-        raise DockerfileError(f"{context.dockerfile}: there is no build stage: a FROM instruction is missing")
-    return frozenset(found)
+def base_image(context: BuildContext, args: Mapping[str, str]) -> str:
+    """The image that the one stage is FROM, whatever else the Dockerfile has. Raises `DockerfileError`."""
+    return _stage(context, args)[0]
 
 
 def build(context: BuildContext, *, args: Mapping[str, str], platform: str = "linux/amd64") -> Image:
     """Raises `DockerfileError` and `BuildContextError`."""
-    base_images(context, args)
-    outer: dict[str, str] = {}
+    base, outer, instructions = _stage(context, args)
     inner: dict[str, str] = {}
     env: dict[str, str] = {}
     labels: dict[str, str] = {}
     files: dict[str, Path] = {}
     entrypoint: tuple[str, ...] = ()
-    base = user = ""
-    for instruction in _instructions(context.dockerfile):
-        keyword = instruction.keyword
+    user = ""
+    for instruction in instructions:
         # ENV wins over ARG of the same name.
         variables = {**inner, **env}
-        if keyword == "FROM":
-            if base or len(instruction.words(outer)) != 1:
-                raise instruction.unread("more than one stage, or a stage with a name or a platform,")
-            (base,) = instruction.words(outer)
-        elif keyword == "ARG":
-            _declare(instruction, inner if base else outer, args, outer)
-        elif not base:
-            raise instruction.wrong("it stands before the first FROM")
-        elif keyword == "ENV":
-            env |= instruction.pairs(variables)
-        elif keyword == "LABEL":
-            labels |= instruction.pairs(variables)
-        elif keyword == "COPY":
-            files |= _copied(instruction, variables, context)
-        elif keyword == "USER":
-            user = " ".join(instruction.words(variables))
-        elif keyword == "EXPOSE":
-            # A note for people, to Docker and to Kubernetes.
-            continue
-        elif keyword == "ENTRYPOINT":
-            entrypoint = _exec_form(instruction)
-        elif keyword == "RUN":
-            raise instruction.wrong(f"the base image {base!r} is not on this machine: put what RUN makes into a file and COPY that")
-        else:
-            raise instruction.unread()
+        match instruction.keyword:
+            case "ARG":
+                inner |= _declared(instruction, inner, args, outer)
+            case "ENV":
+                env |= instruction.pairs(variables)
+            case "LABEL":
+                labels |= instruction.pairs(variables)
+            case "COPY":
+                files |= _copied(instruction, variables, context)
+            case "USER":
+                user = " ".join(instruction.words(variables))
+            case "EXPOSE":
+                # A note for people, to Docker and to Kubernetes.
+                continue
+            case "ENTRYPOINT":
+                entrypoint = _exec_form(instruction)
+            case "RUN":
+                raise instruction.wrong(f"the base image {base!r} is not on this machine: put what RUN makes into a file and COPY that")
+            case _:
+                raise instruction.unread()
     config = ImageConfig(
         base_image=base, platform=platform, entrypoint=entrypoint, env=env, labels=labels, user=user, stop_signal="SIGTERM"
     )
@@ -151,6 +129,27 @@ def write_files(image: Image, root: Path) -> None:
         shutil.copy(file, path)
 
 
+def _stage(context: BuildContext, args: Mapping[str, str]) -> tuple[str, dict[str, str], list[_Instruction]]:
+    """The base, the arguments declared before it, and the instructions after it."""
+    outer: dict[str, str] = {}
+    base, after = "", list[_Instruction]()
+    for instruction in _instructions(context.dockerfile):
+        if instruction.keyword == "FROM":
+            words = instruction.words(outer)
+            if base or len(words) != 1:
+                raise instruction.unread("more than one stage, or a stage with a name or a platform,")
+            base = words[0]
+        elif base:
+            after.append(instruction)
+        elif instruction.keyword == "ARG":
+            outer |= _declared(instruction, outer, args)
+        else:
+            raise instruction.wrong("it stands before the first FROM")
+    if not base:
+        raise DockerfileError(f"{context.dockerfile}: there is no build stage: a FROM instruction is missing")
+    return base, outer, after
+
+
 def _instructions(dockerfile: Path) -> Iterator[_Instruction]:
     """Instructions with continued lines joined, comments and empty lines dropped."""
     try:
@@ -158,33 +157,34 @@ def _instructions(dockerfile: Path) -> Iterator[_Instruction]:
     except (OSError, UnicodeDecodeError) as error:
         raise DockerfileError(f"cannot read {dockerfile}: {error}") from error
     joined, first = "", 0
-    # The last line may end as if it went on.
-    for number, line in enumerate([*lines, " "], 1):
+    for number, line in enumerate(lines, 1):
         if _DIRECTIVE.match(line):
-            raise DockerfileError(f"{dockerfile}:{number}: the directive {line!r} is not read without Docker: {_CURE}")
-        if line.lstrip().startswith("#") or (not line.strip() and number <= len(lines)):
+            raise DockerfileError(f"{dockerfile}:{number}: the directive {line!r} is not read without Docker: {_FIX}")
+        if line.lstrip().startswith("#") or not line.strip():
             continue
         first = first if joined else number
-        joined += line.rstrip()
+        joined += line.strip()
+        # The last line may end as if it went on.
         if joined.endswith("\\"):
-            joined = joined[:-1] + " " if number <= len(lines) else joined[:-1]
-            continue
-        if joined.strip():
-            keyword, *rest = joined.split(maxsplit=1)
-            yield _Instruction(f"{dockerfile}:{first}: {keyword.upper()}", keyword.upper(), rest[0] if rest else "")
+            joined = joined[:-1] + " "
+            if number < len(lines):
+                continue
+        keyword, _, rest = joined.strip().partition(" ")
+        yield _Instruction(f"{dockerfile}:{first}: {keyword.upper()}", keyword.upper(), rest.strip())
         joined = ""
 
 
-def _declare(instruction: _Instruction, scope: dict[str, str], args: Mapping[str, str], outer: Mapping[str, str] | None = None) -> None:
+def _declared(
+    instruction: _Instruction, scope: Mapping[str, str], args: Mapping[str, str], outer: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """An ARG without a value of its own or of the build's has none, or in a stage that of the one before FROM."""
+    found = {}
     for word in instruction.words({**(outer or {}), **scope}):
         name, given, default = word.partition("=")
-        if name in args:
-            scope[name] = args[name]
-        elif given:
-            scope[name] = default
-        elif outer and name in outer:
-            scope[name] = outer[name]
+        known = {**(outer or {}), **({name: default} if given else {}), **args}
+        if name in known:
+            found[name] = known[name]
+    return found
 
 
 def _copied(instruction: _Instruction, variables: Mapping[str, str], context: BuildContext) -> dict[str, Path]:

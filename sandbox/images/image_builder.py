@@ -13,14 +13,14 @@ import json
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.host.processes import Spawner
 from sandbox.host.state_files import write_text
 from sandbox.images.build_context import BuildContext
 from sandbox.images.docker_engine import DockerEngine, DockerError, NoDocker
-from sandbox.images.dockerfile import DockerfileError, base_images, build, write_files
+from sandbox.images.dockerfile import base_image, build, write_files
 from sandbox.images.image_store import ImageConfig, ImageStore, StoredImage, split_reference
 from sandbox.images.local_registry import LocalRegistry
 from sandbox.images.oci_image import Fetch, unpack
@@ -40,7 +40,6 @@ class BuildRequest:
     context: BuildContext
     platform: str
     args: Mapping[str, str]
-    target: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,24 +85,24 @@ class ImageBuilder:
         `RegistryError` and `OciImageError`.
         """
         repository, tag, _ = split_reference(request.name)
-        bases = base_images(request.context, request.args)
+        base = base_image(request.context, request.args)
         with self._lock:
             try:
                 engine = self._engine()
             except NoDocker as reason:
                 built = self._read(request, repository, tag or "latest", str(reason))
             else:
-                built = self._really(engine, request, bases, repository, tag or "latest")
+                built = self._really(engine, request, base, repository, tag or "latest")
             self._note(request.name, built)
-            self._known_bases.update(bases)
+            self._known_bases.add(base)
         return built
 
-    def has_bases(self, request: BuildRequest) -> bool:
-        """Whether everything that the image is built on was built on before, since the builder began; raises as `build`.
+    def has_base(self, request: BuildRequest) -> bool:
+        """Whether what the image is built on was built on before, since the builder began; raises as `build`.
 
         A builder and a registry that have a base move next to nothing of it again (docs/images.md, measured).
         """
-        return self._known_bases.issuperset(base_images(request.context, request.args))
+        return base_image(request.context, request.args) in self._known_bases
 
     def _engine(self) -> DockerEngine:
         if self._find_docker is None:
@@ -111,8 +110,6 @@ class ImageBuilder:
         return self._find_docker()
 
     def _read(self, request: BuildRequest, repository: str, tag: str, reason: str) -> BuiltImage:
-        if request.target is not None:
-            raise DockerfileError(f"{request.context.dockerfile}: target {request.target!r}: stages are not read without Docker")
         image = build(request.context, args=request.args, platform=request.platform)
         with tempfile.TemporaryDirectory(prefix="image-") as folder:
             write_files(image, Path(folder))
@@ -124,35 +121,30 @@ class ImageBuilder:
         )
         return BuiltImage(stored=stored, how=how)
 
-    def _really(self, engine: DockerEngine, request: BuildRequest, named: frozenset[str], repository: str, tag: str) -> BuiltImage:
-        # `scratch` is no image, but Docker's word for none.
-        bases = {base: f"docker-image://{_base_name(base)}" for base in sorted(named - {"scratch"})}
+    def _really(self, engine: DockerEngine, request: BuildRequest, base: str, repository: str, tag: str) -> BuiltImage:
+        stand_in = _base_name(base)
         # The registry's part of the name becomes the local one's.
         path = repository.partition("/")[2]
         use_registry = self._registry is not None and self._registry.available
         address = self._registry.address() if self._registry is not None and use_registry else "sandbox.invalid"
         local = f"{address}/{path}:{tag}"
         try:
-            for base in bases:
-                _make_base(engine, base, request.platform)
+            _make_base(engine, base, request.platform)
             engine.build(
                 context=request.context.root,
                 dockerfile=request.context.dockerfile,
                 tag=local,
                 platform=request.platform,
                 args=request.args,
-                target=request.target,
-                named_contexts=bases,
+                base=(base, f"docker-image://{stand_in}"),
             )
             digest, fetch, place = self._hand_over(engine, local, path, tag, use_registry)
         finally:
-            engine.remove([local, *map(_base_name, bases)])
+            engine.remove([local, stand_in])
         with tempfile.TemporaryDirectory(prefix="image-") as folder:
-            config = unpack(digest, fetch, Path(folder), ImageConfig(base_image=", ".join(bases), platform=request.platform))
+            config = unpack(digest, fetch, Path(folder), ImageConfig(base_image=base, platform=request.platform))
             stored = self._images.add(repository=repository, tag=tag, config=config, rootfs=Path(folder), digest=digest)
-        how = f"built by Docker {engine.version} and {place}"
-        if bases:
-            how += f"; {', '.join(sorted(bases))} was not pulled: a small base made here stands for it"
+        how = f"built by Docker {engine.version} and {place}; {base} was not pulled: a small base made here stands for it"
         return BuiltImage(stored=stored, how=how)
 
     def _hand_over(self, engine: DockerEngine, local: str, path: str, tag: str, use_registry: bool) -> tuple[str, Fetch, str]:
@@ -174,26 +166,16 @@ class ImageBuilder:
         if self._state_dir is None:
             return
         self._state_dir.mkdir(parents=True, exist_ok=True)
-        notes = {**read_notes(self._state_dir), name: BuildNote(digest=built.stored.digest, how=built.how)}
-        document = {key: asdict(note) for key, note in notes.items()}
-        write_text(self._state_dir / RECORD, json.dumps(document, indent=1, sort_keys=True))
+        notes = {**read_notes(self._state_dir), name: {"digest": built.stored.digest, "how": built.how}}
+        write_text(self._state_dir / RECORD, json.dumps(notes, indent=1, sort_keys=True))
 
 
-@dataclass(frozen=True, kw_only=True)
-class BuildNote:
-    """What the last build of an image did."""
-
-    digest: str
-    how: str
-
-
-def read_notes(state_dir: Path) -> dict[str, BuildNote]:
-    """By image name; empty before the first build."""
+def read_notes(state_dir: Path) -> dict[str, dict[str, str]]:
+    """By image name, the `digest` of its last build and `how` it was built; empty before the first build."""
     try:
-        document = json.loads((state_dir / RECORD).read_text())
+        return dict(json.loads((state_dir / RECORD).read_text()))
     except FileNotFoundError:
         return {}
-    return {name: BuildNote(**note) for name, note in document.items()}
 
 
 def _base_name(base: str) -> str:

@@ -1,6 +1,6 @@
 """Reads an image as registries keep it (OCI image specification 1.1): its manifest, configuration and layers.
 
-Left out: layers compressed with anything but gzip, owners and device files (the sandbox runs without root), and
+Left out: layers compressed with anything but gzip or that take files away, owners and device files (the sandbox runs without root), and
 signatures; what is read is checked by its digest.
 """
 
@@ -88,26 +88,18 @@ def _for_platform(index: Mapping[str, Any], platform: str) -> str:
 
 
 def _apply(layer: bytes, folder: Path) -> None:
-    """One layer over what is there; `.wh.NAME` takes NAME away, as the specification has it."""
+    """One layer over what is there."""
     content = gzip.decompress(layer) if layer.startswith(_GZIP) else layer
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for member in archive:
             path = folder / member.name.lstrip("/")
             if path.name.startswith(".wh."):
-                _take_away(path)
+                raise OciImageError(f"a layer takes {member.name} away, which only RUN does: put what RUN makes into a file and COPY that")
             elif member.isdir() or member.isreg() or member.issym() or member.islnk():
                 if path.is_symlink() or (path.exists() and not (path.is_dir() and member.isdir())):
                     _remove(path)
                 # Refuses what would land outside the folder.
                 archive.extract(member, folder, filter="tar")
-
-
-def _take_away(marker: Path) -> None:
-    if marker.name == ".wh..wh..opq":
-        for each in marker.parent.iterdir() if marker.parent.is_dir() else ():
-            _remove(each)
-    else:
-        _remove(marker.with_name(marker.name.removeprefix(".wh.")))
 
 
 def _remove(path: Path) -> None:

@@ -1,11 +1,11 @@
 """Whether an object has become live, and if not, why: the waits of pulumi-kubernetes 4.34, in its words.
 
-Each kind's rule is a pure function from the objects seen (`Sighting`) to a `Verdict`; `Wait` looks again and again
-until one is final. A stalled rollout (`ProgressDeadlineExceeded`) is not final, as with the real provider, which lets a
-Deployment recover until the time is up: with autoscaled nodes it often does.
+Each kind's rule is a pure function from the objects seen (`Sighting`) to a `Verdict`; `Wait` looks again and again until the
+object is live or the time is up. A stalled rollout (`ProgressDeadlineExceeded`) does not end a wait, as with the real provider,
+which lets a Deployment recover until then: with autoscaled nodes it often does.
 
-Left out: StatefulSet, DaemonSet, ReplicationController and Ingress, which count as live once they exist; watches, since
-looking once in a while is cheap on a sandbox's API server and cannot miss an event.
+Left out: every kind but Deployment and Service, which counts as live once it exists; volume claims of a Deployment; watches,
+since looking once in a while is cheap on a sandbox's API server and cannot miss an event.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from sandbox.providers.kubernetes_client import ClusterUnreachableError, CredentialsError, KubernetesApiError
-
-Object = dict[str, Any]
+from sandbox.providers.kubernetes_client import ClusterClient, ClusterUnreachableError, CredentialsError, KubernetesApiError, Object
 
 DEFAULT_TIMEOUT_SECONDS: Final = 600.0
 
 #: The annotation that says which rollout of a Deployment an object belongs to.
 REVISION: Final = "deployment.kubernetes.io/revision"
+
+#: The annotation by which an object counts as live once it exists.
+SKIP_AWAIT: Final = "pulumi.com/skipAwait"
 
 _POLL_SECONDS: Final = 0.3
 #: A deletion that takes no longer than this is not worth a line.
@@ -37,40 +38,27 @@ PASSING: Final = (ClusterUnreachableError, KubernetesApiError)
 #: The real provider gives a Service's endpoints 10 s after their last change; a sandbox's clock is fast.
 SETTLE_SECONDS: Final = 1.0
 
-_FINAL_JOB_FAILURES: Final = ("BackoffLimitExceeded", "DeadlineExceeded")
 _NO_PODS = "Service does not target any Pods. Selected Pods may not be ready, or field '.spec.selector' may not match labels on any Pods"
 _NO_ADDRESS = "Service was not allocated an IP address; does your cloud provider support this?"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`failed`: more waiting is no use. `progress` is for a person who watches; `reasons` say why it is not live."""
+    """`progress` is for a person who watches; `reasons` say why it is not live."""
 
     ready: bool
     progress: str = ""
     reasons: tuple[str, ...] = ()
-    failed: bool = False
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """An object, and what else its rule looks at, as they are at one moment. `created`: its own creation is awaited."""
+    """An object, and what else its rule looks at, as they are at one moment."""
 
     object: Object
-    created: bool = True
     replica_sets: Sequence[Object] = ()
     pods: Sequence[Object] = ()
-    claims: Sequence[Object] = ()
     endpoint_slices: Sequence[Object] = ()
-    binding_mode: str | None = None
-
-
-class Reader(Protocol):
-    """What the waits ask of a cluster."""
-
-    def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> Object | None: ...
-
-    def list_objects(self, api_version: str, kind: str, namespace: str | None, labels: str | None = None) -> list[Object]: ...
 
 
 class WaitError(Exception):
@@ -87,7 +75,7 @@ class WaitError(Exception):
 
 def deployment(seen: Sighting) -> Verdict:
     """Live when the controller has seen this generation, the Deployment is available, its current ReplicaSet has all
-    its pods ready and, from the second revision on, the rollout is reported complete; its claims bound.
+    its pods ready and, from the second revision on, the rollout is reported complete.
     """
     live = seen.object
     status = live.get("status") or {}
@@ -103,19 +91,16 @@ def deployment(seen: Sighting) -> Verdict:
             continue
         if not holds and condition.get("message"):
             errors.append(f"[{condition.get('reason')}] {condition['message']}")
-    revision = _annotation(live, REVISION)
-    current = [each for each in seen.replica_sets if _owned_by(each, live) and _annotation(each, REVISION) == revision]
+    revision = annotation(live, REVISION)
+    current = [each for each in seen.replica_sets if _owned_by(each, live) and annotation(each, REVISION) == revision]
     wanted = ready_replicas = 0
     if revision and current:
         wanted = (current[0].get("spec") or {}).get("replicas", 1)
         ready_replicas = (current[0].get("status") or {}).get("readyReplicas", 0)
     observed = status.get("observedGeneration") == live["metadata"].get("generation")
     updated = bool(revision and current) and ready_replicas >= wanted
-    unbound = _unbound_claims(live, seen.claims)
-    if observed and available and updated and not unbound and (complete or revision == "1"):
+    if observed and available and updated and (complete or revision == "1"):
         return Verdict(True, "Deployment initialization complete")
-    if unbound:
-        errors.append("Failed to bind PersistentVolumeClaim(s): " + ", ".join(unbound))
     if not available:
         errors.append("Minimum number of live Pods was not attained")
     elif revision == "1" or not complete:
@@ -154,89 +139,16 @@ def endpoints(slices: Sequence[Object]) -> tuple[int, int]:
     return ready, pending
 
 
-def pod(seen: Sighting) -> Verdict:
-    live = seen.object
-    conditions = {each["type"]: each for each in (live.get("status") or {}).get("conditions") or []}
-    succeeded = (live.get("status") or {}).get("phase") == "Succeeded"
-    for kind, stage in (("PodScheduled", "scheduled"), ("Initialized", "initialized"), ("Ready", "ready")):
-        if (conditions.get(kind) or {}).get("status") != "True" and not (succeeded and kind == "Ready"):
-            progress = f'Waiting for Pod "{live["metadata"]["name"]}" to be {stage}'
-            return Verdict(False, progress, tuple(pod_messages(live)))
-    return Verdict(True, "Pod initialization complete")
-
-
-def job(seen: Sighting) -> Verdict:
-    """Live when it has succeeded; a job that used up its attempts or its time has failed for good."""
-    live = seen.object
-    status = live.get("status") or {}
-    messages = tuple(message for each in seen.pods if _owned_by(each, live) for message in pod_messages(each))
-    counts = " | ".join(f"{name.capitalize()}: {status.get(name, 0)}" for name in ("active", "succeeded", "failed"))
-    progress = f'Waiting for Job "{live["metadata"]["name"]}" to succeed ({counts})'
-    for condition in status.get("conditions") or []:
-        if condition.get("status") != "True":
-            continue
-        if condition.get("type") == "Complete":
-            return Verdict(True, "Job initialization complete")
-        if condition.get("type") == "Failed" and condition.get("reason") in _FINAL_JOB_FAILURES:
-            reason = f"[{condition['reason']}] {condition.get('message', '')}"
-            return Verdict(False, progress, (reason, *messages), failed=True)
-    return Verdict(False, progress, messages)
-
-
-def claim(seen: Sighting) -> Verdict:
-    """Live when bound, or when it waits, rightly, for its first consumer."""
-    phase = (seen.object.get("status") or {}).get("phase")
-    if phase == "Bound" or (seen.created and seen.binding_mode == "WaitForFirstConsumer" and phase == "Pending"):
-        return Verdict(True)
-    return Verdict(False, f"PersistentVolumeClaim is {phase}", (f"status.phase currently at: {phase}",))
-
-
-def volume(seen: Sighting) -> Verdict:
-    phase = (seen.object.get("status") or {}).get("phase")
-    return Verdict(phase in ("Available", "Bound"), f"PersistentVolume is {phase}", (f"status.phase is {phase}",))
-
-
-def condition_rule(expression: str) -> Callable[[Sighting], Verdict]:
-    """The rule of a `pulumi.com/waitFor` annotation, `condition=TYPE` or `condition=TYPE=STATUS`.
-
-    Raises `ValueError` for anything else, the real provider's `jsonpath=` and lists among it.
-    """
-    prefix, _, rest = expression.partition("=")
-    kind, _, status = rest.partition("=")
-    status = status or "True"
-    if prefix != "condition" or not kind:
-        raise ValueError(
-            f"pulumi.com/waitFor: {expression!r} is not supported by this stand-in: it knows condition=TYPE and "
-            "condition=TYPE=STATUS. Use one of these, or put the real kubernetes plugin on PATH"
-        )
-
-    def rule(seen: Sighting) -> Verdict:
-        conditions = (seen.object.get("status") or {}).get("conditions") or []
-        found: Object = next((each for each in conditions if each.get("type") == kind), {})
-        message = f"Waiting for condition {kind} to be {status}" + (
-            f" (it is {found.get('status')}: {found.get('message', '')})" if found else ""
-        )
-        return Verdict(str(found.get("status", "")).lower() == status.lower(), message, (message,))
-
-    return rule
-
-
 _RULES: Final[Mapping[tuple[str, str], Callable[[Sighting], Verdict]]] = {
     ("apps/v1", "Deployment"): deployment,
-    ("batch/v1", "Job"): job,
-    ("v1", "PersistentVolume"): volume,
-    ("v1", "PersistentVolumeClaim"): claim,
-    ("v1", "Pod"): pod,
     ("v1", "Service"): service,
 }
 
 
 def rule_for(inputs: Mapping[str, Any]) -> Callable[[Sighting], Verdict] | None:
-    """The rule by which an object is live; None when it is as soon as it exists. Raises as `condition_rule`."""
-    if _annotation(inputs, "pulumi.com/skipAwait") == "true":
+    """The rule by which an object is live; None when it is as soon as it exists."""
+    if annotation(inputs, SKIP_AWAIT) == "true":
         return None
-    if expression := _annotation(inputs, "pulumi.com/waitFor"):
-        return condition_rule(expression)
     return _RULES.get((str(inputs.get("apiVersion")), str(inputs.get("kind"))))
 
 
@@ -283,32 +195,20 @@ def _termination(name: str, terminated: Mapping[str, Any]) -> str:
 # --- looking and waiting
 
 
-def look(cluster: Reader, live: Object, *, created: bool) -> Sighting:
+def look(cluster: ClusterClient, live: Object) -> Sighting:
     """The object as it is now, with what its rule needs. Raises `WaitError` when it is gone."""
-    api_version, kind, metadata = live["apiVersion"], live["kind"], live["metadata"]
+    kind, metadata = live["kind"], live["metadata"]
     namespace, name = metadata.get("namespace"), metadata["name"]
-    now = cluster.get(api_version, kind, namespace, name)
+    now = cluster.get(live["apiVersion"], kind, namespace, name)
     if now is None:
         raise WaitError(f"{kind} {name!r} was deleted while it was waited for", live, ())
     # The rest after the object, never before: what a controller reports in it, it has done by then.
-    related: dict[str, Any] = {}
-    if (api_version, kind) == ("apps/v1", "Deployment"):
+    if kind == "Deployment":
         labels = _selector(now)
-        related["replica_sets"] = cluster.list_objects("apps/v1", "ReplicaSet", namespace, labels)
-        related["pods"] = cluster.list_objects("v1", "Pod", namespace, labels)
-        if _claim_names(now):
-            related["claims"] = cluster.list_objects("v1", "PersistentVolumeClaim", namespace)
-    elif (api_version, kind) == ("batch/v1", "Job"):
-        related["pods"] = cluster.list_objects("v1", "Pod", namespace, f"batch.kubernetes.io/job-name={name}")
-    elif (api_version, kind) == ("v1", "Service"):
-        related["endpoint_slices"] = cluster.list_objects(
-            "discovery.k8s.io/v1", "EndpointSlice", namespace, f"kubernetes.io/service-name={name}"
-        )
-    elif (api_version, kind) == ("v1", "PersistentVolumeClaim"):
-        storage_class = (now.get("spec") or {}).get("storageClassName")
-        found = cluster.get("storage.k8s.io/v1", "StorageClass", None, storage_class) if storage_class else None
-        related["binding_mode"] = (found or {}).get("volumeBindingMode")
-    return Sighting(now, created, **related)
+        sets = cluster.list_objects("apps/v1", "ReplicaSet", namespace, labels)
+        return Sighting(now, replica_sets=sets, pods=cluster.list_objects("v1", "Pod", namespace, labels))
+    named = f"kubernetes.io/service-name={name}"
+    return Sighting(now, endpoint_slices=cluster.list_objects("discovery.k8s.io/v1", "EndpointSlice", namespace, named))
 
 
 def _selector(live: Mapping[str, Any]) -> str | None:
@@ -320,7 +220,7 @@ def _selector(live: Mapping[str, Any]) -> str | None:
 class Wait:
     """One wait. `cancelled` ends it early; `report` gets each new line of progress."""
 
-    cluster: Reader
+    cluster: ClusterClient
     rule: Callable[[Sighting], Verdict]
     cancelled: threading.Event
     report: Callable[[str], None]
@@ -329,14 +229,14 @@ class Wait:
     _settled_at: float = field(default=0.0, init=False)
     _endpoints: Any = field(default=None, init=False)
 
-    def until_live(self, live: Object, *, created: bool) -> Object:
+    def until_live(self, live: Object) -> Object:
         """Returns the live object, or raises `WaitError`."""
         deadline = time.monotonic() + self.timeout
         said = ""
         name = live["metadata"]["name"]
         while True:
             try:
-                seen = look(self.cluster, live, created=created)
+                seen = look(self.cluster, live)
             except PASSING as error:
                 _raise_unless_passing(error)
                 # As an informer, which watches again and again: an API server that is away says nothing of the object.
@@ -356,8 +256,6 @@ class Wait:
             if verdict.progress and verdict.progress != said:
                 said = verdict.progress
                 self.report(said)
-            if verdict.failed:
-                raise WaitError(f"Resource '{name}' was created but failed to initialize", live, verdict.reasons)
             if time.monotonic() >= deadline:
                 if verdict.ready:
                     return live
@@ -375,7 +273,7 @@ class Wait:
         return time.monotonic() >= self._settled_at
 
 
-def until_gone(cluster: Reader, live: Object, *, timeout: float, cancelled: threading.Event, report: Callable[[str], None]) -> None:
+def until_gone(cluster: ClusterClient, live: Object, *, timeout: float, cancelled: threading.Event, report: Callable[[str], None]) -> None:
     """Waits until an object, this one and not a namesake, is gone. Raises `WaitError` with what holds it."""
     metadata = live["metadata"]
     started = time.monotonic()
@@ -415,7 +313,7 @@ def _raise_unless_passing(error: Exception) -> None:
         raise error
 
 
-def _annotation(value: Mapping[str, Any], name: str) -> str | None:
+def annotation(value: Mapping[str, Any], name: str) -> str | None:
     metadata = value.get("metadata")
     annotations = metadata.get("annotations") if isinstance(metadata, Mapping) else None
     found = annotations.get(name) if isinstance(annotations, Mapping) else None
@@ -425,17 +323,3 @@ def _annotation(value: Mapping[str, Any], name: str) -> str | None:
 def _owned_by(value: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
     references = value["metadata"].get("ownerReferences") or []
     return any(each.get("uid") == owner["metadata"].get("uid") for each in references)
-
-
-def _claim_names(live: Mapping[str, Any]) -> set[str]:
-    volumes = (((live.get("spec") or {}).get("template") or {}).get("spec") or {}).get("volumes") or []
-    return {each["persistentVolumeClaim"]["claimName"] for each in volumes if each.get("persistentVolumeClaim")}
-
-
-def _unbound_claims(live: Mapping[str, Any], claims: Sequence[Object]) -> list[str]:
-    names = _claim_names(live)
-    return [
-        each["metadata"]["name"]
-        for each in claims
-        if each["metadata"]["name"] in names and (each.get("status") or {}).get("phase") != "Bound"
-    ]

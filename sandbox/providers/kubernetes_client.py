@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import urllib3
@@ -34,9 +33,6 @@ _REQUEST_TIMEOUT: Final = (5.0, 60.0)
 #: How often client-go tries a request again, and how long it waits after a broken connection.
 _RETRIES: Final = 10
 _BROKEN_SECONDS: Final = 1.0
-
-#: Settings of a kubeconfig that are paths, relative to the file that they stand in.
-_PATHS: Final = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 
 Object = dict[str, Any]
 
@@ -101,34 +97,31 @@ def _status(error: ApiException) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class Kubeconfig:
-    """A parsed kubeconfig with the context chosen. Hashable by its text, so that clients can be shared."""
+    """A parsed kubeconfig. Hashable by its text, so that clients can be shared."""
 
     text: str
 
     @classmethod
-    def load(
-        cls,
-        path_or_text: str | None,
-        *,
-        context: str | None = None,
-        cluster: str | None = None,
-        environment: Mapping[str, str],
-    ) -> Kubeconfig:
-        """From a path, from YAML or JSON text, or, where neither is given, from $KUBECONFIG or ~/.kube/config.
-
-        Raises `ClusterUnreachableError` for what is not there or is no kubeconfig; the message never has its contents.
-        """
-        if path_or_text:
-            path = Path(path_or_text).expanduser() if "\n" not in path_or_text and len(path_or_text) < 4096 else None
-            if path is not None and path.is_file():
-                document = _read(path)
-            elif path is not None and not path_or_text.lstrip().startswith("{") and ":" not in path_or_text:
-                raise ClusterUnreachableError(f"kubeconfig: there is no file {path_or_text!r}")
-            else:
-                document = _parse(path_or_text, "kubeconfig")
-        else:
-            document = _merged(_default_paths(environment))
-        _choose(document, context, cluster)
+    def load(cls, text: str) -> Kubeconfig:
+        """From YAML or JSON text. Raises `ClusterUnreachableError` for what is not a kubeconfig; the message never has its contents."""
+        if not text:
+            raise ClusterUnreachableError("the provider has no kubeconfig: give it the text of one as `kubeconfig`")
+        try:
+            # What programs write is JSON mostly, which YAML's loader takes fifty times as long to read.
+            document = json.loads(text)
+        except ValueError:
+            try:
+                document = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                # Its own message quotes the text, and with it tokens.
+                mark = getattr(error, "problem_mark", None)
+                where = f" at line {mark.line + 1}" if mark else ""
+                raise ClusterUnreachableError(f"kubeconfig: not YAML{where}; give the text itself, not the name of a file") from None
+        if not isinstance(document, dict):
+            raise ClusterUnreachableError(
+                "kubeconfig: not a YAML mapping with clusters, users and contexts; give the text itself, not the name of a file"
+            )
+        _active_cluster(document)
         return cls(json.dumps(document, sort_keys=True))
 
     @property
@@ -136,84 +129,9 @@ class Kubeconfig:
         return dict(json.loads(self.text))
 
     @property
-    def namespace(self) -> str:
-        """The chosen context's, `default` where it names none."""
-        return str(_named(self.document, "contexts", self.document["current-context"]).get("namespace") or "default")
-
-    @property
     def server(self) -> Mapping[str, Any]:
-        """The chosen cluster: what tells one cluster from another."""
+        """The current context's cluster: what tells one cluster from another."""
         return _active_cluster(self.document)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise ClusterUnreachableError(f"kubeconfig {path}: {error.strerror}") from error
-    document = _parse(text, f"kubeconfig {path}")
-    for section in ("clusters", "users"):
-        for entry in document.get(section) or []:
-            values = entry.get(section[:-1]) or {}
-            for key in _PATHS:
-                if values.get(key):
-                    values[key] = str(path.parent / values[key])
-    return document
-
-
-def _parse(text: str, what: str) -> dict[str, Any]:
-    try:
-        document = _loaded(text)
-    except yaml.YAMLError as error:
-        # Its own message quotes the text, and with it tokens.
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise ClusterUnreachableError(f"{what}: neither a file nor YAML{where}") from None
-    if not isinstance(document, dict):
-        raise ClusterUnreachableError(f"{what}: neither a file nor a YAML mapping with clusters, users and contexts")
-    return document
-
-
-def _loaded(text: str) -> Any:
-    """Raises `yaml.YAMLError`."""
-    try:
-        # What programs write is JSON mostly, which YAML's loader takes fifty times as long to read.
-        return json.loads(text)
-    except ValueError:
-        return yaml.safe_load(text)
-
-
-def _default_paths(environment: Mapping[str, str]) -> list[Path]:
-    listed = [Path(each) for each in environment.get("KUBECONFIG", "").split(os.pathsep) if each]
-    paths = listed or [Path(environment.get("HOME", "~")).expanduser() / ".kube" / "config"]
-    found = [path for path in paths if path.is_file()]
-    if not found:
-        looked = ", ".join(map(str, paths))
-        raise ClusterUnreachableError(
-            f"no kubeconfig: the provider has none set and there is no file {looked}. Give the provider `kubeconfig`, or set KUBECONFIG"
-        )
-    return found
-
-
-def _merged(paths: list[Path]) -> dict[str, Any]:
-    """Of several files the first to name something has its way, as kubectl does."""
-    result: dict[str, Any] = {"clusters": [], "users": [], "contexts": [], "current-context": ""}
-    for document in map(_read, paths):
-        result["current-context"] = result["current-context"] or document.get("current-context") or ""
-        for section in ("clusters", "users", "contexts"):
-            known = {entry.get("name") for entry in result[section]}
-            result[section] += [entry for entry in document.get(section) or [] if entry.get("name") not in known]
-    return result
-
-
-def _choose(document: dict[str, Any], context: str | None, cluster: str | None) -> None:
-    current = context or document.get("current-context") or ""
-    document["current-context"] = current
-    values = _named(document, "contexts", current)
-    if cluster:
-        _named(document, "clusters", cluster)
-        values["cluster"] = cluster
-    _active_cluster(document)
 
 
 def _named(document: Mapping[str, Any], section: str, name: str) -> dict[str, Any]:
@@ -226,9 +144,18 @@ def _named(document: Mapping[str, Any], section: str, name: str) -> dict[str, An
     raise ClusterUnreachableError(f"kubeconfig: there is no {section[:-1]} {name!r}; known: {known}")
 
 
+def _active_context(document: Mapping[str, Any]) -> dict[str, Any]:
+    return _named(document, "contexts", str(document.get("current-context")))
+
+
 def _active_cluster(document: Mapping[str, Any]) -> dict[str, Any]:
-    context = _named(document, "contexts", document["current-context"])
-    return _named(document, "clusters", str(context.get("cluster")))
+    return _named(document, "clusters", str(_active_context(document).get("cluster")))
+
+
+def _exec_plugin(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    user = _active_context(document).get("user")
+    plugin = _named(document, "users", str(user)).get("exec") if user else None
+    return plugin if isinstance(plugin, dict) else None
 
 
 class _MemoryDiscoverer(LazyDiscoverer):  # type: ignore[misc]
@@ -300,12 +227,6 @@ class ClusterClient:
             except (ResourceNotFoundError, ResourceNotUniqueError):
                 raise UnknownKindError(api_version, kind) from None
 
-    def forget_kinds(self) -> None:
-        """Discovery starts anew: a CRD has come, gone or changed."""
-        dynamic = self._dynamic()
-        with self._lock, _translated():
-            dynamic.resources.invalidate_cache()
-
     def _dynamic(self) -> DynamicClient:
         with self._lock:
             if self._dynamic_client is None:
@@ -344,9 +265,6 @@ class ClusterClient:
     def create(self, body: Object, *, manager: str, dry_run: bool = False) -> Object:
         return self._write("create", body, manager=manager, dry_run=dry_run)
 
-    def replace(self, body: Object, *, manager: str, dry_run: bool = False) -> Object:
-        return self._write("replace", body, manager=manager, dry_run=dry_run)
-
     def apply(self, body: Object, *, manager: str, force: bool, dry_run: bool = False) -> Object:
         """Server-side apply."""
         return self._write("server_side_apply", body, manager=manager, dry_run=dry_run, force_conflicts=force)
@@ -364,10 +282,10 @@ class ClusterClient:
             content_type="application/json-patch+json",
         )
 
-    def delete(self, api_version: str, kind: str, namespace: str | None, name: str, *, propagation: str) -> bool:
-        """Asks for deletion; False when there is no such object. `propagation`: Foreground, Background or Orphan."""
+    def delete(self, api_version: str, kind: str, namespace: str | None, name: str) -> bool:
+        """Asks for deletion, dependents first; False when there is no such object."""
         try:
-            self._request("delete", api_version, kind, namespace=namespace, name=name, propagation_policy=propagation)
+            self._request("delete", api_version, kind, namespace=namespace, name=name, propagation_policy="Foreground")
         except KubernetesApiError as error:
             if error.code == 404:
                 return False
@@ -446,11 +364,8 @@ def _reason(error: BaseException | None) -> str:
 
 def _require_exec_plugin(document: Mapping[str, Any]) -> None:
     """The client library only logs that a plugin is missing, and goes on without credentials."""
-    context = _named(document, "contexts", document["current-context"])
-    if not context.get("user"):
-        return
-    plugin = _named(document, "users", str(context["user"])).get("exec")
-    if isinstance(plugin, dict) and shutil.which(str(plugin.get("command"))) is None:
+    plugin = _exec_plugin(document)
+    if plugin is not None and shutil.which(str(plugin.get("command"))) is None:
         hint = plugin.get("installHint")
         raise ClusterUnreachableError(
             f"kubeconfig: the exec plugin {plugin.get('command')!r} is not on PATH" + (f". {hint}" if hint else "")
@@ -459,12 +374,10 @@ def _require_exec_plugin(document: Mapping[str, Any]) -> None:
 
 def _require_credentials(document: Mapping[str, Any]) -> None:
     """Raises with the exec plugin's own words when it gives no credential, which the client library only logs."""
-    context = _named(document, "contexts", document["current-context"])
-    user = _named(document, "users", str(context["user"])) if context.get("user") else {}
-    if not isinstance(user.get("exec"), dict):
+    if (plugin := _exec_plugin(document)) is None:
         return
     cluster = ConfigNode("cluster", dict(_active_cluster(document)))
     try:
-        ExecProvider(ConfigNode("exec", user["exec"]), None, cluster).run()
+        ExecProvider(ConfigNode("exec", plugin), None, cluster).run()
     except ConfigException as error:
         raise CredentialsError(f"getting credentials: {error}") from None

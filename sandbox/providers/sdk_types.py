@@ -26,12 +26,10 @@ from typing import Any
 import pulumi
 from pulumi.runtime.rpc import UNKNOWN
 
-_PACKAGES = {"gcp": "pulumi_gcp", "kubernetes": "pulumi_kubernetes", "docker": "pulumi_docker"}
+from sandbox.providers.differences import Path, property_path
+from sandbox.providers.wire import OUTPUT_SIGNATURE, SECRET_SIGNATURE, SIGNATURE_KEY
 
-#: Marks special objects (secrets, assets, resources) in wire form; https://www.pulumi.com/docs/iac/guides/building-extending/providers/.
-_SIGNATURE_KEY = "4dabf18193072939515e22adb298388d"
-_SECRET_SIGNATURE = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - a constant of the protocol
-_OUTPUT_SIGNATURE = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
+_PACKAGES = {"gcp": "pulumi_gcp", "kubernetes": "pulumi_kubernetes", "docker": "pulumi_docker"}
 
 _PRIMITIVES = {str: "a string", bool: "a boolean", int: "an integer", float: "a number"}
 
@@ -41,7 +39,7 @@ class Problem:
     """One thing that the SDK's hints do not allow."""
 
     #: Keys and list positions from the resource's inputs down to the culprit; empty for the resource as a whole.
-    path: tuple[str | int, ...]
+    path: Path
     reason: str
     #: The nearest known key or value, for a misspelt one.
     nearest: str | None = None
@@ -50,33 +48,20 @@ class Problem:
 
     @property
     def property_path(self) -> str:
-        """`nodeConfig.taints[0].effect`; keys with dots of their own are quoted as Pulumi does."""
-        text = ""
-        for step in self.path:
-            if isinstance(step, int):
-                text += f"[{step}]"
-            elif step.replace("_", "").replace("-", "").replace("$", "").isalnum():
-                text += f".{step}" if text else step
-            else:
-                text += f'["{step}"]'
-        return text
+        """`nodeConfig.taints[0].effect`, as Pulumi writes it."""
+        return property_path(self.path)
 
     def __str__(self) -> str:
         hint = f"; did you mean {self.nearest}?" if self.nearest else ""
         return f"{self.property_path}: {self.reason}{hint}" if self.path else f"{self.reason}{hint}"
 
 
-def problems(type_token: str, inputs: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a resource's inputs, each like `nodeConfig.machineTyp: unknown key; did you mean machineType?`.
+def find_problems(type_token: str, inputs: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with a resource's inputs; as text each is like `nodeConfig.machineTyp: unknown key; did you mean machineType?`.
 
     `inputs` are in wire form: camelCase keys, plain values. Unknown values match every type; secrets count as what is in
     them. An unknown type is a problem as well.
     """
-    return [str(problem) for problem in find_problems(type_token, inputs)]
-
-
-def find_problems(type_token: str, inputs: Mapping[str, Any]) -> list[Problem]:
-    """As `problems`, for callers that word them otherwise."""
     if type_token.startswith("pulumi:providers:"):
         return _provider_problems(type_token, inputs)
     try:
@@ -210,7 +195,7 @@ def _fields(args: type) -> Mapping[str, _Field]:
     return fields
 
 
-def _check_object(args: type, inputs: Mapping[str, Any], path: tuple[str | int, ...]) -> Iterable[Problem]:
+def _check_object(args: type, inputs: Mapping[str, Any], path: Path) -> Iterable[Problem]:
     fields = _fields(args)
     for key, value in inputs.items():
         if key in fields:
@@ -223,7 +208,7 @@ def _check_object(args: type, inputs: Mapping[str, Any], path: tuple[str | int, 
             yield Problem((*path, key), "missing, and it is required")
 
 
-def _check(hint: Any, value: Any, path: tuple[str | int, ...]) -> list[Problem]:
+def _check(hint: Any, value: Any, path: Path) -> list[Problem]:
     value = _plain(value)
     if value is None or _is_unknown(value):
         return []
@@ -243,7 +228,7 @@ def _depth(found: Sequence[Problem]) -> int:
     return max((len(problem.path) for problem in found), default=0)
 
 
-def _check_one(hint: Any, value: Any, path: tuple[str | int, ...]) -> list[Problem]:
+def _check_one(hint: Any, value: Any, path: Path) -> list[Problem]:
     """One alternative of a hint, with nothing left to take apart but containers."""
     origin = typing.get_origin(hint)
     if hint is Any or hint is object:
@@ -269,7 +254,7 @@ def _check_one(hint: Any, value: Any, path: tuple[str | int, ...]) -> list[Probl
     if hint in _PRIMITIVES:
         return [] if _fits(hint, value) else [Problem(path, f"{_show(value)} is not {_PRIMITIVES[hint]}")]
     if issubclass(hint, pulumi.Resource | pulumi.Asset | pulumi.Archive):
-        special = isinstance(value, hint) or (isinstance(value, Mapping) and _SIGNATURE_KEY in value)
+        special = isinstance(value, hint) or (isinstance(value, Mapping) and SIGNATURE_KEY in value)
         return [] if special else [Problem(path, f"{_show(value)} is not {_describe(hint)}")]
     if not isinstance(value, Mapping):
         return [Problem(path, f"{_show(value)} is not {_describe(hint)}")]
@@ -299,7 +284,7 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 def _plain(value: Any) -> Any:
     """A value without its marks as secret or output."""
-    while isinstance(value, Mapping) and value.get(_SIGNATURE_KEY) in (_SECRET_SIGNATURE, _OUTPUT_SIGNATURE):
+    while isinstance(value, Mapping) and value.get(SIGNATURE_KEY) in (SECRET_SIGNATURE, OUTPUT_SIGNATURE):
         value = value.get("value", UNKNOWN)
     return value
 
@@ -339,7 +324,7 @@ def _show(value: Any) -> str:
     return f"{value!r}".lower() if isinstance(value, bool) else repr(value)
 
 
-def _not_allowed(value: Any, allowed: Sequence[Any], path: tuple[str | int, ...]) -> Problem:
+def _not_allowed(value: Any, allowed: Sequence[Any], path: Path) -> Problem:
     listed = ", ".join(map(repr, allowed))
     return Problem(path, f"{value!r} is not one of {listed}", _nearest(str(value), map(str, allowed)))
 

@@ -60,10 +60,10 @@ def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Map
     requests = GoogleRequests(faults=FaultStore(state_dir), tokens=AccessTokens(state_dir), clock=clock)
     # Read once: a provider is made for each connection, while an engine waits for it.
     versions, folders = [_cluster_version()], programs(PROJECT_DIR)
-    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, versions, secret_store, requests), unfinished)}
+    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, versions, secret_store, requests), unfinished.creating)}
     if real_plugin_on_path("kubernetes", environment) is None:
-        clusters = Clusters(environment)
-        servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters), unfinished)
+        clusters = Clusters()
+        servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters), unfinished.creating)
     servers["docker"] = ProviderServer(lambda: DockerProvider(builder, PROJECT_DIR, folders, requests, clock=clock))
     return Providers(servers)
 

@@ -31,7 +31,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol, TypeVar
+from functools import partial
+from typing import Any, NoReturn
 
 import grpc  # type: ignore[import-untyped]
 from google.protobuf import any_pb2, empty_pb2, struct_pb2
@@ -130,15 +131,6 @@ class PartialFailureError(ProviderError):
         self.reasons = reasons
 
 
-class Severity:
-    """How the engine shows a message."""
-
-    DEBUG = engine_pb2.DEBUG
-    INFO = engine_pb2.INFO
-    WARNING = engine_pb2.WARNING
-    ERROR = engine_pb2.ERROR
-
-
 class Provider:
     """One provider resource's view of a package; subclasses override what the package can do.
 
@@ -215,21 +207,14 @@ class Provider:
 
     # For subclasses.
 
-    def log(self, urn: str, message: str, severity: int = Severity.INFO, *, ephemeral: bool = False) -> None:
+    def log(self, urn: str, message: str, *, ephemeral: bool = False) -> None:
         """A line beside the resource on the user's screen; an ephemeral one is replaced by the next, and not kept."""
-        engine = self._engine
-        if engine is None:
+        if self._engine is None:
             return
-        request = engine_pb2.LogRequest(
-            severity=severity,  # type: ignore[arg-type]  # an enum's values are plain integers
-            message=message,
-            urn=urn,
-            ephemeral=ephemeral,
-        )
         try:
-            engine.Log(request, timeout=5)
+            self._engine.Log(engine_pb2.LogRequest(severity=engine_pb2.INFO, message=message, urn=urn, ephemeral=ephemeral), timeout=5)
         except grpc.RpcError as error:
-            # The engine may be gone already, and what is said to nobody changes nothing.
+            # The engine may be gone already, and a message that nobody reads changes nothing.
             logger.debug("the engine takes no message: %s", error)
 
     # For the server.
@@ -254,23 +239,11 @@ def _not_implemented(provider: Provider, urn: Urn) -> ProviderError:
 
 # --- the protocol
 
-Response = TypeVar("Response")
-
-
-class Factory(Protocol):
-    """Makes a provider for a connection; a subclass of `Provider` is one."""
-
-    def __call__(self) -> Provider: ...
-
+#: Makes a provider for a connection; a subclass of `Provider` is one.
+Factory = Callable[[], Provider]
 
 #: Told of a creation by its URN and inputs, for as long as it takes.
 Creating = Callable[[str, Mapping[str, Any]], contextlib.AbstractContextManager[None]]
-
-
-class Notes(Protocol):
-    """What is kept of creations that are under way."""
-
-    def creating(self, urn: str, inputs: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]: ...
 
 
 def _untold(urn: str, inputs: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]:
@@ -327,179 +300,22 @@ class _Connections:
             self.by_peer.clear()
 
 
-class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
-    """Translates between messages and `Provider`."""
+def _call(work: Callable[..., Any], of: Callable[[_Connections, str], Provider] = _Connections.working_instance) -> Any:
+    """A method of the protocol, from one that takes the connection's provider and the request: errors go to the engine."""
 
-    def __init__(self, connections: _Connections, creating: Creating) -> None:
-        self._connections = connections
-        self._creating = creating
-
-    # Acquaintance.
-
-    def GetPluginInfo(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> plugin_pb2.PluginInfo:
-        return plugin_pb2.PluginInfo(version=self._connections.introduced(context.peer()).version)
-
-    def Attach(self, request: plugin_pb2.PluginAttach, context: grpc.ServicerContext) -> empty_pb2.Empty:
-        self._connections.introduced(context.peer()).attach(request.address)
-        return empty_pb2.Empty()
-
-    def Handshake(
-        self, request: provider_pb2.ProviderHandshakeRequest, context: grpc.ServicerContext
-    ) -> provider_pb2.ProviderHandshakeResponse:
-        provider = self._connections.introduced(context.peer())
-        if request.engine_address:
-            provider.attach(request.engine_address)
-        return provider_pb2.ProviderHandshakeResponse(accept_secrets=True)
-
-    def GetSchema(self, request: provider_pb2.GetSchemaRequest, context: grpc.ServicerContext) -> provider_pb2.GetSchemaResponse:
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "this provider serves no schema; the SDK has the package's own")
-        raise AssertionError("abort raises")
-
-    def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
-        self._connections.instance(context.peer()).cancelled.set()
-        return empty_pb2.Empty()
-
-    # The provider resource.
-
-    def CheckConfig(self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext) -> provider_pb2.CheckResponse:
-        provider = self._connections.instance(context.peer())
-        return self._answer(
-            request,
-            context,
-            lambda: _check_response(request, provider.check_config(Urn(request.urn), from_struct(request.olds), from_struct(request.news))),
-        )
-
-    def DiffConfig(self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext) -> provider_pb2.DiffResponse:
-        provider = self._connections.instance(context.peer())
-        # Engines before 3.57 say old inputs in `olds`; for a provider resource inputs and outputs are the same.
-        old = request.old_inputs if request.HasField("old_inputs") else request.olds
-        return self._answer(
-            request,
-            context,
-            lambda: _diff_response(provider.diff_config(Urn(request.urn), from_struct(old), from_struct(request.news))),
-        )
-
-    def Configure(self, request: provider_pb2.ConfigureRequest, context: grpc.ServicerContext) -> provider_pb2.ConfigureResponse:
-        provider = self._connections.instance(context.peer())
-
-        def configure() -> provider_pb2.ConfigureResponse:
-            provider.configure(dict(request.variables), from_struct(request.args))
-            self._connections.note_configured(provider)
-            return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
-
-        return self._answer(request, context, configure)
-
-    # Resources.
-
-    def Check(self, request: provider_pb2.CheckRequest, context: grpc.ServicerContext) -> provider_pb2.CheckResponse:
-        provider = self._connections.working_instance(context.peer())
-
-        def check() -> provider_pb2.CheckResponse:
-            olds = from_struct(request.olds) if request.olds.fields else None
-            return _check_response(request, provider.check(Urn(request.urn), olds, from_struct(request.news), request.randomSeed))
-
-        return self._answer(request, context, check)
-
-    def Diff(self, request: provider_pb2.DiffRequest, context: grpc.ServicerContext) -> provider_pb2.DiffResponse:
-        provider = self._connections.working_instance(context.peer())
-        return self._answer(
-            request,
-            context,
-            lambda: _diff_response(
-                provider.diff(
-                    Urn(request.urn),
-                    request.id,
-                    from_struct(request.old_inputs),
-                    from_struct(request.olds),
-                    from_struct(request.news),
-                    tuple(request.ignoreChanges),
-                )
-            ),
-        )
-
-    def Create(self, request: provider_pb2.CreateRequest, context: grpc.ServicerContext) -> provider_pb2.CreateResponse:
-        provider = self._connections.working_instance(context.peer())
-
-        def create() -> provider_pb2.CreateResponse:
-            inputs = from_struct(request.properties)
-            noted = contextlib.nullcontext() if request.preview else self._creating(request.urn, inputs)
-            with noted:
-                created = provider.create(Urn(request.urn), inputs, request.timeout or None, request.preview)
-            return provider_pb2.CreateResponse(id=created.id, properties=to_struct(created.outputs))
-
-        return self._answer(request, context, create)
-
-    def Read(self, request: provider_pb2.ReadRequest, context: grpc.ServicerContext) -> provider_pb2.ReadResponse:
-        provider = self._connections.working_instance(context.peer())
-
-        def read() -> provider_pb2.ReadResponse:
-            state = provider.read(Urn(request.urn), request.id, from_struct(request.inputs), from_struct(request.properties))
-            if state is None:
-                return provider_pb2.ReadResponse()
-            return provider_pb2.ReadResponse(id=state.id, inputs=to_struct(state.inputs), properties=to_struct(state.outputs))
-
-        return self._answer(request, context, read)
-
-    def Update(self, request: provider_pb2.UpdateRequest, context: grpc.ServicerContext) -> provider_pb2.UpdateResponse:
-        provider = self._connections.working_instance(context.peer())
-
-        def update() -> provider_pb2.UpdateResponse:
-            outputs = provider.update(
-                Urn(request.urn),
-                request.id,
-                from_struct(request.old_inputs),
-                from_struct(request.olds),
-                from_struct(request.news),
-                request.timeout or None,
-                tuple(request.ignoreChanges),
-                request.preview,
-            )
-            return provider_pb2.UpdateResponse(properties=to_struct(outputs))
-
-        return self._answer(request, context, update)
-
-    def Delete(self, request: provider_pb2.DeleteRequest, context: grpc.ServicerContext) -> empty_pb2.Empty:
-        provider = self._connections.working_instance(context.peer())
-
-        def delete() -> empty_pb2.Empty:
-            provider.delete(
-                Urn(request.urn),
-                request.id,
-                from_struct(request.old_inputs),
-                from_struct(request.properties),
-                request.timeout or None,
-            )
-            return empty_pb2.Empty()
-
-        return self._answer(request, context, delete)
-
-    def Invoke(self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext) -> provider_pb2.InvokeResponse:
-        provider = self._connections.working_instance(context.peer())
-
-        def invoke() -> provider_pb2.InvokeResponse:
-            response = provider_pb2.InvokeResponse()
-            # The field's name is a Python keyword.
-            getattr(response, "return").CopyFrom(to_struct(provider.invoke(request.tok, from_struct(request.args), request.preview)))
-            return response
-
-        return self._answer(request, context, invoke)
-
-    # Errors.
-
-    def _answer(self, request: Any, context: grpc.ServicerContext, work: Callable[[], Response]) -> Response:
+    def method(self: _Servicer, request: Any, context: grpc.ServicerContext) -> Any:
+        provider = of(self.connections, context.peer())
         ended = threading.Event()
-        # Not when it ends: another engine may have been configured by then.
-        provider = self._connections.working_instance(context.peer())
 
         def on_termination() -> None:
             if not ended.is_set():
-                # The engine is gone without a word: nobody waits any more for what this connection asked for.
+                # The engine is gone without a message: nobody waits any more for what this connection asked for.
                 provider.cancelled.set()
 
         context.add_callback(on_termination)
         try:
             try:
-                return work()
+                return work(self, provider, request)
             finally:
                 ended.set()
         except PartialFailureError as error:
@@ -512,6 +328,98 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
             logger.error("a defect of the provider: %s", hide("".join(traceback.format_exception(error))))
             context.abort(grpc.StatusCode.INTERNAL, hide(f"{type(error).__name__}: {error}"))
         raise AssertionError("abort raises")
+
+    return method
+
+
+_introduction = partial(_call, of=_Connections.introduced)
+_configuration = partial(_call, of=_Connections.instance)
+
+
+class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
+    """Translates between messages and `Provider`."""
+
+    def __init__(self, connections: _Connections, creating: Creating) -> None:
+        self.connections = connections
+        self._creating = creating
+
+    @_introduction
+    def GetPluginInfo(self, provider: Provider, request: empty_pb2.Empty) -> plugin_pb2.PluginInfo:
+        return plugin_pb2.PluginInfo(version=provider.version)
+
+    @_introduction
+    def Attach(self, provider: Provider, request: plugin_pb2.PluginAttach) -> empty_pb2.Empty:
+        provider.attach(request.address)
+        return empty_pb2.Empty()
+
+    @_introduction
+    def Handshake(self, provider: Provider, request: provider_pb2.ProviderHandshakeRequest) -> provider_pb2.ProviderHandshakeResponse:
+        if request.engine_address:
+            provider.attach(request.engine_address)
+        return provider_pb2.ProviderHandshakeResponse(accept_secrets=True)
+
+    @_configuration
+    def Cancel(self, provider: Provider, request: empty_pb2.Empty) -> empty_pb2.Empty:
+        provider.cancelled.set()
+        return empty_pb2.Empty()
+
+    @_configuration
+    def CheckConfig(self, provider: Provider, request: provider_pb2.CheckRequest) -> provider_pb2.CheckResponse:
+        return _check_response(request, provider.check_config(Urn(request.urn), from_struct(request.olds), from_struct(request.news)))
+
+    @_configuration
+    def DiffConfig(self, provider: Provider, request: provider_pb2.DiffRequest) -> provider_pb2.DiffResponse:
+        return _diff_response(provider.diff_config(Urn(request.urn), from_struct(request.old_inputs), from_struct(request.news)))
+
+    @_configuration
+    def Configure(self, provider: Provider, request: provider_pb2.ConfigureRequest) -> provider_pb2.ConfigureResponse:
+        provider.configure(dict(request.variables), from_struct(request.args))
+        self.connections.note_configured(provider)
+        return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
+
+    @_call
+    def Check(self, provider: Provider, request: provider_pb2.CheckRequest) -> provider_pb2.CheckResponse:
+        olds = from_struct(request.olds) if request.olds.fields else None
+        return _check_response(request, provider.check(Urn(request.urn), olds, from_struct(request.news), request.randomSeed))
+
+    @_call
+    def Diff(self, provider: Provider, request: provider_pb2.DiffRequest) -> provider_pb2.DiffResponse:
+        olds, outputs, news = (from_struct(each) for each in (request.old_inputs, request.olds, request.news))
+        return _diff_response(provider.diff(Urn(request.urn), request.id, olds, outputs, news, tuple(request.ignoreChanges)))
+
+    @_call
+    def Create(self, provider: Provider, request: provider_pb2.CreateRequest) -> provider_pb2.CreateResponse:
+        inputs = from_struct(request.properties)
+        with contextlib.nullcontext() if request.preview else self._creating(request.urn, inputs):
+            created = provider.create(Urn(request.urn), inputs, request.timeout or None, request.preview)
+        return provider_pb2.CreateResponse(id=created.id, properties=to_struct(created.outputs))
+
+    @_call
+    def Read(self, provider: Provider, request: provider_pb2.ReadRequest) -> provider_pb2.ReadResponse:
+        state = provider.read(Urn(request.urn), request.id, from_struct(request.inputs), from_struct(request.properties))
+        if state is None:
+            return provider_pb2.ReadResponse()
+        return provider_pb2.ReadResponse(id=state.id, inputs=to_struct(state.inputs), properties=to_struct(state.outputs))
+
+    @_call
+    def Update(self, provider: Provider, request: provider_pb2.UpdateRequest) -> provider_pb2.UpdateResponse:
+        olds, outputs, news = (from_struct(each) for each in (request.old_inputs, request.olds, request.news))
+        ignored, timeout = tuple(request.ignoreChanges), request.timeout or None
+        made = provider.update(Urn(request.urn), request.id, olds, outputs, news, timeout, ignored, request.preview)
+        return provider_pb2.UpdateResponse(properties=to_struct(made))
+
+    @_call
+    def Delete(self, provider: Provider, request: provider_pb2.DeleteRequest) -> empty_pb2.Empty:
+        inputs, outputs = from_struct(request.old_inputs), from_struct(request.properties)
+        provider.delete(Urn(request.urn), request.id, inputs, outputs, request.timeout or None)
+        return empty_pb2.Empty()
+
+    @_call
+    def Invoke(self, provider: Provider, request: provider_pb2.InvokeRequest) -> provider_pb2.InvokeResponse:
+        response = provider_pb2.InvokeResponse()
+        # The field's name is a Python keyword.
+        getattr(response, "return").CopyFrom(to_struct(provider.invoke(request.tok, from_struct(request.args), request.preview)))
+        return response
 
 
 def _hider(request: Any) -> Callable[[object], str]:
@@ -578,8 +486,8 @@ def _abort_partially(context: grpc.ServicerContext, error: PartialFailureError, 
 class ProviderServer:
     """Serves one package on a port of loopback from the moment it is made."""
 
-    def __init__(self, factory: Factory, unfinished: Notes | None = None) -> None:
-        """`unfinished` is told of each creation."""
+    def __init__(self, factory: Factory, creating: Creating = _untold) -> None:
+        """`creating` is told of each creation."""
         probe = factory()
         self.package = probe.package
         self._connections = _Connections(factory)
@@ -587,9 +495,7 @@ class ProviderServer:
         # Properties (a kubeconfig, a large manifest) may be longer than gRPC's default of 4 MB.
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self._server = grpc.server(self._pool, options=options)
-        provider_pb2_grpc.add_ResourceProviderServicer_to_server(
-            _Servicer(self._connections, unfinished.creating if unfinished else _untold), self._server
-        )
+        provider_pb2_grpc.add_ResourceProviderServicer_to_server(_Servicer(self._connections, creating), self._server)
         self.port: int = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
 

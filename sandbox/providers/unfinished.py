@@ -74,9 +74,9 @@ class Unfinished:
 
 
 def _delete(named: Mapping[str, str], kubeconfig: Path) -> None:
-    cluster = ClusterClient(Kubeconfig.load(str(kubeconfig), environment={}))
+    cluster = ClusterClient(Kubeconfig.load(kubeconfig.read_text()))
     try:
-        cluster.delete(named["apiVersion"], named["kind"], named.get("namespace"), named["name"], propagation="Foreground")
+        cluster.delete(named["apiVersion"], named["kind"], named.get("namespace"), named["name"])
     except (KubernetesApiError, ClusterUnreachableError, UnknownKindError) as error:
         # The next update then says that it is there, which is no worse than not starting.
         logger.warning("%s %s stays: %s", named["kind"], named["name"], error)

@@ -28,7 +28,7 @@ def _with_disk_image(sandbox: Sandbox, pool: str) -> list[dict[str, Any]]:
 
 
 def test_weights_cache_replaces_nothing(sandbox: Sandbox) -> None:
-    assert sandbox.preview(weightsCache=True) == {
+    assert sandbox.preview(weightsCache=True, gpuEphemeralStorageLimit="38Gi") == {
         CLUSTER: "update",
         DEPLOYMENT: "update",
         **dict.fromkeys(CACHE, "create"),
@@ -45,7 +45,7 @@ def test_image_streaming_goes_off_without_replacing_a_pool(sandbox: Sandbox) -> 
 
 
 def test_stack_with_everything_on_serves_and_previews_empty(sandbox: Sandbox) -> None:
-    settings = {"weightsCache": True, "acceleratorPools": _with_disk_image(sandbox, "l4-spot")}
+    settings = {"weightsCache": True, "gpuEphemeralStorageLimit": "38Gi", "acceleratorPools": _with_disk_image(sandbox, "l4-spot")}
     try:
         sandbox.pulumi("up", "--yes", "--skip-preview", "--non-interactive", overrides=settings)
         assert sandbox.preview(**settings) == {}

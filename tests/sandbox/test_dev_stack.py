@@ -90,7 +90,7 @@ def test_up_ends_with_one_replica_on_the_tpu(sandbox: Sandbox) -> None:
     assert [node["pool"] for node in status["nodes"]].count("system") == 3
     idle = sandbox.kubectl("logs", pod["name"], "vllm-gpu")
     assert "machine doesn't contain GPU" in idle
-    assert "Uvicorn running on" in sandbox.kubectl("logs", pod["name"], "vllm-tpu")
+    assert "Application startup complete." in sandbox.kubectl("logs", pod["name"], "vllm-tpu")
 
 
 def test_up_says_where_the_service_is_who_answered_and_that_it_is_a_sandbox(sandbox: Sandbox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import socketserver
 from collections.abc import Iterator
 
@@ -10,7 +11,11 @@ import pytest
 
 # The provider SDKs are hundreds of thousands of objects that stay to the end: at its usual pace the collector walks over them again and
 # again while they load and with every program that a test runs, which is a seventh of the tier's time.
-gc.set_threshold(200_000, 50, 100)
+gc.set_threshold(200_000, 50, 10_000)
+
+# A program that is refused leaves thousands of futures that nobody awaits any more. When they are collected, which is in the middle of
+# another test, asyncio would write each of them with its traceback: seconds in which that test's server does not answer.
+logging.getLogger("asyncio").disabled = True
 
 
 @pytest.fixture(scope="session", autouse=True)

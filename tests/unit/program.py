@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,6 +15,7 @@ from unittest import mock
 import pulumi
 from google.protobuf import json_format
 from pulumi.runtime import mocks
+from pulumi.runtime.proto import source_pb2
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
 from components import interpreter
@@ -114,7 +117,7 @@ class _RecordingMonitor(mocks.MockMonitor):
     def RegisterResource(self, request: Any) -> Any:
         plain, secrets = _unwrap(request.object)
         if not request.type.startswith(("pulumi:", "fungibility:")):
-            found = sdk_types.problems(request.type, plain)
+            found = [str(problem) for problem in sdk_types.find_problems(request.type, plain)]
             assert not found, f"{request.type} {request.name}: {found}"
         response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         if request.type == "pulumi:pulumi:Stack":
@@ -177,7 +180,20 @@ def config(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev") ->
 
 
 def run_program(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev") -> Run:
-    """Runs `__main__.py` once. Raises what the program raises."""
+    """What `__main__.py` does with these settings; run once in a process for each set of them, so nobody may change what is returned.
+
+    Raises what the program raises.
+    """
+    return _run_once(json.dumps(dict(overrides or {})), stack)
+
+
+@cache
+def _run_once(overrides: str, stack: str) -> Run:
+    return run_program_anew(json.loads(overrides), stack=stack)
+
+
+def run_program_anew(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev") -> Run:
+    """Runs `__main__.py` even if it ran with these settings before: for whoever watches it run. Raises what the program raises."""
     run = Run()
     mocks.set_mocks(_Mocks(), project=NAMESPACE, stack=stack, monitor=_RecordingMonitor(run))
     values = config(overrides, stack=stack)
@@ -208,6 +224,8 @@ def run_program(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev
         # This process outlives the program.
         mock.patch.object(interpreter, "prepare"),
         mock.patch("pulumi.runtime.resource._get_callbacks", callbacks),
+        # Where in the program each resource was declared is for an engine's messages, and takes a third of the time.
+        mock.patch("pulumi.runtime.resource._get_stack_trace", source_pb2.StackTrace),
     ):
         program()
     return run

@@ -21,7 +21,7 @@ from components.settings.problems import Problem, SettingsError
 from components.settings.sections import Settings
 from sandbox.cli.client import CommandFailed, Sandbox, fresh_sandbox
 from sandbox.kube.kube_api import ApiError, KubeApi
-from tests.unit.program import NAMESPACE, Run, run_program
+from tests.unit.program import NAMESPACE, Run, run_program_anew
 from trials.drills.results import Options, Result
 from trials.drills.settings_files import SettingsFile, settings_files
 
@@ -109,7 +109,7 @@ def run_recorded(file: SettingsFile) -> Run | None:
     accepted = judge(file)
     MockMonitor.RegisterResource = recorded  # type: ignore[method-assign]
     try:
-        run = run_program(file.values)
+        run = run_program_anew(file.values)
     except SettingsError as error:
         if accepted is not None:
             raise Wrong(f"{_shown(file)}: accepted, and refused by the program: {error}") from error

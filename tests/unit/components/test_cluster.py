@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.cluster.cluster import make_kubeconfig, node_account_id
+from components.cluster.cluster import make_kubeconfig, node_account_id, plain_machine
 from tests.unit.program import Run, run_program
 
 CLUSTER = "gcp:container/cluster:Cluster"
@@ -35,8 +35,18 @@ def test_cluster_is_regional_and_keeps_no_default_pool(cluster: dict[str, Any]) 
     assert (cluster["removeDefaultNodePool"], cluster["initialNodeCount"]) == (True, 1)
 
 
-def test_short_lived_default_pool_runs_as_the_node_account_too(cluster: dict[str, Any]) -> None:
-    assert cluster["nodeConfig"] == {"serviceAccount": "nodes@example.iam.gserviceaccount.com"}
+def test_short_lived_default_pool_takes_account_machine_and_disk_of_the_system_pool(cluster: dict[str, Any]) -> None:
+    assert cluster["nodeConfig"] == {
+        "serviceAccount": "nodes@example.iam.gserviceaccount.com",
+        "machineType": "e2-standard-2",
+        "diskType": "pd-standard",
+        "diskSizeGb": 50,
+    }
+
+
+@pytest.mark.parametrize(("machine_type", "disk_type"), [("n2-standard-4", "pd-standard"), ("c3-standard-4", "pd-balanced")])
+def test_system_pool_has_a_disk_that_its_machines_can_have(machine_type: str, disk_type: str) -> None:
+    assert plain_machine(machine_type)["disk_type"] == disk_type
 
 
 def test_workload_identity_pool_is_the_project_s(cluster: dict[str, Any]) -> None:
@@ -112,8 +122,8 @@ def test_without_image_streaming_every_pool_says_so_and_nothing_is_asked_for_it(
 
 
 def test_buckets_can_be_mounted_only_where_pods_do(cluster: dict[str, Any]) -> None:
-    assert "addonsConfig" not in cluster
-    changed = run_program({"weightsCache": True}).only(CLUSTER).inputs
+    assert cluster["addonsConfig"] == {"gcsFuseCsiDriverConfig": {"enabled": False}}
+    changed = run_program({"weightsCache": True, "gpuEphemeralStorageLimit": "38Gi"}).only(CLUSTER).inputs
     assert changed["addonsConfig"] == {"gcsFuseCsiDriverConfig": {"enabled": True}}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from components.cluster.image_registry import promoted_image
 from tests.unit import program
-from tests.unit.program import OTHER_IMAGES, ROOT, Run, run_program, schema
+from tests.unit.program import OTHER_IMAGES, ROOT, Run, run_program, run_program_anew, schema
 
 IMAGE = "docker:index/image:Image"
 REPOSITORY = "gcp:artifactregistry/repository:Repository"
@@ -138,4 +138,4 @@ def test_without_a_login_the_program_ends_with_a_word_that_says_how_to_log_in(mo
 
     monkeypatch.setattr(program._Mocks, "call", fail)
     with pytest.raises(pulumi.RunError, match=r'access token .* "invalid_grant".*gcloud auth application-default login'):
-        run_program()
+        run_program_anew()

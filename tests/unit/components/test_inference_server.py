@@ -164,7 +164,7 @@ def test_containers_request_what_fits_the_smallest_node_together(pod: dict[str, 
 def test_service_is_a_load_balancer_of_the_pods(dev: Run) -> None:
     spec = dev.only(SERVICE).inputs["spec"]
     assert (spec["type"], spec["selector"]) == ("LoadBalancer", {"app": "vllm"})
-    assert spec["ports"] == [{"protocol": "TCP", "port": 80, "targetPort": 8000}]
+    assert spec["ports"] == [{"name": "http-80", "protocol": "TCP", "port": 80, "targetPort": 8000}]
     assert "loadBalancerSourceRanges" not in spec
 
 

@@ -18,7 +18,7 @@ from sandbox.google.latencies import Clock
 from sandbox.images.image_builder import ImageBuilder
 from sandbox.images.image_store import ImageStore
 from sandbox.providers import serve as providers
-from tests.unit.program import ROOT, run_program
+from tests.unit.program import ROOT, run_program_anew
 from tests.unit.provider_client import Client
 
 #: Runs the program as the language host does, but against mocks, and prints what it left of the interpreter.
@@ -117,7 +117,7 @@ def test_the_programs_interpreter_leaves_an_interruption_to_the_engine_and_says_
 
 def test_settings_are_read_once() -> None:
     with mock.patch.object(settings, "load", wraps=settings.load) as load:
-        run_program()
+        run_program_anew()
     assert load.call_count == 1
 
 

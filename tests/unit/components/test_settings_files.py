@@ -1,4 +1,4 @@
-"""Random settings files: a few hundred, the same in every run; `python -m trials drills settings` draws thousands."""
+"""Random settings files: a hundred, the same in every run; `python -m trials drills settings` draws thousands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sandbox.google.machine_types import size_of
 from trials.drills.settings import Wrong, judge, run_recorded
 from trials.drills.settings_files import SETTINGS, WRONG_POOL_VALUES, SettingsFile, settings_files
 
-_FILES = hypothesis.settings(max_examples=300, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+_FILES = hypothesis.settings(max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def test_every_setting_and_every_key_of_a_pool_is_drawn() -> None:

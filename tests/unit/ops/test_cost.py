@@ -139,7 +139,7 @@ def test_the_program_says_what_it_costs_at_every_run(capsys: pytest.CaptureFixtu
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pulumi.log.info", lambda message, *rest, **more: said.append(message))
-        program.run_program()
+        program.run_program_anew()
     assert said == [cost.summary(settings.load_stack("dev", {"gcp:project": "my-project"}))]
 
 

@@ -56,20 +56,10 @@ def test_a_pushed_image_has_the_digest_that_its_registry_gave(store: ImageStore,
         assert store.resolve(reference) == stored
 
 
-def test_a_store_of_another_process_finds_the_same(tmp_path: Path, store: ImageStore, rootfs: Path) -> None:
-    stored = add(store, rootfs)
-    assert ImageStore(tmp_path / "store").resolve(f"{REPOSITORY}:GPU") == stored
-
-
 @pytest.mark.parametrize("reference", [f"{REPOSITORY}:TPU", REPOSITORY, f"other/{REPOSITORY}:GPU", f"{REPOSITORY}@sha256:{'0' * 64}"])
 def test_what_was_not_stored_is_not_found(store: ImageStore, rootfs: Path, reference: str) -> None:
     add(store, rootfs)
     assert store.resolve(reference) is None
-
-
-def test_an_empty_store_finds_nothing_and_makes_no_folder(tmp_path: Path, store: ImageStore) -> None:
-    assert store.resolve(f"{REPOSITORY}:GPU") is None
-    assert not (tmp_path / "store").exists()
 
 
 def test_a_tag_moves_and_the_digest_stays(store: ImageStore, rootfs: Path) -> None:
@@ -79,16 +69,6 @@ def test_a_tag_moves_and_the_digest_stays(store: ImageStore, rootfs: Path) -> No
     assert first.digest != second.digest
     assert store.resolve(f"{REPOSITORY}:GPU") == second
     assert store.resolve(f"{REPOSITORY}@{first.digest}") == first
-
-
-def test_a_repository_finds_only_what_was_pushed_to_it(store: ImageStore, rootfs: Path) -> None:
-    stored = add(store, rootfs)
-    assert store.resolve(f"elsewhere.example/r@{stored.digest}") is None
-
-
-def test_without_a_tag_latest_is_meant(store: ImageStore, rootfs: Path) -> None:
-    stored = add(store, rootfs, tag="latest")
-    assert store.resolve(REPOSITORY) == stored
 
 
 def test_equal_content_has_an_equal_digest_wherever_it_lies_and_whenever_it_was_written(tmp_path: Path, rootfs: Path) -> None:

@@ -8,7 +8,7 @@ import pulumi
 import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
-from sandbox.providers.sdk_types import args_class, find_problems, problems, property_names
+from sandbox.providers.sdk_types import args_class, find_problems, property_names
 
 POOL = "gcp:container/nodePool:NodePool"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
@@ -18,6 +18,10 @@ IMAGE = "docker:index/image:Image"
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"
+
+
+def problems(token: str, inputs: dict[str, Any]) -> list[str]:
+    return [str(problem) for problem in find_problems(token, inputs)]
 
 
 def pool(**more: Any) -> dict[str, Any]:
