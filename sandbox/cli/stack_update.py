@@ -16,8 +16,9 @@ from urllib3.exceptions import HTTPError
 
 from components.settings.secret_reference import parse_reference
 from components.settings.stack_files import PROJECT_NAME, StackFileError, configuration, is_secret, known_stacks
+from ops.pulumi_command import PulumiError
 from ops.recovery.monitoring import Monitoring
-from ops.recovery.pulumi_stack import PulumiError, PulumiStack
+from ops.recovery.pulumi_stack import PulumiStack
 from ops.recovery.recover import Refused, recover
 from sandbox.cli.stack import GCP_PROJECT, STACK, SandboxStack, StackError
 from sandbox.google.secret_manager import SecretStore
