@@ -252,10 +252,11 @@ def _replicas(settings: Settings) -> Iterator[Problem]:
 def _metrics(settings: Settings) -> Iterator[Problem]:
     if settings.cluster.auto_monitoring_scope == "ALL" and settings.scaling.autoscaled:
         yield Problem(
-            "autoMonitoringScope", "ALL",
+            "autoMonitoringScope",
+            "ALL",
             "leaves the replica autoscaler without its metric, which it reads by the labels of the program's own PodMonitoring",
             "set it to NONE, or maxReplicas to 0",
-        )  # fmt: skip
+        )
 
 
 def _grace_period(settings: Settings) -> Iterator[Problem]:
@@ -276,11 +277,12 @@ def _drains(settings: Settings) -> Iterator[Problem]:
         release = settings.images.releases[kind]
         if settings.server.drains[kind] and release is not None and release < SHUTDOWN_TIMEOUT:
             yield Problem(
-                f"{kind}ServerDrains", True,
+                f"{kind}ServerDrains",
+                True,
                 f"needs vLLM {text_of(SHUTDOWN_TIMEOUT)} or later, and {settings.images.vllm_image(kind)} is older: its server would "
                 "refuse --shutdown-timeout and not start",
                 "give false (the preStop hook waits for requests then), or a newer base image",
-            )  # fmt: skip
+            )
 
 
 def _drivers(settings: Settings) -> Iterator[Problem]:
@@ -289,10 +291,11 @@ def _drivers(settings: Settings) -> Iterator[Problem]:
     for index, pool in enumerate(settings.accelerators.pools):
         if pool.gpu_driver_version == "DEFAULT" and needs_driver_580(image):
             yield Problem(
-                f"acceleratorPools[{index}].gpuDriverVersion", "DEFAULT",
+                f"acceleratorPools[{index}].gpuDriverVersion",
+                "DEFAULT",
                 f"is a driver older than the 580 that {image.partition('@')[0]} needs, as it is built on CUDA 13: no server would start",
                 "give LATEST, or a gpuBaseImage built on CUDA 12.9, such as docker.io/vllm/vllm-openai:v0.31.0-cu129",
-            )  # fmt: skip
+            )
 
 
 def _rollout(settings: Settings) -> Iterator[Problem]:
