@@ -120,7 +120,7 @@ lint: .venv/.installed ## run every linter and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	cd examples/consumer && ../../$(BIN)/mypy --config-file ../../pyproject.toml .
+	cd examples/consumer && MYPYPATH=../.. ../../$(BIN)/mypy --config-file ../../pyproject.toml .
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	$(BIN)/hadolint images/*.Dockerfile examples/consumer/gateway/Dockerfile
 	actionlint=$$($(BIN)/python -m sandbox.toolchain.tools actionlint) && "$$actionlint" -shellcheck $(BIN)/shellcheck -pyflakes=

@@ -8,7 +8,6 @@ requests' rate and the probes' own times. Left out: several events at once, and 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -60,13 +59,10 @@ _SETTINGS: dict[str, Any] = {"keepLastReplica": True, "replicas": 2}
 
 
 def run(options: Options) -> Iterator[Result]:
-    chooser = random.Random(options.seed)
-    chosen = sorted(chooser.sample(range(len(_EVENTS)), options.some(len(_EVENTS))))
     with fresh_sandbox("drill-load") as sandbox:
         sandbox.command("up")
         service = _Service(sandbox)
-        for number in chosen:
-            name, event = _EVENTS[number]
+        for name, event in options.sample(_EVENTS):
             try:
                 yield from event(service, name)
             except CommandFailed as error:
