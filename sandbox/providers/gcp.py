@@ -24,7 +24,7 @@ from sandbox.google.records import AlreadyExistsError, Records
 from sandbox.google.secret_manager import SecretStore
 from sandbox.providers.computed_fields import computed_fields, with_kept, with_known
 from sandbox.providers.differences import Difference, Path, PropertyChange, compare, property_path
-from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, URN_NAME, Kind, kind_of, new_names, project_number
+from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, Kind, kind_of, new_names, project_number
 from sandbox.providers.google_requests import GoogleRequests, RequestError, UnreadError
 from sandbox.providers.sdk_types import Problem, find_problems, property_names
 from sandbox.providers.server import (
@@ -135,7 +135,7 @@ class GcpProvider(Provider):
         kind = kind_of(urn.type_token)
         properties = self._resolved(urn, inputs)
         _raise_refusals(urn, kind, properties, "creating")
-        id = self._id(urn, kind, properties)
+        id = self._id(kind, properties)
         given = _given(properties)
 
         def made() -> dict[str, Any]:
@@ -400,8 +400,8 @@ class GcpProvider(Provider):
             properties["cluster"] = str(properties["cluster"]).rpartition("/")[2]
         return properties
 
-    def _id(self, urn: Urn, kind: Kind, properties: Mapping[str, Any]) -> str:
-        names = {**properties, URN_NAME: urn.name, **new_names(properties.get("project"))}
+    def _id(self, kind: Kind, properties: Mapping[str, Any]) -> str:
+        names = {**properties, **new_names(properties.get("project"))}
         missing = [each for each in re.findall(r"\{(\w+)\}", kind.id) if not names.get(each)]
         if missing:
             raise ProviderError(f"{missing[0]}: required field is not set")

@@ -52,7 +52,7 @@ def resource_operations(resource: Resource) -> tuple[str, ...]:
         pool = _pool(resource)
         return ("node_pool_create", *((node_join(pool),) if pool.initial_size else ()))
     if kind == IMAGE:
-        return ("image_build", *(() if inputs.get("skipPush") else ("image_push",)))
+        return ("image_build", "image_push")
     return ()
 
 

@@ -8,13 +8,14 @@ from dataclasses import asdict
 from typing import get_args
 
 from sandbox.cli import arguments as kinds
+from sandbox.cli import server_faults
 from sandbox.cli.arguments import Command
 from sandbox.cli.lifecycle import SandboxError, require_running
 from sandbox.google.faults import ANSWERS, APIS, SLOW_SECONDS, FaultStore, Rule
 from sandbox.google.stock import Stock, Supply, require_pool
 from sandbox.host.daemon_record import DaemonRecord
 from sandbox.host.paths import Paths
-from sandbox.servers import model_server, server_faults
+from sandbox.servers import model_server
 
 
 def _stock_arguments(stock: argparse.ArgumentParser) -> None:

@@ -123,7 +123,6 @@ def test_a_resource_waits_for_a_parent_that_is_no_component() -> None:
         (node_pool("p", "g2-standard-4"), ("node_pool_create", "node_join")),
         (node_pool("p", "g2-standard-4", initialNodeCount=0), ("node_pool_create",)),
         (resource("docker:index/image:Image", "i"), ("image_build", "image_push")),
-        (resource("docker:index/image:Image", "i", inputs={"skipPush": True}), ("image_build",)),
         (resource("kubernetes:core/v1:Secret", "s"), ()),
     ],
 )
