@@ -35,9 +35,7 @@ only = pulumi.ResourceOptions(providers=[pulumi_gcp.Provider("gcp", project=conf
 pipelines = pulumi.ComponentResource("fungibility:bootstrap:PipelineApis", "pipelines", None, only)
 enable_apis("pipelines", _APIS_OF_THE_PIPELINES, project=config.project, parent=pipelines)
 state = StateStore(
-    "state",
-    StateStoreArgs(project=config.project, location=config.location, bucket=config.state_bucket, environments=names),
-    only,
+    "state", StateStoreArgs(project=config.project, location=config.location, bucket=config.state_bucket, environments=names), only
 )
 identity = GitHubIdentity(
     "github",
@@ -65,10 +63,7 @@ backend_url = state.bucket.apply(lambda bucket: f"gs://{bucket}")
 accounts = {
     name: account
     for each, accounts in access.items()
-    for name, account in (
-        (each, accounts.deploy_account),
-        (f"{each}{settings.PREVIEW_SUFFIX}", accounts.preview_account),
-    )
+    for name, account in ((each, accounts.deploy_account), (f"{each}{settings.PREVIEW_SUFFIX}", accounts.preview_account))
 }
 pulumi.export("backend_url", backend_url)
 pulumi.export("secrets_providers", {name: key.apply(lambda known: f"gcpkms://{known}") for name, key in state.keys.items()})

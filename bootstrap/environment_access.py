@@ -101,10 +101,7 @@ class EnvironmentAccess(pulumi.ComponentResource):
             project=self._args.environment.project,
             role=role,
             member=_member(account),
-            condition={
-                "title": "Only the roles that the program grants",
-                "expression": roles.grant_condition(),
-            }
+            condition={"title": "Only the roles that the program grants", "expression": roles.grant_condition()}
             if role == roles.LIMITED_ROLE
             else None,
             opts=pulumi.ResourceOptions(parent=self, depends_on=self._apis),
@@ -119,10 +116,7 @@ class EnvironmentAccess(pulumi.ComponentResource):
             bucket=self._args.bucket,
             role="roles/storage.objectUser",
             member=_member(deploy),
-            condition={
-                "title": f"State of {environment.name}",
-                "expression": write_condition(self._args.bucket_name, environment.name),
-            },
+            condition={"title": f"State of {environment.name}", "expression": write_condition(self._args.bucket_name, environment.name)},
             opts=child,
         )
         for use, account in (("deploy", deploy), ("preview", preview)):

@@ -143,9 +143,7 @@ class BootstrapSettings:
     )
     branch: str = setting(_BRANCH, default="main", filled=True, description="The branch that deploys.")
     environments: tuple[Environment, ...] = setting(
-        Structure(_parse_environments, (), "list"),
-        filled=True,
-        description="The environments; docs/deploy.md lists the keys of one.",
+        Structure(_parse_environments, (), "list"), filled=True, description="The environments; docs/deploy.md lists the keys of one."
     )
 
 

@@ -103,9 +103,7 @@ def _github(environment: Mapping[str, str]) -> GitHub:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise UsageError(f"GITHUB_REPOSITORY: {repository!r} is no repository. Give OWNER/NAME")
     return GitHub(
-        api_url=environment.get("GITHUB_API_URL") or "https://api.github.com",
-        repository=repository,
-        token=environment["GITHUB_TOKEN"],
+        api_url=environment.get("GITHUB_API_URL") or "https://api.github.com", repository=repository, token=environment["GITHUB_TOKEN"]
     )
 
 

@@ -110,12 +110,7 @@ def estimate(settings: Settings) -> Estimate:
             ),
             Line(name="control plane", what="GKE's fee", idle=1, usual=1, maximum=1, price=CLUSTER_FEE),
             Line(
-                name="load balancer",
-                what="forwarding rule",
-                idle=1,
-                usual=1,
-                maximum=1,
-                price=forwarding_rule_price(settings.place.region),
+                name="load balancer", what="forwarding rule", idle=1, usual=1, maximum=1, price=forwarding_rule_price(settings.place.region)
             ),
         )
     )

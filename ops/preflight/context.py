@@ -47,12 +47,7 @@ def explain(failure: CallFailed, what: str, context: Context, role: str = "roles
         return skipped(what, reason=f"the API {failure.api} is off in the project", fix=enable_command(project, failure.api))
     if failure.reason == "denied":
         # Who runs this may lack a right to read that `up` does without: not knowing is no failure of the project.
-        return warning(
-            what,
-            "not checked: permission denied",
-            reason=reason,
-            fix=grant_command(project, context.google.member(), role),
-        )
+        return warning(what, "not checked: permission denied", reason=reason, fix=grant_command(project, context.google.member(), role))
     findings = {
         "not-found": "does not exist",
         "throttled": "not checked: too many requests, also after waiting",

@@ -27,10 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     report = checks.run(
         what,
         limits=checks.Limits(
-            healthy=arguments.timeout,
-            request=arguments.request_timeout,
-            first_token=arguments.max_first_token,
-            total=arguments.max_total,
+            healthy=arguments.timeout, request=arguments.request_timeout, first_token=arguments.max_first_token, total=arguments.max_total
         ),
         key=key,
         api=arguments.api,

@@ -145,11 +145,7 @@ def _findings(samples: Samples) -> Findings:
             Figure(name=f"memory of the sandbox with {_replicas(count)}", samples=samples.memory[count], unit="MB", note="PSS")
             for count in (1, REPLICAS)
         ),
-        Figure(
-            name=f"memory with {_replicas(REPLICAS)}, with 1 being 1",
-            samples=[many / one for many, one in ratios],
-            unit="x",
-        ),
+        Figure(name=f"memory with {_replicas(REPLICAS)}, with 1 being 1", samples=[many / one for many, one in ratios], unit="x"),
         *(
             Figure(name=f"processes of the sandbox with {_replicas(count)}", samples=samples.processes[count], unit="processes")
             for count in (1, REPLICAS)

@@ -75,12 +75,7 @@ class _Outcome:
         parts += [f"lost: {each}" for each in self.lost]
         if self.given:
             parts.append(f"{self.given} faulty answers")
-        return Result(
-            event=self.event,
-            tried=self.tried,
-            survived=self.alone + self.second,
-            recovery="; ".join(parts) or "nothing",
-        )
+        return Result(event=self.event, tried=self.tried, survived=self.alone + self.second, recovery="; ".join(parts) or "nothing")
 
 
 def run(options: Options) -> Iterator[Result]:
@@ -182,12 +177,7 @@ class _Drill:
 
         for seconds in (1.0, 6.0):
             self._need(there=False)
-            self._tried(
-                outcome,
-                _UP,
-                meanwhile=partial(revoke, seconds),
-                between=lambda: self._sandbox.command("login"),
-            )
+            self._tried(outcome, _UP, meanwhile=partial(revoke, seconds), between=lambda: self._sandbox.command("login"))
             # An update that was over before its login was has proven nothing, and wants the login back all the same.
             self._sandbox.command("login")
         return outcome

@@ -151,9 +151,7 @@ def _update_that_crashes(service: _Service, name: str) -> Iterator[Result]:
     patience = {"serverStartupSeconds": 20, "rolloutTimeoutSeconds": 30}
     with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         said = events.deploy(
-            service.sandbox,
-            check=False,
-            **{**_SETTINGS, **patience, "tpuServerArguments": wrong, "gpuServerArguments": wrong},
+            service.sandbox, check=False, **{**_SETTINGS, **patience, "tpuServerArguments": wrong, "gpuServerArguments": wrong}
         )
         service.deploy()
     named = "failed and named the container" if "CrashLoopBackOff" in said else "failed"

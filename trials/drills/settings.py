@@ -200,11 +200,7 @@ def drawn(count: int, seed: int) -> list[SettingsFile]:
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
-        max_examples=3 * count,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        phases=(Phase.generate,),
+        max_examples=3 * count, database=None, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate,)
     )
     @hypothesis.given(settings_files(good=True))
     def draw(file: SettingsFile) -> None:

@@ -76,28 +76,11 @@ _WRONG_RANGES = (
     "010.0.0.0/8", "10.0/8",
 )  # fmt: skip
 _IMAGE = st.builds(
-    lambda path, end: f"docker.io/{path}{end}",
-    _NAME,
-    _of(":v1", f"@{_DIGEST}", f":v1@{_DIGEST}", ":v0.31.0", ":" + "t" * 128),
+    lambda path, end: f"docker.io/{path}{end}", _NAME, _of(":v1", f"@{_DIGEST}", f":v1@{_DIGEST}", ":v0.31.0", ":" + "t" * 128)
 )
-_WRONG_IMAGES = (
-    "vllm",
-    "docker.io/vllm",
-    "docker.io/vllm:latest",
-    "docker.io/V:v1",
-    f"docker.io/v@{_DIGEST}0",
-    ":v1",
-    "a b/c:d",
-)
+_WRONG_IMAGES = ("vllm", "docker.io/vllm", "docker.io/vllm:latest", "docker.io/V:v1", f"docker.io/v@{_DIGEST}0", ":v1", "a b/c:d")
 _SECRET = _of("", "a", "s" * 255, "projects/my-project/secrets/key", "key/versions/latest", "projects/p-1/secrets/k/versions/7")
-_WRONG_SECRETS = (
-    "s" * 256,
-    "projects/p/keys/k",
-    "key/versions/0",
-    "key/versions/",
-    "projects//secrets/k",
-    "key/versions/\uff11",
-)
+_WRONG_SECRETS = ("s" * 256, "projects/p/keys/k", "key/versions/0", "key/versions/", "projects//secrets/k", "key/versions/\uff11")
 _ARGUMENT = _of("--enforce-eager", "--max-num-seqs=8", "--seed=0", "--gpu-memory-utilization=0.8", "--no-enable-prefix-caching")
 _WRONG_ARGUMENTS = (
     "--host=::1", "--port", "--port=1", "--po=1", "--model=a/b", "--tensor_parallel_size=2", "--tensor-parallel-size", "-tp",

@@ -221,12 +221,7 @@ def _deployments(*states: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("states", "commit"),
-    [
-        (("waiting", "failure", "success", "inactive"), f"{3:040x}"),
-        (("", "failure"), ""),
-        ((), ""),
-    ],
+    ("states", "commit"), [(("waiting", "failure", "success", "inactive"), f"{3:040x}"), (("", "failure"), ""), ((), "")]
 )
 def test_deployed_commit_is_the_last_success_s(
     server: FakeGitHub, environment: dict[str, str], tmp_path: Path, states: tuple[str, ...], commit: str
@@ -308,10 +303,7 @@ def test_a_new_comment_whose_answer_was_lost_is_not_written_twice(github: GitHub
     ],
 )
 def test_missing_variables_are_named(
-    environment: dict[str, str],
-    capsys: pytest.CaptureFixture[str],
-    change: Callable[[dict[str, str]], object],
-    said: str,
+    environment: dict[str, str], capsys: pytest.CaptureFixture[str], change: Callable[[dict[str, str]], object], said: str
 ) -> None:
     change(environment)
     assert ci.main(["deployed-commit", "dev"], environment) == 2

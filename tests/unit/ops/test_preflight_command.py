@@ -195,12 +195,7 @@ def test_documentation_lists_every_check_in_order() -> None:
 
 def test_documentation_lists_every_quota_and_says_which_names_are_unverified() -> None:
     expected = {
-        (
-            f"`{accelerator}`",
-            "Spot, preemptible" if spot else "on demand",
-            f"`{metric.name}`",
-            "yes" if metric.verified else "no",
-        )
+        (f"`{accelerator}`", "Spot, preemptible" if spot else "on demand", f"`{metric.name}`", "yes" if metric.verified else "no")
         for (accelerator, spot), metric in METRICS.items()
     } | {("all GPUs", "any", f"`{GPUS_ALL_REGIONS.name}`", "yes" if GPUS_ALL_REGIONS.verified else "no")}
     assert {tuple(row[:4]) for row in _table("Quotas")} == expected

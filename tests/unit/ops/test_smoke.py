@@ -176,13 +176,7 @@ _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ),
     ("other model answers", "chat", says(chat("meta/llama")), "answered by model meta/llama", "older update"),
     ("other model streams", "stream", streams(*stream_events("meta/llama")), "by model meta/llama", "older update"),
-    (
-        "models change in a stream",
-        "stream",
-        streams(*stream_events()[:2], *stream_events("meta/llama")),
-        "several models",
-        "older update",
-    ),
+    ("models change in a stream", "stream", streams(*stream_events()[:2], *stream_events("meta/llama")), "several models", "older update"),
     ("not JSON", "chat", _HTML, "it is not JSON", "leads to vLLM"),
     ("JSON, no object", "chat", says(["x"]), "no object", "leads to vLLM"),
     ("no choices", "chat", says({"model": MODEL, "choices": []}), "no answer of this kind", "leads to vLLM"),
@@ -328,9 +322,7 @@ def test_control_characters_of_a_server_do_not_reach_the_terminal() -> None:
 # --- the command
 
 
-def test_status_is_0_for_good_and_1_for_a_failed_check_and_json_says_the_same(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_status_is_0_for_good_and_1_for_a_failed_check_and_json_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     with serving() as server:
         asked = ["--url", server.url, "--model", MODEL, "--json", "--no-cluster"]
         assert command.main(asked) == 0

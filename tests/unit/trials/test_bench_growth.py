@@ -7,14 +7,7 @@ import pytest
 from components.settings import accelerator_pool, stack_files
 from components.settings.accelerator_pool import parse_pools
 from sandbox.host.paths import PROJECT_DIR
-from trials.bench.growth import (
-    LINEAR_GOAL,
-    POOLS,
-    Samples,
-    copy_of_project,
-    gpu_pool,
-    write_stack_files,
-)
+from trials.bench.growth import LINEAR_GOAL, POOLS, Samples, copy_of_project, gpu_pool, write_stack_files
 
 
 def _samples(seconds: dict[int, list[float]]) -> Samples:
@@ -74,9 +67,7 @@ def test_pools_of_the_bench_are_good_settings_beyond_the_limit_that_it_lifts(mon
     assert {pool.min_node_count for pool in pools} == {0}
 
 
-def test_project_of_the_bench_has_this_program_and_none_of_its_stack_files(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
+def test_project_of_the_bench_has_this_program_and_none_of_its_stack_files(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = copy_of_project(tmp_path_factory.mktemp("bench") / "project")
     assert (folder / "__main__.py").resolve() == PROJECT_DIR / "__main__.py"
     assert (folder / "Pulumi.yaml").read_text() == (PROJECT_DIR / "Pulumi.yaml").read_text()
