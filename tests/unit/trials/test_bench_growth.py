@@ -18,17 +18,6 @@ def _samples(seconds: dict[int, list[float]]) -> Samples:
     return samples
 
 
-def test_sizes_are_measured_in_turn() -> None:
-    measured: list[int] = []
-
-    def measure(size: int) -> float:
-        measured.append(size)
-        return float(len(measured))
-
-    assert Samples.of((3, 10), 2, measure).by_size == {3: [1.0, 3.0], 10: [2.0, 4.0]}
-    assert measured == [3, 10, 3, 10]
-
-
 def test_linear_growth_is_1_whatever_it_starts_from() -> None:
     assert _samples({size: [4.0 + 0.03 * size] for size in POOLS}).one_more() == pytest.approx(1.0)
 
@@ -46,10 +35,6 @@ def test_what_else_the_machine_did_during_some_samples_does_not_count_as_growth(
 
 def test_growth_that_is_within_the_noise_gives_no_figure() -> None:
     assert _samples({3: [4.0, 6.0], 10: [4.2, 4.4], 100: [5.5, 7.0], 300: [9.0, 9.0]}).one_more() is None
-
-
-def test_largest_size_is_set_against_the_smallest_sample_by_sample() -> None:
-    assert _samples({300: [9.0, 12.0], 3: [3.0, 4.0]}).ratios() == [3.0, 3.0]
 
 
 def test_curve_is_in_times_the_smallest_size_with_its_noise() -> None:
