@@ -41,7 +41,7 @@ class Samples:
     memory: dict[int, list[float]] = field(default_factory=lambda: {1: [], REPLICAS: []})
     processes: dict[int, list[float]] = field(default_factory=lambda: {1: [], REPLICAS: []})
     warm_against_unchanged: list[float] = field(default_factory=list)
-    #: Of the last sandbox, MB by program and number of processes by program.
+    #: MB and number of processes by program, in the last sandbox.
     by_program: dict[int, tuple[Mapping[str, float], Mapping[str, int]]] = field(default_factory=dict)
 
 

@@ -86,7 +86,7 @@ def serving(sandbox: Sandbox) -> dict[str, str]:
 
 
 def restarts(sandbox: Sandbox, pod: str) -> int:
-    """Of all the pod's containers; 0 for one that is gone."""
+    """The restarts of all the pod's containers; 0 for a pod that is gone."""
     return sum(each["restarts"] for found in replicas(sandbox) if found["name"] == pod for each in found["containers"])
 
 

@@ -1,4 +1,4 @@
-"""GitHub's API as the pipelines use it, against a local server: one comment, one issue, clear words for every refusal."""
+"""GitHub's API as the pipelines use it, against a local server: one comment, one issue, a clear message for every refusal."""
 
 from __future__ import annotations
 
@@ -299,7 +299,7 @@ def test_a_new_comment_whose_answer_was_lost_is_not_written_twice(github: GitHub
     [
         (lambda variables: variables.pop("GITHUB_TOKEN"), "GITHUB_TOKEN: not set"),
         (lambda variables: variables.pop("GITHUB_REPOSITORY"), "GITHUB_REPOSITORY: not set"),
-        (lambda variables: variables.update(GITHUB_REPOSITORY="name"), "'name' is no repository"),
+        (lambda variables: variables.update(GITHUB_REPOSITORY="name"), "'name' is not a repository"),
     ],
 )
 def test_missing_variables_are_named(

@@ -187,7 +187,7 @@ def test_what_is_nothing_in_the_cloud_is_dropped() -> None:
     assert not plan.undecided
 
 
-def test_a_type_that_nobody_knows_is_left_to_a_person_who_can_name_it() -> None:
+def test_an_unknown_type_is_left_to_a_person_who_can_name_it() -> None:
     known = document(pending("gcp:kms/keyRing:KeyRing", "keys", {"name": "k"}))
     stack = FakeStack(known, {"projects/p/keyRings/k": {"name": "k"}})
     outcome = recovered(stack)
@@ -385,7 +385,7 @@ def test_a_running_update_is_left_alone_until_a_person_says_that_it_does_not_run
     assert "took away the lock of process 4711" in outcome.text("dev")
 
 
-def test_a_stack_that_nobody_killed_is_only_refreshed() -> None:
+def test_a_stack_without_a_killed_update_is_only_refreshed() -> None:
     stack = FakeStack(document())
     assert recovered(stack).text("dev") == "stack dev: no update was killed; its state is refreshed"
     assert stack.refreshed == [[]]

@@ -178,7 +178,7 @@ def test_several_pools_are_named_best_first(tmp_path: Path) -> None:
         assert rung(kubeconfig, server, expected_pool="v6e-1").status == "failed"
 
 
-def test_no_ready_pod_is_a_failure_with_its_cure(tmp_path: Path) -> None:
+def test_no_ready_pod_is_a_failure_with_a_fix(tmp_path: Path) -> None:
     with both(tmp_path, pods=[pod("a", "node-1", ready=False)]) as (kubeconfig, server):
         found = rung(kubeconfig, server)
     assert (found.status, found.value) == ("failed", "no pod is ready behind the service")

@@ -53,7 +53,7 @@ def test_too_few_samples_on_either_side_are_not_judged(then: int, now: int) -> N
 
 
 def _share_of_worse(then: int, now: int, *, deviation: float, slower: float = 1.0, draws: int = 4000) -> float:
-    """Of comparisons of drawn runs: `then` and `now` samples, the later ones of a program that takes `slower` times as long."""
+    """The share among comparisons of drawn runs: `then` and `now` samples, the later one of a program that takes `slower` times as long."""
     dice = random.Random(1)
 
     def run(samples: int, mean: float) -> Figure:

@@ -39,7 +39,7 @@ def test_bytes_are_those_of_new_and_changed_files_alone(tmp_path: Path) -> None:
         (b"/bin/sh\0/x/fungibility-entrypoint\0--port=8000\0", "fungibility-entrypoint"),
         (b"/bin/sh\0", "sh"),
         (b"sleep\0infinity\0", "sleep"),
-        # A process that has ended and that nobody has waited for.
+        # A process that has ended and was not waited for yet.
         (b"", ""),
     ],
 )
@@ -79,7 +79,7 @@ def test_cold_is_an_up_without_a_cache_and_warm_one_with_what_it_left(tmp_path: 
     assert not any((tmp_path / ".sandbox").iterdir())
 
 
-def test_a_cache_that_nobody_may_write_to_is_removed_whole(tmp_path: Path) -> None:
+def test_a_read_only_cache_is_removed_whole(tmp_path: Path) -> None:
     inner = tmp_path / "cache" / "module"
     inner.mkdir(parents=True)
     (inner / "file").touch(mode=0o400)
