@@ -11,9 +11,7 @@ import requests
 
 from sandbox.cli.client import Sandbox
 from sandbox.google.secret_manager import SecretStore
-from tests.sandbox.conftest import ROOT
-
-pytestmark = pytest.mark.sandbox
+from tests.sandbox.conftest import ROOT, SPEED
 
 CLUSTER = "gcp:container/cluster:Cluster::cluster"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment::vllm"
@@ -25,7 +23,7 @@ NEW_KEY = "another-key-that-nobody-may-see"
 @pytest.fixture(scope="module")
 def prod() -> Iterator[Sandbox]:
     """The prod stack, up; taken down at the end whatever happens."""
-    sandbox = Sandbox(ROOT / ".sandbox" / "test-state-prod")
+    sandbox = Sandbox(ROOT / ".sandbox" / "test-state-prod", SPEED)
     sandbox.command("down", check=False)
     try:
         sandbox.command("up", "--environment", "prod")
