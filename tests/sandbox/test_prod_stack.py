@@ -13,7 +13,6 @@ from sandbox.cli.client import Sandbox
 from sandbox.google.secret_manager import SecretStore
 from tests.sandbox.conftest import ROOT, SPEED
 
-CLUSTER = "gcp:container/cluster:Cluster::cluster"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment::vllm"
 KEY_SECRET = "kubernetes:core/v1:Secret::vllm-vllm-api-key"
 PROJECT = "sandbox-project"
