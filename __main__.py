@@ -8,6 +8,7 @@ from components.cluster.cluster import Cluster
 from components.cluster.cluster_hardening import ClusterArgs
 from components.cluster.compute_class import ComputeClass
 from components.cluster.image_registry import ImageRegistry, ImageRegistryArgs
+from components.cluster.namespace import after_namespace
 from components.cluster.network import Network, NetworkArgs
 from components.monitoring.observability import Observability, ObservabilityArgs
 from components.serving.inference_server import InferenceServer, InferenceServerArgs
@@ -41,15 +42,17 @@ registry_args = ImageRegistryArgs(
     protect=config.cluster.deletion_protection,
 )
 registry = ImageRegistry("images", registry_args, pulumi.ResourceOptions(providers=[gcp, docker]))
-AcceleratorPools("accelerator-pools", AcceleratorPoolsArgs(config.place, config.accelerators, config.cluster, cluster, network), in_project)
+pools_args = AcceleratorPoolsArgs(config.place, config.accelerators, config.cluster, cluster, network)
+AcceleratorPools("accelerator-pools", pools_args, in_project)
 if config.monitoring.enabled:
     observability_args = ObservabilityArgs(config.place, config.monitoring, config.cluster.name, config.accelerators.pools)
     Observability("observability", observability_args, in_project)
 
-kubernetes = providers.kubernetes_provider(cluster.kubeconfig)
+kubernetes = providers.kubernetes_provider(cluster)
 in_cluster = pulumi.ResourceOptions(providers=[kubernetes])
-in_both = pulumi.ResourceOptions(providers=[gcp, kubernetes])
 compute_class = ComputeClass("compute-class", config.accelerators, in_cluster)
+in_namespace = pulumi.ResourceOptions.merge(in_cluster, after_namespace(config.server.namespace, cluster))
+in_both = pulumi.ResourceOptions.merge(in_namespace, in_project)
 weights_cache = None
 if config.server.weights_cache:
     weights_cache = WeightsCache("weights-cache", WeightsCacheArgs(config.place, config.server.namespace, cluster.workload_pool), in_both)
@@ -63,13 +66,14 @@ server_args = InferenceServerArgs(
     releases=config.images.releases,
     caches=make_model_caches(config.server, weights_cache),
     hugging_face_token=secret_manager.value_of(config.server.hugging_face_token, config.server.hugging_face_token_secret, gcp),
+    scraped_by_gke=config.cluster.auto_monitoring_scope == "ALL",
     api_key=secret_manager.value_of(config.security.api_key, config.security.api_key_secret, gcp),
 )
-server = InferenceServer("vllm", server_args, in_cluster)
+server = InferenceServer("vllm", server_args, in_namespace)
 if config.scaling.autoscaled:
     # After the Deployment, which it scales, or nothing of it is there to be measured.
     after_server = pulumi.ResourceOptions.merge(in_both, pulumi.ResourceOptions(depends_on=[server]))
-    autoscaler_args = ReplicaAutoscalerArgs(config.place.project, cluster.name, config.server.namespace, config.scaling)
+    autoscaler_args = ReplicaAutoscalerArgs(config.place.project, cluster.name, config.cluster.name, config.server, config.scaling)
     ReplicaAutoscaler("replica-autoscaler", autoscaler_args, after_server)
 
 pulumi.export("service_ip", server.service_ip)

@@ -37,7 +37,7 @@ def _need(resource: str, role: str, kind: str, verbs: str, when: When = lambda s
 
 
 def _object(resource: str, kind: str, when: When = lambda settings: True) -> Need:
-    """Cluster admission takes IAM's permission or RBAC's; a new cluster has no RBAC for anybody yet."""
+    """Cluster admission takes IAM's permission or RBAC's; a new cluster has no RBAC rules yet."""
     return _need(f"kubernetes:{resource}", "container.admin", f"container.{kind}", "create get update", when)
 
 
@@ -156,7 +156,7 @@ _PREVIEW: Mapping[str, tuple[str, ...]] = {
 #: For reading a secret version's metadata (the right to its value is granted on each secret), and quotas that only Cloud Quotas has.
 _READ = ("roles/secretmanager.viewer", "roles/cloudquotas.viewer")
 
-#: Of the roles above, what a stronger one of the same account gives too.
+#: Roles above that a stronger role of the same account includes.
 _IMPLIED = "roles/artifactregistry.writer"
 
 #: The only roles that the deploying account may grant in the project: those that the program grants. Without this limit,

@@ -8,6 +8,8 @@ import pulumi_gcp
 import pulumi_kubernetes
 from pulumi_gcp import organizations
 
+from components.cluster.cluster import Cluster
+
 _CLIENT_CONFIG = "gcp:organizations/getClientConfig:getClientConfig"
 
 
@@ -20,8 +22,21 @@ def docker_provider() -> pulumi_docker.Provider:
     return pulumi_docker.Provider("docker")
 
 
-def kubernetes_provider(kubeconfig: pulumi.Input[str]) -> pulumi_kubernetes.Provider:
-    return pulumi_kubernetes.Provider("kubernetes", kubeconfig=kubeconfig)
+def kubernetes_provider(cluster: Cluster) -> pulumi_kubernetes.Provider:
+    """Waits for the system pool and outlives no object: without nodes, webhooks that an object needs have no pod to answer them, and
+    namespaces hang in their deletion (kubernetes/kubernetes#114214)."""
+    return pulumi_kubernetes.Provider("kubernetes", kubeconfig=cluster.kubeconfig, opts=_with_nodes(cluster))
+
+
+def adopting_provider(cluster: Cluster) -> pulumi_kubernetes.Provider:
+    """For objects that somebody else may have made before: it takes them over where the other provider refuses."""
+    return pulumi_kubernetes.Provider(
+        "kubernetes-adopting", kubeconfig=cluster.kubeconfig, upsert_existing_objects=True, opts=_with_nodes(cluster)
+    )
+
+
+def _with_nodes(cluster: Cluster) -> pulumi.ResourceOptions:
+    return pulumi.ResourceOptions(depends_on=[cluster.system_pool])
 
 
 def access_token(gcp: pulumi_gcp.Provider) -> pulumi.Output[str]:

@@ -94,6 +94,26 @@ def privileged(resource: Resource, options: Options) -> Iterable[Finding]:
             )
 
 
+def remote_code(resource: Resource, options: Options) -> Iterable[Finding]:
+    for path, container in containers(resource):
+        if get(container, "securityContext", "privileged") is not True:
+            continue
+        for part in ("command", "args"):
+            words = get(container, part)
+            if words is UNKNOWN:
+                yield Undecided(resource=resource, property=f"{path}.{part}")
+            for word in words if isinstance(words, (list, tuple)) else ():
+                if isinstance(word, str) and word.replace("_", "-") == "--trust-remote-code":
+                    yield Violation(
+                        resource=resource,
+                        property=f"{path}.{part}",
+                        value=word,
+                        reason="runs code from the model's repository in a privileged container, which has all rights of its node",
+                        fix="serve a model that needs no code of its own, or use pools of one accelerator, whose containers are not "
+                        "privileged (`deviceAccess`)",
+                    )
+
+
 RULES = (
     ResourceRule(
         name="images-by-digest",
@@ -123,5 +143,12 @@ RULES = (
             )
         },
         check=privileged,
+    ),
+    ResourceRule(
+        name="no-remote-code-with-privilege",
+        description="A privileged container runs no code from a model's repository (`--trust-remote-code`).",
+        level="mandatory",
+        because="whoever may push to the repository would have the node",
+        check=remote_code,
     ),
 )

@@ -20,29 +20,29 @@ from sandbox.toolchain.tools import ToolError
 
 #: Command -> (its module in `sandbox.cli.commands`, loaded for this command alone, and what it does).
 COMMANDS = {
-    "up": ("up", "build what is missing, start everything, run `pulumi up`, and ask the model something"),
-    "down": ("life", "end everything and remove all state; the cache of tools stays"),
+    "up": ("up", "build what is missing, start everything, run `pulumi up`, and test the service"),
+    "down": ("administration", "end everything and remove all state; the cache of tools stays"),
     "status": ("cluster", "nodes by pool, and the pods on them"),
-    "env": ("life", 'variables for a shell: eval "$(python -m sandbox env)", then pulumi and kubectl work'),
+    "env": ("administration", 'variables for a shell: eval "$(python -m sandbox env)", then pulumi and kubectl work'),
     "chat": ("cluster", "one chat completion from the stack's service"),
-    "scale": ("cluster", "scale the Deployment, and wait until every replica is where it belongs"),
+    "scale": ("cluster", "scale the Deployment, and wait until every replica has settled"),
     "preempt": ("cluster", "take a Spot or preemptible node away, as Google does"),
-    "stock": ("events", "say which pools' machines Google has; works before the first `up`, too"),
+    "stock": ("events", "set which pools' machines are in stock; works before the first `up` too"),
     "hang": ("events", "make the server of a pod hang without dying"),
     "crash": ("events", "kill the server of a pod, and let it fail at every start until the pod is deleted"),
-    "traffic": ("cluster", "ask the service at a steady rate and count what is answered, fails and is cut"),
+    "traffic": ("cluster", "send requests at a steady rate and count those that are answered, failed and cut"),
     "faults": (
         "events",
-        "faulty answers of the stand-in cloud's and the cluster's API, to practise and to drill; also before the first `up`",
+        "faulty answers of the stand-in cloud's and the cluster's API; works before the first `up` too",
     ),
-    "login": ("life", "log the sandbox's one Google account in, with access tokens of a life of choice, or revoke it"),
-    "restart-api-server": ("life", "kill the cluster's API server and start it again"),
-    "logs": ("life", "the containers' logs, or the daemon's"),
+    "login": ("administration", "log in the sandbox's Google account, with a lifetime of access tokens, or revoke its login"),
+    "restart-api-server": ("administration", "kill the cluster's API server and start it again"),
+    "logs": ("administration", "the containers' logs, or the daemon's"),
 }
 
 _WHAT_STAYS = (
-    " What is made so far stays, and the stand-in cloud goes on: `python -m sandbox up` goes on from there, `python -m sandbox down` "
-    "ends everything."
+    " What was made so far stays, and the stand-in cloud keeps running: `python -m sandbox up` continues, `python -m sandbox down` ends "
+    "everything."
 )
 
 
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser(name).parse_args(words)
     paths = Paths.from_environment()
     if os.environ.get(ca_bundle.VARIABLE) == str(paths.trust) and not paths.trust.exists():
-        # A shell has it from `env` of a sandbox that is down by now; a client would then trust no certificate.
+        # The shell may have it from `env` of a sandbox that is down by now; clients would then trust no certificate.
         del os.environ[ca_bundle.VARIABLE]
     try:
         if not sys.platform.startswith("linux"):
@@ -87,7 +87,7 @@ def _failed(message: str, paths: Paths) -> int:
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:
-    """Knows every command by name, and the arguments of the chosen one."""
+    """The parser: it knows every command by name, and the arguments of the chosen one."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (module, text) in COMMANDS.items():

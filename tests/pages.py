@@ -1,4 +1,4 @@
-"""The pages' fenced blocks, and the comments in front of them that say how their commands are known to work."""
+"""The pages' fenced blocks, and the comments in front of them that say how their commands were tested."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Block:
     line: int
     language: str
     text: str
-    #: `tested` and `needs` -> what is said there.
+    #: `tested` and `needs` -> the comment's text.
     marks: dict[str, str]
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
 """The accelerator node pools, one for each step of the fallback, tainted so that only pods of their ComputeClass run there.
 
-Pools wait for the cluster and not for each other. Left out: their order, which the ComputeClass sets.
+Pools wait for the cluster's system pool and not for each other. Left out: the order among them, which is the ComputeClass's.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ from typing import Any
 import pulumi
 from pulumi_gcp import container
 
+from components.catalog.capacity import DEFAULT_DISK_GB
+from components.catalog.node_labels import COMPUTE_CLASS_LABEL
 from components.cluster.cluster import Cluster, node_defaults
 from components.cluster.cluster_hardening import node_labels, node_pool_arguments
 from components.cluster.network import Network
 from components.cluster.pool_failures import error_hook
 from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.sections import AcceleratorSettings, ClusterSettings, Place
-
-#: Marks a pool as part of a ComputeClass: the key of both the label and the taint.
-#: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/about-custom-compute-classes#gke-standard-pools-compute-classes
-COMPUTE_CLASS_KEY = "cloud.google.com/compute-class"
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,13 @@ def node_config(
     """`node_config` of the pool's NodePool resource."""
     config: dict[str, Any] = {
         "machine_type": pool.machine_type,
-        "labels": {COMPUTE_CLASS_KEY: compute_class_name},
+        "labels": {COMPUTE_CLASS_LABEL: compute_class_name},
         # GKE itself adds the accelerator's taint (google.com/tpu or nvidia.com/gpu).
-        "taints": [{"key": COMPUTE_CLASS_KEY, "value": compute_class_name, "effect": "NO_SCHEDULE"}],
+        "taints": [{"key": COMPUTE_CLASS_LABEL, "value": compute_class_name, "effect": "NO_SCHEDULE"}],
         **node_defaults(node_service_account, image_streaming=image_streaming),
         **node_labels(labels),
+        # Left out, a size that a stack once gave would stay.
+        "disk_size_gb": pool.disk_size_gb or DEFAULT_DISK_GB,
     }
     if pool.provisioning == "spot":
         config["spot"] = True
@@ -64,12 +64,20 @@ def node_config(
                 "gpu_driver_installation_config": {"gpu_driver_version": pool.gpu_driver_version},
             }
         ]
-    if pool.disk_size_gb is not None:
-        config["disk_size_gb"] = pool.disk_size_gb
     if pool.secondary_boot_disk_image is not None:
         # A change replaces the pool: GKE changes this disk neither on a node nor on a pool.
         config["secondary_boot_disks"] = [{"disk_image": pool.secondary_boot_disk_image, "mode": "CONTAINER_IMAGE_CACHE"}]
     return config
+
+
+def upgrade_settings(pool: AcceleratorPool) -> dict[str, Any]:
+    """How GKE brings a new version to the pool's nodes.
+
+    A surge node of a TPU pool would need a spare chip, which quota and stock rarely have: its nodes are upgraded in place, one at a
+    time. GPU pools keep GKE's default, the new node first.
+    """
+    surge = 0 if pool.kind == "tpu" else 1
+    return {"strategy": "SURGE", "max_surge": surge, "max_unavailable": 1 - surge}
 
 
 class AcceleratorPools(pulumi.ComponentResource):
@@ -78,7 +86,9 @@ class AcceleratorPools(pulumi.ComponentResource):
     pools: Mapping[str, container.NodePool]
 
     def __init__(self, name: str, args: AcceleratorPoolsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("fungibility:index:AcceleratorPools", name, None, opts)
+        # GKE gives a GPU pool its own taint only where a pool without accelerator is there already.
+        after_system_pool = pulumi.ResourceOptions(depends_on=[args.cluster.system_pool])
+        super().__init__("fungibility:index:AcceleratorPools", name, None, pulumi.ResourceOptions.merge(opts, after_system_pool))
         hooks = pulumi.ResourceHookBinding(on_error=[error_hook({pool.name: pool for pool in args.accelerators.pools})])
         self.pools = {
             pool.name: container.NodePool(
@@ -95,6 +105,7 @@ class AcceleratorPools(pulumi.ComponentResource):
                     "max_node_count": pool.max_node_count,
                 },
                 management={"auto_repair": True, "auto_upgrade": True},
+                upgrade_settings=upgrade_settings(pool),
                 node_config=node_config(
                     pool,
                     compute_class_name=args.accelerators.compute_class_name,

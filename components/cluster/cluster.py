@@ -31,6 +31,13 @@ NODE_ROLE = "roles/container.defaultNodeServiceAccount"
 
 _APIS = ("compute", "container", "iam", "cloudresourcemanager")
 
+#: Boot disks of nodes without accelerator.
+SYSTEM_DISK_GB = 50
+
+#: Machine families that have no standard disk, by what they have.
+#: https://docs.cloud.google.com/compute/docs/general-purpose-machines (supported disk types of each family)
+_DISK_TYPES = {"c3": "pd-balanced", "n4": "hyperdisk-balanced"}
+
 #: IAM's limit on the name of a service account.
 _MAX_ACCOUNT_LENGTH = 30
 
@@ -92,9 +99,21 @@ def node_defaults(service_account: pulumi.Input[str], *, image_streaming: bool) 
     }
 
 
+def plain_machine(machine_type: str) -> dict[str, Any]:
+    """Machine and boot disk of a node without accelerator; wire names of NodePool.nodeConfig.
+
+    Standard disks do not count against SSD_TOTAL_GB, of which a new project has 250 GB a region
+    (terraform-google-modules/terraform-google-kubernetes-engine#1795); not every family can have one.
+    """
+    disk_type = _DISK_TYPES.get(machine_type.partition("-")[0], "pd-standard")
+    return {"machine_type": machine_type, "disk_type": disk_type, "disk_size_gb": SYSTEM_DISK_GB}
+
+
 class Cluster(pulumi.ComponentResource):
     """A regional Standard cluster that is ready for accelerator pools."""
 
+    #: Runs what GKE itself needs; without it nothing answers the webhooks of the cluster's own parts.
+    system_pool: container.NodePool
     name: pulumi.Output[str]
     location: pulumi.Output[str]
     #: Secret although it holds no credential, since it names the control plane.
@@ -141,17 +160,16 @@ class Cluster(pulumi.ComponentResource):
             monitoring_config={
                 # The last two are kube state metrics, which the dashboard and the alerts query for pods and Deployments.
                 "enable_components": ["SYSTEM_COMPONENTS", "POD", "DEPLOYMENT"],
-                # PodMonitoring objects (`pod_monitoring`) say what to scrape; with automatic discovery it would count twice.
-                "managed_prometheus": {"enabled": True, "auto_monitoring_config": {"scope": "NONE"}},
+                "managed_prometheus": {"enabled": True, "auto_monitoring_config": {"scope": args.cluster.auto_monitoring_scope}},
             },
             node_pool_defaults={"node_config_defaults": streaming_config(args.cluster.image_streaming)},
-            addons_config={"gcs_fuse_csi_driver_config": {"enabled": True}} if args.bucket_mounts else None,
-            # A pool that belongs to the cluster resource cannot change without replacing the cluster, so the default one
-            # is removed at once, and the system pool below is a resource of its own.
+            # A pool that belongs to the cluster resource cannot change without replacing the cluster: the default one
+            # goes at once, and the system pool below is a resource of its own.
             remove_default_node_pool=True,
             initial_node_count=1,
-            # The default pool lives for only a minute, but without this it needs the project's default service account.
-            node_config={"service_account": account.email},
+            # The default pool lives for a minute, but without this it needs the project's default service account, room for e2
+            # machines in every zone, and 300 GB of the project's quota of SSDs.
+            node_config={"service_account": account.email, **plain_machine(args.cluster.system_machine_type)},
             **cluster_arguments(args),
             opts=pulumi.ResourceOptions.merge(
                 beside(self, "Cluster"),
@@ -164,7 +182,7 @@ class Cluster(pulumi.ComponentResource):
                 ),
             ),
         )
-        container.NodePool(
+        self.system_pool = container.NodePool(
             f"{name}-system",
             project=args.place.project,
             name=SYSTEM_POOL_NAME,
@@ -173,7 +191,7 @@ class Cluster(pulumi.ComponentResource):
             node_count=args.cluster.system_nodes_per_zone,
             management={"auto_repair": True, "auto_upgrade": True},
             node_config={
-                "machine_type": args.cluster.system_machine_type,
+                **plain_machine(args.cluster.system_machine_type),
                 **node_defaults(account.email, image_streaming=args.cluster.image_streaming),
                 **node_labels(args.place.labels),
             },

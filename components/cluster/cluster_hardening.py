@@ -15,6 +15,8 @@ import pulumi
 from components.cluster.network import POD_RANGE_NAME, SERVICE_RANGE_NAME, Network
 from components.settings.sections import ClusterSettings, NetworkSettings, Place, SecuritySettings
 
+EVERYONE = "0.0.0.0/0"
+
 
 @dataclass(frozen=True)
 class ClusterArgs:
@@ -39,8 +41,27 @@ class ClusterArgs:
 
 
 def cluster_arguments(args: ClusterArgs) -> dict[str, Any]:
-    """Keyword arguments of `container.Cluster`; a feature that is off is omitted and keeps GKE's default."""
-    arguments: dict[str, Any] = {}
+    """Keyword arguments of `container.Cluster`.
+
+    Off is said: a block that the provider computes (`optional_blocks`) keeps its old value when the program no longer names it.
+    """
+    security, private = args.security, args.vpc is not None
+    arguments: dict[str, Any] = {
+        **_control_plane(args),
+        "private_cluster_config": {"enable_private_nodes": private},
+        "database_encryption": (
+            {"state": "ENCRYPTED", "key_name": security.secrets_encryption_key}
+            if security.secrets_encryption_key
+            else {"state": "DECRYPTED"}
+        ),
+        "binary_authorization": {"evaluation_mode": "PROJECT_SINGLETON_POLICY_ENFORCE" if security.binary_authorization else "DISABLED"},
+        # Without GKE Dataplane V2 a NetworkPolicy does nothing. A change replaces the cluster, either way.
+        "datapath_provider": "ADVANCED_DATAPATH" if args.network.network_policy else "LEGACY_DATAPATH",
+        "cost_management_config": {"enabled": args.cluster.cost_allocation},
+        "addons_config": {"gcs_fuse_csi_driver_config": {"enabled": args.bucket_mounts}},
+    }
+    if not args.dns_endpoint:
+        arguments["private_cluster_config"]["enable_private_endpoint"] = False
     if args.vpc is not None:
         arguments |= {
             "network": args.vpc.network_id,
@@ -50,41 +71,36 @@ def cluster_arguments(args: ClusterArgs) -> dict[str, Any]:
                 "cluster_secondary_range_name": POD_RANGE_NAME,
                 "services_secondary_range_name": SERVICE_RANGE_NAME,
             },
-            "private_cluster_config": {"enable_private_nodes": True},
-        }
-    if args.dns_endpoint:
-        arguments["control_plane_endpoints_config"] = {
-            # "External" is all traffic that is not Google's own: IAM (container.clusters.connect) decides who gets through.
-            "dns_endpoint_config": {"allow_external_traffic": True},
-            "ip_endpoints_config": {"enabled": False},
-        }
-    elif args.network.control_plane_source_ranges:
-        arguments["master_authorized_networks_config"] = {
-            "cidr_blocks": [{"cidr_block": each} for each in args.network.control_plane_source_ranges],
-            # Without this every customer's virtual machines in Google Cloud are admitted.
-            "gcp_public_cidrs_access_enabled": False,
         }
     if args.cluster.maintenance_window is not None:
         window = args.cluster.maintenance_window
         arguments["maintenance_policy"] = {
-            "recurring_window": {
-                "start_time": window.start,
-                "end_time": window.end,
-                "recurrence": window.recurrence,
-            }
+            "recurring_window": {"start_time": window.start, "end_time": window.end, "recurrence": window.recurrence}
         }
-    if args.security.secrets_encryption_key:
-        arguments["database_encryption"] = {"state": "ENCRYPTED", "key_name": args.security.secrets_encryption_key}
-    if args.security.binary_authorization:
-        arguments["binary_authorization"] = {"evaluation_mode": "PROJECT_SINGLETON_POLICY_ENFORCE"}
-    if args.network.network_policy:
-        # Without GKE Dataplane V2 a NetworkPolicy has no effect.
-        arguments["datapath_provider"] = "ADVANCED_DATAPATH"
-    if args.cluster.cost_allocation:
-        arguments["cost_management_config"] = {"enabled": True}
     if args.place.labels:
         arguments["resource_labels"] = dict(args.place.labels)
     return arguments
+
+
+def _control_plane(args: ClusterArgs) -> dict[str, Any]:
+    """The ways to the control plane: by DNS name, or by address for the ranges that may use it."""
+    endpoints = {
+        # "External" is everything that is not Google's own: IAM (container.clusters.connect) decides who gets through.
+        "dns_endpoint_config": {"allow_external_traffic": args.dns_endpoint},
+        "ip_endpoints_config": {"enabled": not args.dns_endpoint},
+    }
+    if args.dns_endpoint:
+        return {"control_plane_endpoints_config": endpoints}
+    ranges = args.network.control_plane_source_ranges
+    return {
+        "control_plane_endpoints_config": endpoints,
+        # The provider cannot switch authorized networks off again, so "everyone" is a range as any other.
+        "master_authorized_networks_config": {
+            "cidr_blocks": [{"cidr_block": each} for each in ranges or (EVERYONE,)],
+            # With ranges, this set to true would let every virtual machine of Google Cloud in, anybody's.
+            "gcp_public_cidrs_access_enabled": not ranges,
+        },
+    }
 
 
 def ignored_changes(args: ClusterArgs) -> list[str]:
@@ -97,8 +113,8 @@ def ignored_changes(args: ClusterArgs) -> list[str]:
 
 
 def node_pool_arguments(private_nodes: bool) -> dict[str, Any]:
-    """Keyword arguments of `container.NodePool`, set on each pool so that it shows whether its nodes are private."""
-    return {"network_config": {"enable_private_nodes": True}} if private_nodes else {}
+    """Keyword arguments of `container.NodePool`, said of each pool so that a pool shows what it is."""
+    return {"network_config": {"enable_private_nodes": private_nodes}}
 
 
 def node_labels(labels: Mapping[str, str]) -> dict[str, Any]:

@@ -45,13 +45,13 @@ class ImageRegistryArgs:
 
 
 def repository_arguments(args: ImageRegistryArgs) -> dict[str, Any]:
-    """Keyword arguments of `artifactregistry.Repository` beyond its name; a feature that is off is omitted."""
-    arguments: dict[str, Any] = {}
+    """Keyword arguments of `artifactregistry.Repository` beyond its name."""
+    arguments: dict[str, Any] = {
+        # Inherited: what the project says, in which Container Scanning is then switched on (`_apis`).
+        "vulnerability_scanning_config": {"enablement_config": "INHERITED" if args.images.vulnerability_scanning else "DISABLED"}
+    }
     if args.place.labels:
         arguments["labels"] = dict(args.place.labels)
-    if args.images.vulnerability_scanning:
-        # As the project is set, in which Container Scanning is switched on (`apis`).
-        arguments["vulnerability_scanning_config"] = {"enablement_config": "INHERITED"}
     if args.images.retention_days:
         arguments["cleanup_policies"] = [
             {

@@ -15,9 +15,9 @@ import pulumi
 from pulumi_kubernetes import apiextensions, apps, core, policy
 
 from components.catalog.machines import KINDS, Kind, MachineType
+from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
 from components.catalog.shutdown import settle_seconds
 from components.catalog.vllm_releases import GENERATION_CONFIG, QUEUE_LIMIT, Release
-from components.cluster.accelerator_pools import COMPUTE_CLASS_KEY
 from components.cluster.compute_class import preference_weights
 from components.serving import api_key, drain
 from components.serving.device_access import DeviceAccess, device_access, device_resources, security_context
@@ -45,8 +45,6 @@ SERVER_PORT = 8000
 SECRET_NAME = "hf-secret"  # noqa: S105 - the name of a Secret
 SECRET_KEY = "hf_api_token"  # noqa: S105 - the key in it
 
-NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
-
 #: The capacity never falls during an update: the new pod starts first, on a node of its own, for which the settings keep room.
 ROLLING_UPDATE = {"max_surge": 1, "max_unavailable": 0}
 
@@ -72,6 +70,8 @@ class InferenceServerArgs:
     #: What pods keep between starts.
     caches: ModelCaches
     hugging_face_token: pulumi.Input[str]
+    #: Whether GKE itself looks for pods of vLLM and scrapes them; a PodMonitoring of ours would have each counted twice.
+    scraped_by_gke: bool
     #: Secret; if it is empty, the server requires no key.
     api_key: pulumi.Input[str]
 
@@ -210,7 +210,7 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
     """The pod template's spec: only the containers that the pools need, GPU first as in the walkthrough."""
     machines: dict[Kind, MachineType] = {pool.kind: pool.machine for pool in args.accelerators.pools}
     spec: dict[str, Any] = {
-        "node_selector": {COMPUTE_CLASS_KEY: args.compute_class_name},
+        "node_selector": {COMPUTE_CLASS_LABEL: args.compute_class_name},
         "tolerations": TOLERATIONS,
         "affinity": affinity(args.accelerators.pools),
         "termination_grace_period_seconds": args.server.termination_grace_period_seconds,
@@ -247,7 +247,16 @@ def service_spec(args: InferenceServerArgs) -> Any:
     spec: dict[str, Any] = {
         "type": "LoadBalancer",
         "selector": APP_LABELS,
-        "ports": [{"protocol": "TCP", "port": args.network.service_port, "target_port": SERVER_PORT}],
+        # Named by its number: the API server keeps the old port beside the new one in a preview of a change, and refuses two ports of
+        # which one has no name, or both the same.
+        "ports": [
+            {
+                "name": f"http-{args.network.service_port}",
+                "protocol": "TCP",
+                "port": args.network.service_port,
+                "target_port": SERVER_PORT,
+            }
+        ],
     }
     # Kubernetes admits everyone if the list is missing.
     if args.network.load_balancer_source_ranges:
@@ -324,15 +333,16 @@ class InferenceServer(pulumi.ComponentResource):
             spec=budget,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        apiextensions.CustomResource(
-            f"{name}-pod-monitoring",
-            api_version="monitoring.googleapis.com/v1",
-            kind="PodMonitoring",
-            metadata={"name": DEPLOYMENT_NAME, "namespace": args.server.namespace, "labels": APP_LABELS},
-            spec=pod_monitoring_spec(labels=APP_LABELS, port=SERVER_PORT),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        # Neither waits for the other in Pulumi, since each waits in the cluster for what the other provides.
+        if not args.scraped_by_gke:
+            apiextensions.CustomResource(
+                f"{name}-pod-monitoring",
+                api_version="monitoring.googleapis.com/v1",
+                kind="PodMonitoring",
+                metadata={"name": DEPLOYMENT_NAME, "namespace": args.server.namespace, "labels": APP_LABELS},
+                spec=pod_monitoring_spec(labels=APP_LABELS, port=SERVER_PORT),
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+        # Not after the Deployment, nor the Deployment after it: each waits for what the other gives it.
         service = core.v1.Service(
             f"{name}-service",
             metadata={

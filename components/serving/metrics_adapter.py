@@ -37,14 +37,25 @@ LABELS = {"run": NAME, "k8s-app": NAME}
 _API_VERSIONS = {"v1beta1": 100, "v1beta2": 200}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class MetricsAdapterArgs:
     project: str
     #: Known once the cluster exists, with which Google makes the project's workload identity pool.
     cluster_name: pulumi.Input[str]
+    #: The same, known at once.
+    stack_cluster: str
+
+    @property
+    def account_name(self) -> str:
+        """The adapter's Kubernetes service account.
+
+        IAM knows it by namespace and name, in every cluster of the project alike: without the cluster's name in it, two stacks would
+        share one principal, and the end of one would take the other's right away.
+        """
+        return f"{NAME}-{self.stack_cluster}"
 
 
-def deployment_spec() -> Any:
+def deployment_spec(account_name: str) -> Any:
     resources = {"cpu": "250m", "memory": "200Mi"}
     return {
         "replicas": 1,
@@ -52,7 +63,7 @@ def deployment_spec() -> Any:
         "template": {
             "metadata": {"labels": {**LABELS, "kubernetes.io/cluster-service": "true"}},
             "spec": {
-                "service_account_name": NAME,
+                "service_account_name": account_name,
                 "containers": [
                     {
                         "name": "pod-custom-metrics-stackdriver-adapter",
@@ -99,15 +110,15 @@ class MetricsAdapter(pulumi.ComponentResource):
                     project_number=int(known[1]),
                     workload_pool=f"{args.project}.svc.id.goog",
                     namespace=NAMESPACE,
-                    service_account=NAME,
+                    service_account=args.account_name,
                 )
             ),
             opts=successor_first(self, depends_on=enable_apis(name, ["monitoring"], project=args.project, parent=self)),
         )
         namespace = core.v1.Namespace(f"{name}-namespace", metadata={"name": NAMESPACE}, opts=child)
         in_namespace = pulumi.ResourceOptions(parent=self, depends_on=[namespace])
-        account = core.v1.ServiceAccount(f"{name}-account", metadata={"name": NAME, "namespace": NAMESPACE}, opts=in_namespace)
-        subjects: Any = [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}]
+        account = core.v1.ServiceAccount(f"{name}-account", metadata={"name": args.account_name, "namespace": NAMESPACE}, opts=in_namespace)
+        subjects: Any = [{"kind": "ServiceAccount", "name": args.account_name, "namespace": NAMESPACE}]
         resource_reader = rbac.v1.ClusterRole(
             f"{name}-resource-reader",
             metadata={"name": "custom-metrics-resource-reader"},
@@ -152,8 +163,8 @@ class MetricsAdapter(pulumi.ComponentResource):
         deployment = apps.v1.Deployment(
             name,
             metadata={"name": NAME, "namespace": NAMESPACE, "labels": LABELS},
-            spec=deployment_spec(),
-            # It reads its rights only once, when it starts.
+            spec=deployment_spec(args.account_name),
+            # It reads its rights once, at its start.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[account, *rights, reader]),
         )
         service = core.v1.Service(

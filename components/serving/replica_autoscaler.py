@@ -23,7 +23,7 @@ from pulumi_kubernetes import autoscaling
 
 from components.serving.inference_server import APP_LABELS, DEPLOYMENT_NAME
 from components.serving.metrics_adapter import MetricsAdapter, MetricsAdapterArgs
-from components.settings.sections import ScalingSettings
+from components.settings.sections import ScalingSettings, ServerSettings
 
 #: The adapter's form of a Prometheus metric's name: PREFIX|NAME|KIND.
 WAITING_METRIC = "prometheus.googleapis.com|vllm:num_requests_waiting|gauge"
@@ -39,8 +39,11 @@ _SCALE_UP = {
 @dataclass(frozen=True)
 class ReplicaAutoscalerArgs:
     project: str
+    #: Known once the cluster is there.
     cluster_name: pulumi.Input[str]
-    namespace: str
+    #: The same, known at once.
+    stack_cluster: str
+    server: ServerSettings
     scaling: ScalingSettings
 
 
@@ -75,12 +78,12 @@ class ReplicaAutoscaler(pulumi.ComponentResource):
         super().__init__("fungibility:index:ReplicaAutoscaler", name, None, opts)
         adapter = MetricsAdapter(
             f"{name}-metrics",
-            MetricsAdapterArgs(project=args.project, cluster_name=args.cluster_name),
+            MetricsAdapterArgs(args.project, args.cluster_name, args.stack_cluster),
             pulumi.ResourceOptions(parent=self),
         )
         autoscaling.v2.HorizontalPodAutoscaler(
             name,
-            metadata={"name": DEPLOYMENT_NAME, "namespace": args.namespace, "labels": APP_LABELS},
+            metadata={"name": DEPLOYMENT_NAME, "namespace": args.server.namespace, "labels": APP_LABELS},
             spec=autoscaler_spec(args.scaling),
             # Before that it could not read its metric.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[adapter]),

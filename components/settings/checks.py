@@ -41,6 +41,7 @@ def check(settings: Settings, reader: Reader, *, own_stack: str) -> None:
         *_image_streaming(settings),
         *_weights(settings),
         *([] if reader.refused("acceleratorPools") else _replicas(settings)),
+        *_metrics(settings),
         *_grace_period(settings),
         *_drains(settings),
         *_drivers(settings),
@@ -93,6 +94,7 @@ def _requests(settings: Settings) -> Iterator[Problem]:
     containers = len(settings.accelerators.kinds)
     # Beside them runs what mounts the weights cache.
     sidecar = {key: parse_quantity(value) if server.weights_cache else 0.0 for key, value in SIDECAR_REQUESTS.items()}
+    streams = settings.cluster.image_streaming
     checks: list[tuple[str, str, int, float, Callable[[AcceleratorPool], float]]] = [
         ("cpuRequest", server.cpu_request, containers, sidecar["cpu"], lambda pool: allocatable_millicpu(pool.machine.vcpus) / 1000),
         (
@@ -100,7 +102,9 @@ def _requests(settings: Settings) -> Iterator[Problem]:
             server.memory_request,
             containers,
             sidecar["memory"],
-            lambda pool: allocatable_memory(pool.machine.memory_gb) - shared_memory_gib(pool.machine.count) * 2**30,
+            lambda pool: (
+                allocatable_memory(pool.machine.memory_gb, image_streaming=streams) - shared_memory_gib(pool.machine.count) * 2**30
+            ),
         ),
     ]
     if "gpu" in settings.accelerators.kinds:
@@ -245,6 +249,15 @@ def _replicas(settings: Settings) -> Iterator[Problem]:
             f"is not above the {scaling.replicas} of replicas, which are the fewest, so there is nothing to scale",
             "raise it, or give 0 for a fixed number of replicas",
         )
+
+
+def _metrics(settings: Settings) -> Iterator[Problem]:
+    if settings.cluster.auto_monitoring_scope == "ALL" and settings.scaling.autoscaled:
+        yield Problem(
+            "autoMonitoringScope", "ALL",
+            "leaves the replica autoscaler without its metric, which it reads by the labels of the program's own PodMonitoring",
+            "set it to NONE, or maxReplicas to 0",
+        )  # fmt: skip
 
 
 def _grace_period(settings: Settings) -> Iterator[Problem]:

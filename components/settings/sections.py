@@ -99,6 +99,12 @@ class ClusterSettings:
         description="When GKE may upgrade by itself: `startTime` and `endTime` of the first window in UTC, and its `recurrence` "
         "(FREQ=WEEKLY;BYDAY=SA,SU). Empty lets GKE choose.",
     )
+    auto_monitoring_scope: str = setting(
+        Choice(("ALL", "NONE")),
+        default="NONE",
+        description="Whether GKE looks for servers that it knows and scrapes them by itself (automatic application monitoring), as in the "
+        "walkthrough: ALL, or NONE. With ALL the program has no PodMonitoring of its own, so that nothing counts twice.",
+    )
     cost_allocation: bool = setting(
         Boolean(),
         default=False,
@@ -260,7 +266,7 @@ class ServerSettings:
     namespace: str = setting(
         formats.NAMESPACE,
         default="default",
-        description="Kubernetes namespace of the Deployment, the Service and the Secret; must exist.",
+        description="Kubernetes namespace of the Deployment, the Service and the Secret; made where it does not exist, and never deleted.",
     )
     cpu_request: str = setting(
         Quantity(),

@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
+from components.catalog.node_labels import NODE_POOL_LABEL
 from ops.smoke.target import Target
-
-NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
 
 _SECONDS = (5.0, 20.0)
 

@@ -1,4 +1,4 @@
-"""What a command is to the command line, and the kinds of values that commands take."""
+"""How a command is described to the command line, and the types of values that commands take."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TypeVar
 
 from sandbox.host.paths import Paths
 
-#: What adds its arguments to a parser, and what runs it and returns the exit status.
+#: A command: a function that adds its arguments to a parser, and one that runs it and returns the exit status.
 Command = tuple[Callable[[argparse.ArgumentParser], None], Callable[[Paths, argparse.Namespace], int]]
 
 
 def no_arguments(_: argparse.ArgumentParser) -> None:
-    """For a command that takes none."""
+    """Adds nothing, for a command without arguments."""
 
 
 _Number = TypeVar("_Number", int, float)

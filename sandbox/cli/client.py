@@ -1,4 +1,4 @@
-"""A sandbox as another program uses it: the commands that a person runs, in a state folder of its own.
+"""A sandbox for use by another program: the commands that a person runs, in a state folder of its own.
 
 For tests, drills and benchmarks. It starts nothing by itself: `command("up")` does.
 """
@@ -27,12 +27,12 @@ from sandbox.host.state_files import StateError
 
 
 class CommandFailed(Exception):
-    """A command that had to succeed did not; the message is its command line and all that it printed."""
+    """A command failed; the message is its command line and everything that it printed."""
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Runs commands on the sandbox whose state is here. `variables` come on top of this process's environment."""
+    """Runs commands on the sandbox with this state folder. `variables` extend this process's environment."""
 
     state: Path
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Sandbox:
         return Paths.from_environment(self.environment)
 
     def stack(self) -> SandboxStack:
-        """The stack of the sandbox as it runs now. Raises `CommandFailed` where it does not run."""
+        """The stack of the sandbox as it runs now. Raises `CommandFailed` if it does not run."""
         try:
             return SandboxStack(self.paths, require_running(self.paths), self.environment)
         except (SandboxError, StateError) as error:
@@ -104,7 +104,7 @@ class Sandbox:
         return self.paths.stack_config
 
     def processes(self) -> list[int]:
-        """Every process that carries the sandbox's mark."""
+        """Every process that has the sandbox's mark."""
         return marked_processes(self.paths)
 
 
@@ -117,7 +117,7 @@ def run_command(
     stdin: str = "",
     cwd: Path = PROJECT_DIR,
 ) -> subprocess.CompletedProcess[str]:
-    """Raises `CommandFailed` where `check`, and `subprocess.TimeoutExpired`."""
+    """Raises `CommandFailed` if `check` is set, and `subprocess.TimeoutExpired`."""
     result = subprocess.run(command, cwd=cwd, env=dict(environment), input=stdin, capture_output=True, text=True, timeout=timeout)
     if check and result.returncode != 0:
         raise CommandFailed(f"{' '.join(command)} ended with {result.returncode}\n{result.stdout}\n{result.stderr}")
@@ -126,9 +126,9 @@ def run_command(
 
 @contextmanager
 def fresh_sandbox(name: str, variables: Mapping[str, str] | None = None) -> Iterator[Sandbox]:
-    """A sandbox with nothing in it below `.sandbox/NAME`, taken down at the end whatever happens."""
+    """An empty sandbox below `.sandbox/NAME`, which is always taken down at the end."""
     sandbox = Sandbox(PROJECT_DIR / ".sandbox" / name, variables or {})
-    # Where whoever drives it may keep files of its own, which outlive `down`.
+    # Its user may keep files here, which survive `down`.
     sandbox.state.parent.mkdir(parents=True, exist_ok=True)
     sandbox.command("down", check=False)
     try:

@@ -1,4 +1,4 @@
-"""What a person reads of an error that a library has raised. Left out: the sandbox's own errors, whose text says it already."""
+"""What a person reads when a library has raised an error. Left out: the sandbox's own errors, whose text is enough."""
 
 from kubernetes.client import ApiException
 from kubernetes.config import ConfigException
@@ -7,7 +7,7 @@ from urllib3.exceptions import HTTPError
 
 
 def explain(error: Exception) -> str | None:
-    """None for an error that is a defect of the sandbox."""
+    """The message for a person; None if the error is a defect of the sandbox."""
     if isinstance(error, ApiException):
         return f"the API server answers {error.status} {error.reason}: {error.body}"
     if isinstance(error, HTTPError | RequestException | ConfigException):

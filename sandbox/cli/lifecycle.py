@@ -1,4 +1,4 @@
-"""Starting, finding and ending the daemon, and ending whatever a crash of it left behind."""
+"""Starting, finding and ending the daemon, and ending everything that a crash of it left behind."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from sandbox.servers import model_server
 _START_SECONDS = 120.0
 _STOP_SECONDS = 60.0
 
-#: How long an `up` that is told to end takes to tell Pulumi, and Pulumi to write its state.
+#: Seconds in which an `up` that gets SIGTERM informs Pulumi, and Pulumi writes its state.
 _INTERRUPT_SECONDS = 20.0
 
-#: The daemon looks after its programs every second.
+#: The daemon checks its programs every second.
 _NOTICE_SECONDS = 3.0
 
 
@@ -34,7 +34,7 @@ class SandboxError(Exception):
 
 
 class Terminated(BaseException):
-    """SIGTERM, as `down` sends it to an `up` that is under way."""
+    """SIGTERM arrived, as `down` sends it to an `up` that is under way."""
 
 
 class Crashed(SandboxError):
@@ -42,29 +42,29 @@ class Crashed(SandboxError):
 
 
 def running(paths: Paths) -> DaemonRecord | None:
-    """The running daemon's record, None when the sandbox is down. Raises `Crashed`, and `StateError` for a record that is none."""
+    """The running daemon's record, None if the sandbox is down. Raises `Crashed`, and `StateError` for an invalid record."""
     record = DaemonRecord.read(paths.daemon_record)
     if record is None:
         return None
     if record.ending:
-        # It says so before it ends what it has started; whoever starts another meanwhile would find the ports taken.
+        # It reports its end before it ends its programs; a new daemon would find the ports taken meanwhile.
         _wait_for_end(record)
     if record.ending or not record.alive:
-        why = f"it stopped, since {record.ending}." if record.ending else "nobody asked it to stop."
+        why = f"it stopped, since {record.ending}." if record.ending else "it ended without a request to stop."
         hints = [
-            f"the sandbox's daemon (pid {record.pid}) is gone: {why} Its last words are in {paths.daemon_log}:",
+            f"the sandbox's daemon (pid {record.pid}) is gone: {why} The end of its log ({paths.daemon_log}):",
             _tail(paths.daemon_log),
             disk_space.full(paths),
-            "`python -m sandbox up` takes up where it was; `python -m sandbox down` clears it away.",
+            "`python -m sandbox up` resumes where it was; `python -m sandbox down` removes it.",
         ]
         raise Crashed("\n".join(hint for hint in hints if hint))
     return record
 
 
 def explain_failure(paths: Paths) -> str:
-    """What of the sandbox itself may be the reason of a failure that somebody else reports; empty when all is well.
+    """What in the sandbox itself may be the reason for a failure that another program reports; empty if all is well.
 
-    It waits a moment: who has lost a program notices before the daemon has looked after its own.
+    It waits a moment, since clients of a lost program notice before the daemon has checked its programs.
     """
     deadline = time.monotonic() + _NOTICE_SECONDS
     while time.monotonic() < deadline:
@@ -78,7 +78,7 @@ def explain_failure(paths: Paths) -> str:
 
 @contextlib.contextmanager
 def exclusive(paths: Paths) -> Iterator[None]:
-    """For `up`, of which one state folder bears one at a time. Raises `SandboxError`."""
+    """Lets only one `up` run at a time on one state folder. Raises `SandboxError`."""
     try:
         with command_lock.held(paths):
             yield
@@ -100,7 +100,7 @@ def require_running(paths: Paths) -> DaemonRecord:
 def start(paths: Paths, server: str) -> DaemonRecord:
     """Starts the daemon and returns when it is ready; after a crash its remains are ended first.
 
-    `server` is one of `model_server.NAMES`, for the pods of as long as the daemon runs.
+    `server` is one of `model_server.NAMES`, which all pods run while the daemon runs.
     """
     paths.state.mkdir(parents=True, exist_ok=True)
     end_strays(paths)
@@ -131,7 +131,7 @@ def start(paths: Paths, server: str) -> DaemonRecord:
         f"the sandbox's daemon did not come up {took} {_START_SECONDS:.0f} s; the end of {paths.daemon_log}:",
         _tail(paths.daemon_log),
         disk_space.full(paths),
-        "Run `python -m sandbox up` again once the reason is gone; `python -m sandbox down` clears everything away.",
+        "Run `python -m sandbox up` again once the cause is fixed; `python -m sandbox down` removes everything.",
     ]
     raise SandboxError("\n".join(hint for hint in hints if hint))
 
@@ -142,7 +142,7 @@ def stop(paths: Paths, report: Callable[[str], None]) -> None:
     try:
         record = DaemonRecord.read(paths.daemon_record)
     except StateError as error:
-        # What is to be cleared away. A daemon that still runs has the mark.
+        # To be removed. A daemon that still runs has the mark.
         report(str(error).partition(":")[0])
         record = None
     if record is not None and record.alive:
@@ -161,7 +161,7 @@ def stop(paths: Paths, report: Callable[[str], None]) -> None:
 
 
 def _end_command(paths: Paths, report: Callable[[str], None]) -> None:
-    """Ends an `up` that is under way, which else would go on making what is just being ended."""
+    """Ends an `up` that is under way, which would otherwise keep making what is being ended."""
     pid = command_lock.holder(paths)
     if pid is None or pid == os.getpid():
         return
@@ -185,7 +185,7 @@ def _wait_for_end(record: DaemonRecord) -> None:
 def end_strays(paths: Paths) -> int:
     """Kills every process that carries this sandbox's mark; returns how many."""
     count = 0
-    # A process may start another between two looks.
+    # A process may start another one between two checks.
     for _ in range(20):
         pids = marked_processes(paths)
         if not pids:
@@ -195,7 +195,7 @@ def end_strays(paths: Paths) -> int:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
-    raise SandboxError(f"processes {pids} of the sandbox do not end, though killed; `ps` shows what they are")
+    raise SandboxError(f"processes {pids} of the sandbox did not end after SIGKILL; `ps` shows what they are")
 
 
 def marked_processes(paths: Paths) -> list[int]:

@@ -1,4 +1,4 @@
-"""What the commands show a person; every screen says that it is a sandbox."""
+"""The commands' screens, each of which says that it is a sandbox."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.text import Text
 from ops.smoke.service import Answer
 from sandbox.servers import model_server
 
-#: Logs and pipes have no width; node names need one of this size to stay whole.
+#: Width when stdout is not a terminal; node names fit into it.
 _PIPE_WIDTH = 132
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
@@ -40,7 +40,7 @@ _NEXT = (
 
 @contextmanager
 def progress(console: Console = console) -> Iterator[Callable[[str, float | None], None]]:
-    """A line that shows what is going on; on a terminal a bar, elsewhere one line for each new piece of work."""
+    """Shows the progress: a bar on a terminal, elsewhere one line for each new piece of work."""
     if not console.is_terminal:
         last = ""
 
@@ -71,7 +71,7 @@ def progress(console: Console = console) -> Iterator[Callable[[str, float | None
 
 
 def notice(server: str) -> str:
-    """What is real and what is not, with a server of `model_server.NAMES`."""
+    """What is real and what is not, with `server` of `model_server.NAMES`."""
     return _NOTICES[server]
 
 
@@ -95,13 +95,13 @@ def cluster_table(document: dict[str, Any], pool_order: list[str]) -> Table:
 
 
 def stock_line(document: dict[str, Any]) -> str:
-    """Which pools' machines Google has none of; empty when it has all."""
+    """The pools that are out of stock, in one line; empty if there are none."""
     words = {"out": "out of stock", "hold": "requests are held"}
     return ", ".join(f"{pool}: {words[supply]}" for pool, supply in document["out_of_stock"].items())
 
 
 def traffic_table(report: dict[str, Any]) -> Table:
-    """What became of the requests of `python -m sandbox traffic`."""
+    """The results of `python -m sandbox traffic`."""
     table = Table("sent", "answered", "failed", "cut", "longest gap", "p50", "p99", "problems", "answers by pod")
     table.add_row(
         *(str(report[key]) for key in ("sent", "answered", "failed", "cut")),
@@ -113,7 +113,7 @@ def traffic_table(report: dict[str, Any]) -> Table:
 
 
 def summary(document: dict[str, Any], pool_order: list[str], answer: Answer | None, server: str) -> None:
-    """The end of `up`."""
+    """The summary at the end of `up`."""
     console.print()
     console.print(cluster_table(document, pool_order))
     lines = Table.grid(padding=(0, 2))
@@ -125,7 +125,7 @@ def summary(document: dict[str, Any], pool_order: list[str], answer: Answer | No
     for label, how in _images(document):
         lines.add_row(label, how)
     if answer is not None:
-        # Only the stand-in says where it runs.
+        # Only the stand-in reports where it runs.
         place = f"pod {answer.pod} on {answer.node} (pool {answer.pool}) " if answer.pod else ""
         lines.add_row("Answered", f"{place}in {answer.seconds:.2f} s")
         lines.add_row("", Text(answer.text, style="italic"))
@@ -136,7 +136,7 @@ def summary(document: dict[str, Any], pool_order: list[str], answer: Answer | No
 
 
 def _images(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """One row for each way in which images were built; none when the stack runs prebuilt ones alone."""
+    """One row for each way in which images were built; none if the stack only runs prebuilt ones."""
     names: dict[str, list[str]] = {}
     for name, note in document["images"].items():
         names.setdefault(note["how"], []).append(name.rpartition("/")[2])

@@ -1,7 +1,7 @@
 """The sandbox's stack: an environment's settings, the local Pulumi backend, and the `pulumi` command line run on them.
 
-The program is the project's own, unchanged. What differs from the environment's file is written here once: the project's
-name, and a Service port that needs no root.
+The program is the project's own, unchanged. Only the project's name and the Service port, which must not need root, differ
+from the environment's file.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ GCP_PROJECT = "sandbox-project"
 
 
 class StackError(Exception):
-    """A `pulumi` command failed, or the settings asked for are not there."""
+    """A `pulumi` command failed, or there is no such environment."""
 
 
 class SandboxStack:
     """Runs `pulumi` as a person would, with the environment that `python -m sandbox env` prints."""
 
     def __init__(self, paths: Paths, record: DaemonRecord, machine: Mapping[str, str] = os.environ) -> None:
-        """`machine` is the environment that the commands' own comes on top of."""
+        """`machine` is the environment that the commands' own variables extend."""
         self._paths = paths
         self._record = record
         self._machine = machine
 
     def variables(self) -> dict[str, str]:
-        """What a shell needs for `pulumi` and `kubectl` to work on the sandbox, PATH included; no secret among them."""
+        """Variables that make `pulumi` and `kubectl` work on the sandbox, including PATH; none is secret."""
         environment = sandbox_environment(self._paths, self._machine)
         trusted = {ca_bundle.VARIABLE: str(self._paths.trust)} if self._paths.trust.exists() else {}
         return {
             **trusted,
-            # Not the mark: `down` ends what carries that, and a person's shell is not the sandbox's to end.
+            # Without the mark: `down` ends every process that has it, and must not end a person's shell.
             "SANDBOX_STATE": str(self._paths.state),
             "PATH": environment["PATH"],
             "KUBECONFIG": str(self._paths.kubeconfig),
-            # kubectl's cache of what the API server serves, which else goes below the home folder.
+            # kubectl's cache of the API server's resources, which is otherwise below the home folder.
             "KUBECACHEDIR": str(self._paths.state / "kube-cache"),
             "PULUMI_HOME": str(self._paths.pulumi_home),
             "PULUMI_BACKEND_URL": f"file://{self._paths.pulumi_backend}",
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._paths.passphrase),
             "PULUMI_DEBUG_PROVIDERS": self._record.debug_providers,
-            # Where `python -m ops recovery` looks for what Google has numbered itself; the real provider reads it, too.
+            # Where `python -m ops recovery` looks for resources that Google numbers; the real provider reads it too.
             "GOOGLE_MONITORING_CUSTOM_ENDPOINT": self._record.monitoring_endpoint,
             "PULUMI_OPTION_CONFIG_FILE": str(self._paths.stack_config),
             "PULUMI_STACK": STACK,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
-            # Else every command looks on the internet for the plugins that the stand-ins stand in for: seconds without a network,
-            # and with one hundreds of megabytes that nothing uses.
+            # Otherwise every command looks on the internet for the real plugins: that takes seconds without a network, and with one
+            # it downloads hundreds of megabytes that nothing uses.
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         }
 
@@ -82,7 +82,7 @@ class SandboxStack:
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs without the secret ones; empty before the first `up`.
 
-        From the backend's file: starting pulumi to read it would take a second of every command.
+        They are read from the backend's file, since starting pulumi would take a second of every command.
         """
         resources = self._latest().get("resources") or []
         outputs = next((each.get("outputs") or {} for each in resources if each["type"] == "pulumi:pulumi:Stack"), {})
@@ -96,5 +96,5 @@ class SandboxStack:
         return outputs
 
     def _environment(self) -> dict[str, str]:
-        """For the commands that the sandbox runs itself, which `down` ends with everything else."""
+        """The environment of the commands that the sandbox runs itself, which `down` ends with everything else."""
         return {**os.environ, **self.variables(), MARK: str(self._paths.state)}

@@ -27,11 +27,11 @@ from sandbox.host.paths import PROJECT_DIR
 from sandbox.host.ports import free_ports, listener, taken_by
 from sandbox.host.state_files import unusable
 
-#: How many resources `pulumi up` makes at once. Pulumi's own default is four resources a processor: with as many pools that wait for
-#: their nodes or for stock, the ComputeClass and the Deployment would wait behind them. Nothing of a stack computes on this machine.
+#: How many resources `pulumi up` makes at once. Pulumi's default is four for each processor: with as many pools that wait for nodes
+#: or for stock, the ComputeClass and the Deployment would wait behind them. The resources need no processor time on this machine.
 PARALLEL = "--parallel=64"
 
-#: How long the load balancer may try for a port that somebody has.
+#: How long the load balancer may try to get a port that another program has.
 _PORT_PATIENCE_SECONDS = 10.0
 
 
@@ -50,7 +50,7 @@ def scales_on_metrics(environment_name: str) -> bool:
 
 
 class StackUpdate(SandboxStack):
-    """The stack as `up` changes it."""
+    """Changes the stack for `up`."""
 
     def prepare(self, environment_name: str, port: int | None) -> None:
         """Writes the stack's settings from Pulumi.<environment_name>.yaml and makes the stack; keeps a port once chosen."""
@@ -59,7 +59,7 @@ class StackUpdate(SandboxStack):
         existing_values = existing.get("config", {})
         port_key = f"{PROJECT_NAME}:servicePort"
         values = _settings(source)
-        # A secret that somebody set on this stack (`pulumi config set --secret`) is in no other file.
+        # A secret that a person set on this stack (`pulumi config set --secret`) is in no other file.
         values |= {key: value for key, value in existing_values.items() if is_secret(value)}
         values["gcp:project"] = GCP_PROJECT
         known_port = existing_values.get(port_key)
@@ -72,7 +72,7 @@ class StackUpdate(SandboxStack):
             f"# Written by `python -m sandbox up` from {source.name}; do not edit.\n" + yaml.safe_dump(document)
         )
         if values.get(f"{PROJECT_NAME}:controlPlaneEndpoint") == "dns":
-            # Before the cluster, whose certificate joins it: a plugin that the engine starts has to know the file.
+            # Before the cluster, whose certificate is added to it: a plugin that the engine starts has to know the file.
             ca_bundle.make_bundle(self._paths.trust, os.environ)
         self._make_secrets(values)
         for folder in (self._paths.pulumi_home, self._paths.pulumi_backend):
@@ -83,9 +83,9 @@ class StackUpdate(SandboxStack):
         self._make_stack()
 
     def up(self, say: Callable[[str], None], *, after_crash: bool = False) -> int:
-        """`pulumi up`, its output on the terminal; its exit status. What does not depend on a resource that fails is made all the same.
+        """Runs `pulumi up` with its output on the terminal and returns its exit status; it continues after a failed resource.
 
-        Raises `StackError` where it was given up, and `KeyboardInterrupt` when the update has ended in order.
+        Raises `StackError` if it was given up, and `KeyboardInterrupt` after an interrupted update has ended in order.
         """
         command = [
             "up",
@@ -93,18 +93,17 @@ class StackUpdate(SandboxStack):
             STACK,
             PARALLEL,
             "--yes",
-            "--skip-preview",
             "--non-interactive",
             "--suppress-outputs",
         ]
         if after_crash:
-            # What was being deleted or changed may have come to its end although the engine was not told.
+            # A deletion or change may have completed although the engine did not hear of it.
             command.append("--refresh")
         started = datetime.now(UTC)
         full = ""
 
         def trouble() -> str | None:
-            # Remembered: what fails for want of room takes back what it had written, and there is room again.
+            # Remembered, since a step that fails on a full disk removes what it had written, and then there is room again.
             nonlocal full
             full = full or disk_space.full(self._paths)
             return self._trouble(started)
@@ -125,9 +124,9 @@ class StackUpdate(SandboxStack):
         return status
 
     def recover_if_killed(self, say: Callable[[str], None]) -> str:
-        """After an engine that was killed: brings the stack back, and says what was done; empty where there was none.
+        """Recovers the stack if its engine was killed, and returns a report; empty if there was nothing to do.
 
-        Raises `StackError`, for one while an update runs.
+        Raises `StackError`, for instance while an update runs.
         """
         if not self._was_killed():
             return ""
@@ -139,19 +138,19 @@ class StackUpdate(SandboxStack):
         return outcome.text(STACK)
 
     def _was_killed(self) -> bool:
-        """The backend's folder has what is left of it."""
+        """Whether the backend's folder has the remains of a killed engine."""
         bookkeeping = self._paths.pulumi_backend / ".pulumi"
         if any(each.suffix in (".json", ".tmp") for each in (bookkeeping / "locks").rglob("*")):
             return True
         return bool(self._latest().get("pending_operations"))
 
     def incomplete(self) -> list[str]:
-        """Names of the resources that are there and failed to become what they should; the next update goes on with them."""
+        """Names of the resources that exist but were not completed; the next update continues with them."""
         resources = self._latest().get("resources") or []
         return [each["urn"].rpartition("::")[2] for each in resources if each.get("initErrors")]
 
     def _trouble(self, since: datetime) -> str | None:
-        """Why an update that goes on would go on for nothing: what Pulumi waits for will not come."""
+        """Why there is no point in continuing the update: Pulumi waits for something that will not happen. None otherwise."""
         if not self._record.alive:
             return "the sandbox's daemon is gone"
         if not self._paths.own_kubeconfig.exists():
@@ -167,12 +166,12 @@ class StackUpdate(SandboxStack):
                 if not service.status.load_balancer.ingress:
                     return f"{event.message}, or run `python -m sandbox up --port PORT`"
         except (client.ApiException, config.ConfigException, HTTPError, OSError):
-            # The API server is not there yet, or no more, which Pulumi says better.
+            # The API server is not up yet or no longer up, which Pulumi reports better.
             return None
         return None
 
     def _check_port(self, port: int, *, asked_for: bool) -> None:
-        """The load balancer would wait for the port, and `pulumi up` for the load balancer, long after anybody looks."""
+        """Refuses a taken port at once; the load balancer would wait long for it, and `pulumi up` for the load balancer."""
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -189,7 +188,7 @@ class StackUpdate(SandboxStack):
                 ) from error
 
     def _make_secrets(self, values: Mapping[str, Any]) -> None:
-        """What a person does once with gcloud: the secrets that the settings name."""
+        """Makes the secrets that the settings name, as a person does once with gcloud."""
         store = SecretStore(self._paths.secret_manager)
         for key in ("apiKeySecret", "huggingFaceTokenSecret"):
             if reference := parse_reference(str(values.get(f"{PROJECT_NAME}:{key}") or "")):
@@ -209,7 +208,7 @@ class StackUpdate(SandboxStack):
     def _make_stack(self) -> None:
         if self._existing_config().get("encryptionsalt"):
             return
-        # `stack init` writes the salt beside Pulumi.yaml whatever the config file is; it belongs to the sandbox's own.
+        # `stack init` writes the salt beside Pulumi.yaml whatever the config file is; it belongs into the sandbox's own.
         stray = PROJECT_DIR / f"Pulumi.{STACK}.yaml"
         before = stray.read_text() if stray.exists() else None
         result = self.pulumi("stack", "init", STACK, "--secrets-provider", "passphrase", "--no-select", capture=True)

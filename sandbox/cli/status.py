@@ -9,6 +9,7 @@ from typing import Any
 
 from kubernetes import client, config
 
+from components.catalog.node_labels import NODE_POOL_LABEL
 from components.serving.api_key_names import SECRET_KEY, SECRET_NAME
 from ops.smoke.service import Answer, Failure, Service
 from sandbox.cli.lifecycle import SandboxError
@@ -16,7 +17,7 @@ from sandbox.cli.stack import STACK
 from sandbox.google.stock import Stock
 from sandbox.host.paths import Paths
 from sandbox.images.image_builder import read_notes
-from sandbox.kube.names import NODE_POOL_LABEL, PREEMPTION_ANNOTATION
+from sandbox.kube.names import PREEMPTION_ANNOTATION
 
 _PREEMPTIBLE_LABELS = {"cloud.google.com/gke-spot", "cloud.google.com/gke-preemptible"}
 

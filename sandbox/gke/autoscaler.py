@@ -17,21 +17,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kubernetes import client
 from kubernetes.client import ApiException
 from urllib3.exceptions import HTTPError
 
-from sandbox.gke.node_pools import COMPUTE_CLASS_LABEL, NodePool, node_labels, node_taints
+from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
+from sandbox.gke.node_pool import NodePool, node_labels, node_taints
+from sandbox.gke.node_pools import NodePools
 from sandbox.gke.scaling_messages import Backoff, Growth, Trigger, failed_scale_up, not_triggered, priority_statuses
 from sandbox.google.latencies import LATENCIES
 from sandbox.google.stock import OutOfStockError
 from sandbox.host.state_files import write_object
-from sandbox.kube.names import NODE_POOL_LABEL
-
-if TYPE_CHECKING:
-    from sandbox.gke.local_cluster import LocalCluster
 
 logger = logging.getLogger(__name__)
 
@@ -149,8 +147,8 @@ def _class_of(pod: dict[str, Any]) -> str | None:
 class Autoscaler:
     """The loop; `settled` in `autoscaler.json` says that it has nothing left to do."""
 
-    def __init__(self, cluster: LocalCluster, api_client: client.ApiClient, *, state_dir: Path) -> None:
-        self._cluster = cluster
+    def __init__(self, pools: NodePools, api_client: client.ApiClient, *, state_dir: Path) -> None:
+        self._pools = pools
         self._api = api_client
         self._core = client.CoreV1Api(api_client)
         self._custom = client.CustomObjectsApi(api_client)
@@ -175,7 +173,7 @@ class Autoscaler:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        while not self._stop.wait(max(_LEAST_PERIOD_SECONDS, self._cluster.clock.scaled(LATENCIES["autoscaler_scan"]))):
+        while not self._stop.wait(max(_LEAST_PERIOD_SECONDS, self._pools.clock.scaled(LATENCIES["autoscaler_scan"]))):
             try:
                 snapshot = self._look()
                 settled = self._step(snapshot)
@@ -215,7 +213,7 @@ class Autoscaler:
         if not acted:
             acted = self._scale_down(snapshot)
         # A request that Google holds may be for hours, and nothing moves meanwhile.
-        joining = any(pool.joining.keys() - pool.held for pool in self._cluster.pools.values())
+        joining = any(pool.joining.keys() - pool.held for pool in self._pools.by_name.values())
         busy = joining or self._growing > self._held
         moving = any(not _is_settled(pod) for pod in snapshot.pods)
         return not (acted or busy or moving or fresh)
@@ -244,7 +242,7 @@ class Autoscaler:
     def _fill_to_minimum(self) -> bool:
         """As GKE's autoscaler does with `--enforce-node-group-min-size`: after a stock-out, or a machine's end."""
         acted = False
-        for pool in list(self._cluster.pools.values()):
+        for pool in list(self._pools.by_name.values()):
             short = pool.autoscaled and len(pool.nodes) < pool.minimum
             if short and not pool.in_operation and not self._backed_off(pool):
                 self._grow(pool, "NodePoolMinSize")
@@ -283,7 +281,7 @@ class Autoscaler:
         return backoff is not None
 
     def _back_off(self, pool: NodePool, *, out_of_stock: bool) -> None:
-        seconds = self._cluster.clock.scaled(LATENCIES["stock_out_cool_down"])
+        seconds = self._pools.clock.scaled(LATENCIES["stock_out_cool_down"])
         now = datetime.now(UTC)
         self._backoffs[pool.name] = Backoff(
             until=time.monotonic() + seconds,
@@ -295,7 +293,7 @@ class Autoscaler:
     @property
     def _held(self) -> int:
         """Machines that Google neither gives nor refuses."""
-        return sum(len(pool.held) for pool in self._cluster.pools.values())
+        return sum(len(pool.held) for pool in self._pools.by_name.values())
 
     def _grow(self, pool: NodePool, trigger: Trigger, pod: dict[str, Any] | None = None) -> None:
         """Adds a node in a thread of its own; `pod` is the one that waits for it."""
@@ -305,7 +303,7 @@ class Autoscaler:
 
         def add() -> None:
             try:
-                self._cluster.add_node(pool.name)
+                self._pools.add_node(pool.name)
             except Exception as error:  # noqa: BLE001 - whatever the reason, the rule is left alone for a while
                 logger.warning("autoscaler: pool %s got no node: %s", pool.name, error)
                 out_of_stock = isinstance(error, OutOfStockError)
@@ -370,10 +368,10 @@ class Autoscaler:
         now = time.monotonic()
         delays = {each.name: each.consolidation_delay_seconds for each in snapshot.classes}
         default_delay = _CONSOLIDATION_DELAY_MINUTES * 60.0
-        for pool in list(self._cluster.pools.values()):
+        for pool in list(self._pools.by_name.values()):
             if not pool.autoscaled:
                 continue
-            delay = self._cluster.clock.scaled(delays.get(pool.compute_class or "", default_delay))
+            delay = self._pools.clock.scaled(delays.get(pool.compute_class or "", default_delay))
             for node in list(pool.nodes):
                 if not snapshot.is_free(node):
                     self._idle_since.pop(node, None)
@@ -381,7 +379,7 @@ class Autoscaler:
                 idle = now - self._idle_since.setdefault(node, now)
                 if idle >= delay and len(pool.nodes) > pool.minimum:
                     logger.info("autoscaler: takes idle node %s of pool %s away", node, pool.name)
-                    self._cluster.remove_node(pool.name, node)
+                    self._pools.remove_node(pool.name, node)
                     self._idle_since.pop(node, None)
                     return True
         return False
@@ -390,8 +388,8 @@ class Autoscaler:
 
     def _pools_of(self, compute_class: ComputeClassRules) -> list[NodePool]:
         """The class's pools that exist, best rule first."""
-        with self._cluster.lock:
-            return [self._cluster.pools[name] for rule in compute_class.rules for name in rule if name in self._cluster.pools]
+        with self._pools.lock:
+            return [self._pools.by_name[name] for rule in compute_class.rules for name in rule if name in self._pools.by_name]
 
     def _report(self, settled: bool) -> None:
         if settled != self._settled:
@@ -400,8 +398,8 @@ class Autoscaler:
 
     def _write_status(self, compute_class: ComputeClassRules) -> None:
         """The conditions of the class's priorities, when they have changed."""
-        with self._cluster.lock:
-            pools = dict(self._cluster.pools)
+        with self._pools.lock:
+            pools = dict(self._pools.by_name)
         for pool in pools.values():
             self._backed_off(pool)
         statuses = priority_statuses(compute_class.rules, pools, dict(self._backoffs), dict(self._growths))

@@ -185,11 +185,11 @@ class Cloud:
         with ExitStack() as operation:
             with self._lock:
                 pool_id = _pool_id(cluster_id, name)
-                if name in cluster.pools or self._operations.runs(pool_id):
+                if name in cluster.node_pools.by_name or self._operations.runs(pool_id):
                     raise CloudError(f"googleapi: Error 409: Already exists: {pool_id}., alreadyExists")
                 operation.enter_context(self._operations.running(pool_id))
             try:
-                cluster.create_node_pool(name, inputs)
+                cluster.node_pools.create(name, inputs)
             except OutOfStockError as error:
                 raise PoolInErrorStateError(str(error), self._pool_facts(cluster, cluster_id, name)) from error
             return self._pool_facts(cluster, cluster_id, name)
@@ -198,7 +198,7 @@ class Cloud:
         with self._operations.running(_pool_id(cluster_id, name)):
             cluster = self._cluster_with_pool(cluster_id, name)
             try:
-                cluster.update_node_pool(name, inputs)
+                cluster.node_pools.update(name, inputs)
             except OutOfStockError as error:
                 raise CloudError(f"Error waiting for updating GKE node pool: {error}") from error
             return self._pool_facts(cluster, cluster_id, name)
@@ -206,13 +206,13 @@ class Cloud:
     def read_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None:
         with self._lock:
             cluster = self._clusters.get(cluster_id)
-        if cluster is None or name not in cluster.pools:
+        if cluster is None or name not in cluster.node_pools.by_name:
             return None
         return self._pool_facts(cluster, cluster_id, name)
 
     def delete_node_pool(self, cluster_id: str, name: str) -> None:
         with self._operations.running(_pool_id(cluster_id, name)):
-            self._cluster_with_pool(cluster_id, name).delete_node_pool(name)
+            self._cluster_with_pool(cluster_id, name).node_pools.delete(name)
 
     def settle_node_pool(self, cluster_id: str, name: str) -> dict[str, Any] | None:
         """As `settle_cluster`, of a node pool."""
@@ -220,7 +220,7 @@ class Cloud:
         self._operations.wait(_pool_id(cluster_id, name))
         with self._lock:
             cluster = self._clusters.get(cluster_id)
-        pool = cluster.pools.get(name) if cluster else None
+        pool = cluster.node_pools.by_name.get(name) if cluster else None
         return dict(pool.inputs) if pool else None
 
     # --- small parts
@@ -279,7 +279,7 @@ class Cloud:
 
     def _cluster_with_pool(self, cluster_id: str, name: str) -> LocalCluster:
         cluster = self._cluster(cluster_id)
-        if name not in cluster.pools:
+        if name not in cluster.node_pools.by_name:
             raise CloudError(f"googleapi: Error 404: Not found: {cluster_id}/nodePools/{name}., notFound")
         return cluster
 
@@ -289,18 +289,18 @@ class Cloud:
             "endpoint": cluster.control_plane.public_endpoint,
             # GKE's is gke-ID.LOCATION.gke.goog, which here would lead to Google.
             "controlPlaneEndpointsConfig": {"dnsEndpointConfig": {"endpoint": f"localhost:{cluster.control_plane.ports.front}"}},
-            "masterVersion": cluster.version,
+            "masterVersion": cluster.node_pools.version,
             "masterAuth": {"clusterCaCertificate": certificate, "clientCertificate": "", "clientKey": ""},
             "selfLink": f"https://container.googleapis.com/v1/{cluster_id}",
         }
 
     def _pool_facts(self, cluster: LocalCluster, cluster_id: str, name: str) -> dict[str, Any]:
-        pool = cluster.pools[name]
+        pool = cluster.node_pools.by_name[name]
         _, project, _, _, _, cluster_name = cluster_id.split("/")
         return {
             "nodeCount": len(pool.nodes) // max(len(pool.zones), 1),
             "nodeLocations": pool.zones,
-            "version": cluster.version,
+            "version": cluster.node_pools.version,
             "instanceGroupUrls": [
                 f"https://www.googleapis.com/compute/v1/projects/{project}/zones/{zone}/instanceGroupManagers/gke-{cluster_name}-{name}-grp"
                 for zone in pool.zones

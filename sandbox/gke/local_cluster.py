@@ -1,47 +1,32 @@
-"""One GKE cluster of the sandbox: a control plane, its node pools' machines, and what runs on them.
+"""One GKE cluster of the sandbox: a control plane, and the parts that make, fill and serve its nodes.
 
-Google's operations on it (create a pool, resize it, take a node away) are here, with their latencies; the decision to
-resize is the autoscaler's, what a node runs is the node agent's.
+Left out: what each part does, which is its own module's.
 """
 
 from __future__ import annotations
 
-import errno
-import logging
-import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-from kubernetes import client
-from kubernetes.client import ApiException
 
 from sandbox.control_plane.control_plane import ControlPlane
 from sandbox.gke.autoscaler import Autoscaler
 from sandbox.gke.load_balancer import Frontends, LoadBalancer
-from sandbox.gke.node_pools import NodePool, node_labels, node_object, node_taints
+from sandbox.gke.node_pools import NodePools
 from sandbox.google.access_tokens import AccessTokens
 from sandbox.google.faults import FaultStore
-from sandbox.google.latencies import LATENCIES, Clock
-from sandbox.google.stock import OutOfStockError, Stock, refusal, status_message
+from sandbox.google.latencies import Clock
+from sandbox.google.stock import Stock
 from sandbox.host.addresses import PodAddresses
 from sandbox.host.processes import Spawner
-from sandbox.host.state_files import read_object, unusable, write_object
 from sandbox.images.image_store import ImageStore
-from sandbox.kube.names import NODE_POOL_LABEL
 from sandbox.metrics.collection import MetricsCollection
 from sandbox.node_agent import NodeAgent
 
-logger = logging.getLogger(__name__)
-
-_NODE_READY_SECONDS = 60.0
-_DRAIN_SECONDS = 60.0
-_STOCK_POLL_SECONDS = 0.2
-
 
 class LocalCluster:
-    """Thread-safe: Pulumi creates pools in parallel, and the autoscaler resizes them meanwhile."""
+    """Starts and ends its parts in their order; `node_pools` are there from `start` on."""
+
+    node_pools: NodePools
 
     def __init__(
         self,
@@ -65,14 +50,11 @@ class LocalCluster:
         faults: FaultStore,
     ) -> None:
         """`ensure_metrics_tools` makes `tools` hold what scaling on metrics needs; called when it first does."""
-        self.name = name
-        self.project = project
-        self.zones = zones
-        self.clock = clock
-        self.pools: dict[str, NodePool] = {}
-        self.lock = threading.RLock()
+        self._name = name
+        self._project = project
+        self._zones = zones
+        self._clock = clock
         self._stock = stock
-        self._ending = threading.Event()
         self._dir = state_dir
         self._images = images
         self._pod_addresses = pod_addresses
@@ -92,356 +74,73 @@ class LocalCluster:
         self._location = location
         self._tools = tools
         self._ensure_metrics_tools = ensure_metrics_tools
-        self._metrics: MetricsCollection | None = None
-        self._node_agent: NodeAgent | None = None
-        self._load_balancer: LoadBalancer | None = None
-        self._autoscaler: Autoscaler | None = None
-
-    # --- life
+        #: In the order in which they started.
+        self._parts: list[NodePools | MetricsCollection | NodeAgent | LoadBalancer | Autoscaler] = []
 
     def start(self) -> None:
         self.control_plane.start()
-        self._core = client.CoreV1Api(self.control_plane.api_client())
-        # Google tells it also of a cluster that is being deleted, whose API server is gone.
-        self.version = str(client.VersionApi(self._core.api_client).get_code().git_version)
-        self._load_pools()
-        certificates = self.control_plane.certificates
+        api = self.control_plane.api_client
+        pools = self.node_pools = NodePools(
+            api(),
+            cluster=self._name,
+            project=self._project,
+            zones=self._zones,
+            state_dir=self._dir,
+            addresses=self._pod_addresses,
+            clock=self._clock,
+            stock=self._stock,
+        )
+        self._parts.append(pools)
         # Before the pods, of which one may be waiting for it.
-        self._metrics = MetricsCollection(
-            self.control_plane.api_client(),
+        metrics = MetricsCollection(
+            api(),
             control_plane=self.control_plane,
             state_dir=self._dir,
             tools=self._tools,
             ensure_tools=self._ensure_metrics_tools,
             environment=self._environment,
             spawner=self._spawner,
-            clock=self.clock,
-            project=self.project,
+            clock=self._clock,
+            project=self._project,
             location=self._location,
-            cluster=self.name,
+            cluster=self._name,
         )
-        self._metrics.start()
-        self._node_agent = NodeAgent(
-            self.control_plane.api_client(),
+        self._start(metrics)
+        certificates = self.control_plane.certificates
+        node_agent = NodeAgent(
+            api(),
             images=self._images,
             state_dir=self._dir,
             pod_addresses=self._pod_addresses,
             environment=self._environment,
-            speed=self.clock.speed,
+            speed=self._clock.speed,
             pull_seconds=self._pull_seconds,
             spawner=self._spawner,
             cert_file=certificates.server,
             key_file=certificates.server_key,
-            machine_ends=self.lose_node,
+            machine_ends=pools.lose_node,
         )
-        self._node_agent.start()
-        self._load_balancer = LoadBalancer(self.control_plane.api_client(), self._frontends)
-        self._load_balancer.start()
-        self._autoscaler = Autoscaler(self, self.control_plane.api_client(), state_dir=self._dir)
-        self._autoscaler.start()
+        self._start(node_agent)
+        pools.kubelet_port = node_agent.kubelet_port
+        self._start(LoadBalancer(api(), self._frontends))
+        self._start(Autoscaler(pools, api(), state_dir=self._dir))
+
+    def _start(self, part: MetricsCollection | NodeAgent | LoadBalancer | Autoscaler) -> None:
+        # One that fails half-way is ended with the others.
+        self._parts.append(part)
+        part.start()
 
     def stop(self) -> None:
         """Ends everything that runs; what is on disk stays."""
-        self._ending.set()
-        for part in (self._autoscaler, self._load_balancer, self._node_agent, self._metrics):
-            if part is not None:
-                part.stop()
+        if self._parts:
+            # First: a machine that is waited for holds up the thread that waits.
+            self.node_pools.stop()
+        for part in reversed(self._parts[1:]):
+            part.stop()
         self.control_plane.stop()
-
-    # --- node pools
-
-    def create_node_pool(self, pool_name: str, inputs: dict[str, Any]) -> None:
-        """Makes the pool and its first nodes, and returns when they are Ready.
-
-        Raises `OutOfStockError` with GKE's `statusMessage` when it has tried for long enough; the pool is there all the same.
-        """
-        pool = NodePool(name=pool_name, inputs=inputs, zones=list(inputs.get("nodeLocations") or self.zones), in_operation=True)
-        with self.lock:
-            self.pools[pool_name] = pool
-        give_up = time.monotonic() + self.clock.scaled(LATENCIES["node_pool_give_up"])
-        try:
-            self.clock.sleep("node_pool_create")
-            self._make_first_nodes(pool, give_up)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                # Of this machine's disk, which is nothing that a pool of Google's could suffer from: it has never been there.
-                with self.lock:
-                    del self.pools[pool_name]
-            raise
-        finally:
-            pool.in_operation = False
-
-    def _make_first_nodes(self, pool: NodePool, give_up: float) -> None:
-        """Tries again and again until the pool has them, or until `give_up` of the monotonic clock."""
-        while missing := max(0, pool.initial_size - len(pool.nodes)):
-            try:
-                self._grow_in_parallel(pool, missing, patience=max(0.0, give_up - time.monotonic()))
-            except OutOfStockError as refused:
-                retry = time.monotonic() + self.clock.scaled(LATENCIES["node_pool_retry"])
-                self._ending.wait(max(0.0, min(retry, give_up) - time.monotonic()))
-                if retry < give_up and not self._ending.is_set():
-                    continue
-                final = OutOfStockError(str(refused), seconds=LATENCIES["node_pool_give_up"])
-                pool.error = status_message(final, expected=pool.initial_size, running=len(pool.nodes))
-                with self.lock:
-                    self._save_pool(pool)
-                logger.warning("node pool %s is RUNNING_WITH_ERROR: %s", pool.name, pool.error)
-                raise OutOfStockError(pool.error, seconds=final.seconds) from refused
-        with self.lock:
-            # Not before: one that a crash cuts short has never been there, since nobody was told that it is.
-            self._save_pool(pool)
-
-    def update_node_pool(self, pool_name: str, inputs: dict[str, Any]) -> None:
-        """Takes new inputs over: labels and taints reach the nodes, another machine replaces them, new limits resize."""
-        with self.lock:
-            pool = self.pools[pool_name]
-            machine_type = pool.machine_type
-            pool.in_operation = True
-            pool.inputs = inputs
-            pool.zones = list(inputs.get("nodeLocations") or self.zones)
-            self._save_pool(pool)
-            # One that is on its way registers with what is true by then.
-            nodes = [node for node in pool.nodes if node not in pool.joining]
-        try:
-            self._roll_out(pool, nodes, replace=pool.machine_type != machine_type)
-        finally:
-            pool.in_operation = False
-
-    def _roll_out(self, pool: NodePool, nodes: list[str], *, replace: bool) -> None:
-        """Brings the pool's new inputs to its nodes, and their number within its limits."""
-        if replace:
-            for node in nodes:
-                self.add_node(pool.name)
-                self.remove_node(pool.name, node)
-        else:
-            for node in nodes:
-                self._relabel(pool, node)
-        with self.lock:
-            size = len(pool.nodes)
-            if pool.autoscaled:
-                wanted = min(max(size, pool.minimum), pool.maximum)
-            else:
-                fixed = pool.inputs.get("nodeCount")
-                wanted = int(fixed) * len(pool.zones) if fixed is not None else size
-            surplus = pool.nodes[wanted:]
-        for node in surplus:
-            self.remove_node(pool.name, node)
-        try:
-            self._grow_in_parallel(pool, wanted - size)
-        except OutOfStockError as refused:
-            if not pool.autoscaled:
-                raise
-            # Limits of autoscaling are numbers to Google; the autoscaler goes on trying to reach them.
-            logger.info("node pool %s has its new limits and not yet its nodes: %s", pool.name, refused)
-
-    def delete_node_pool(self, pool_name: str) -> None:
-        """Drains the pool's nodes, all at once, and takes them away."""
-        with self.lock:
-            pool = self.pools[pool_name]
-            pool.in_operation = True
-            nodes = list(pool.nodes)
-        self.clock.sleep("node_pool_delete")
-        threads = [threading.Thread(target=self.remove_node, args=(pool_name, node)) for node in nodes]
-        _run_all(threads)
-        with self.lock:
-            del self.pools[pool_name]
-            self._pool_record(pool_name).unlink(missing_ok=True)
-
-    # --- nodes
-
-    def add_node(self, pool_name: str, *, patience: float | None = None) -> str:
-        """One more machine for the pool; returns its name when the node is Ready. Raises `OutOfStockError`.
-
-        `patience`: seconds that a request may be held for, neither filled nor refused; as long as Google does without.
-        """
-        with self.lock:
-            pool = self.pools[pool_name]
-            # The zone with the fewest machines, as GKE's balanced policy does.
-            placed = [self._zone_of(pool, node) for node in pool.nodes]
-            zone = min(pool.zones, key=placed.count)
-            node = pool.new_node_name(self.name)
-            pool.nodes.append(node)
-            pool.joining[node] = zone
-        try:
-            self._obtain_machine(pool, node, zone, patience)
-            self.clock.sleep("tpu_node_join" if pool.tpu_chips else "node_join")
-            self._register(pool, node, zone)
-            self._wait_until_ready(node)
-            pool.error = None
-        except BaseException:
-            with self.lock:
-                if node in pool.nodes:
-                    pool.nodes.remove(node)
-            raise
-        finally:
-            with self.lock:
-                pool.joining.pop(node, None)
-        return node
-
-    def _obtain_machine(self, pool: NodePool, node: str, zone: str, patience: float | None) -> None:
-        """Returns once Google has a machine for the node. Raises `OutOfStockError`."""
-        words = refusal(node, project=self.project, zone=zone)
-        longest = self.clock.scaled(LATENCIES["held_request"])
-        started = time.monotonic()
-        try:
-            while (supply := self._stock.of(pool.name)) != "in":
-                waited = time.monotonic() - started
-                if supply == "out":
-                    self._ending.wait(self.clock.scaled(LATENCIES["instance_refusal"]))
-                    raise OutOfStockError(words, seconds=LATENCIES["instance_refusal"])
-                if waited >= min(longest, longest if patience is None else patience) or self._is_over(pool, node):
-                    raise OutOfStockError(words, seconds=waited * self.clock.speed)
-                pool.held.add(node)
-                self._ending.wait(_STOCK_POLL_SECONDS)
-        finally:
-            pool.held.discard(node)
-
-    def _is_over(self, pool: NodePool, node: str) -> bool:
-        """Nobody wants the node any more."""
-        return self._ending.is_set() or self.pools.get(pool.name) is not pool or node not in pool.nodes
-
-    def remove_node(self, pool_name: str, node: str) -> None:
-        """Cordons and drains a node, then takes the machine away."""
-        self._drain(node)
-        try:
-            self._core.delete_node(node)
-        except ApiException as error:
-            if error.status != 404:
-                raise
-        with self.lock:
-            pool = self.pools.get(pool_name)
-            if pool and node in pool.nodes:
-                pool.nodes.remove(node)
-
-    def lose_node(self, node: str) -> None:
-        """The machine is gone with all that runs on it, as after a preemption; nobody drains it."""
-        with self.lock:
-            for pool in self.pools.values():
-                if node in pool.nodes:
-                    pool.nodes.remove(node)
-        try:
-            self._core.delete_node(node)
-        except ApiException as error:
-            if error.status != 404:
-                raise
-
-    def _grow_in_parallel(self, pool: NodePool, count: int, *, patience: float | None = None) -> None:
-        errors: list[BaseException] = []
-
-        def add() -> None:
-            try:
-                self.add_node(pool.name, patience=patience)
-            except BaseException as error:  # noqa: BLE001 - handed to the caller below
-                errors.append(error)
-
-        _run_all([threading.Thread(target=add, name=f"add-node-{pool.name}") for _ in range(count)])
-        if errors:
-            raise errors[0]
-
-    def _register(self, pool: NodePool, node: str, zone: str) -> None:
-        assert self._node_agent is not None
-        body = node_object(
-            pool,
-            node=node,
-            zone=zone,
-            address=self._pod_addresses.node_address(node),
-            project=self.project,
-            kubelet_port=self._node_agent.kubelet_port,
-            version=self.version,
-        )
-        self._core.create_node(body)
-
-    def _relabel(self, pool: NodePool, node: str) -> None:
-        """Gives a node the pool's present labels and taints; what Kubernetes itself put on it stays."""
-        known = self._core.read_node(node)
-        foreign = [each for each in known.spec.taints or [] if each.key.startswith("node.kubernetes.io/")]
-        kept = self._core.api_client.sanitize_for_serialization(foreign)
-        labels = node_labels(pool, node=node, zone=self._zone_of(pool, node))
-        gone = {key: None for key in known.metadata.labels if key not in labels}
-        self._core.patch_node(node, {"metadata": {"labels": {**gone, **labels}}, "spec": {"taints": [*node_taints(pool), *kept]}})
-
-    def _wait_until_ready(self, node: str) -> None:
-        deadline = time.monotonic() + _NODE_READY_SECONDS
-        while time.monotonic() < deadline:
-            conditions = self._core.read_node(node).status.conditions or []
-            if any(each.type == "Ready" and each.status == "True" for each in conditions):
-                return
-            time.sleep(0.1)
-        raise TimeoutError(f"node {node} was not Ready within {_NODE_READY_SECONDS:.0f} s")
-
-    def _drain(self, node: str) -> None:
-        """Deletes the node's pods with their own grace period; a pool's deletion does not ask disruption budgets."""
-        try:
-            self._core.patch_node(node, {"spec": {"unschedulable": True}})
-        except ApiException as error:
-            if error.status == 404:
-                return
-            raise
-        deadline = time.monotonic() + _DRAIN_SECONDS
-        selector = f"spec.nodeName={node}"
-        while pods := self._core.list_pod_for_all_namespaces(field_selector=selector).items:
-            if time.monotonic() > deadline:
-                logger.warning("node %s still runs %d pods after %.0f s", node, len(pods), _DRAIN_SECONDS)
-                return
-            for pod in pods:
-                if pod.metadata.deletion_timestamp is None:
-                    try:
-                        self._core.delete_namespaced_pod(pod.metadata.name, pod.metadata.namespace)
-                    except ApiException as error:
-                        if error.status != 404:
-                            raise
-            time.sleep(0.2)
 
     def _pull_seconds(self, node: str, image: str) -> float:
         """How long the node takes to pull one of the stack's images; what others publish is small here."""
         if self._images.is_published(image):
             return 0.0
-        with self.lock:
-            streams = any(node in pool.nodes and pool.streams_images for pool in self.pools.values())
-        return self.clock.seconds("image_pull_streamed" if streams else "image_pull")
-
-    def _zone_of(self, pool: NodePool, node: str) -> str:
-        if node in pool.joining:
-            return pool.joining[node]
-        try:
-            return str(self._core.read_node(node).metadata.labels["topology.kubernetes.io/zone"])
-        except ApiException:
-            return pool.zones[0]
-
-    # --- what survives the daemon
-
-    def _pool_record(self, pool_name: str) -> Path:
-        """A file a pool: one of all pools, written for each of them, would make many pools cost their square."""
-        return self._dir / "pools" / f"{pool_name}.json"
-
-    def _save_pool(self, pool: NodePool) -> None:
-        record = self._pool_record(pool.name)
-        record.parent.mkdir(parents=True, exist_ok=True)
-        write_object(record, {"inputs": pool.inputs, "zones": pool.zones, "error": pool.error})
-
-    def _load_pools(self) -> None:
-        """Takes up the pools of an earlier daemon; which nodes there are, the API server knows."""
-        nodes: dict[str, list[str]] = {}
-        for node in self._core.list_node().items:
-            nodes.setdefault(node.metadata.labels.get(NODE_POOL_LABEL, ""), []).append(node.metadata.name)
-        for record in sorted(self._dir.glob("pools/*.json")):
-            name, known = record.stem, read_object(record)
-            if not isinstance(known.get("inputs"), dict) or not isinstance(known.get("zones"), list):
-                raise unusable(record, f"it has no inputs and zones of pool {name}")
-            self.pools[name] = NodePool(
-                name=name,
-                inputs=known["inputs"],
-                zones=known["zones"],
-                error=known.get("error"),
-                nodes=nodes.pop(name, []),
-            )
-        # Of pools that were being made.
-        for node_name in [each for of_pool in nodes.values() for each in of_pool]:
-            self._core.delete_node(node_name)
-
-
-def _run_all(threads: list[threading.Thread]) -> None:
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        return self._clock.seconds("image_pull_streamed" if self.node_pools.streams_images(node) else "image_pull")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sandbox.gke.node_pools import NodePool
+from sandbox.gke.node_pool import NodePool
 
 #: Why a node is added, as a condition's reason -> the phrase in its message.
 _TRIGGERS = {

@@ -33,11 +33,11 @@ class MachineSize:
     memory_gb: float
     memory_label: int
 
-    def allocatable(self) -> dict[str, str]:
+    def allocatable(self, *, image_streaming: bool) -> dict[str, str]:
         """What is left for pods, as Kubernetes quantities of cpu and memory."""
         return {
             "cpu": f"{round(allocatable_millicpu(self.vcpus))}m",
-            "memory": f"{int(allocatable_memory(self.memory_gb)) // 1024}Ki",
+            "memory": f"{int(allocatable_memory(self.memory_gb, image_streaming=image_streaming)) // 1024}Ki",
         }
 
 

@@ -19,6 +19,7 @@ from typing import Literal
 
 import urllib3
 
+from components.catalog.node_labels import NODE_POOL_LABEL
 from sandbox.host.addresses import PodAddresses
 from sandbox.host.processes import Spawner
 from sandbox.images.image_store import ImageStore
@@ -266,7 +267,7 @@ class PodWorker:
             "SANDBOX_POD_ADDRESS": self._network.loopback,
             "SANDBOX_POD_NAME": self.name,
             "SANDBOX_NODE_NAME": self.node.name,
-            "SANDBOX_NODE_POOL": self.node.labels.get("cloud.google.com/gke-nodepool", ""),
+            "SANDBOX_NODE_POOL": self.node.labels.get(NODE_POOL_LABEL, ""),
             "SANDBOX_MACHINE_TYPE": self.node.labels.get("node.kubernetes.io/instance-type", ""),
             "SANDBOX_SPEED": f"{self._services.speed:g}",
             "SANDBOX_CRASH_FILE": str(crash_file(self._folder)),

@@ -4,13 +4,11 @@ What the engine sees is as with pulumi-docker 5.2: `build.contextDigest` among t
 registry password or user name makes none, and `repoDigest` names the registry's repository and the image's digest.
 
 Left out: RUN and the real base images (what stands for them has no programs), a login (the registry is this machine's own),
-caches to import, the other resources of the package, and building while previewing.
+every option of a build that no image of ours sets, the other resources of the package, and building while previewing.
 """
 
 from __future__ import annotations
 
-import platform
-import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -32,8 +30,11 @@ from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, p
 
 IMAGE = "docker:index/image:Image"
 
-#: Docker's names of this machine's architecture, which a build without `platform` is for.
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+#: What a build may say.
+_OPTIONS = frozenset({"args", "builderVersion", "context", "dockerfile", "platform"})
+_OPTIONAL = frozenset({"args", "builderVersion"})
+_LACKING = "the sandbox builds one stage of one Dockerfile and pushes it. Leave it out, or run the real docker plugin"
+_REQUIRED = "missing: the sandbox has no default for it. Set it, as the program's own images do"
 
 
 class DockerProvider(Provider):
@@ -72,28 +73,23 @@ class DockerProvider(Provider):
         problems = find_problems(IMAGE, plain(news))
         if problems:
             return Checked(news, [CheckFailure(problem.property_path, str(problem)) for problem in problems])
-        inputs: Properties = {
-            "buildOnPreview": False,
-            **{key: value for key, value in news.items() if value is not None},
-        }
+        inputs: Properties = {"buildOnPreview": False, **{key: value for key, value in news.items() if value is not None}}
         given = plain(inputs.get("build")) or {}
         if given is UNKNOWN:
             return Checked(inputs)
-        failures = _name_failures(plain(inputs))
-        for option in sorted({"cacheFrom", "network", "addHosts", "target"} & given.keys()):
-            reason = "the sandbox builds one stage, without caches to import. Leave it out, or run the real docker plugin"
-            failures.append(CheckFailure(f"build.{option}", reason))
-        defaults = _build_defaults(given)
-        if not has_unknown(defaults):
+        failures = [CheckFailure(f"build.{option}", _LACKING) for option in sorted(given.keys() - _OPTIONS)]
+        failures += [CheckFailure(f"build.{option}", _REQUIRED) for option in sorted(_OPTIONS - _OPTIONAL - given.keys())]
+        if inputs.get("skipPush"):
+            failures.append(CheckFailure("skipPush", _LACKING))
+        if not failures and not has_unknown(given):
             folder = self._folder(urn)
-            if missing := _missing_dockerfile(folder, defaults):
+            if missing := _missing_dockerfile(folder, given):
                 failures.append(CheckFailure("build.dockerfile", missing))
             else:
                 try:
-                    defaults["contextDigest"] = _context(folder, defaults).digest()
+                    inputs["build"] = _merged(inputs["build"], {"contextDigest": _context(folder, given).digest()})
                 except BuildContextError as error:
                     failures.append(CheckFailure("build.context", str(error)))
-        inputs["build"] = _merged(inputs.get("build"), defaults)
         return Checked(inputs, failures)
 
     def diff(
@@ -133,12 +129,6 @@ class DockerProvider(Provider):
     def delete(self, urn: Urn, id: str, inputs: Properties, outputs: Properties, timeout: float | None) -> None:
         """Leaves the image where it was pushed to, as the real one does."""
 
-    def _operations(self, request: BuildRequest, *, push: bool) -> list[str]:
-        """What takes time on the sandbox's clock: a base that comes for the first time, and goes to the registry."""
-        if self._builder.has_base(request):
-            return []
-        return ["image_build", *(["image_push"] if push else [])]
-
     def _folder(self, urn: Urn) -> Path:
         return self._others.get(urn.project, self._project_dir)
 
@@ -154,7 +144,8 @@ class DockerProvider(Provider):
         )
         try:
             repository, _, _ = split_reference(name)
-            with self._clock.during(*self._operations(request, push=not known.get("skipPush"))):
+            # A base that comes for the first time takes time on the sandbox's clock, and goes to the registry.
+            with self._clock.during(*(() if self._builder.has_base(request) else ("image_build", "image_push"))):
                 built = self._requests.push(
                     name,
                     (known.get("registry") or {}).get("password"),
@@ -174,8 +165,7 @@ class DockerProvider(Provider):
             "dockerfile": options["dockerfile"],
             "context": options["context"],
             "platform": options["platform"],
-            # Without a push there is no registry to name.
-            "repoDigest": stored.digest if known.get("skipPush") else f"{repository}@{stored.digest}",
+            "repoDigest": f"{repository}@{stored.digest}",
             # Not the real one's: what stands for what, for whoever reads the stack's state.
             "sandbox": built.how,
         }
@@ -188,27 +178,11 @@ def _context(folder: Path, options: Mapping[str, Any]) -> BuildContext:
 
 def _missing_dockerfile(folder: Path, options: Mapping[str, Any]) -> str | None:
     """What to say of a Dockerfile that is not there; None when it is."""
-    dockerfile, context = options["dockerfile"], options["context"]
+    dockerfile = options["dockerfile"]
     if (folder / dockerfile).is_file():
         return None
-    missing = f"stat {dockerfile}: no such file or directory"
-    if Path(dockerfile).is_absolute():
-        return f'expected a relative Dockerfile path; got "{dockerfile}" instead: {missing}'
-    if (folder / context / dockerfile).is_file():
-        hint = f'Try setting `dockerfile` to "{Path(context) / dockerfile}"'
-        return f'could not open dockerfile at relative path "{dockerfile}". {hint}'
-    return f'could not open dockerfile at relative path "{dockerfile}": {missing}'
-
-
-def _build_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    context = given.get("context") or "."
-    dockerfile = given.get("dockerfile") or (UNKNOWN if context is UNKNOWN else str(Path(context) / "Dockerfile"))
-    machine = platform.machine()
-    return {
-        "context": context,
-        "dockerfile": dockerfile,
-        "platform": given.get("platform") or f"linux/{_ARCHITECTURES.get(machine, machine)}",
-    }
+    hint = f'. Try setting `dockerfile` to "{found}"' if (folder / (found := Path(options["context"]) / dockerfile)).is_file() else ""
+    return f'could not open dockerfile at relative path "{dockerfile}": no such file or directory{hint}'
 
 
 def _merged(given: Any, defaults: Mapping[str, Any]) -> Any:
@@ -239,21 +213,3 @@ def _secret_names(outputs: Properties, inputs: Properties) -> Properties:
 
 def _is_credential(change: PropertyChange) -> bool:
     return change.path[0] == "registry" and change.path[1:] not in ((), ("server",))
-
-
-def _name_failures(inputs: Mapping[str, Any]) -> list[CheckFailure]:
-    """A name to push to says its registry: what is before the first slash has a dot or a port, or is `localhost`."""
-    name, registry = inputs.get("imageName"), inputs.get("registry") or {}
-    if not isinstance(name, str) or inputs.get("skipPush") or registry is UNKNOWN or registry.get("server"):
-        return []
-    host, slash, _ = name.partition("/")
-    if slash and re.search(r"[.:]|^localhost$", host):
-        return []
-    return [
-        CheckFailure(
-            "imageName",
-            f'"{name}": repository name must be canonical.\nThis resource requires all image names to be fully qualified.\n'
-            "For example, if you are attempting to push to Dockerhub, prefix your image name with `docker.io`:\n\n"
-            "`docker.io/repository/image:tag`",
-        )
-    ]

@@ -22,8 +22,9 @@ from typing import Any, TypeVar
 from sandbox.gke.cloud import Cloud, CloudError, PoolInErrorStateError
 from sandbox.google.records import AlreadyExistsError, Records
 from sandbox.google.secret_manager import SecretStore
+from sandbox.providers.computed_fields import computed_fields, with_kept, with_known
 from sandbox.providers.differences import Difference, Path, PropertyChange, compare, property_path
-from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, URN_NAME, Kind, kind_of, new_names, project_number
+from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, Kind, kind_of, new_names, project_number
 from sandbox.providers.google_requests import GoogleRequests, RequestError, UnreadError
 from sandbox.providers.sdk_types import Problem, find_problems, property_names
 from sandbox.providers.server import (
@@ -115,6 +116,9 @@ class GcpProvider(Provider):
     ) -> Difference:
         kind = kind_of(urn.type_token)
         old, new = _comparable(old_inputs), _comparable(new_inputs)
+        fields = computed_fields(urn.type_token)
+        new = with_kept(fields, old, new)
+        old = with_known(fields, _comparable(old_outputs), old, new)
         for key, same in kind.json_properties.items():
             if isinstance(old.get(key), str) and isinstance(new.get(key), str):
                 # Compared as what it means; else as what cannot be the same.
@@ -131,7 +135,7 @@ class GcpProvider(Provider):
         kind = kind_of(urn.type_token)
         properties = self._resolved(urn, inputs)
         _raise_refusals(urn, kind, properties, "creating")
-        id = self._id(urn, kind, properties)
+        id = self._id(kind, properties)
         given = _given(properties)
 
         def made() -> dict[str, Any]:
@@ -184,17 +188,13 @@ class GcpProvider(Provider):
         # An IAM binding is imported by its parts with spaces between them.
         id = "/".join(id.split())
         facts: dict[str, Any] | None = {}
+        recorded = self._recorded(urn, id)
         if urn.type_token == CLUSTER:
-            recorded, facts = self._cloud.settle_cluster(id), self._cloud.read_cluster(id)
+            facts = self._cloud.read_cluster(id)
         elif urn.type_token == NODE_POOL:
-            recorded, facts = (
-                self._cloud.settle_node_pool(*_pool_address(id)),
-                self._cloud.read_node_pool(*_pool_address(id)),
-            )
-        else:
-            recorded = self._records.get(urn.type_token, id)
-            if recorded is None:
-                return None
+            facts = self._cloud.read_node_pool(*_pool_address(id))
+        elif recorded is None:
+            return None
         if recorded is None or facts is None:
             raise ProviderError(f"googleapi: Error 404: Not found: {id}., notFound")
         # Secret values are in what the program gave alone.
@@ -205,6 +205,14 @@ class GcpProvider(Provider):
             found.pop("removeDefaultNodePool", None)
         properties = self._resolved(urn, found)
         return ReadState(id, found, _outputs(kind_of(urn.type_token), id, found, properties, facts))
+
+    def _recorded(self, urn: Urn, id: str) -> dict[str, Any] | None:
+        """What the cloud was last asked for, once no operation runs on it; None where nothing of this id is there."""
+        if urn.type_token == CLUSTER:
+            return self._cloud.settle_cluster(id)
+        if urn.type_token == NODE_POOL:
+            return self._cloud.settle_node_pool(*_pool_address(id))
+        return self._records.get(urn.type_token, id)
 
     def update(
         self,
@@ -217,11 +225,15 @@ class GcpProvider(Provider):
         ignore_changes: Sequence[str],
         preview: bool,
     ) -> Properties:
-        # What was computed stays as it is; what the program no longer says goes.
+        fields = computed_fields(urn.type_token)
+        unchanged = _comparable(old_inputs) == with_kept(fields, _comparable(old_inputs), _comparable(new_inputs))
+        before = None if preview else self._recorded(urn, id)
+        new_inputs = with_kept(fields, old_inputs if before is None else before, new_inputs)
+        # What was computed stays as it is; what else the program no longer says goes.
         kept = {key: value for key, value in old_outputs.items() if key not in old_inputs or key in new_inputs}
         if preview:
             return {**kept, **_shown(new_inputs)}
-        if _comparable(old_inputs) == _comparable(new_inputs):
+        if unchanged:
             # The engine updates what failed to initialize; without a difference the real bridge asks Google nothing.
             return dict(old_outputs)
         kind = kind_of(urn.type_token)
@@ -388,8 +400,8 @@ class GcpProvider(Provider):
             properties["cluster"] = str(properties["cluster"]).rpartition("/")[2]
         return properties
 
-    def _id(self, urn: Urn, kind: Kind, properties: Mapping[str, Any]) -> str:
-        names = {**properties, URN_NAME: urn.name, **new_names(properties.get("project"))}
+    def _id(self, kind: Kind, properties: Mapping[str, Any]) -> str:
+        names = {**properties, **new_names(properties.get("project"))}
         missing = [each for each in re.findall(r"\{(\w+)\}", kind.id) if not names.get(each)]
         if missing:
             raise ProviderError(f"{missing[0]}: required field is not set")

@@ -98,7 +98,7 @@ def test_up_ends_with_one_replica_on_the_tpu(sandbox: Sandbox) -> None:
     assert [node["pool"] for node in status["nodes"]].count("system") == 3
     idle = sandbox.kubectl("logs", pod["name"], "vllm-gpu")
     assert "machine doesn't contain GPU" in idle
-    assert "Uvicorn running on" in sandbox.kubectl("logs", pod["name"], "vllm-tpu")
+    assert "Application startup complete." in sandbox.kubectl("logs", pod["name"], "vllm-tpu")
 
 
 def test_up_says_where_the_service_is_who_answered_and_that_it_is_a_sandbox(sandbox: Sandbox) -> None:
@@ -181,7 +181,9 @@ def test_changed_model_rolls_the_deployment_and_touches_no_pool(sandbox: Sandbox
 def test_what_speeds_up_starts_another_order_and_a_fourth_pool_replace_only_the_pool_whose_disk_changes(sandbox: Sandbox) -> None:
     tpu, spot, on_demand = pools(sandbox)
     with_image = {**spot, "secondaryBootDiskImage": "global/images/vllm"}
-    changes = sandbox.preview(weightsCache=True, acceleratorPools=[with_image, tpu, on_demand, {**on_demand, "name": "l4-b"}])
+    changes = sandbox.preview(
+        weightsCache=True, gpuEphemeralStorageLimit="38Gi", acceleratorPools=[with_image, tpu, on_demand, {**on_demand, "name": "l4-b"}]
+    )
     assert _but_monitoring(changes) == {
         CLUSTER: "update",
         CLASS: "update",

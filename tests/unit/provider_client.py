@@ -54,8 +54,10 @@ class Client:
         response = self.stub.Check(request, timeout=_TIMEOUT_SECONDS)
         return Checked(from_struct(response.inputs), [(each.property, each.reason) for each in response.failures])
 
-    def diff(self, urn: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Diff:
-        request = provider_pb2.DiffRequest(id="id", urn=urn, olds=to_struct(old), news=to_struct(new), old_inputs=to_struct(old))
+    def diff(self, urn: str, old: Mapping[str, Any], new: Mapping[str, Any], outputs: Mapping[str, Any] | None = None) -> Diff:
+        request = provider_pb2.DiffRequest(
+            id="id", urn=urn, olds=to_struct(old if outputs is None else outputs), news=to_struct(new), old_inputs=to_struct(old)
+        )
         response = self.stub.Diff(request, timeout=_TIMEOUT_SECONDS)
         kinds = provider_pb2.PropertyDiff.Kind
         return Diff(

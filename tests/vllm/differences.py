@@ -86,24 +86,3 @@ FLAGS_OF_VLLM_ALONE: dict[str, str] = {
         "new in 0.32.0; the stand-in has the flags of the GPU image's release, 0.31.0",
     ),
 }
-
-FLAGS_OF_THE_STAND_IN_ALONE: dict[str, str] = {
-    **_each(
-        "--calculate-kv-scales --cuda-graph-sizes --device --disable-async-output-proc --disable-frontend-multiprocessing "
-        "--disable-log-requests --disable-mm-preprocessor-cache --enable-multimodal-encoder-data-parallel "
-        "--enable-prompt-adapter --enable-reasoning --guided-decoding-backend "
-        "--guided-decoding-disable-additional-properties --guided-decoding-disable-any-whitespace "
-        "--guided-decoding-disable-fallback --logits-processor-pattern --long-lora-scaling-factors "
-        "--lora-extra-vocab-size --max-long-partial-prefills --max-num-partial-prefills --max-prompt-adapter-token "
-        "--max-prompt-adapters --max-seq-len-to-capture --multi-step-stream-outputs --no-calculate-kv-scales "
-        "--no-disable-async-output-proc --no-disable-frontend-multiprocessing --no-disable-log-requests "
-        "--no-disable-mm-preprocessor-cache --no-enable-multimodal-encoder-data-parallel --no-enable-prompt-adapter "
-        "--no-enable-reasoning --no-guided-decoding-disable-additional-properties "
-        "--no-guided-decoding-disable-any-whitespace --no-guided-decoding-disable-fallback "
-        "--no-multi-step-stream-outputs --no-use-v2-block-manager --num-lookahead-slots --num-scheduler-steps "
-        "--override-neuron-config --override-pooler-config --preemption-mode --prompt-adapters --rope-scaling "
-        "--rope-theta --scheduler-delay-factor --swap-space --task --tokenizer-pool-extra-config --tokenizer-pool-size "
-        "--tokenizer-pool-type --use-v2-block-manager",
-        "of earlier releases: the TPU image is older",
-    ),
-}

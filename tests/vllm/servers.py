@@ -5,6 +5,7 @@ Left out: the node agent and everything above it; `tests/sandbox` and `python -m
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -188,6 +189,19 @@ def metrics(text: str) -> Mapping[str, str]:
     """Name -> type of every metric family of a Prometheus exposition, less the times at which others were created."""
     families = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
     return {name: kind for name, kind in families if not name.endswith("_created")}
+
+
+def run_python(server: ModelServer, program: str) -> list[str]:
+    """What the program prints as JSON in its last line, run by the server's Python."""
+    result = subprocess.run(
+        [str(server.program_folders[-1] / "python3"), "-c", program],
+        env={"PYTHONPATH": os.pathsep.join(map(str, server.python_paths)), "PATH": os.defpath, **server.variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: list[str] = json.loads(result.stdout.splitlines()[-1])
+    return found
 
 
 def _all_processes() -> list[int]:

@@ -23,10 +23,10 @@ Start = Callable[..., Server]
 _JSON = {"Content-Type": "application/json"}
 
 #: Seconds that the hook lets a pod leave the load balancer, and the hook's limit.
-_SETTLE, _LIMIT = 3, 40
+_SETTLE, _LIMIT = 3, 100
 
-#: Longer than the hook's settling on any machine: two seconds and more of a tiny model, five and more of the stand-in.
-_LONG_TOKENS = 1500
+#: What a long request takes, more or less: longer than the hook's settling.
+_LONG_SECONDS = 6
 
 
 @pytest.fixture(params=["vllm", "standin"])
@@ -63,12 +63,19 @@ def _end(server: Server, clients: PooledClients) -> None:
     leaving.join()
 
 
-def _ask_long(server: Server, stream: bool) -> tuple[threading.Thread, list[str | None]]:
+def _long_tokens(server: Server) -> int:
+    """Tokens that the server makes in `_LONG_SECONDS`, as busy as the machine is."""
+    begun = time.monotonic()
+    server.post("/v1/completions", {"prompt": "The sky", "max_tokens": 40, "ignore_eos": True})
+    return min(int(40 * _LONG_SECONDS / (time.monotonic() - begun)), 6000)
+
+
+def _ask_long(server: Server, tokens: int, *, stream: bool = False) -> tuple[threading.Thread, list[str | None]]:
     found: list[str | None] = []
     address = server.url.removeprefix("http://").partition(":")[0]
 
     def run() -> None:
-        found.append(ask(http.client.HTTPConnection(address, PORT, timeout=120), _LONG_TOKENS, stream=stream, headers=_JSON)[0])
+        found.append(ask(http.client.HTTPConnection(address, PORT, timeout=120), tokens, stream=stream, headers=_JSON)[0])
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -81,13 +88,14 @@ def test_a_pod_that_ends_loses_no_request_of_clients_that_keep_their_connections
     start: Start, path: str, stream: bool, record_property: Callable[[str, object], None]
 ) -> None:
     server = start(without=() if path == "server drains" else ("--shutdown-timeout",))
+    tokens = _long_tokens(server)
     clients = PooledClients(server, 4, stream=stream)
     time.sleep(1)
-    thread, long = _ask_long(server, stream)
+    thread, long = _ask_long(server, tokens, stream=stream)
     time.sleep(0.5)
     _end(server, clients)
     thread.join(timeout=60)
-    assert server.wait() == 0
+    assert server.wait() == 0, server.last_words()
     record_property("answered", clients.results.answered)
     print(f"{path}, stream={stream}: {clients.results.answered} answered, {len(clients.results.lost)} lost")
     assert clients.results.lost == []
@@ -97,8 +105,9 @@ def test_a_pod_that_ends_loses_no_request_of_clients_that_keep_their_connections
 
 def _after_sigterm(server: Server) -> Results:
     """What becomes of pooled clients' requests when SIGTERM comes without the hook, while a long request is under way."""
+    tokens = _long_tokens(server)
     clients = PooledClients(server, 4, stream=False)
-    thread, long = _ask_long(server, stream=False)
+    thread, long = _ask_long(server, tokens)
     time.sleep(1)
     before = clients.results.answered
     assert before > 0
@@ -149,7 +158,8 @@ def test_an_engine_that_hangs_is_found_though_the_server_says_that_it_is_healthy
 
 def test_a_busy_server_is_healthy_and_the_hook_waits_for_it(start: Start) -> None:
     server = start("--max-num-seqs=2", without=("--shutdown-timeout",))
-    asked = [_ask_long(server, stream=False) for _ in range(6)]
+    tokens = _long_tokens(server)
+    asked = [_ask_long(server, tokens) for _ in range(6)]
     time.sleep(1)
     assert server.health("live") == (0, "healthy: serving")
     assert server.health("ready") == (0, "healthy: serving")
@@ -162,7 +172,8 @@ def test_a_busy_server_is_healthy_and_the_hook_waits_for_it(start: Start) -> Non
 
 def test_a_full_server_answers_503_and_is_healthy(start: Start) -> None:
     server = start("--max-num-queued-reqs=2")
-    asked = [_ask_long(server, stream=False) for _ in range(2)]
+    tokens = _long_tokens(server)
+    asked = [_ask_long(server, tokens) for _ in range(2)]
     time.sleep(1)
     refused = server.post("/v1/completions", {"prompt": "The sky", "max_tokens": 1})
     assert refused.status_code == 503

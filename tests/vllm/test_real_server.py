@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from components.catalog.vllm_options import SEVERAL_VALUES
 from sandbox.host.addresses import PodAddresses
 from sandbox.node_agent.network import PodNetwork
 from sandbox.servers.model_server import ModelServer
-from tests.vllm.servers import MODEL, Server, metrics
+from tests.vllm.servers import MODEL, Server, metrics, run_python
 
-#: Arguments that only an accelerator's vLLM takes, and why: container -> argument -> reason. vLLM's build for CPUs takes
-#: every argument that the Deployment passes.
-ONLY_FOR_ACCELERATORS: dict[str, dict[str, str]] = {"vllm-gpu": {}, "vllm-tpu": {}}
+_PRINT_OPTIONS_OF_SEVERAL_VALUES = """
+import json
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = make_arg_parser(FlexibleArgumentParser())
+print(json.dumps(sorted(each for action in parser._actions if action.nargs in ("+", "*") for each in action.option_strings)))
+"""
 
 #: What autoscaling and dashboards read.
 METRICS = {
@@ -43,11 +47,6 @@ def container(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def arguments(container: str, deployed_arguments: dict[str, list[str]]) -> list[str]:
-    return [each for each in deployed_arguments[container] if each not in ONLY_FOR_ACCELERATORS[container]]
-
-
-@pytest.fixture(scope="module")
 def address(pod_addresses: PodAddresses) -> Iterator[str]:
     network = PodNetwork(pod_addresses)
     yield network.loopback
@@ -56,22 +55,31 @@ def address(pod_addresses: PodAddresses) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def server(
-    container: str, arguments: list[str], vllm: ModelServer, address: str, tmp_path_factory: pytest.TempPathFactory
+    container: str,
+    deployed_arguments: dict[str, list[str]],
+    vllm: ModelServer,
+    address: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp(container)
-    server = Server(vllm, container.removeprefix("vllm-"), arguments, folder=folder, loopback=address)
+    server = Server(vllm, container.removeprefix("vllm-"), deployed_arguments[container], folder=folder, loopback=address)
     try:
         yield server.wait_until_healthy()
     finally:
         server.end()
 
 
-def test_process_has_the_deployment_s_arguments_unchanged(server: Server, container: str, deployed_arguments: dict[str, list[str]]) -> None:
-    left_out = ONLY_FOR_ACCELERATORS[container]
-    assert set(left_out) <= set(deployed_arguments[container]), "an argument that is left out is no longer passed"
-    program, dash_m, module, *given = server.command_line
-    assert (os.path.basename(program), dash_m, module) == ("python3", "-m", "vllm.entrypoints.openai.api_server")
-    assert given == [each for each in deployed_arguments[container] if each not in left_out]
+def test_process_is_vllm_serve_with_the_deployment_s_arguments(
+    server: Server, container: str, deployed_arguments: dict[str, list[str]]
+) -> None:
+    _, program, *given = server.command_line
+    assert os.path.basename(program) == "vllm"
+    assert given == ["serve", MODEL, *(each for each in deployed_arguments[container] if each != f"--model={MODEL}")]
+
+
+def test_options_that_take_several_values_are_those_of_its_parser(vllm: ModelServer) -> None:
+    found = run_python(vllm, _PRINT_OPTIONS_OF_SEVERAL_VALUES)
+    assert set(found) == SEVERAL_VALUES, f"components/catalog/vllm_options.py is out of date; vLLM has: {' '.join(found)}"
 
 
 def test_it_is_vllm_itself(server: Server) -> None:
@@ -84,11 +92,9 @@ def test_listens_on_its_pod_s_address_alone(server: Server, address: str) -> Non
     assert "0.0.0.0" not in server.listening_addresses()
 
 
-def test_models_are_the_one_asked_for_with_the_context_asked_for(server: Server, container: str) -> None:
+def test_every_rung_s_model_has_the_name_and_the_context_that_the_settings_give(server: Server) -> None:
     (model,) = server.get("/v1/models").json()["data"]
-    assert model["id"] == MODEL
-    # The TPU's argument; the model's own where there is none.
-    assert model["max_model_len"] == {"vllm-gpu": 32768, "vllm-tpu": 8192}[container]
+    assert (model["id"], model["max_model_len"]) == (MODEL, 8192)
 
 
 def test_chat_is_answered(server: Server) -> None:
@@ -117,8 +123,7 @@ def test_metrics_have_the_names_that_autoscaling_and_dashboards_use(server: Serv
     text = server.get("/metrics").text
     families = metrics(text)
     assert {name: families.get(name) for name in METRICS} == METRICS
-    # Offline, vLLM labels them with the folder that a model's name stands for.
-    assert re.search(r'^vllm:num_requests_running\{engine="0",model_name="[^"]+"\} 0\.0$', text, re.MULTILINE)
+    assert f'vllm:num_requests_running{{engine="0",model_name="{MODEL}"}} 0.0' in text
 
 
 def test_memory_is_what_the_documentation_says(server: Server, record_property: Callable[[str, object], None]) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sandbox.gke.node_pools import NodePool
+from sandbox.gke.node_pool import NodePool
 from sandbox.google.latencies import LATENCIES
 from sandbox.providers.docker import IMAGE
 from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL
@@ -52,7 +52,7 @@ def resource_operations(resource: Resource) -> tuple[str, ...]:
         pool = _pool(resource)
         return ("node_pool_create", *((node_join(pool),) if pool.initial_size else ()))
     if kind == IMAGE:
-        return ("image_build", *(() if inputs.get("skipPush") else ("image_push",)))
+        return ("image_build", "image_push")
     return ()
 
 

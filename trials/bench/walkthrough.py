@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sandbox.gke.node_pools import NodePool
+from sandbox.gke.node_pool import NodePool
 from trials.bench.critical_path import finish_times
 from trials.bench.stack_graph import pod_activities, seconds_of
 

@@ -1,4 +1,4 @@
-"""The service and the cluster as they run: looking at them, asking the model, scaling, and taking a machine away."""
+"""Commands on the running service and cluster: status, chat, traffic, scaling, and preemption."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _chat(paths: Paths, arguments: argparse.Namespace) -> int:
     answer = chat(outputs["service_url"], outputs["model"], arguments.question, key)
     print(answer.text)
     standin = f"pod {answer.pod}, node {answer.node}, pool {answer.pool}; sandbox stand-in"
-    # Only the stand-in says where it runs.
+    # Only the stand-in reports where it runs.
     place = standin if answer.pod else "real vLLM, random weights"
     print(f"[{answer.model}; {place}]", file=sys.stderr)
     return 0
@@ -65,7 +65,7 @@ def _scale(paths: Paths, arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     view.scale(outputs["namespace"], "vllm", arguments.replicas)
     with screens.progress() as report:
-        report(f"scaling to {arguments.replicas} and waiting until every replica is where it belongs", None)
+        report(f"scaling to {arguments.replicas} and waiting until every replica has settled", None)
         # The controllers see the change a moment later.
         time.sleep(1)
         settled = view.wait_until_settled(arguments.timeout)

@@ -1,4 +1,4 @@
-"""What can go wrong on request: stock that runs out, servers that hang or crash, APIs that answer badly."""
+"""Trouble on request: stock that runs out, servers that hang or crash, APIs that give faulty answers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import asdict
 from typing import get_args
 
 from sandbox.cli import arguments as kinds
+from sandbox.cli import server_faults
 from sandbox.cli.arguments import Command
 from sandbox.cli.lifecycle import SandboxError, require_running
 from sandbox.google.faults import ANSWERS, APIS, SLOW_SECONDS, FaultStore, Rule
 from sandbox.google.stock import Stock, Supply, require_pool
 from sandbox.host.daemon_record import DaemonRecord
 from sandbox.host.paths import Paths
-from sandbox.servers import model_server, server_faults
+from sandbox.servers import model_server
 
 
 def _stock_arguments(stock: argparse.ArgumentParser) -> None:
@@ -27,8 +28,8 @@ def _stock(paths: Paths, arguments: argparse.Namespace) -> int:
     Stock(paths.stock).set(arguments.pool, arguments.supply)
     words = {
         "in": "is in stock",
-        "out": "is out of stock: machines that are there stay, and new ones are refused",
-        "hold": "is neither given nor refused: requests wait until stock is back, and what waits for them, too",
+        "out": "is out of stock: existing machines stay, and new ones are refused",
+        "hold": "is held: requests for machines are neither filled nor refused, and wait until stock is back",
     }
     print(f"{arguments.pool} {words[arguments.supply]}")
     return 0

@@ -1,4 +1,4 @@
-"""`python -m sandbox up`: what is missing is built, everything started, `pulumi up` run, and the model asked something."""
+"""`python -m sandbox up`: builds what is missing, starts everything, runs `pulumi up`, and asks the model something."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sandbox.toolchain.tools import METRICS_TOOLS, Toolbox
 
 _ANSWER_SECONDS = {model_server.STAND_IN: 120.0, model_server.VLLM: 600.0}
 
-#: Limits of the smoke test. Real vLLM on shared cores of this machine has nothing to prove about speed.
+#: Limits of the smoke test; generous for real vLLM, whose speed on this machine's CPU does not matter.
 _SMOKE_LIMITS = {
     model_server.STAND_IN: {"healthy": 60.0},
     model_server.VLLM: {"healthy": 120.0, "request": 300.0, "first_token": 120.0, "total": 240.0},
@@ -68,7 +68,7 @@ def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
         toolbox = Toolbox(paths, report)
         toolbox.ensure()
         if scales_on_metrics(arguments.environment):
-            # Else the daemon builds them when the first adapter asks, in the middle of `pulumi up`.
+            # Otherwise the daemon builds them when the first adapter asks, in the middle of `pulumi up`.
             toolbox.ensure(METRICS_TOOLS)
         crashed = False
         try:
@@ -102,7 +102,7 @@ def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
     if status != 0 and not (incomplete and outputs.get("service_url")):
         raise StackError(failed)
     with screens.progress() as report:
-        report("waiting until the service answers and every replica is where it belongs", None)
+        report("waiting until the service answers and every replica has settled", None)
         patience = _ANSWER_SECONDS[record.server]
         view = ClusterView(paths)
         key = view.api_key(outputs["namespace"])
@@ -119,7 +119,7 @@ def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
         smoke = smoke_checks.run(
             of_outputs(STACK, outputs),
             limits=smoke_checks.Limits(**_SMOKE_LIMITS[record.server]),
-            # The shell may have the key of another stack's server; the sandbox's own comes first.
+            # The shell may have the key of another stack's server; the sandbox's own key takes precedence.
             key=key or os.environ.get(KEY_VARIABLE, ""),
             kubeconfig=str(paths.kubeconfig),
         )
@@ -130,7 +130,7 @@ def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
     if incomplete:
         raise StackError(
             f"{failed}. The service is up{f' on pool {answer.pool}' if answer.pool else ''}; incomplete: {', '.join(incomplete)}. "
-            "When what was missing is there again, `python -m sandbox up` completes it"
+            "Once what was missing is available, `python -m sandbox up` completes it"
         )
     return 0 if smoke.ok else 1
 

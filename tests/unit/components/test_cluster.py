@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.cluster.cluster import make_kubeconfig, node_account_id
+from components.cluster.cluster import make_kubeconfig, node_account_id, plain_machine
 from tests.unit.program import Run, run_program
 
 CLUSTER = "gcp:container/cluster:Cluster"
@@ -27,6 +27,11 @@ def dev() -> Run:
 @pytest.fixture(scope="module")
 def cluster(dev: Run) -> dict[str, Any]:
     return dev.only(CLUSTER).inputs
+
+
+@pytest.mark.parametrize(("machine_type", "disk_type"), [("n2-standard-4", "pd-standard"), ("c3-standard-4", "pd-balanced")])
+def test_system_pool_has_a_disk_that_its_machines_can_have(machine_type: str, disk_type: str) -> None:
+    assert plain_machine(machine_type)["disk_type"] == disk_type
 
 
 def test_node_account_has_the_node_role_and_reads_the_repository_and_nothing_else(dev: Run) -> None:
@@ -49,8 +54,8 @@ def test_without_image_streaming_every_pool_says_so_and_nothing_is_asked_for_it(
 
 
 def test_buckets_can_be_mounted_only_where_pods_do(cluster: dict[str, Any]) -> None:
-    assert "addonsConfig" not in cluster
-    changed = run_program({"weightsCache": True}).only(CLUSTER).inputs
+    assert cluster["addonsConfig"] == {"gcsFuseCsiDriverConfig": {"enabled": False}}
+    changed = run_program({"weightsCache": True, "gpuEphemeralStorageLimit": "38Gi"}).only(CLUSTER).inputs
     assert changed["addonsConfig"] == {"gcsFuseCsiDriverConfig": {"enabled": True}}
 
 

@@ -63,7 +63,7 @@ def test_ranges_of_the_control_plane_let_no_stranger_s_machine_of_google_cloud_i
         "cidrBlocks": [{"cidrBlock": "203.0.113.0/24"}, {"cidrBlock": "198.51.100.7/32"}],
         "gcpPublicCidrsAccessEnabled": False,
     }
-    assert "controlPlaneEndpointsConfig" not in inputs
+    assert inputs["controlPlaneEndpointsConfig"]["ipEndpointsConfig"] == {"enabled": True}
 
 
 def test_cluster_and_repository_are_protected_by_pulumi_and_the_cluster_by_google(prod: Run, cluster: dict[str, Any]) -> None:

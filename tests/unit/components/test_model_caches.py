@@ -64,7 +64,7 @@ def test_setting_that_reaches_the_server_s_arguments_changes_the_folder_of_the_p
 
 
 def test_compiled_programs_are_on_the_node_until_there_is_a_bucket() -> None:
-    on_node, in_bucket = _xla_path(), _xla_path(weightsCache=True)
+    on_node, in_bucket = _xla_path(), _xla_path(weightsCache=True, gpuEphemeralStorageLimit="38Gi")
     assert on_node.startswith("/var/cache/vllm-xla/")
     assert in_bucket.startswith("/var/cache/model-bucket/xla/")
     assert on_node.rpartition("/")[2] == in_bucket.rpartition("/")[2]

@@ -100,6 +100,24 @@ def test_nothing_of_the_images_waits_for_the_cluster(dev: Run) -> None:
         assert not any(CLUSTER in urn or NODE_POOL in urn for urn in waits_for)
 
 
+def test_nodes_come_before_objects_and_the_system_pool_before_accelerators(dev: Run) -> None:
+    system = dev.named(NODE_POOL, "cluster-system").urn
+    # The engine deletes in the opposite order.
+    assert system in dev.only("pulumi:providers:kubernetes").dependencies
+    (pools,) = [each for each in dev.resources.values() if each.type == "fungibility:index:AcceleratorPools"]
+    assert system in pools.dependencies
+
+
+def test_a_namespace_is_made_by_a_provider_that_takes_over_what_exists(baseline: Run) -> None:
+    run = run_program({"namespace": "inference"})
+    namespace = run.only("kubernetes:core/v1:Namespace")
+    provider = run.resources[namespace.provider.rpartition("::")[0]]
+    assert (namespace.inputs["metadata"]["name"], provider.inputs["upsertExistingObjects"]) == ("inference", "true")
+    (server,) = [each for each in run.resources.values() if each.type == "fungibility:index:InferenceServer"]
+    assert namespace.parent in server.dependencies or namespace.urn in server.dependencies
+    assert not baseline.of_type("kubernetes:core/v1:Namespace")
+
+
 def test_pools_wait_for_the_cluster_and_not_for_each_other(dev: Run) -> None:
     for pool in dev.of_type(NODE_POOL):
         waits_for = _transitive(dev, pool.urn)
@@ -205,6 +223,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "binaryAuthorization": (True, CLUSTER),
     "vulnerabilityScanning": (True, REPOSITORY),
     "imageRetentionDays": (30, REPOSITORY),
+    "autoMonitoringScope": ("ALL", CLUSTER),
     "costAllocation": (True, CLUSTER),
     "labels": ({"team": "inference"}, NODE_POOL),
 }
@@ -216,6 +235,7 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "targetRunningRequests": {"maxReplicas": 4},
     "scaleDownStabilizationSeconds": {"maxReplicas": 4},
     "clientNamespaces": {"networkPolicy": True},
+    "weightsCache": {"gpuEphemeralStorageLimit": "38Gi"},
     "deviceAccess": {"acceleratorPools": CHANGES["acceleratorPools"][0]},
 }
 

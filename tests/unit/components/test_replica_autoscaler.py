@@ -52,7 +52,7 @@ def test_adapter_may_read_metrics_as_its_kubernetes_account_and_nothing_else(sca
     assert member.inputs["role"] == "roles/monitoring.viewer"
     assert member.inputs["member"] == (
         "principal://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/"
-        f"my-project.svc.id.goog/subject/ns/{NAMESPACE}/sa/{NAME}"
+        f"my-project.svc.id.goog/subject/ns/{NAMESPACE}/sa/{NAME}-tpu-gpu-fungibility"
     )
     role = scaled.only("kubernetes:rbac.authorization.k8s.io/v1:ClusterRole")
     assert role.inputs["rules"] == [{"apiGroups": [""], "resources": ["pods", "nodes", "nodes/stats"], "verbs": ["get", "list", "watch"]}]

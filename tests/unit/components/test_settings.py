@@ -89,12 +89,12 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
         {"acceleratorPools": _with_disk_image("global/images/vllm"), "imageStreaming": False}, "imageStreaming",
         ("false", "keeps pool v6e-1 from its preloaded images", "set it to true")),
     "weights kept elsewhere than in the cache": (
-        {"weightsCache": True, "tpuServerArguments": ["--download-dir=/data"]}, "tpuServerArguments",
+        {"weightsCache": True, "gpuEphemeralStorageLimit": "38Gi", "tpuServerArguments": ["--download-dir=/data"]}, "tpuServerArguments",
         ('"--download-dir=/data"', "takes the weights past the cache", "set weightsCache to false")),
     "requests that leave the weights cache's sidecar no room": (
-        {"weightsCache": True, "gpuEphemeralStorageLimit": "48Gi"}, "gpuEphemeralStorageLimit",
-        ('"48Gi"', "44.0Gi that a node of pool v6e-1 (ct6e-standard-1t) offers to pods beside the sidecar container of weightsCache",
-        "request at most 44Gi")),
+        {"weightsCache": True}, "gpuEphemeralStorageLimit",
+        ('"43Gi"', "38.8Gi that a node of pool v6e-1 (ct6e-standard-1t) offers to pods beside the sidecar container of weightsCache",
+        "request at most 38Gi")),
     "zone outside the region": ({"zone": "us-central1-a"}, "zone",
         ('"us-central1-a"', "is not a zone of region asia-northeast1", "use one such as asia-northeast1-b")),
     "pool's zone outside the region": (
@@ -178,9 +178,9 @@ BAD: dict[str, tuple[dict[str, Any], str, tuple[str, str, str]]] = {
     "cpu that no small node has": ({"cpuRequest": "1970m"}, "cpuRequest",
         ('"1970m"', "for each of 2 containers is more than the 3.92 that a node of pool l4-spot", "request at most 1960m")),
     "memory that no small node has": ({"memoryRequest": "7Gi"}, "memoryRequest",
-        ('"7Gi"', "for each of 2 containers is more than the 13.3Gi that a node of pool l4-spot", "request at most 6Gi")),
+        ('"7Gi"', "for each of 2 containers is more than the 12.9Gi that a node of pool l4-spot", "request at most 6Gi")),
     "storage that no boot disk has": ({"gpuEphemeralStorageLimit": "60Gi"}, "gpuEphemeralStorageLimit",
-        ('"60Gi"', "is more than the 49.0Gi that a node of pool v6e-1", "request at most 49Gi")),
+        ('"60Gi"', "is more than the 43.8Gi that a node of pool v6e-1", "request at most 43Gi")),
     "argument of the program's own": ({"gpuServerArguments": ["--port=9000"]}, "gpuServerArguments",
         ('"--port"', "is set by the program itself", "remove it")),
     "a zone twice": ({"acceleratorPools": _pools({"zones": ["asia-northeast1-b", "asia-northeast1-b"]})}, "acceleratorPools[0].zones",
@@ -475,7 +475,7 @@ def test_disk_images_of_the_own_and_of_another_project_are_allowed(image: str) -
 
 
 def test_storage_that_fits_without_a_sidecar_is_allowed_without_one() -> None:
-    assert _parse(gpuEphemeralStorageLimit="48Gi").server.gpu_ephemeral_storage_limit == "48Gi"
+    assert _parse(gpuEphemeralStorageLimit="43Gi").server.gpu_ephemeral_storage_limit == "43Gi"
 
 
 def test_a_larger_boot_disk_makes_room_for_more_storage() -> None:

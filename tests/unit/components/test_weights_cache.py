@@ -16,7 +16,7 @@ DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 
 @pytest.fixture(scope="module")
 def on() -> Run:
-    return run_program({"weightsCache": True, "namespace": "inference"})
+    return run_program({"weightsCache": True, "gpuEphemeralStorageLimit": "38Gi", "namespace": "inference"})
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
-"""The pages' commands: each block is marked as run by tests that exist, or as needing a cloud; links and names resolve.
+"""The pages' commands: each block is marked as run by existing tests or as needing a cloud, and links and names resolve.
 
 A block of commands (```sh) has one or two comments right in front of it: `<!-- tested: FILE::TEST, ... -->` and
-`<!-- needs: cloud -->`. Left out: whether the named test runs exactly these words, which a reader of both can see.
+`<!-- needs: cloud -->`. Left out: whether the named test runs exactly these commands, which a reader of both can see.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def test_make_targets_in_the_text_exist(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """What GitHub makes of a page's headings."""
+    """The anchors that GitHub makes from a page's headings."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
 
@@ -98,7 +98,7 @@ def test_readme_leads_to_every_page_of_the_docs() -> None:
     assert {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"} <= linked
 
 
-# --- what single blocks claim
+# --- claims of single blocks
 
 
 def test_lint_and_test_are_what_continuous_integration_runs() -> None:
@@ -120,7 +120,7 @@ def test_drills_take_the_arguments_that_the_page_shows(tmp_path: Path, monkeypat
         return []
 
     monkeypatch.setattr(runner, "run", run)
-    # Where the page's `--json` leaves its file.
+    # The page's `--json` writes its file there.
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "figures.md").read_text()
     commands = re.findall(r"^(?:make drills DRILLS_ARGUMENTS=|\.venv/bin/python -m trials drills )(.+)$", page, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The generated pages are up to date with the results that are kept in docs/figures, and the command says so where they are not."""
+"""The generated pages are up to date with their sources, and the command reports those that are not."""
 
 from __future__ import annotations
 

@@ -193,6 +193,17 @@ CASES = [
     ),
     Case("images-by-digest", "container unknown", [deployment(UNKNOWN)], undecided=["containers[0]"]),
     Case("images-by-digest", "spec unknown", [resource(DEPLOYMENT, spec=UNKNOWN)], undecided=["initContainers", "containers", "eph"]),
+    Case("no-remote-code-with-privilege", "code without privilege", [deployment(container(args=["--trust-remote-code"]))]),
+    Case("no-remote-code-with-privilege", "privilege without code", [deployment(container(securityContext={"privileged": True}))]),
+    Case(
+        "no-remote-code-with-privilege", "both",
+        [deployment(container(securityContext={"privileged": True}, args=["--seed=0", "--trust_remote_code"]))],
+        ["[vllm-gpu].args \"--trust_remote_code\" runs code from the model's repository"],
+    ),
+    Case(
+        "no-remote-code-with-privilege", "unknown", [deployment(container(securityContext={"privileged": True}, args=UNKNOWN))],
+        undecided=["[vllm-gpu].args"],
+    ),
     Case("no-privileged-container", "unprivileged", [deployment(container("web"), container("b", securityContext={}))]),
     Case("no-privileged-container", "the known two", [deployment(*(
         container(name, securityContext={"privileged": True}) for name in ("vllm-gpu", "vllm-tpu")))]),

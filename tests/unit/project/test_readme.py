@@ -8,7 +8,7 @@ from tests.unit.program import ROOT, schema
 
 README = (ROOT / "README.md").read_text()
 
-#: What a stranger still reads to the end.
+#: The most lines that a stranger reads to the end.
 _MOST_LINES = 200
 
 

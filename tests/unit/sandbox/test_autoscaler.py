@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
 from sandbox.gke.autoscaler import Autoscaler, ComputeClassRules, _Snapshot, fits
-from sandbox.gke.node_pools import COMPUTE_CLASS_LABEL, NodePool, node_allocatable, node_labels, node_taints
+from sandbox.gke.node_pool import NodePool, node_allocatable, node_labels, node_taints
 from sandbox.google.latencies import Clock
 from sandbox.google.stock import OutOfStockError
 
@@ -67,10 +68,10 @@ def pod(name: str, node: str | None = None, *, ready: bool = True) -> dict[str, 
 
 
 class _Cluster:
-    """The part of a LocalCluster that the autoscaler uses; nodes come and go at once."""
+    """The part of the node pools that the autoscaler uses; nodes come and go at once."""
 
     def __init__(self, pools: dict[str, NodePool]) -> None:
-        self.pools = pools
+        self.by_name = pools
         self.lock = threading.RLock()
         self.clock = Clock(1000.0)
         self.added: list[str] = []
@@ -78,13 +79,13 @@ class _Cluster:
 
     def add_node(self, name: str) -> str:
         self.added.append(name)
-        node = f"{name}-{len(self.pools[name].nodes)}"
-        self.pools[name].nodes.append(node)
+        node = f"{name}-{len(self.by_name[name].nodes)}"
+        self.by_name[name].nodes.append(node)
         return node
 
     def remove_node(self, name: str, node: str) -> None:
         self.removed.append(node)
-        self.pools[name].nodes.remove(node)
+        self.by_name[name].nodes.remove(node)
 
 
 class _Scaler(Autoscaler):
@@ -106,7 +107,7 @@ class _Scaler(Autoscaler):
         """`fresh`: the pods that are ready have just become so, and else they were a round ago."""
         if not fresh:
             self._at_rest = {pod["metadata"]["uid"] for pod in pods}
-        pools = self._cluster.pools.values()
+        pools = self._pools.by_name.values()
         nodes = {
             name: {
                 "metadata": {"name": name, "labels": node_labels(each, node=name, zone=ZONE)},
@@ -222,7 +223,7 @@ def test_a_pod_fits_only_where_it_tolerates_every_taint() -> None:
 def test_a_required_affinity_keeps_a_pod_off_other_pools() -> None:
     tpu = ladder(1, 0, 0)["v6e-1"]
     picky = pod("a")
-    term = {"matchExpressions": [{"key": "cloud.google.com/gke-nodepool", "operator": "NotIn", "values": ["v6e-1"]}]}
+    term = {"matchExpressions": [{"key": NODE_POOL_LABEL, "operator": "NotIn", "values": ["v6e-1"]}]}
     picky["spec"]["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
     assert not fits(picky, node_labels(tpu, node="n", zone=ZONE), node_taints(tpu))
 

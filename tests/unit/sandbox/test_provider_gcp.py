@@ -14,7 +14,7 @@ import pytest
 from sandbox.gke.cloud import Cloud, CloudError
 from sandbox.google.records import AlreadyExistsError, Records
 from sandbox.providers.gcp import GcpProvider
-from sandbox.providers.gcp_kinds import BUCKET, CLUSTER, NODE_POOL, SERVICE, kind_of
+from sandbox.providers.gcp_kinds import BUCKET, CLUSTER, NODE_POOL, SERVICE
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown
 from tests.unit.provider_client import Client, Engine, urn
 
@@ -148,7 +148,7 @@ def test_a_type_that_the_sdk_lacks_is_refused(client: Client) -> None:
         (NODE_POOL, "My_Pool", r"my-pool-[0-9a-f]{7}"),
         (NODE_POOL, "x" * 50, r"x{32}-[0-9a-f]{7}"),
         (CLUSTER, "main", r"main-[0-9a-f]{7}"),
-        ("gcp:pubsub/topic:Topic", "news", r"news-[0-9a-f]{7}"),
+        ("gcp:compute/network:Network", "net", r"net-[0-9a-f]{7}"),
     ],
 )
 def test_what_has_no_name_gets_one_that_fits(client: Client, token: str, name: str, expected: str) -> None:
@@ -209,9 +209,33 @@ def test_a_pools_change_is_in_place_or_a_replacement_as_google_has_it(
     assert client.diff(urn(NODE_POOL, "l4-spot"), old, {**old, **change}).details == details
 
 
-def test_a_block_that_goes_takes_its_replacing_parts_along(client: Client) -> None:
-    old = pool(nodeConfig={"spot": True})
-    assert client.diff(urn(NODE_POOL, "x"), old, pool()).details == {"nodeConfig": "DELETE_REPLACE"}
+@pytest.mark.parametrize(
+    ("token", "block"),
+    [
+        (NODE_POOL, {"nodeConfig": {"spot": True}}),
+        (CLUSTER, {"controlPlaneEndpointsConfig": {"ipEndpointsConfig": {"enabled": False}}}),
+        (CLUSTER, {"binaryAuthorization": {"evaluationMode": "PROJECT_SINGLETON_POLICY_ENFORCE"}}),
+        (REPOSITORY, {"vulnerabilityScanningConfig": {"enablementConfig": "INHERITED"}}),
+    ],
+)
+def test_a_computed_block_that_a_program_leaves_out_is_no_change_and_keeps_its_value(
+    client: Client, cloud: DictionaryCloud, token: str, block: dict[str, Any]
+) -> None:
+    named = pool() if token == NODE_POOL else {"repositoryId": "r", "format": "DOCKER"} if token == REPOSITORY else {"name": "c"}
+    assert not client.diff(urn(token, "x"), {**named, **block}, named).changed
+    if token != CLUSTER:
+        return
+    id, outputs = client.create(urn(token, "x"), {**named, **block})
+    outputs = client.update(urn(token, "x"), id, {**named, **block}, outputs, {**named, "resourceLabels": {"a": "b"}})
+    ((key, value),) = block.items()
+    assert (outputs[key], cloud.clusters[id][key]) == (value, value)
+    # Said again, it is what it was.
+    assert not client.diff(urn(token, "x"), named, {**named, **block}, outputs).changed
+
+
+def test_a_block_that_is_not_computed_goes_with_its_replacing_parts(client: Client) -> None:
+    old = pool(nodeConfig={"spot": True, "machineType": "m"})
+    assert client.diff(urn(NODE_POOL, "x"), old, pool(nodeConfig={"machineType": "m"})).details == {"nodeConfig.spot": "DELETE_REPLACE"}
 
 
 def test_a_pool_of_a_given_name_goes_before_its_successor_comes_and_one_of_a_made_up_name_after(client: Client) -> None:
@@ -470,22 +494,17 @@ def test_a_binding_is_imported_by_its_parts_with_spaces_between_them(client: Cli
 
 
 def test_secrets_never_reach_the_file_of_records(client: Client, tmp_path: Path) -> None:
-    id, outputs = client.create(urn("gcp:secretmanager/secretVersion:SecretVersion", "v"), {"secret": "s", "secretData": Secret("hunter2")})
-    assert outputs["secretData"] == Secret("hunter2")
+    id, outputs = client.create(urn(ACCOUNT, "a"), {"accountId": "account", "description": Secret("hunter2")})
+    assert outputs["description"] == Secret("hunter2")
     file = tmp_path / "cloud.json"
     assert "hunter2" not in file.read_text()
     assert id in file.read_text()
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_kind_without_an_entry_is_a_record_with_an_id_of_its_name(client: Client) -> None:
-    topic = "gcp:pubsub/topic:Topic"
-    inputs = client.check(urn(topic, "news"), {"name": "news", "labels": {"a": "b"}}).inputs
-    id, outputs = client.create(urn(topic, "news"), inputs)
-    assert id == "projects/p/pubsub/topic/news"
-    assert outputs["effectiveLabels"] == {"a": "b"}
-    assert "registryUri" not in outputs
-    assert "name" in kind_of(topic).replaces
+def test_a_kind_without_an_entry_is_refused(client: Client) -> None:
+    with pytest.raises(grpc.RpcError, match="gcp:pubsub/topic:Topic is not among the kinds of the sandbox's Google Cloud"):
+        client.check(urn("gcp:pubsub/topic:Topic", "news"), {})
 
 
 def test_without_any_project_the_missing_one_is_named(cloud: DictionaryCloud, records: Records) -> None:

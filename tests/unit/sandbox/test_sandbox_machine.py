@@ -203,7 +203,7 @@ def test_full_disk_is_named_after_a_failure(paths: Paths, monkeypatch: pytest.Mo
     ("error", "word"),
     [
         (OSError(28, "No space left on device", "/state/daemon.json"), "No space left on device: /state/daemon.json"),
-        (KeyboardInterrupt(), "interrupted. What is made so far stays"),
+        (KeyboardInterrupt(), "interrupted. What was made so far stays"),
         (StateError("pools.json cannot be used"), "pools.json cannot be used"),
     ],
 )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.cli import server_faults
 from sandbox.host.paths import MARK, Paths
 from sandbox.node_agent.worker import crash_file
-from sandbox.servers import server_faults
 
 
 class Pods:

@@ -17,8 +17,8 @@ from components.cluster.pool_failures import error_hook, explanation
 from components.settings.accelerator_pool import AcceleratorPool, parse_pools
 from sandbox import __main__ as commands
 from sandbox.gke.cloud import PoolInErrorStateError
-from sandbox.gke.local_cluster import LocalCluster
-from sandbox.gke.node_pools import NodePool
+from sandbox.gke.node_pool import NodePool
+from sandbox.gke.node_pools import NodePools
 from sandbox.gke.scaling_messages import Backoff, Growth, failed_scale_up, not_triggered, priority_statuses
 from sandbox.google.latencies import Clock
 from sandbox.google.records import Records
@@ -69,13 +69,13 @@ def test_a_pool_that_nobody_has_is_refused_with_those_that_there_are(tmp_path: P
 # --- machines and pools
 
 
-class _Machines(LocalCluster):
+class _Machines(NodePools):
     """A cluster without a control plane, whose nodes are Ready once they register."""
 
     def __init__(self, stock: Stock, state: Path, speed: float) -> None:
-        self.name, self.project, self.zones = "c", "p", [ZONE]
+        self._cluster, self._project, self._zones = "c", "p", [ZONE]
         self.clock = Clock(speed)
-        self.pools: dict[str, NodePool] = {}
+        self.by_name: dict[str, NodePool] = {}
         self.lock = threading.RLock()
         self._stock = stock
         self._ending = threading.Event()
@@ -110,8 +110,8 @@ def test_creation_without_stock_is_given_up_in_the_end_and_leaves_the_pool_in_th
     stock.set("v6e-1", supply)
     cluster = _Machines(stock, tmp_path, speed=10_000.0)
     with pytest.raises(OutOfStockError, match=r"after 2160s\. Expected 2, running 0, transitioning 2\. .*\[GCE_STOCKOUT\]"):
-        cluster.create_node_pool("v6e-1", INPUTS)
-    pool = cluster.pools["v6e-1"]
+        cluster.create("v6e-1", INPUTS)
+    pool = cluster.by_name["v6e-1"]
     assert (pool.nodes, pool.joining, pool.held, pool.in_operation) == ([], {}, set(), False)
     assert "'projects/p/zones/asia-northeast1-b' does not have enough resources" in (pool.error or "")
     stock.set("v6e-1", "in")
@@ -142,15 +142,15 @@ def test_stock_that_comes_back_in_time_completes_the_creation(tmp_path: Path, su
     stock.set("v6e-1", supply)
     # Google's 36 minutes are 3.6 seconds, four minutes between two attempts are 0.4.
     cluster = _Machines(stock, tmp_path, speed=600.0)
-    cluster.create_node_pool("v6e-1", INPUTS)
+    cluster.create("v6e-1", INPUTS)
     assert stock.answers == [supply] * 2 + ["in"] * 2
-    assert len(cluster.pools["v6e-1"].nodes) == 2
+    assert len(cluster.by_name["v6e-1"].nodes) == 2
 
 
 def test_a_held_request_is_refused_when_the_cluster_ends(stock: Stock, tmp_path: Path) -> None:
     stock.set("v6e-1", "hold")
     cluster = _Machines(stock, tmp_path, speed=100.0)
-    cluster.pools["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
+    cluster.by_name["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
     threading.Timer(0.1, cluster._ending.set).start()
     with pytest.raises(OutOfStockError):
         cluster.add_node("v6e-1")
@@ -159,12 +159,12 @@ def test_a_held_request_is_refused_when_the_cluster_ends(stock: Stock, tmp_path:
 def test_a_held_request_is_no_node_to_relabel_when_its_pool_changes(stock: Stock, tmp_path: Path) -> None:
     stock.set("v6e-1", "hold")
     cluster = _Machines(stock, tmp_path, speed=100.0)
-    pool = cluster.pools["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
+    pool = cluster.by_name["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
     request = threading.Thread(target=cluster.add_node, args=("v6e-1",))
     request.start()
     while not pool.held:
         threading.Event().wait(0.01)
-    cluster.update_node_pool("v6e-1", {**INPUTS, "autoscaling": {"minNodeCount": 0, "maxNodeCount": 2}})
+    cluster.update("v6e-1", {**INPUTS, "autoscaling": {"minNodeCount": 0, "maxNodeCount": 2}})
     stock.set("v6e-1", "in")
     request.join(10)
     assert (len(pool.nodes), pool.joining, pool.held) == (1, {}, set())
@@ -173,9 +173,9 @@ def test_a_held_request_is_no_node_to_relabel_when_its_pool_changes(stock: Stock
 def test_new_limits_of_a_pool_without_stock_are_no_failure(stock: Stock, tmp_path: Path) -> None:
     stock.set("v6e-1", "out")
     cluster = _Machines(stock, tmp_path, speed=10_000.0)
-    cluster.pools["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
-    cluster.update_node_pool("v6e-1", {**INPUTS, "autoscaling": {"minNodeCount": 2, "maxNodeCount": 2}})
-    assert (cluster.pools["v6e-1"].minimum, cluster.pools["v6e-1"].in_operation) == (2, False)
+    cluster.by_name["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
+    cluster.update("v6e-1", {**INPUTS, "autoscaling": {"minNodeCount": 2, "maxNodeCount": 2}})
+    assert (cluster.by_name["v6e-1"].minimum, cluster.by_name["v6e-1"].in_operation) == (2, False)
 
 
 # --- the provider

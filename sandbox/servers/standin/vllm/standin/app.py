@@ -1,30 +1,32 @@
-"""The routes of the server, and the answers' shapes (vLLM's, which are OpenAI's with a little more)."""
+"""The routes of the server, and the answers' shapes (vLLM's, which are OpenAI's with a little more).
+
+On starlette, as vLLM's own server is, so that what `--middleware` names is loaded and called as vLLM does it. Left out: CORS.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
 
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from . import VERSION
 from .engine import Engine
-from .http_server import Request, Response
 from .metrics import CONTENT_TYPE, Metrics
-from .requests import (
-    ApiError,
-    Fields,
-    Job,
-    JobMaker,
-    chat_job,
-    chat_prompt,
-    check_model,
-    completion_job,
-    parse_json,
-)
+from .requests import ApiError, Fields, Job, JobMaker, chat_job, chat_prompt, check_model, completion_job, parse_json
 from .settings import Settings
 from .text import decode, encode
 
@@ -32,7 +34,91 @@ from .text import decode, encode
 _GUARDED = ("/v1", "/v2", "/inference")
 
 
-class App:
+def make_app(settings: Settings, engine: Engine, metrics: Metrics) -> Starlette:
+    """Raises `ImportError` or `AttributeError` for a middleware that is not there."""
+    handlers = _Handlers(settings, engine, metrics)
+    routes = [
+        Route(path, handler, methods=methods)
+        for path, handler, methods in (
+            ("/health", handlers.health, ["GET"]),
+            ("/ping", handlers.health, ["GET", "POST"]),
+            ("/load", handlers.load, ["GET"]),
+            ("/version", handlers.version, ["GET"]),
+            ("/metrics", handlers.metrics_text, ["GET"]),
+            ("/tokenize", handlers.tokenize, ["POST"]),
+            ("/detokenize", handlers.detokenize, ["POST"]),
+            ("/v1/models", handlers.models, ["GET"]),
+            ("/v1/chat/completions", handlers.chat, ["POST"]),
+            ("/v1/completions", handlers.completions, ["POST"]),
+        )
+    ]
+    for route in routes:
+        # Starlette answers HEAD wherever it answers GET, and vLLM's framework does not.
+        if route.methods is not None:
+            route.methods.discard("HEAD")
+    own = [Middleware(_Authentication, keys=settings.api_keys), Middleware(_Place, headers=settings.place.headers)]
+    return Starlette(
+        routes=routes,
+        # The last that is named is the outermost, as with vLLM.
+        middleware=[*(Middleware(_imported(name)) for name in reversed(settings.middleware)), *own],
+        exception_handlers={ApiError: _api_error, HTTPException: _detail},
+    )
+
+
+def _imported(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
+class _Authentication:
+    def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not self._allowed(Request(scope)):
+            await JSONResponse({"error": "Unauthorized"}, HTTPStatus.UNAUTHORIZED)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _allowed(self, request: Request) -> bool:
+        if not self._keys or request.method == "OPTIONS" or not request.url.path.startswith(_GUARDED):
+            return True
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        matches = [secrets.compare_digest(given.encode(), key.encode()) for key in self._keys]
+        return scheme.lower() == "bearer" and any(matches)
+
+
+class _Place:
+    """Says in each answer where the server runs."""
+
+    def __init__(self, app: ASGIApp, headers: list[tuple[str, str]]) -> None:
+        self._app = app
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers:
+                    headers.append(name, value)
+            await send(message)
+
+        await self._app(scope, receive, answer)
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return JSONResponse({"error": error.content()}, error.status)
+
+
+async def _detail(request: Request, error: Exception) -> Response:
+    """What the web framework answers before vLLM sees the request."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
+
+
+class _Handlers:
     """Answers requests with an engine."""
 
     def __init__(self, settings: Settings, engine: Engine, metrics: Metrics) -> None:
@@ -40,61 +126,22 @@ class App:
         self._engine = engine
         self._metrics = metrics
         self._started = int(time.time())
-        self.routes: dict[str, dict[str, Callable[[Request], Awaitable[Response]]]] = {
-            "/health": {"GET": self._health},
-            "/ping": {"GET": self._health, "POST": self._health},
-            "/load": {"GET": self._load},
-            "/version": {"GET": self._version},
-            "/metrics": {"GET": self._metrics_text},
-            "/tokenize": {"POST": self._tokenize},
-            "/detokenize": {"POST": self._detokenize},
-            "/v1/models": {"GET": self._models},
-            "/v1/chat/completions": {"POST": self._chat},
-            "/v1/completions": {"POST": self._completions},
-        }
-
-    async def handle(self, request: Request) -> Response:
-        try:
-            response = await self._route(request)
-        except ApiError as error:
-            response = error.response()
-        response.headers += self._settings.place.headers
-        return response
-
-    async def _route(self, request: Request) -> Response:
-        if not self._allowed(request):
-            return Response.json({"error": "Unauthorized"}, HTTPStatus.UNAUTHORIZED)
-        methods = self.routes.get(request.path)
-        if methods is None:
-            return _detail(HTTPStatus.NOT_FOUND)
-        handler = methods.get(request.method)
-        if handler is None:
-            return _detail(HTTPStatus.METHOD_NOT_ALLOWED)
-        return await handler(request)
-
-    def _allowed(self, request: Request) -> bool:
-        keys = self._settings.api_keys
-        if not keys or request.method == "OPTIONS" or not request.path.startswith(_GUARDED):
-            return True
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        matches = [secrets.compare_digest(given.encode(), key.encode()) for key in keys]
-        return scheme.lower() == "bearer" and any(matches)
 
     # --- about the server
 
-    async def _health(self, request: Request) -> Response:
+    async def health(self, request: Request) -> Response:
         return Response()
 
-    async def _load(self, request: Request) -> Response:
-        return Response.json({"server_load": self._engine.unfinished})
+    async def load(self, request: Request) -> Response:
+        return JSONResponse({"server_load": self._engine.unfinished})
 
-    async def _version(self, request: Request) -> Response:
-        return Response.json({"version": VERSION})
+    async def version(self, request: Request) -> Response:
+        return JSONResponse({"version": VERSION})
 
-    async def _metrics_text(self, request: Request) -> Response:
-        return Response(content_type=CONTENT_TYPE, body=self._metrics.text())
+    async def metrics_text(self, request: Request) -> Response:
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE)
 
-    async def _models(self, request: Request) -> Response:
+    async def models(self, request: Request) -> Response:
         cards: list[dict[str, Any]] = [
             {
                 "id": name,
@@ -123,50 +170,62 @@ class App:
             }
             for name in self._settings.served_names
         ]
-        return Response.json({"object": "list", "data": cards})
+        return JSONResponse({"object": "list", "data": cards})
 
     # --- tokens
 
-    async def _tokenize(self, request: Request) -> Response:
-        fields = Fields(parse_json(request.body, request.headers.get("content-type", "")))
+    async def tokenize(self, request: Request) -> Response:
+        fields = Fields(await _content(request))
         check_model(fields, self._settings)
         text = chat_prompt(fields)[0] if fields.get("messages") is not None else str(fields.required("prompt"))
         tokens = encode(text)
         length = self._settings.max_model_len
-        return Response.json({"count": len(tokens), "max_model_len": length, "tokens": tokens, "token_strs": None})
+        return JSONResponse({"count": len(tokens), "max_model_len": length, "tokens": tokens, "token_strs": None})
 
-    async def _detokenize(self, request: Request) -> Response:
-        fields = Fields(parse_json(request.body, request.headers.get("content-type", "")))
+    async def detokenize(self, request: Request) -> Response:
+        fields = Fields(await _content(request))
         check_model(fields, self._settings)
         try:
             text = decode(fields.numbers("tokens"))
         except ValueError as error:
             raise ApiError(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError", param="tokens") from None
-        return Response.json({"prompt": text})
+        return JSONResponse({"prompt": text})
 
     # --- generation
 
-    async def _chat(self, request: Request) -> Response:
+    async def chat(self, request: Request) -> Response:
         return await self._generate(request, chat_job, _ChatShape)
 
-    async def _completions(self, request: Request) -> Response:
+    async def completions(self, request: Request) -> Response:
         return await self._generate(request, completion_job, _CompletionShape)
 
     async def _generate(self, request: Request, make_job: JobMaker, shape_class: type[_Shape]) -> Response:
-        content = parse_json(request.body, request.headers.get("content-type", ""))
-        job = make_job(content, self._settings)
+        job = make_job(await _content(request), self._settings)
         shape = shape_class(job, self._settings.place.fingerprint)
+        self._admit(job)
+        if job.stream:
+            return StreamingResponse(self._stream(job, shape), media_type="text/event-stream")
+        whole = asyncio.ensure_future(asyncio.gather(*(generation.wait() for generation in job.generations)))
+        gone = asyncio.ensure_future(_client_leaves(request))
+        try:
+            await asyncio.wait((whole, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            whole.cancel()
+            gone.cancel()
+            self._abort(job)
+        return JSONResponse(shape.whole())
+
+    def _admit(self, job: Job) -> None:
+        """Hands it to the engine, which takes no more once it is told to end, nor beyond the limit of requests."""
+        if self._engine.ending:
+            message = "cannot schedule new futures after shutdown"
+            raise ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, message, kind="InternalServerError")
+        limit = self._settings.max_num_queued_reqs
+        if limit is not None and self._engine.unfinished + len(job.generations) > limit:
+            message = "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
+            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, message, kind="ServiceUnavailableError")
         for generation in job.generations:
             self._engine.submit(generation)
-        if job.stream:
-            return Response(content_type="text/event-stream; charset=utf-8", body=self._stream(job, shape))
-        try:
-            for generation in job.generations:
-                await generation.wait()
-        finally:
-            # Of effect when the client has left.
-            self._abort(job)
-        return Response.json(shape.whole())
 
     async def _stream(self, job: Job, shape: _Shape) -> AsyncIterator[bytes]:
         """Server-sent events of all choices, as their tokens come."""
@@ -204,9 +263,13 @@ class App:
             self._engine.abort(generation)
 
 
-def _detail(status: HTTPStatus) -> Response:
-    """What the web framework answers before vLLM sees the request."""
-    return Response.json({"detail": status.phrase}, status)
+async def _content(request: Request) -> dict[str, Any]:
+    return parse_json(await request.body(), request.headers.get("content-type", ""))
+
+
+async def _client_leaves(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _event(content: dict[str, Any]) -> bytes:

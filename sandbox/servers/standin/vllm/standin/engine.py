@@ -75,6 +75,8 @@ class Engine:
         self._running: list[Generation] = []
         self._waiting: deque[Generation] = deque()
         self._work = asyncio.Event()
+        #: Whether it takes no more requests.
+        self.ending = False
         #: What it last said of itself, once it hangs: requests that run and wait, and the cache's use.
         self._last_words: tuple[int, int, float] | None = None
         metrics.watch(running=lambda: self._state[0], waiting=lambda: self._state[1], cache=lambda: self._state[2])
@@ -105,7 +107,12 @@ class Engine:
         self._finish(generation)
         self._admit()
 
-    def abort_all(self) -> None:
+    async def end(self, timeout: float) -> None:
+        """Takes no more requests, and after so many seconds cuts off what is still under way."""
+        self.ending = True
+        deadline = time.monotonic() + timeout
+        while self.unfinished and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
         for generation in [*self._waiting, *self._running]:
             self.abort(generation)
 

@@ -1,8 +1,7 @@
 """vLLM's flags, as its own parser takes them: an unknown flag or a badly formed value ends the process with status 2.
 
-The names and kinds were read from the argument definitions of vLLM 0.31.0, the release of the GPU image; `_EARLIER`
-are those that earlier releases had and this one has dropped, as the TPU image is older. An image of another release may
-refuse what is accepted here. Left out: --config (arguments from a YAML file), and the lists of choices that vLLM takes
+The names and kinds were read from the argument definitions of vLLM 0.31.0, the release of the GPU image; the TPU image's 0.27 may refuse
+what is accepted here. Left out: --config (arguments from a YAML file), and the lists of choices that vLLM takes
 from plugins or hardware, so that some wrong words are accepted.
 """
 
@@ -52,7 +51,7 @@ download-dir dtype expert-placement-strategy fingerprint-mode fingerprint-value 
 generation-config hf-config-path hf-overrides hf-token host io-processor-plugin jit-monitor-mode
 kda-decode-backend kda-prefill-backend kv-cache-dtype kv-offloading-backend limit-mm-per-prompt linear-backend
 load-format log-config-file log-level logprobs-mode lora-dtype mamba-backend mamba-cache-dtype mamba-cache-mode
-mamba-ssm-cache-dtype mamba-ssu-algorithm master-addr middleware mm-encoder-attn-backend mm-encoder-attn-dtype
+mamba-ssm-cache-dtype mamba-ssu-algorithm master-addr mm-encoder-attn-backend mm-encoder-attn-dtype
 mm-encoder-fp8-scale-path mm-encoder-fp8-scale-save-path mm-encoder-tp-mode mm-hasher-algorithm
 mm-processor-cache-type mm-processor-device mm-tensor-ipc model model-impl moe-backend offload-backend
 optimization-level otlp-traces-endpoint per-request-spec-decode-metrics performance-mode
@@ -109,26 +108,6 @@ allowed-media-domains api-key collect-detailed-traces cpu-offload-params cudagra
 ignore-patterns kv-cache-dtype-skip-layers logits-processors lora-modules lora-target-modules numa-bind-cpus
 numa-bind-nodes offload-params served-model-name sleep-preserve-parameter-names
 """
-
-#: Dropped by now: kind -> names.
-_EARLIER = {
-    "bool": (
-        "calculate-kv-scales disable-async-output-proc disable-frontend-multiprocessing disable-log-requests "
-        "disable-mm-preprocessor-cache enable-multimodal-encoder-data-parallel enable-prompt-adapter "
-        "enable-reasoning guided-decoding-disable-additional-properties "
-        "guided-decoding-disable-any-whitespace guided-decoding-disable-fallback multi-step-stream-outputs "
-        "use-v2-block-manager"
-    ),
-    "str": ("device guided-decoding-backend logits-processor-pattern preemption-mode task tokenizer-pool-type"),
-    "int": (
-        "lora-extra-vocab-size max-long-partial-prefills max-num-partial-prefills max-prompt-adapter-token "
-        "max-prompt-adapters max-seq-len-to-capture num-lookahead-slots num-scheduler-steps "
-        "tokenizer-pool-size"
-    ),
-    "float": "rope-theta scheduler-delay-factor swap-space",
-    "json": "override-neuron-config override-pooler-config rope-scaling tokenizer-pool-extra-config",
-    "list": "cuda-graph-sizes long-lora-scaling-factors prompt-adapters",
-}
 
 _CHOICES = {
     "dtype": ("auto", "half", "float16", "bfloat16", "float", "float32"),
@@ -190,6 +169,7 @@ def parser() -> argparse.ArgumentParser:
     """A parser with vLLM's flags; every value that was not given is None."""
     result = _Parser(prog="api_server.py", description="Sandbox stand-in for vLLM's OpenAI-compatible API server.")
     result.add_argument("model_tag", nargs="?", help="the model to serve")
+    result.add_argument("--middleware", action="append")
     kinds = {
         "true": _SWITCHES,
         "bool": _BOOLEANS,
@@ -201,7 +181,7 @@ def parser() -> argparse.ArgumentParser:
         "list": _LISTS,
     }
     for kind, names in kinds.items():
-        for name in [*names.split(), *_EARLIER.get(kind, "").split()]:
+        for name in names.split():
             spellings = [f"--{name}", *(short for short, long in _SHORT.items() if long == name)]
             if kind == "true":
                 result.add_argument(*spellings, action="store_true")

@@ -12,7 +12,6 @@ from http import HTTPStatus
 from typing import Any
 
 from .engine import Generation
-from .http_server import Response
 from .settings import Settings
 from .text import answer, count, decode, tokens_of
 
@@ -29,9 +28,8 @@ class ApiError(Exception):
         self.kind = kind
         self.param = param
 
-    def response(self) -> Response:
-        error = {"message": str(self), "type": self.kind, "param": self.param, "code": self.status}
-        return Response.json({"error": error}, self.status)
+    def content(self) -> dict[str, Any]:
+        return {"message": str(self), "type": self.kind, "param": self.param, "code": self.status}
 
 
 def bad_request(message: str, param: str | None = None) -> ApiError:

@@ -1,8 +1,8 @@
 """The process: arguments, the start-up time of a real server, serving, and the end on SIGTERM.
 
-Like vLLM, it binds its port at once and listens on it when the start-up is over, so that until then connections are
-refused. On SIGTERM no connection is accepted any more. With --shutdown-timeout=N requests under way have N seconds, and
-are then cut off with finish_reason "abort"; without the flag that is at once. A second SIGTERM ends the process at once.
+Like vLLM, it binds its port at once and listens on it when the start-up is over, so that until then connections are refused. After SIGTERM
+it goes on to listen, closes no connection by itself and answers 500 to each new request, while those under way have the seconds of
+--shutdown-timeout=N and are then cut off with finish_reason "abort"; without the flag that is at once. Then the process ends.
 
 Two faults on demand: SIGUSR1 hangs the engine while the server goes on to say that it is healthy, and a server that finds the
 file SANDBOX_CRASH_FILE does not start.
@@ -11,19 +11,23 @@ file SANDBOX_CRASH_FILE does not start.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import uvicorn
+from starlette.routing import Route
+
 from . import VERSION
-from .app import App
+from .app import make_app
 from .engine import Engine
 from .flags import parser
-from .http_server import HttpServer, Request
 from .metrics import Metrics
 from .settings import Settings
 
@@ -82,44 +86,33 @@ def _age() -> float:
 async def _serve(settings: Settings, sock: socket.socket) -> None:
     metrics = Metrics(settings.served_names[0])
     engine = Engine(max_num_seqs=settings.max_num_seqs, token_seconds=settings.token_seconds, metrics=metrics)
-    app = App(settings, engine, metrics)
-    server = HttpServer(app.handle, log=_access_log if settings.access_log else _no_log)
+    app = make_app(settings, engine, metrics)
+    server = _Server(uvicorn.Config(app, log_level="info", access_log=settings.access_log))
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-
-    def end() -> None:
-        if ended.is_set():
-            os._exit(128 + signal.SIGTERM)
-        ended.set()
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
+        loop.add_signal_handler(number, ended.set)
     loop.add_signal_handler(signal.SIGUSR1, engine.hang)
-    stepping = asyncio.create_task(engine.run())
-    await server.start(sock)
-    _announce(app, settings, sock)
-    await ended.wait()
-    _log.info("Shutting down: %d requests under way", engine.unfinished)
-    loop.call_later(settings.shutdown_timeout, engine.abort_all)
-    await server.stop()
-    stepping.cancel()
-    print(f"INFO:     Finished server process [{os.getpid()}]", flush=True)
-
-
-def _announce(app: App, settings: Settings, sock: socket.socket) -> None:
-    _log.info("Available routes are:")
-    for path, methods in app.routes.items():
-        _log.info("Route: %s, Methods: %s", path, ", ".join(methods))
     host, port = sock.getsockname()[:2]
-    print(f"INFO:     Started server process [{os.getpid()}]")
-    print("INFO:     Waiting for application startup.")
-    print("INFO:     Application startup complete.")
-    print(f"INFO:     Uvicorn running on http://{settings.host or host}:{port} (Press CTRL+C to quit)", flush=True)
+    _log.info("Starting vLLM server on http://%s:%d", settings.host or host, port)
+    _log.info("Available routes are:")
+    for route in app.routes:
+        if isinstance(route, Route):
+            _log.info("Route: %s, Methods: %s", route.path, ", ".join(sorted(route.methods or ())))
+    stepping = asyncio.create_task(engine.run())
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    await ended.wait()
+    mode = "drain" if settings.shutdown_timeout else "abort"
+    _log.info("[shutdown] API server: stopping engine client mode=%s timeout=%ss", mode, settings.shutdown_timeout)
+    await engine.end(settings.shutdown_timeout)
+    server.should_exit = True
+    await serving
+    stepping.cancel()
 
 
-def _access_log(request: Request, status: int) -> None:
-    print(f'INFO:     {request.client} - "{request.method} {request.path} HTTP/1.1" {status}', flush=True)
+class _Server(uvicorn.Server):
+    """With the signals left to `_serve`."""
 
-
-def _no_log(request: Request, status: int) -> None:
-    """--disable-uvicorn-access-log."""
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -55,6 +55,10 @@ class Settings:
     served_names: tuple[str, ...]
     max_model_len: int
     max_num_seqs: int
+    #: Requests that run and wait together; None: no limit.
+    max_num_queued_reqs: int | None
+    #: MODULE.NAME of ASGI middleware.
+    middleware: tuple[str, ...]
     api_keys: tuple[str, ...]
     shutdown_timeout: float
     access_log: bool
@@ -83,6 +87,8 @@ class Settings:
             served_names=tuple(args.served_model_name or [model]),
             max_model_len=_MAX_MODEL_LEN if length is None or length <= 0 else length,
             max_num_seqs=int(_positive(environ, "STANDIN_MAX_NUM_SEQS", args.max_num_seqs or _MAX_NUM_SEQS)),
+            max_num_queued_reqs=args.max_num_queued_reqs,
+            middleware=tuple(args.middleware or ()),
             api_keys=tuple(key for key in keys if key),
             shutdown_timeout=args.shutdown_timeout or 0,
             access_log=not args.disable_uvicorn_access_log,

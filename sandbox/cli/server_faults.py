@@ -13,12 +13,22 @@ from typing import Literal
 
 from sandbox.cli.lifecycle import SandboxError, marked_processes
 from sandbox.host.paths import Paths
+from sandbox.host.processes import command_line, processes_with
 from sandbox.node_agent.worker import crash_file
 
 Fault = Literal["hang", "hang engine", "die", "crash"]
 
-#: Words of its command line: the program's, or the module's in an image without it.
-_SERVER = {b"serve", b"vllm.entrypoints.openai.api_server"}
+#: Arguments by which a server is known: the program's, or the module's in an image without the program.
+_SERVER = {"serve", "vllm.entrypoints.openai.api_server"}
+
+
+_SIGNALS = {
+    "hang": signal.SIGSTOP,
+    "hang engine": signal.SIGUSR1,
+    # As the kernel does when memory runs out.
+    "die": signal.SIGKILL,
+    "crash": signal.SIGKILL,
+}
 
 
 class FaultError(SandboxError):
@@ -37,30 +47,10 @@ def make(paths: Paths, pod: str, fault: Fault) -> None:
         os.kill(pid, _SIGNALS[fault])
 
 
-_SIGNALS = {
-    "hang": signal.SIGSTOP,
-    "hang engine": signal.SIGUSR1,
-    # As the kernel does when memory runs out.
-    "die": signal.SIGKILL,
-    "crash": signal.SIGKILL,
-}
-
-
 def _servers(paths: Paths, pod: str) -> list[int]:
     """Pids of the servers in the pod's containers: those that idle have none."""
-    wanted = f"SANDBOX_POD_NAME={pod}".encode()
-    found = []
-    for pid in marked_processes(paths):
-        process = Path("/proc") / str(pid)
-        try:
-            environment = (process / "environ").read_bytes().split(b"\0")
-            words = (process / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            # Over by now.
-            continue
-        if wanted in environment and _SERVER & set(words):
-            found.append(pid)
-    return found
+    in_pod = set(marked_processes(paths)) & set(processes_with("SANDBOX_POD_NAME", pod))
+    return [pid for pid in in_pod if _SERVER & set(command_line(pid))]
 
 
 def _folders(paths: Paths, pod: str) -> list[Path]:

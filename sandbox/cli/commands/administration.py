@@ -1,4 +1,4 @@
-"""The sandbox itself: its end, its shell, its logs, its one Google account, its API server's restart."""
+"""Commands on the sandbox itself: down, env, logs, login, and the API server's restart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _down(paths: Paths, arguments: argparse.Namespace) -> int:
         print("the sandbox is not running")
         return 0
     lifecycle.stop(paths, report=print)
-    print("the sandbox is down; nothing runs any more, and only the cache of tools is kept")
+    print("the sandbox is down; all its processes have ended, and only the cache of tools is kept")
     return 0
 
 
@@ -70,13 +70,13 @@ def _login_arguments(login: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--lifetime", type=kinds.seconds, default=LIFETIME_SECONDS, help="seconds that an access token lives (default %(default)g)"
     )
-    how.add_argument("--revoked", action="store_true", help="the login is gone: no token is good, and none is given")
+    how.add_argument("--revoked", action="store_true", help="revoke the login: no token is valid, and none is issued")
 
 
 def _login(paths: Paths, arguments: argparse.Namespace) -> int:
     AccessTokens(paths.state).set_login(Login(lifetime=arguments.lifetime, revoked=arguments.revoked))
     if arguments.revoked:
-        print("the login is revoked: no access token is good any more; `python -m sandbox login` logs in again")
+        print("the login is revoked: no access token is valid any more; `python -m sandbox login` logs in again")
     else:
         print(f"logged in; access tokens from now on live {arguments.lifetime:g} s")
     return 0
@@ -94,7 +94,7 @@ def _restart_api_server(paths: Paths, arguments: argparse.Namespace) -> int:
     while request.exists():
         require_running(paths)
         if time.monotonic() > deadline:
-            raise SandboxError("the API server is not back yet; `python -m sandbox logs --daemon` says why")
+            raise SandboxError("the API server is not back yet; `python -m sandbox logs --daemon` shows why")
         time.sleep(0.1)
     print(f"the API server was away for {arguments.away:g} s and answers again")
     return 0

@@ -1,0 +1,121 @@
+"""What a setting switches on goes off with it: what the program says, and what the real provider would make of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.cluster.optional_blocks import CLUSTER, OPTIONAL_BLOCKS, OptionalBlock
+from sandbox.google.records import Records
+from sandbox.providers.computed_fields import computed_fields
+from sandbox.providers.gcp import GcpProvider
+from tests.unit.components.test_program import CHANGES, REFUSAL, TOGETHER
+from tests.unit.program import Resource, Run, run_program
+from tests.unit.provider_client import Client, Engine, urn
+from tests.unit.sandbox.test_provider_gcp import DictionaryCloud
+
+ROWS = pytest.mark.parametrize("row", OPTIONAL_BLOCKS, ids=lambda row: f"{row.setting}-{row.field}")
+POOL = [{"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 2}]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    records = Records(tmp_path_factory.mktemp("records") / "cloud.json")
+    with Engine(lambda: GcpProvider(DictionaryCloud(), records, ["1.37.2"])) as engine:
+        connected = engine.connect()
+        connected.configure(project="p", region="asia-northeast1")
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[str, Run]:
+    return {}
+
+
+def _run(runs: dict[str, Run], overrides: dict[str, Any]) -> Run:
+    key = json.dumps(overrides, sort_keys=True)
+    if key not in runs:
+        runs[key] = run_program(overrides)
+    return runs[key]
+
+
+def _resources(runs: dict[str, Run], row: OptionalBlock) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Inputs of one resource of the row's kind with the setting on, and off again."""
+    beside = TOGETHER.get(row.setting, {})
+    off = {"acceleratorPools": POOL} if row.setting == "acceleratorPools" else beside
+    found = []
+    for overrides in ({**beside, row.setting: row.on}, off):
+        of_kind = {each.name: each for each in _run(runs, overrides).of_type(row.resource)}
+        found.append(next((each for name, each in of_kind.items() if name in ("l4", "cluster", "images")), None))
+        if found[-1] is None:
+            found[-1] = next(iter(of_kind.values()))
+    return found[0].inputs, found[1].inputs  # type: ignore[union-attr]
+
+
+def _at(inputs: Any, field: str) -> Any:
+    for key in field.split("."):
+        inputs = inputs.get(key) if isinstance(inputs, dict) else None
+    return inputs
+
+
+@ROWS
+def test_the_program_says_what_off_means(row: OptionalBlock, runs: dict[str, Run]) -> None:
+    on, off = _resources(runs, row)
+    assert _at(on, row.field) != row.off
+    assert _at(off, row.field) == row.off
+    assert (row.field in computed_fields(row.resource)) is row.computed
+    # A computed field that is left out would stay.
+    assert row.off is not None or not row.computed
+
+
+@ROWS
+def test_switching_off_is_one_change_and_then_none(row: OptionalBlock, runs: dict[str, Run], client: Client) -> None:
+    on, off = _resources(runs, row)
+    found = client.diff(urn(row.resource, "x"), on, off)
+    top = row.field.partition(".")[0]
+    kinds = {kind for path, kind in found.details.items() if path.startswith(top)}
+    assert kinds, f"{row.field} stays on"
+    assert any(kind.endswith("_REPLACE") for kind in kinds) is row.replaces or row.setting == "network"
+    assert not client.diff(urn(row.resource, "x"), off, off).changed
+
+
+def _vanished(before: Any, after: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key, value in before.items():
+            if key in after:
+                yield from _vanished(value, after[key], (*path, key))
+            else:
+                yield ".".join((*path, key))
+    elif isinstance(before, list) and isinstance(after, list):
+        for old, new in zip(before, after, strict=False):
+            yield from _vanished(old, new, path)
+
+
+@pytest.mark.parametrize("key", [key for key, (_, kind) in CHANGES.items() if kind != REFUSAL])
+def test_no_setting_leaves_a_field_out_that_the_provider_would_keep(key: str, runs: dict[str, Run]) -> None:
+    changed = _run(runs, {**TOGETHER.get(key, {}), key: CHANGES[key][0]})
+    baseline = _run(runs, {})
+    for one, other in ((changed, baseline), (baseline, changed)):
+        for resource in one.resources.values():
+            match = other.resources.get(resource.urn)
+            if match is None or not resource.type.startswith("gcp:"):
+                continue
+            kept = [each for each in _vanished(resource.inputs, match.inputs) if _is_kept(resource, each)]
+            assert not kept, f"{resource.name}: {kept}"
+
+
+def _is_kept(resource: Resource, field: str) -> bool:
+    # The cluster's own ranges and network go with the cluster, which another network replaces; by name its addresses count for nothing.
+    with_replacement = ("subnetwork", "networkingMode", "ipAllocationPolicy", "masterAuthorizedNetworksConfig")
+    if resource.type == CLUSTER and field.startswith(with_replacement):
+        return False
+    return field in computed_fields(resource.type)
+
+
+def test_the_fields_are_those_of_one_version_of_the_provider() -> None:
+    data = json.loads((Path("sandbox/providers/computed_fields.json")).read_text())
+    assert (data["commit"], data["date"]) == ("e03b7622a26cf4e878f90bdccaca6aa3d03a7999", "2026-08-21")
