@@ -87,6 +87,7 @@ def settings(sandbox: Sandbox) -> dict[str, Any]:
     return {
         **SETTINGS,
         "weightsCache": True,
+        "gpuEphemeralStorageLimit": "38Gi",
         "acceleratorPools": [tpu, {**spot, "secondaryBootDiskImage": "global/images/vllm"}, on_demand],
     }
 
