@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from components.settings import stack_files
 from ops import pulumi_command
@@ -24,8 +21,7 @@ class PulumiCli:
         Raises `PulumiError` and `stack_files.StackFileError`.
         """
         source = stack_files.stack_file(self._stack, self._project_dir)
-        document: dict[str, Any] = yaml.safe_load(source.read_text()) or {}
-        value = (document.get("config") or {}).get(f"{stack_files.PROJECT_NAME}:{key}", "")
+        value = stack_files.configuration(source).get(f"{stack_files.PROJECT_NAME}:{key}", "")
         if not isinstance(value, dict):
             return str(value or "")
         return self._run("config", "get", key).strip()

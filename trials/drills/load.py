@@ -51,6 +51,9 @@ _RESTART_SECONDS = 90.0
 #: From a container's or a machine's end until endpoints and load balancer have heard of it.
 _HEARD_SECONDS = 2.0
 
+#: Between two looks of the controller manager at the nodes (kube-controller-manager's --node-monitor-period).
+_MONITOR_SECONDS = 5.0
+
 #: The settings of the drill over those of dev: the program's own default, with which nothing moves the only replica.
 _SETTINGS: dict[str, Any] = {"keepLastReplica": True, "replicas": 2}
 
@@ -178,7 +181,7 @@ def _preemption_without_notice(service: _Service, name: str) -> Iterator[Result]
     with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         events.preempt(service.sandbox, "l4-spot", notice=0, told=traffic.happens)
     recovery = "the autoscaler brought another node once Kubernetes had missed its heartbeats"
-    seen = SILENT_SECONDS + _HEARD_SECONDS
+    seen = SILENT_SECONDS + _MONITOR_SECONDS + _HEARD_SECONDS
     yield _unannounced(name, traffic, seen, replicas=3, recovery=recovery)
 
 
