@@ -1,4 +1,4 @@
-"""The Deployment, the Service and the Secret: the walkthrough's, with its defects of scheduling and images done right."""
+"""What settings make of the Deployment and the Service. What the stacks' own settings make of them is in tests/unit/golden."""
 
 from __future__ import annotations
 
@@ -55,32 +55,6 @@ def _pools(*pools: dict[str, Any]) -> tuple[AcceleratorPool, ...]:
     parsed, problems = parse_pools(list(pools), region="asia-northeast1", zone="asia-northeast1-b")
     assert not problems
     return parsed
-
-
-def test_names_are_those_of_the_walkthrough_s_commands(dev: Run) -> None:
-    deployment, service, secret = (dev.only(each).inputs for each in (DEPLOYMENT, SERVICE, SECRET))
-    names = [each["metadata"]["name"] for each in (deployment, service, secret)]
-    assert names == ["vllm", "vllm-service", "hf-secret"]
-    assert {each["metadata"]["namespace"] for each in (deployment, service, secret)} == {"default"}
-    assert deployment["spec"]["selector"] == {"matchLabels": {"app": "vllm"}}
-    assert deployment["spec"]["template"]["metadata"]["labels"] == {"app": "vllm"}
-    assert deployment["spec"]["replicas"] == 1
-
-
-def test_pod_selects_the_class_and_tolerates_both_accelerators(pod: dict[str, Any]) -> None:
-    assert pod["nodeSelector"] == {"cloud.google.com/compute-class": "vllm-fallback"}
-    assert pod["tolerations"] == [
-        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
-        {"key": "google.com/tpu", "operator": "Exists", "effect": "NoSchedule"},
-    ]
-
-
-def test_one_replica_a_node_is_required(pod: dict[str, Any]) -> None:
-    assert pod["affinity"]["podAntiAffinity"] == {
-        "requiredDuringSchedulingIgnoredDuringExecution": [
-            {"labelSelector": {"matchLabels": {"app": "vllm"}}, "topologyKey": "kubernetes.io/hostname"}
-        ]
-    }
 
 
 def test_better_pools_are_preferred_with_falling_weight(pod: dict[str, Any]) -> None:
@@ -233,10 +207,6 @@ def test_the_walkthrough_s_own_tpu_image_gets_no_option_that_it_refuses() -> Non
     assert not [each for each in arguments if each.startswith(("--shutdown-timeout", "--generation-config", "--max-num-queued"))]
 
 
-def test_a_service_named_like_a_variable_of_vllm_does_no_harm(pod: dict[str, Any]) -> None:
-    assert pod["enableServiceLinks"] is False
-
-
 def test_processes_of_a_server_with_several_chips_have_shared_memory(pod: dict[str, Any]) -> None:
     pools = [{"name": "l4x4", "machineType": "g2-standard-48", "maxNodeCount": 2}, json.loads(config()[f"{NAMESPACE}:acceleratorPools"])[0]]
     both = _pod(run_program({"acceleratorPools": pools}))
@@ -261,11 +231,6 @@ def test_update_waits_as_long_as_all_replicas_may_take_one_after_the_other() -> 
     assert annotations["pulumi.com/timeoutSeconds"] == str(3 * 1800)
 
 
-def test_a_dead_server_is_not_waited_for(pod: dict[str, Any]) -> None:
-    for container in pod["containers"]:
-        assert container["livenessProbe"]["terminationGracePeriodSeconds"] == 10
-
-
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -287,14 +252,6 @@ def test_budget_lets_replicas_move_one_at_a_time_and_keeps_the_last(overrides: d
 def test_a_budget_of_the_other_kind_has_another_name_since_no_preview_sees_the_change_otherwise() -> None:
     names = {keep: run_program({"keepLastReplica": keep}).only(DISRUPTION_BUDGET).inputs["metadata"]["name"] for keep in (True, False)}
     assert names == {True: "vllm-keep-last", False: "vllm"}
-
-
-def test_metrics_of_every_pod_are_scraped_once(dev: Run) -> None:
-    spec = dev.only("kubernetes:monitoring.googleapis.com/v1:PodMonitoring").inputs["spec"]
-    assert spec["selector"] == {"matchLabels": {"app": "vllm"}}
-    assert spec["endpoints"] == [{"port": 8000, "path": "/metrics", "interval": "15s"}]
-    managed = dev.only("gcp:container/cluster:Cluster").inputs["monitoringConfig"]["managedPrometheus"]
-    assert managed == {"enabled": True, "autoMonitoringConfig": {"scope": "NONE"}}
 
 
 def test_servers_use_all_accelerators_of_a_machine() -> None:

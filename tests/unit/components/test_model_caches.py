@@ -14,7 +14,6 @@ from components.serving.model_caches import (
     cache_environment,
     cache_mounts,
     cache_volumes,
-    mount_options,
     xla_cache_key,
 )
 from tests.unit.program import OTHER_IMAGES, run_program
@@ -40,10 +39,6 @@ def _xla_path(**overrides: Any) -> str:
         if variable["name"] == "VLLM_XLA_CACHE_PATH"
     ]
     return path
-
-
-def test_same_image_arguments_and_machine_find_the_same_folder_again() -> None:
-    assert _key() == _key()
 
 
 @pytest.mark.parametrize(
@@ -98,23 +93,3 @@ def test_nothing_is_mounted_where_nothing_is_kept() -> None:
 def test_bucket_without_the_xla_cache_holds_weights_alone() -> None:
     variables = cache_environment("tpu", V6E, ModelCaches(bucket=BUCKET), image="i", arguments=[])
     assert [each["name"] for each in variables] == ["HF_HUB_CACHE", "HF_HUB_DISABLE_XET"]
-
-
-def test_sidecar_that_serves_the_mount_is_not_limited() -> None:
-    annotations = cache_annotations(ModelCaches(bucket=BUCKET))
-    assert annotations == {
-        "gke-gcsfuse/volumes": "true",
-        "gke-gcsfuse/cpu-limit": "0",
-        "gke-gcsfuse/memory-limit": "0",
-        "gke-gcsfuse/ephemeral-storage-limit": "0",
-    }
-
-
-def test_mount_options_are_one_text_without_spaces_as_the_driver_wants_them() -> None:
-    assert mount_options(44032).split(",") == [
-        "implicit-dirs",
-        "file-cache:enable-parallel-downloads:true",
-        "file-cache:max-size-mb:44032",
-        "metadata-cache:ttl-secs:0",
-        "metadata-cache:negative-ttl-secs:0",
-    ]
