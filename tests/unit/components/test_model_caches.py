@@ -8,7 +8,6 @@ import pytest
 
 from components.catalog.machines import KINDS, MACHINE_TYPES
 from components.serving.model_caches import (
-    BucketMount,
     ModelCaches,
     cache_annotations,
     cache_environment,
@@ -20,7 +19,6 @@ from tests.unit.program import OTHER_IMAGES, run_program
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 V6E = MACHINE_TYPES["ct6e-standard-1t"]
-BUCKET = BucketMount(bucket="weights", service_account="vllm", file_cache_mib=1024)
 NOTHING = ModelCaches()
 
 
@@ -90,6 +88,11 @@ def test_nothing_is_mounted_where_nothing_is_kept() -> None:
     assert cache_annotations(NOTHING) == cache_annotations(ModelCaches(xla=True)) == {}
 
 
-def test_bucket_without_the_xla_cache_holds_weights_alone() -> None:
-    variables = cache_environment("tpu", V6E, ModelCaches(bucket=BUCKET), image="i", arguments=[])
-    assert [each["name"] for each in variables] == ["HF_HUB_CACHE", "HF_HUB_DISABLE_XET"]
+def test_mount_options_are_one_text_without_spaces_as_the_driver_wants_them() -> None:
+    assert mount_options(44032).split(",") == [
+        "implicit-dirs",
+        "file-cache:enable-parallel-downloads:true",
+        "file-cache:max-size-mb:44032",
+        "metadata-cache:ttl-secs:0",
+        "metadata-cache:negative-ttl-secs:0",
+    ]
