@@ -13,6 +13,7 @@ from components.serving.model_caches import (
     cache_environment,
     cache_mounts,
     cache_volumes,
+    mount_options,
     xla_cache_key,
 )
 from tests.unit.program import OTHER_IMAGES, run_program
