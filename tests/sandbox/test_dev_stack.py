@@ -11,6 +11,8 @@ from typing import Any
 import requests
 
 from sandbox.cli.client import Sandbox
+from sandbox.host.addresses import LISTEN_ADDRESSES
+from sandbox.host.ports import free_ports
 from tests.sandbox.conftest import TOKEN
 from trials.drills.events import pools
 
@@ -172,6 +174,11 @@ def test_every_replica_answers_through_the_load_balancer(sandbox: Sandbox) -> No
 def test_scaling_back_to_one_keeps_a_replica_on_the_tpu(sandbox: Sandbox) -> None:
     sandbox.command("scale", "1")
     assert _pods_by_pool(sandbox.status()) == {"v6e-1": 1}
+
+
+def test_another_port_is_previewed_on_the_running_service(sandbox: Sandbox) -> None:
+    port = free_ports(1, LISTEN_ADDRESSES[0])[0]
+    assert sandbox.preview(servicePort=port) == {"kubernetes:core/v1:Service::vllm-service": "update"}
 
 
 def test_changed_model_rolls_the_deployment_and_touches_no_pool(sandbox: Sandbox) -> None:
