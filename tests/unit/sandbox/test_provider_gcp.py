@@ -91,7 +91,7 @@ def records(tmp_path: Path) -> Records:
 
 @pytest.fixture
 def client(cloud: DictionaryCloud, records: Records) -> Iterator[Client]:
-    with Engine(lambda: GcpProvider(cloud, records, ["1.37.2", "1.36.9"])) as engine:
+    with Engine(lambda: GcpProvider(cloud, records)) as engine:
         connected = engine.connect()
         connected.configure(project="p", region="asia-northeast1")
         yield connected
@@ -508,7 +508,7 @@ def test_a_kind_without_an_entry_is_refused(client: Client) -> None:
 
 
 def test_without_any_project_the_missing_one_is_named(cloud: DictionaryCloud, records: Records) -> None:
-    with Engine(lambda: GcpProvider(cloud, records, [])) as engine:
+    with Engine(lambda: GcpProvider(cloud, records)) as engine:
         client = engine.connect()
         client.configure()
         with pytest.raises(grpc.RpcError) as raised:
@@ -571,9 +571,3 @@ def test_a_project_has_one_number(client: Client) -> None:
     result = client.invoke(token)
     assert (result["projectId"], len(result["number"])) == ("p", 12)
     assert client.invoke(token, projectId="q")["number"] != result["number"] == client.invoke(token)["number"]
-
-
-def test_engine_versions_are_those_of_the_sandbox_by_prefix(client: Client) -> None:
-    token = "gcp:container/getEngineVersions:getEngineVersions"
-    assert client.invoke(token)["latestMasterVersion"] == "1.37.2"
-    assert client.invoke(token, versionPrefix="1.36.")["validNodeVersions"] == ["1.36.9"]
