@@ -20,8 +20,11 @@ help: ## list the targets
 # stand-in (the default), or vllm: real vLLM on the CPU with a tiny random-weight model (installs about 5 GB once).
 SERVER ?=
 
-up: .venv/.installed ## install what is missing and run the stack on the sandbox (SERVER=vllm: with real vLLM)
-	@$(BIN)/python -m sandbox up $(if $(SERVER),--server $(SERVER))
+# build (the default), or download: the vendors' released tools in place of a build from source, for a machine with the internet.
+TOOLS ?=
+
+up: .venv/.installed ## set everything up and run the stack on the sandbox (SERVER=vllm: with real vLLM; TOOLS=download: no build)
+	@$(if $(TOOLS),SANDBOX_TOOLS=$(TOOLS) )$(BIN)/python -m sandbox up $(if $(SERVER),--server $(SERVER))
 
 down: .venv/.installed ## end the sandbox and remove its state
 	@$(BIN)/python -m sandbox down
@@ -117,7 +120,7 @@ lint: .venv/.installed ## run every linter and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	cd examples/consumer && ../../$(BIN)/mypy --config-file ../../pyproject.toml .
+	cd examples/consumer && MYPYPATH=../.. ../../$(BIN)/mypy --config-file ../../pyproject.toml .
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	$(BIN)/hadolint images/*.Dockerfile examples/consumer/gateway/Dockerfile
 	actionlint=$$($(BIN)/python -m sandbox.toolchain.tools actionlint) && "$$actionlint" -shellcheck $(BIN)/shellcheck -pyflakes=

@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bootstrap import github_commands, settings
 from bootstrap.environment_access import EnvironmentAccess, EnvironmentAccessArgs
-from bootstrap.github_identity import GitHubIdentity, GitHubIdentityArgs
-from bootstrap.state_store import StateStore, StateStoreArgs
+from bootstrap.github_identity import GitHubIdentity
+from bootstrap.state_store import StateStore
 from components.cluster.project_services import enable_apis
 
 #: Google counts an account's requests against the account's own project, where the APIs have to be on too.
@@ -29,35 +29,14 @@ _APIS_OF_THE_PIPELINES = (
 )
 
 config = settings.load()
-names = [each.name for each in config.environments]
 only = pulumi.ResourceOptions(providers=[pulumi_gcp.Provider("gcp", project=config.project, region=config.location)])
 
 pipelines = pulumi.ComponentResource("fungibility:bootstrap:PipelineApis", "pipelines", None, only)
 enable_apis("pipelines", _APIS_OF_THE_PIPELINES, project=config.project, parent=pipelines)
-state = StateStore(
-    "state",
-    StateStoreArgs(project=config.project, location=config.location, bucket=config.state_bucket, environments=names),
-    only,
-)
-identity = GitHubIdentity(
-    "github",
-    GitHubIdentityArgs(project=config.project, repository_id=config.repository_id, owner_id=config.owner_id, environments=names),
-    only,
-)
+state = StateStore("state", config, only)
+identity = GitHubIdentity("github", config, only)
 access = {
-    each.name: EnvironmentAccess(
-        each.name,
-        EnvironmentAccessArgs(
-            project=config.project,
-            environment=each,
-            branch=config.branch,
-            identity=identity,
-            bucket_name=config.state_bucket,
-            bucket=state.bucket,
-            keys=state.keys,
-        ),
-        only,
-    )
+    each.name: EnvironmentAccess(each.name, EnvironmentAccessArgs(settings=config, environment=each, identity=identity, state=state), only)
     for each in config.environments
 }
 
@@ -78,9 +57,7 @@ pulumi.export(
     "github_commands",
     pulumi.Output.all(backend=backend_url, provider=identity.provider, accounts=accounts).apply(
         lambda known: github_commands.commands(
-            repository=config.repository,
-            branch=config.branch,
-            environments=config.environments,
+            config,
             backend_url=known["backend"],
             identity_provider=known["provider"],
             accounts=known["accounts"],

@@ -5,7 +5,6 @@ Both belong to the project that holds the state; what they may do in the environ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -13,8 +12,8 @@ from pulumi_gcp import kms, projects, secretmanager, serviceaccount, storage
 
 from bootstrap import roles
 from bootstrap.github_identity import GitHubIdentity
-from bootstrap.settings import Environment
-from bootstrap.state_store import write_condition
+from bootstrap.settings import BootstrapSettings, Environment
+from bootstrap.state_store import StateStore, write_condition
 from components.cluster.project_services import enable_apis
 
 #: Have to be on in the environment's own project before the program runs: it switches on the others through the first, and the
@@ -24,17 +23,10 @@ _APIS = ("serviceusage", "cloudresourcemanager")
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentAccessArgs:
-    #: The project that holds the state and the accounts.
-    project: str
+    settings: BootstrapSettings
     environment: Environment
-    #: The branch that deploys.
-    branch: str
     identity: GitHubIdentity
-    #: Name of the state's bucket, as set and as created.
-    bucket_name: str
-    bucket: pulumi.Input[str]
-    #: Environment -> its key.
-    keys: Mapping[str, pulumi.Input[str]]
+    state: StateStore
 
 
 class EnvironmentAccess(pulumi.ComponentResource):
@@ -59,7 +51,7 @@ class EnvironmentAccess(pulumi.ComponentResource):
             permissions=list(roles.PREVIEW_PERMISSIONS),
             opts=pulumi.ResourceOptions(parent=self, depends_on=self._apis),
         )
-        deploy = self._account("deploy", args.identity.deploying(environment.name, args.branch))
+        deploy = self._account("deploy", args.identity.deploying(environment.name, args.settings.branch))
         preview = self._account("preview", args.identity.previewing(environment.name))
         for role in roles.deploy_roles():
             self._grant("deploy", deploy, role)
@@ -80,7 +72,7 @@ class EnvironmentAccess(pulumi.ComponentResource):
         environment = self._args.environment.name
         account = serviceaccount.Account(
             f"{self._name}-{use}",
-            project=self._args.project,
+            project=self._args.settings.project,
             account_id=f"{use}-{environment}",
             display_name=f"GitHub Actions: {use} {environment}",
             # The identity pool waits for the APIs that accounts need too.
@@ -116,19 +108,19 @@ class EnvironmentAccess(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         storage.BucketIAMMember(
             f"{self._name}-deploy-state-writer",
-            bucket=self._args.bucket,
+            bucket=self._args.state.bucket,
             role="roles/storage.objectUser",
             member=_member(deploy),
             condition={
                 "title": f"State of {environment.name}",
-                "expression": write_condition(self._args.bucket_name, environment.name),
+                "expression": write_condition(self._args.settings.state_bucket, environment.name),
             },
             opts=child,
         )
         for use, account in (("deploy", deploy), ("preview", preview)):
             storage.BucketIAMMember(
                 f"{self._name}-{use}-state-reader",
-                bucket=self._args.bucket,
+                bucket=self._args.state.bucket,
                 role="roles/storage.objectViewer",
                 member=_member(account),
                 opts=child,
@@ -138,7 +130,7 @@ class EnvironmentAccess(pulumi.ComponentResource):
                 # Afterwards the accounts only need to decrypt.
                 kms.CryptoKeyIAMMember(
                     f"{self._name}-{use}-key-{other}",
-                    crypto_key_id=self._args.keys[other],
+                    crypto_key_id=self._args.state.keys[other],
                     role="roles/cloudkms.cryptoKeyDecrypter",
                     member=_member(account),
                     opts=child,

@@ -7,26 +7,19 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from bootstrap.settings import PREVIEW_SUFFIX, Environment
+from bootstrap.settings import PREVIEW_SUFFIX, BootstrapSettings
 
 
-def commands(
-    *,
-    repository: str,
-    branch: str,
-    environments: Sequence[Environment],
-    backend_url: str,
-    identity_provider: str,
-    accounts: Mapping[str, str],
-) -> str:
-    """A shell script that is safe to repeat. `accounts`: GitHub environment -> e-mail address of its service account."""
+def commands(settings: BootstrapSettings, *, backend_url: str, identity_provider: str, accounts: Mapping[str, str]) -> str:
+    """A shell script that may be run again. `accounts`: GitHub environment -> e-mail address of its service account."""
+    repository, branch = settings.repository, settings.branch
     lines = [
         f"gh variable set PULUMI_BACKEND_URL --repo {repository} --body {shlex.quote(backend_url)}",
         f"gh variable set WORKLOAD_IDENTITY_PROVIDER --repo {repository} --body {shlex.quote(identity_provider)}",
     ]
-    for environment in environments:
+    for environment in settings.environments:
         api = f"gh api --method PUT repos/{repository}/environments"
         rules = {
             "reviewers": [

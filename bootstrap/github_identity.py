@@ -6,13 +6,10 @@ which Google exchanges for one of the account that the job's GitHub environment 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import pulumi
 from pulumi_gcp import iam
 
-from bootstrap.settings import PREVIEW_SUFFIX
+from bootstrap.settings import PREVIEW_SUFFIX, BootstrapSettings
 from components.cluster.project_services import enable_apis
 
 ISSUER = "https://token.actions.githubusercontent.com"
@@ -25,23 +22,14 @@ ATTRIBUTE_MAPPING = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class GitHubIdentityArgs:
-    project: str
-    #: GitHub's numbers of the repository and of its owner.
-    repository_id: int
-    owner_id: int
-    environments: Sequence[str]
-
-
-def attribute_condition(args: GitHubIdentityArgs) -> str:
+def attribute_condition(settings: BootstrapSettings) -> str:
     """Which tokens are accepted at all, in CEL. It compares numbers, since someone else can take over a name that was given up.
 
     The token of a job without an environment lacks that claim, so the evaluation fails and the token is refused.
     """
-    listed = ", ".join(f"'{name}'" for each in args.environments for name in (each, f"{each}{PREVIEW_SUFFIX}"))
+    listed = ", ".join(f"'{name}'" for each in settings.environment_names for name in (each, f"{each}{PREVIEW_SUFFIX}"))
     return (
-        f"assertion.repository_id == '{args.repository_id}' && assertion.repository_owner_id == '{args.owner_id}'"
+        f"assertion.repository_id == '{settings.repository_id}' && assertion.repository_owner_id == '{settings.owner_id}'"
         f" && assertion.environment in [{listed}]"
     )
 
@@ -54,27 +42,27 @@ class GitHubIdentity(pulumi.ComponentResource):
     #: Full name, for google-github-actions/auth.
     provider: pulumi.Output[str]
 
-    def __init__(self, name: str, args: GitHubIdentityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, settings: BootstrapSettings, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:bootstrap:GitHubIdentity", name, None, opts)
         pool = iam.WorkloadIdentityPool(
             name,
-            project=args.project,
+            project=settings.project,
             workload_identity_pool_id=name,
             display_name="GitHub Actions",
             opts=pulumi.ResourceOptions(
                 parent=self,
                 # Explicit, since no output depends on an API being on.
-                depends_on=enable_apis(name, ["iam", "iamcredentials", "sts"], project=args.project, parent=self),
+                depends_on=enable_apis(name, ["iam", "iamcredentials", "sts"], project=settings.project, parent=self),
             ),
         )
         provider = iam.WorkloadIdentityPoolProvider(
             name,
-            project=args.project,
+            project=settings.project,
             workload_identity_pool_id=pool.workload_identity_pool_id,
             workload_identity_pool_provider_id=name,
             display_name="GitHub Actions",
             attribute_mapping=ATTRIBUTE_MAPPING,
-            attribute_condition=attribute_condition(args),
+            attribute_condition=attribute_condition(settings),
             oidc={"issuer_uri": ISSUER},
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -8,14 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import pulumi
+from typing import Any
 
 from components.settings import formats
-from components.settings.problems import Problem, SettingsError, nearest
-from components.settings.reader import Notes, Reader, setting
-from components.settings.settings import engine_values
+from components.settings.problems import Problem, nearest
+from components.settings.reader import Notes, ValueType, setting
+from components.settings.settings import load_as
 from components.settings.value_types import Structure, Text
 
 #: An account's name is `preview-ENVIRONMENT`, of at most 30 characters.
@@ -55,11 +53,11 @@ class Environment:
 
 
 @dataclass(frozen=True)
-class _GitHubNumber:
+class _GitHubNumber(ValueType):
     """A number that GitHub gives once; `command` prints it."""
 
     command: str
-    schema: ClassVar[Mapping[str, Any]] = {"type": "integer"}
+    name = "whole number"
 
     def read(self, value: Any, notes: Notes) -> int:
         if value is None:
@@ -123,42 +121,29 @@ def _environment(field: str, item: Mapping[str, Any], names: list[str], problems
 class BootstrapSettings:
     """Everything that a team may choose."""
 
-    project: str = setting(formats.PROJECT, key="gcp:project", filled=True, description="The project that holds state, keys and accounts.")
-    location: str = setting(
-        formats.REGION, default="asia-northeast1", filled=True, description="Region of the state bucket and of the keys."
-    )
-    state_bucket: str = setting(
-        _BUCKET, filled=True, description="Name of the bucket that holds the state of all stacks; unique in the world."
-    )
-    repository: str = setting(_REPOSITORY, filled=True, description="The GitHub repository, OWNER/NAME.")
+    project: str = setting(formats.PROJECT, key="gcp:project", description="The project that holds state, keys and accounts.")
+    location: str = setting(formats.REGION, default="asia-northeast1", description="Region of the state bucket and of the keys.")
+    state_bucket: str = setting(_BUCKET, description="Name of the bucket that holds the state of all stacks; unique in the world.")
+    repository: str = setting(_REPOSITORY, description="The GitHub repository, OWNER/NAME.")
     repository_id: int = setting(
         _GitHubNumber("gh api repos/OWNER/NAME --jq .id"),
-        filled=True,
         description="Its number (`gh api repos/OWNER/NAME --jq .id`), which unlike the name cannot be taken over.",
     )
     owner_id: int = setting(
         _GitHubNumber("gh api repos/OWNER/NAME --jq .owner.id"),
-        filled=True,
         description="Its owner's number (`gh api repos/OWNER/NAME --jq .owner.id`).",
     )
-    branch: str = setting(_BRANCH, default="main", filled=True, description="The branch that deploys.")
+    branch: str = setting(_BRANCH, default="main", description="The branch that deploys.")
     environments: tuple[Environment, ...] = setting(
         Structure(_parse_environments, (), "list"),
-        filled=True,
         description="The environments; docs/deploy.md lists the keys of one.",
     )
+
+    @property
+    def environment_names(self) -> list[str]:
+        return [each.name for each in self.environments]
 
 
 def load() -> BootstrapSettings:
     """The settings of the stack that the engine runs. Raises `SettingsError` with every problem at once."""
-    return parse(engine_values(), namespace=pulumi.Config().name, stack=pulumi.get_stack())
-
-
-def parse(values: Mapping[str, Any], *, namespace: str, stack: str) -> BootstrapSettings:
-    """Settings from `NAMESPACE:key` -> text as the engine hands them over. Raises `SettingsError`."""
-    reader = Reader(values, namespace)
-    settings = reader.read(BootstrapSettings)
-    reader.check_unknown_keys()
-    if reader.problems:
-        raise SettingsError(stack, reader.problems)
-    return settings
+    return load_as(BootstrapSettings, {"gcp:region": "`pulumi config set location REGION`"})

@@ -6,12 +6,12 @@ may read all of it and write only its own environment's objects; the secrets in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import pulumi
 from pulumi_gcp import kms, storage
 
+from bootstrap.settings import BootstrapSettings
 from components.cluster.project_services import enable_apis
 
 #: How many versions of a state are kept, and for how long at least.
@@ -20,15 +20,6 @@ _KEPT_DAYS = 90
 
 #: The program whose stacks the pipelines deploy; part of the names of its state's objects.
 PROGRAM = "tpu-gpu-fungibility"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StateStoreArgs:
-    project: str
-    location: str
-    bucket: str
-    #: Each environment gets a key.
-    environments: Sequence[str]
 
 
 def state_prefixes(environment: str) -> tuple[str, ...]:
@@ -59,14 +50,14 @@ class StateStore(pulumi.ComponentResource):
     #: Environment -> `projects/P/locations/L/keyRings/R/cryptoKeys/K`.
     keys: Mapping[str, pulumi.Output[str]]
 
-    def __init__(self, name: str, args: StateStoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, settings: BootstrapSettings, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:bootstrap:StateStore", name, None, opts)
-        apis = enable_apis(name, ["storage", "cloudkms"], project=args.project, parent=self)
+        apis = enable_apis(name, ["storage", "cloudkms"], project=settings.project, parent=self)
         bucket = storage.Bucket(
             name,
-            project=args.project,
-            name=args.bucket,
-            location=args.location,
+            project=settings.project,
+            name=settings.state_bucket,
+            location=settings.location,
             uniform_bucket_level_access=True,
             public_access_prevention="enforced",
             # A broken or deleted state can be restored.
@@ -86,8 +77,8 @@ class StateStore(pulumi.ComponentResource):
         )
         ring = kms.KeyRing(
             name,
-            project=args.project,
-            location=args.location,
+            project=settings.project,
+            location=settings.location,
             name="pulumi",
             # Explicit, since no output depends on an API being on.
             opts=pulumi.ResourceOptions(parent=self, depends_on=apis),
@@ -102,7 +93,7 @@ class StateStore(pulumi.ComponentResource):
                 # Without its key a stack's secrets are lost.
                 opts=pulumi.ResourceOptions(parent=self, protect=True),
             ).id
-            for environment in args.environments
+            for environment in settings.environment_names
         }
         self.bucket = bucket.name
         self.register_outputs({"bucket": self.bucket, "keys": dict(self.keys)})

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+#: Where somebody finds all machine types, and adds one.
+MACHINES_PAGE = "components/catalog/machines.py"
+
 Provisioning = Literal["on-demand", "spot", "preemptible"]
 
 Kind = Literal["tpu", "gpu"]

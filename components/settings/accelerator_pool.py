@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from components.catalog.machines import MACHINE_TYPES, Kind, MachineType, Provisioning
+from components.catalog.machines import MACHINE_TYPES, MACHINES_PAGE, Kind, MachineType, Provisioning
 from components.settings.problems import Problem, nearest
 
 #: GKE's installation of NVIDIA's driver.
@@ -26,6 +26,15 @@ MAX_NAME_LENGTH = 40
 
 #: The cluster's own node pool, in which no accelerator is and whose name no accelerator pool may take.
 SYSTEM_POOL_NAME = "system"
+
+REGION_PATTERN = r"[a-z]+-[a-z]+[0-9]+"
+#: Zones for AI workloads have a part more: https://docs.cloud.google.com/compute/docs/regions-zones/ai-zones
+_ZONE_END = r"-(?:ai[0-9]+)?[a-z]"
+ZONE_PATTERN = REGION_PATTERN + _ZONE_END
+
+#: GB. A base image has about 10 GB, and as much again unpacked; beside them are the system's own partitions and the weights.
+MIN_DISK_GB = 50
+_MAX_DISK_GB = 65536
 
 #: Nodes a zone; GKE's limit on the size of a node pool.
 _MAX_NODES = 1000
@@ -46,7 +55,7 @@ KEYS: Mapping[str, tuple[str, str]] = {
     "gpuDriverVersion": ("`LATEST`", f"{', '.join(f'`{each}`' for each in GPU_DRIVER_VERSIONS)}; GPUs only."),
     "tpuTopology": ("the machine's", "Checked against the machine; TPUs on one host only."),
     "zones": ("`[zone]`", "Zones of the region."),
-    "diskSizeGb": ("GKE's", "Size of the boot disk in GB, 10 to 65536."),
+    "diskSizeGb": ("GKE's", f"Size of the boot disk in GB, {MIN_DISK_GB} to {_MAX_DISK_GB}."),
     "enabled": (
         "`true`",
         "`false` takes the pool out of service and keeps it: its replicas move, its nodes go, and nothing is replaced or deleted.",
@@ -119,9 +128,14 @@ def parse_pools(values: Any, *, region: str, zone: str) -> tuple[tuple[Accelerat
 class _PoolReader:
     """Reads one element of the list; every problem goes to `problems`."""
 
+    _value: Any
+
     def __init__(self, field: str, value: Any, problems: list[Problem]) -> None:
         self._field = field
+        # A key without a value counts as left out.
         self._value = value
+        if isinstance(value, Mapping):
+            self._value = {key: each for key, each in value.items() if each is not None or key not in KEYS}
         self._problems = problems
 
     def read(self, *, region: str, zone: str) -> AcceleratorPool | None:
@@ -131,9 +145,7 @@ class _PoolReader:
             return None
         for key in self._value:
             if key not in KEYS:
-                self._problems.append(
-                    Problem(f"{self._field}.{key}", self._value[key], "is not a setting of a pool", nearest(str(key), KEYS))
-                )
+                self._problems.append(Problem(f"{self._field}.{key}", self._value[key], "is not a setting of a pool", nearest(key, KEYS)))
         name = self._name()
         machine_type = self._machine_type()
         machine = MACHINE_TYPES.get(machine_type)
@@ -148,8 +160,10 @@ class _PoolReader:
             self._check_accelerator(machine_type, machine)
             driver = self._driver(machine)
         disk = self._value.get("diskSizeGb")
-        if disk is not None and not (_is_int(disk) and 10 <= disk <= 65536):
-            self._problem("diskSizeGb", disk, "is not a valid boot disk size", "give whole GB from 10 to 65536")
+        if disk is not None and not (_is_int(disk) and MIN_DISK_GB <= disk <= _MAX_DISK_GB):
+            small = _is_int(disk) and 0 < disk < MIN_DISK_GB
+            reason = "leaves no room for the images, of about 10 GB each and as much again unpacked" if small else "is not a disk size"
+            self._problem("diskSizeGb", disk, reason, f"give whole GB from {MIN_DISK_GB} to {_MAX_DISK_GB}")
         disk_image = self._disk_image()
         zones = self._zones(region, zone)
         enabled = self._value.get("enabled", True)
@@ -197,7 +211,7 @@ class _PoolReader:
                 "machineType",
                 machine_type,
                 "is not a machine type with an accelerator that this program knows",
-                nearest(str(machine_type), MACHINE_TYPES) + " (a new one is a line in components/catalog/machines.py)",
+                nearest(machine_type, MACHINE_TYPES, MACHINES_PAGE),
             )
             return ""
         return str(machine_type)
@@ -205,12 +219,8 @@ class _PoolReader:
     def _check_accelerator(self, machine_type: str, machine: MachineType) -> None:
         accelerator = self._value.get("accelerator")
         if accelerator is not None and accelerator != machine.accelerator:
-            self._problem(
-                "accelerator",
-                accelerator,
-                f"is not what a {machine_type} carries",
-                f"use {machine.accelerator}, or a machine type with {accelerator}",
-            )
+            fix = f"use {machine.accelerator}, remove the key, or choose another machineType"
+            self._problem("accelerator", accelerator, f"is not what a {machine_type} carries", fix)
         topology = self._value.get("tpuTopology")
         if topology is None:
             return
@@ -234,7 +244,7 @@ class _PoolReader:
     def _one_of(self, key: str, known: Sequence[str], default: str) -> str:
         value = self._value.get(key, default)
         if value not in known:
-            self._problem(key, value, f"is not one of {', '.join(known)}", nearest(str(value), known))
+            self._problem(key, value, f"is not one of {', '.join(known)}", nearest(value, known))
         return str(value)
 
     def _count(self, key: str, default: int | None) -> int | None:
@@ -274,11 +284,11 @@ class _PoolReader:
     def _zones(self, region: str, zone: str) -> tuple[str, ...]:
         zones = self._value.get("zones", [zone])
         if not isinstance(zones, list) or not zones:
-            self._problem("zones", zones, "is not a list of zones", f"give a list such as [{zone}], or remove it")
+            self._problem("zones", zones, "is not a list of zones", f"give a list such as [{zone or 'ZONE'}], or remove it")
             return ()
         for index, each in enumerate(zones) if "zones" in self._value else ():
-            if not is_zone_of(each, region):
-                self._problem("zones", each, f"is not a zone of region {region}", f"use one such as {region}-b")
+            if (problem := zone_problem(each, region)) is not None:
+                self._problem("zones", each, *problem)
             elif each in zones[:index]:
                 self._problem("zones", each, "is listed twice, and its nodes would be counted twice", "remove one of the two")
         return tuple(map(str, zones))
@@ -290,8 +300,16 @@ class _PoolReader:
         self._problems.append(Problem(field, value, reason, fix))
 
 
-def is_zone_of(zone: Any, region: str) -> bool:
-    return isinstance(zone, str) and bool(re.fullmatch(re.escape(region) + "-[a-z]", zone))
+def is_zone(text: Any) -> bool:
+    return isinstance(text, str) and re.fullmatch(ZONE_PATTERN, text) is not None
+
+
+def zone_problem(zone: Any, region: str) -> tuple[str, str] | None:
+    """Reason and fix where it is not a zone of the region; of something that is not a region, zones have any."""
+    known = re.fullmatch(REGION_PATTERN, region) is not None
+    if is_zone(zone) and (not known or zone.rpartition("-")[0] == region):
+        return None
+    return f"is not a zone of region {region}" if known else "is not a zone", f"use one such as {region if known else 'REGION'}-b"
 
 
 def _is_int(value: Any) -> bool:

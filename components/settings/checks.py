@@ -17,9 +17,9 @@ from components.catalog.capacity import (
 )
 from components.catalog.shutdown import LOCAL_SETTLE_SECONDS, least_grace_seconds
 from components.catalog.vllm_releases import SHUTDOWN_TIMEOUT, needs_driver_580, text_of
-from components.settings.accelerator_pool import AcceleratorPool, is_zone_of
+from components.settings.accelerator_pool import AcceleratorPool, zone_problem
 from components.settings.formats import is_internet
-from components.settings.problems import Problem
+from components.settings.problems import Problem, counted
 from components.settings.reader import Reader
 from components.settings.sections import Settings
 from components.settings.value_types import is_quantity, parse_quantity
@@ -51,10 +51,8 @@ def check(settings: Settings, reader: Reader, *, own_stack: str) -> None:
 
 
 def _zone(settings: Settings) -> Iterator[Problem]:
-    region, zone = settings.place.region, settings.place.zone
-    if not is_zone_of(zone, region):
-        reason = f"is not a zone of region {region}" if region else "is not a zone"
-        yield Problem("zone", zone, reason, f"use one such as {region or 'REGION'}-b")
+    if (problem := zone_problem(settings.place.zone, settings.place.region)) is not None:
+        yield Problem("zone", settings.place.zone, *problem)
 
 
 def _base_images(settings: Settings) -> Iterator[Problem]:
@@ -239,7 +237,7 @@ def _replicas(settings: Settings) -> Iterator[Problem]:
             field,
             most,
             f"leaves no room: a node holds one replica, a rolling update brings one more, and all enabled accelerator pools "
-            f"together may have {nodes} nodes",
+            f"together may have {counted(nodes, 'node')}",
             "raise a pool's maxNodeCount" if nodes < 2 else f"give at most {nodes - 1}, or raise a pool's maxNodeCount",
         )
     if scaling.autoscaled and scaling.max_replicas <= scaling.replicas:
@@ -254,10 +252,11 @@ def _replicas(settings: Settings) -> Iterator[Problem]:
 def _metrics(settings: Settings) -> Iterator[Problem]:
     if settings.cluster.auto_monitoring_scope == "ALL" and settings.scaling.autoscaled:
         yield Problem(
-            "autoMonitoringScope", "ALL",
+            "autoMonitoringScope",
+            "ALL",
             "leaves the replica autoscaler without its metric, which it reads by the labels of the program's own PodMonitoring",
             "set it to NONE, or maxReplicas to 0",
-        )  # fmt: skip
+        )
 
 
 def _grace_period(settings: Settings) -> Iterator[Problem]:
@@ -278,11 +277,12 @@ def _drains(settings: Settings) -> Iterator[Problem]:
         release = settings.images.releases[kind]
         if settings.server.drains[kind] and release is not None and release < SHUTDOWN_TIMEOUT:
             yield Problem(
-                f"{kind}ServerDrains", True,
+                f"{kind}ServerDrains",
+                True,
                 f"needs vLLM {text_of(SHUTDOWN_TIMEOUT)} or later, and {settings.images.vllm_image(kind)} is older: its server would "
                 "refuse --shutdown-timeout and not start",
                 "give false (the preStop hook waits for requests then), or a newer base image",
-            )  # fmt: skip
+            )
 
 
 def _drivers(settings: Settings) -> Iterator[Problem]:
@@ -291,10 +291,11 @@ def _drivers(settings: Settings) -> Iterator[Problem]:
     for index, pool in enumerate(settings.accelerators.pools):
         if pool.gpu_driver_version == "DEFAULT" and needs_driver_580(image):
             yield Problem(
-                f"acceleratorPools[{index}].gpuDriverVersion", "DEFAULT",
+                f"acceleratorPools[{index}].gpuDriverVersion",
+                "DEFAULT",
                 f"is a driver older than the 580 that {image.partition('@')[0]} needs, as it is built on CUDA 13: no server would start",
                 "give LATEST, or a gpuBaseImage built on CUDA 12.9, such as docker.io/vllm/vllm-openai:v0.31.0-cu129",
-            )  # fmt: skip
+            )
 
 
 def _rollout(settings: Settings) -> Iterator[Problem]:

@@ -8,21 +8,30 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.catalog.machines import KINDS, Kind
 from components.catalog.vllm_options import SEVERAL_VALUES
-from components.settings.accelerator_pool import MAX_NAME_LENGTH, NAME_PATTERN, AcceleratorPool, parse_pools
+from components.settings.accelerator_pool import (
+    MAX_NAME_LENGTH,
+    NAME_PATTERN,
+    REGION_PATTERN,
+    ZONE_PATTERN,
+    AcceleratorPool,
+    is_zone,
+    parse_pools,
+)
 from components.settings.network_ranges import as_range
 from components.settings.problems import Problem, nearest
-from components.settings.reader import Notes
+from components.settings.reader import Notes, ValueType
 from components.settings.secret_reference import SecretReference, parse_reference
 from components.settings.value_types import Secret, Structure, Text, Texts
 
-#: A reference that names its registry, with a tag or a digest: https://github.com/distribution/reference
+#: A reference that names its registry, with a tag or a digest. What stands first is a registry if it has a dot or a colon, or is
+#: localhost; else Docker takes it for a part of a repository on Docker Hub: https://github.com/distribution/reference
 _IMAGE = re.compile(
-    r"(?P<name>[a-z0-9][a-z0-9.-]*(?::[0-9]+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+)"
+    r"(?P<name>(?:localhost|(?=[a-z0-9-]*[.:])[a-z0-9][a-z0-9.-]*)(?::[0-9]+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
@@ -42,7 +51,7 @@ _MAX_LABELS = 64
 _LABEL_FIX = "use up to 63 lower-case letters, digits, hyphens and underscores"
 
 #: Arguments of vLLM's server that the program gives itself, or whose meaning it rests on -> what decides it instead.
-_OWN_ARGUMENTS = {
+OWN_ARGUMENTS = {
     "--host": "the program listens where its probes look",
     "--port": "`servicePort` is the clients' port",
     "--uds": "the program listens where its probes look",
@@ -86,9 +95,17 @@ PROJECT = Text(
     "a project ID",
     "give the ID (6 to 30 lower-case letters, digits and hyphens), not the name or the number",
 )
-REGION = Text(re.compile(r"[a-z]+-[a-z]+[0-9]+"), "a region of Google Cloud", "give one such as asia-northeast1")
+
+
+def _no_zone(region: str, notes: Notes) -> None:
+    if is_zone(region):
+        within = region.rpartition("-")[0]
+        notes.refuse(f"is a zone of region {within}", f"set region to {within}, and zone to {region}")
+
+
+REGION = Text(re.compile(rf"{REGION_PATTERN}|{ZONE_PATTERN}"), "a region of Google Cloud", "give one such as asia-northeast1", _no_zone)
 #: Which region it has to lie in, `checks` knows.
-ZONE = Text(re.compile(r".*", re.DOTALL), "a zone", "give one such as asia-northeast1-b")
+ZONE = Text(re.compile(ZONE_PATTERN), "a zone of Google Cloud", "give one such as asia-northeast1-b")
 REPOSITORY = Text(
     re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?"),
     "a valid repository name",
@@ -111,7 +128,7 @@ REVISION = Text(
     re.compile(r"(?![./-])(?!.*(?:\.\.|//))[A-Za-z0-9_./-]{1,255}(?<![./])"),
     "a revision of a repository",
     "give a commit's 40 hexadecimal digits, a tag or a branch",
-    optional=True,
+    takes_empty=True,
 )
 NAMESPACE = Text(_DNS_LABEL, "a Kubernetes namespace", "use up to 63 lower-case letters, digits and hyphens")
 #: The organisation of a backend without any is `organization`.
@@ -119,14 +136,14 @@ STACK = Text(
     re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"),
     "a full stack name",
     "give ORGANISATION/PROJECT/STACK (organization/PROJECT/STACK on a self-managed backend)",
-    optional=True,
+    takes_empty=True,
 )
 #: Which region it has to lie in, `checks` knows.
 CRYPTO_KEY = Text(
     re.compile(r"projects/[^/\s]+/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}"),
     "a resource name of a Cloud KMS key",
     "give projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY",
-    optional=True,
+    takes_empty=True,
 )
 #: A key goes into an HTTP header, so no spaces; shorter ones can be guessed.
 API_KEY = Secret(
@@ -168,10 +185,16 @@ COMPUTE_CLASS = Text(
 )
 
 
+#: What a tag says of the platform, and not of the version.
+_PLATFORM = re.compile(r"x86[_-]64|amd64|aarch64|arm64|cu(?:da)?[0-9.]+|rocm[0-9.]*|py(?:thon)?[0-9.]+|ubuntu[0-9.]*")
+
+
 def _versioned(image: str, notes: Notes) -> None:
     match = _IMAGE.fullmatch(image)
-    if match is not None and match["digest"] is None and match["tag"] in (None, "latest"):
-        notes.refuse("does not say which version, so two builds could differ", "add a tag other than latest, or a digest")
+    assert match is not None
+    # A version, a date or a commit has a digit; `latest`, `nightly`, `main` and `dev` have none, and move.
+    if match["digest"] is None and not re.search("[0-9]", _PLATFORM.sub("", match["tag"] or "")):
+        notes.refuse("does not say which version, so two builds could differ", "add a tag with a version, or a digest")
 
 
 #: Empty is allowed for an accelerator that needs no base (`checks`).
@@ -180,7 +203,7 @@ BASE_IMAGE = Text(
     "an image reference with a registry",
     "give REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@sha256:DIGEST, such as docker.io/vllm/vllm-openai:v0.31.0",
     _versioned,
-    optional=True,
+    takes_empty=True,
 )
 
 
@@ -193,12 +216,12 @@ def is_digest_reference(value: Any) -> bool:
 def _parse_images(value: Any, field: str, known: Mapping[str, Any]) -> tuple[dict[Kind, str], list[Problem]]:
     """Accelerator -> reference by digest; what is wrong is left out."""
     if not isinstance(value, dict):
-        fix = "give accelerator: REGISTRY/REPOSITORY@sha256:DIGEST, such as gpu: ..."
+        fix = "give accelerator: REGISTRY/REPOSITORY@sha256:DIGEST, one for each of gpu and tpu"
         return {}, [Problem(field, value, "is not a mapping", fix)]
     problems = []
     for name, reference in value.items():
         if name not in KINDS:
-            problems.append(Problem(f"{field}.{name}", reference, f"is for {name}, which is not an accelerator", nearest(str(name), KINDS)))
+            problems.append(Problem(f"{field}.{name}", reference, f"is for {name}, which is not an accelerator", nearest(name, KINDS)))
         elif not is_digest_reference(reference):
             fix = "give REGISTRY/REPOSITORY@sha256:DIGEST, such as the `images` output of the stack that built it"
             problems.append(Problem(f"{field}.{name}", reference, "is not an image reference by digest", fix))
@@ -208,10 +231,11 @@ def _parse_images(value: Any, field: str, known: Mapping[str, Any]) -> tuple[dic
 IMAGES = Structure(_parse_images, {})
 
 
-class _SecretName:
+class SecretName(ValueType):
     """The name of a Secret Manager secret; empty for none."""
 
-    schema: Mapping[str, Any] = {"type": "string"}
+    name = "text"
+    takes_empty = True
 
     def read(self, value: Any, notes: Notes) -> SecretReference | None:
         if not value:
@@ -225,61 +249,32 @@ class _SecretName:
         return reference
 
 
-SECRET_NAME = _SecretName()
+SECRET_NAME = SecretName()
 
 
-def _each(check: Callable[[str, Notes], bool]) -> Callable[[tuple[str, ...], Notes], None]:
-    """A rule of a list: `check` notes what is wrong with an element and says whether that was something; none may be listed twice."""
+class Range(ValueType):
+    """An IPv4 range; the element of a list."""
 
-    def rule(values: tuple[str, ...], notes: Notes) -> None:
-        for index, each in enumerate(values):
-            if not check(each, notes) and each in values[:index]:
-                notes.refuse("is listed twice", "remove one of the two", value=each)
+    name = "text"
 
-    return rule
-
-
-def _is_no_range(text: str, notes: Notes) -> bool:
-    try:
-        as_range(text)
-    except ValueError as error:
-        notes.refuse(f"is not an IPv4 range ({error})", "give CIDR notation such as 203.0.113.0/24", value=text)
-        return True
-    return False
+    def read(self, value: Any, notes: Notes) -> str:
+        try:
+            as_range(value)
+        except ValueError as error:
+            notes.refuse(f"is not an IPv4 range ({error})", "give CIDR notation such as 203.0.113.0/24")
+        return str(value)
 
 
-RANGES = Texts(_each(_is_no_range))
-
-
-def _is_no_namespace(name: str, notes: Notes) -> bool:
-    if _DNS_LABEL.fullmatch(name):
-        return False
-    notes.refuse(f"is not {NAMESPACE.what}", NAMESPACE.fix, value=name)
-    return True
-
-
-NAMESPACES = Texts(_each(_is_no_namespace))
-
-
-def _is_no_channel(name: str, notes: Notes) -> bool:
-    if _NOTIFICATION_CHANNEL.fullmatch(name):
-        return False
-    notes.refuse(
-        "is not the name of a notification channel",
+RANGES = Texts(Range())
+NAMESPACES = Texts(NAMESPACE)
+NOTIFICATION_CHANNELS = Texts(
+    Text(
+        _NOTIFICATION_CHANNEL,
+        "the name of a notification channel",
         "give projects/PROJECT/notificationChannels/NUMBER, as `gcloud beta monitoring channels list` prints it",
-        value=name,
-    )
-    return True
-
-
-def _channels(names: tuple[str, ...], notes: Notes) -> None:
-    if len(names) > _MAX_NOTIFICATION_CHANNELS:
-        reason = f"is more channels than the {_MAX_NOTIFICATION_CHANNELS} that an alert policy may have"
-        notes.refuse(reason, "remove some", value=len(names))
-    _each(_is_no_channel)(names, notes)
-
-
-NOTIFICATION_CHANNELS = Texts(_channels)
+    ),
+    most=_MAX_NOTIFICATION_CHANNELS,
+)
 
 
 def _arguments(arguments: tuple[str, ...], notes: Notes) -> None:
@@ -307,21 +302,21 @@ def _arguments(arguments: tuple[str, ...], notes: Notes) -> None:
                 notes.refuse("has a space in its option's name", fix, value=argument)
             elif own := _own_argument(argument):
                 # Its value may be a secret.
-                notes.refuse("is set by the program itself", f"remove it; {_OWN_ARGUMENTS[own]}", value=name)
+                notes.refuse("is set by the program itself", f"remove it; {OWN_ARGUMENTS[own]}", value=name)
 
 
-SERVER_ARGUMENTS = Texts(_arguments)
+SERVER_ARGUMENTS = Texts(rule=_arguments)
 
 
 def _own_argument(argument: str) -> str | None:
     """Which of the program's own arguments this is, if any: vLLM also takes underscores for hyphens, and beginnings of names."""
     name = argument.partition("=")[0]
     if not name.startswith("--"):
-        return name if name in _OWN_ARGUMENTS else None
+        return name if name in OWN_ARGUMENTS else None
     name = name.replace("_", "-")
     if len(name) < 4:
         return None
-    return next((each for each in _OWN_ARGUMENTS if each.startswith(name)), None)
+    return next((each for each in OWN_ARGUMENTS if each.startswith(name)), None)
 
 
 def _parse_labels(value: Any, field: str, known: Mapping[str, Any]) -> tuple[dict[str, str], list[Problem]]:
@@ -337,7 +332,9 @@ def _parse_labels(value: Any, field: str, known: Mapping[str, Any]) -> tuple[dic
         elif str(name).startswith("goog"):
             problems.append(Problem(below, text, "begins with goog, which Google keeps for itself", "choose another name"))
         if not isinstance(text, str) or not _LABEL_VALUE.fullmatch(text):
-            problems.append(Problem(below, text, "is not a valid label value", f"{_LABEL_FIX}, in quotes if it looks like a number"))
+            problems.append(
+                Problem(below, text, "is not a valid label value", f"{_LABEL_FIX}, in quotes if it looks like a number or a date")
+            )
     return {name: text for name, text in value.items() if isinstance(text, str)}, problems
 
 

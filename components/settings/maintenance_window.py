@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from components.settings.problems import Problem, nearest
+from components.settings.problems import Problem, counted, nearest
 
 _KEYS = ("startTime", "endTime", "recurrence")
 
@@ -48,7 +48,7 @@ def parse_maintenance_window(value: Any, field: str = "maintenanceWindow") -> tu
     if not value:
         return None, []
     problems = [
-        Problem(f"{field}.{key}", value[key], "is not a key of a maintenance window", nearest(str(key), _KEYS))
+        Problem(f"{field}.{key}", value[key], "is not a key of a maintenance window", nearest(key, _KEYS))
         for key in value
         if key not in _KEYS
     ]
@@ -80,7 +80,7 @@ def parse_maintenance_window(value: Any, field: str = "maintenanceWindow") -> tu
                 Problem(
                     f"{field}.endTime",
                     value["endTime"],
-                    f"is {hours:g} hours after startTime, and GKE wants 4 to 24",
+                    f"is {counted(hours, 'hour')} after startTime, and GKE wants 4 to 24",
                     "move one of the two",
                 )
             )
@@ -89,7 +89,7 @@ def parse_maintenance_window(value: Any, field: str = "maintenanceWindow") -> tu
                 Problem(
                     f"{field}.recurrence",
                     recurrence,
-                    f"gives {total:g} hours in 32 days with windows of {hours:g} hours, and GKE wants 48",
+                    f"gives {counted(total, 'hour')} in 32 days with windows of {counted(hours, 'hour')}, and GKE wants 48",
                     "add days, or make the window longer",
                 )
             )

@@ -72,7 +72,7 @@ def parse_network(value: Any, field: str = "network") -> tuple[NetworkRanges | N
     problems: list[Problem] = []
     for key in value:
         if key not in _KEYS:
-            problems.append(Problem(f"{field}.{key}", value[key], "is not a key of a network", nearest(str(key), _KEYS)))
+            problems.append(Problem(f"{field}.{key}", value[key], "is not a key of a network", nearest(key, _KEYS)))
     found: dict[str, ipaddress.IPv4Network] = {}
     for key in _KEYS:
         text = value.get(key)

@@ -10,6 +10,9 @@ from typing import Any
 
 import pulumi
 
+#: As many names are still read by a person who looks for one.
+_MANY = 10
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -21,8 +24,8 @@ class Problem:
     fix: str
 
     def __str__(self) -> str:
-        shown = "" if self.value is None else f" {json.dumps(self.value, default=str)}"
-        return f"{self.field}:{shown} {self.reason}. Fix: {self.fix}."
+        value = "" if self.value is None else f" {shown(self.value)}"
+        return f"{self.field}:{value} {self.reason}. Fix: {self.fix}{'' if self.fix.endswith('?') else '.'}"
 
 
 class SettingsError(pulumi.RunError):
@@ -37,8 +40,21 @@ class SettingsError(pulumi.RunError):
         )
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A fix for an unknown name: the nearest known one, or all of them."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
+def shown(value: Any) -> str:
+    """A value as JSON has it."""
+    return json.dumps(value, default=str)
+
+
+def nearest(name: object, known: Iterable[str], listed: str = "") -> str:
+    """A fix for an unknown name: the nearest known one, or all of them; of many a few, and where they are `listed`."""
+    known = list(known)
+    if isinstance(name, str) and (close := difflib.get_close_matches(name, known, n=1, cutoff=0.6)):
+        return f"did you mean {close[0]}?"
+    if len(known) > _MANY:
+        return f"use one such as {', '.join(known[:2])}" + (f"; {listed} lists all" if listed else "")
+    return f"use one of {', '.join(known)}"
+
+
+def counted(number: float, what: str) -> str:
+    """`1 hour`, `2 hours`."""
+    return f"{number:g} {what}{'' if number == 1 else 's'}"

@@ -8,11 +8,14 @@ rules between settings (`checks`), and where configuration comes from.
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from components.settings.problems import Problem, nearest
+from components.settings.problems import Problem, nearest, shown
+from components.settings.stack_files import ENCRYPTED
 
 T = TypeVar("T")
 
@@ -21,32 +24,52 @@ _OWN: Any = object()
 #: What a setting without a default has in its place: the stack's file must give it.
 REQUIRED: Any = object()
 
+#: Where all settings are listed.
+PAGE = "docs/settings.md"
+
+#: Stands for a secret that is set and that only the engine reads.
+UNREAD = "(known-to-the-engine-alone)"
+
 
 class Notes:
     """Where the problems of one setting go."""
 
     def __init__(self, setting: Setting, value: Any, known: Mapping[str, Any]) -> None:
+        self._setting = setting
         self.key = setting.key
         #: Settings that were declared earlier, by key.
         self.known = known
         self.problems: list[Problem] = []
-        self._shown = None if setting.secret else value
+        # A list or a mapping comes as JSON.
+        self._shown = None if setting.secret else _parsed(value) if isinstance(value, str) and value[:1] in ("[", "{") else value
 
-    def refuse(self, reason: str, fix: str, *, value: Any = _OWN, below: str = "") -> None:
-        """`value`: the part that is wrong, when it is not the whole; `below`: its name within the setting."""
-        field = f"{self.key}.{below}" if below else self.key
-        self.problems.append(Problem(field, self._shown if value is _OWN else value, reason, fix))
+    def refuse(self, reason: str, fix: str, *, value: Any = _OWN) -> None:
+        """`value`: the part that is wrong, when it is not the whole."""
+        self.problems.append(Problem(self.key, self._shown if value is _OWN else value, reason, fix))
+
+    def part(self, value: Any) -> Notes:
+        """Notes about a part of the value."""
+        return Notes(self._setting, value, self.known)
 
 
-class ValueType(Protocol):
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+class ValueType:
     """What values a setting takes."""
 
-    @property
-    def schema(self) -> Mapping[str, Any]:
-        """`type` of Pulumi's configuration schema, with `items` of an array."""
+    #: As pages call it.
+    name: str
+    #: Whether an empty text is a value, and not one that somebody left out.
+    takes_empty = False
 
     def read(self, value: Any, notes: Notes) -> Any:
-        """The typed value; after a problem one that does no harm. None is a value that is missing."""
+        """The typed value; after a problem one that does no harm. None is a value that has a problem already."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +81,6 @@ class Setting:
     default: Any
     description: str
     secret: bool
-    #: Whether an empty text counts as missing.
-    filled: bool
 
     @property
     def required(self) -> bool:
@@ -73,10 +94,9 @@ def setting(
     description: str,
     key: str = "",
     secret: bool = False,
-    filled: bool = False,
 ) -> Any:
-    """Declares a field as a setting. A secret's value is never shown; `filled` refuses an empty text as missing."""
-    facts = {"type": type, "default": default, "description": description, "secret": secret, "filled": filled}
+    """Declares a field as a setting. A secret's value is never shown."""
+    facts = {"type": type, "default": default, "description": description, "secret": secret}
     return dataclasses.field(metadata={"setting": {"key": key, **facts}})
 
 
@@ -126,33 +146,40 @@ class Reader:
         )
 
     def _read_one(self, declaration: Setting) -> Any:
-        key = declaration.key
-        value = self._values.get(self._full(key))
-        if value is None and declaration.secret:
-            # Not everybody who reads settings can decrypt them.
-            value = declaration.default
-        if value == "" and declaration.filled:
-            value = None
+        key, default = declaration.key, declaration.default
+        value = self._values.get(key if ":" in key else f"{self._namespace}:{key}", default)
+        if value is ENCRYPTED and declaration.secret:
+            value = UNREAD
         notes = Notes(declaration, value, self._known)
-        if value is None:
-            notes.refuse("is missing", f"`pulumi config set {key} VALUE`")
-        self._known[key] = declaration.type.read(value, notes)
+        if value is ENCRYPTED:
+            reason = "is encrypted, in whole or in part, so that only the engine can read it"
+            notes.refuse(reason, f"it is not a secret: give it in the clear, as `pulumi config set {key} VALUE` does", value=None)
+        elif value is REQUIRED or (value == "" and declaration.required):
+            notes.refuse("is missing", f"`pulumi config set {key} VALUE`", value=None)
+        elif value == "" and not declaration.type.takes_empty:
+            notes.refuse("is empty", f"give a value, or remove the key for the default {shown(default)}")
+        self._known[key] = declaration.type.read(None if notes.problems else value, notes)
         self.problems += notes.problems
         return self._known[key]
-
-    def _full(self, key: str) -> str:
-        return key if ":" in key else f"{self._namespace}:{key}"
 
     def refused(self, key: str) -> bool:
         """Whether a setting has a problem of its own."""
         return any(each.field == key or each.field.startswith((f"{key}.", f"{key}[")) for each in self.problems)
 
-    def check_unknown_keys(self) -> None:
-        """Refuses keys of the namespace that no read class declares."""
-        prefix = f"{self._namespace}:"
-        for key in self._values:
-            name = key.removeprefix(prefix)
-            if key.startswith(prefix) and name not in self._known:
-                # The value may be a secret under a misspelt name.
-                fix = nearest(name, [each for each in self._known if ":" not in each])
-                self.problems.append(Problem(name, None, "is not a setting of this program", fix))
+    def check_unknown_keys(self, instead: Mapping[str, str]) -> None:
+        """Refuses keys that no read class declares; `instead`: what to do in place of a provider's own key, by key.
+
+        Not shown are their values: each may be a secret under a wrong name. The engine's own keys (`pulumi:`) are let be.
+        """
+        own = [each for each in self._known if ":" not in each]
+        for full_key in self._values:
+            namespace, _, name = full_key.rpartition(":")
+            if namespace == self._namespace and name not in self._known:
+                self.problems.append(Problem(name, None, "is not a setting of this program", nearest(name, own, PAGE)))
+            elif namespace not in (self._namespace, "pulumi") and full_key not in self._known:
+                remove = f"`pulumi config rm {full_key}`"
+                meant = difflib.get_close_matches(namespace, [self._namespace], cutoff=0.7)
+                fix = f"did you mean {meant[0]}:{name}? Else {remove}" if meant else remove
+                if full_key in instead:
+                    fix = f"{instead[full_key]}, then {remove}"
+                self.problems.append(Problem(full_key, None, "is not read by this program", fix))

@@ -1,9 +1,8 @@
-"""What is generated from the declarations: `config:` of Pulumi.yaml, and docs/settings.md."""
+"""What is generated from the declarations: the defaults in Pulumi.yaml, and docs/settings.md."""
 
 from __future__ import annotations
 
 import json
-import textwrap
 from typing import Any
 
 from components.settings.accelerator_pool import KEYS
@@ -18,6 +17,8 @@ In `Pulumi.<stack>.yaml`, or by `pulumi config set KEY VALUE`. They are checked 
 once, each with the field, the value, the reason and the fix. `gcp:project` is required. This page is generated from
 `components/settings/sections.py`.
 """
+
+_CONFIG = "\n# Defaults; docs/settings.md says what each setting is.\nconfig:\n"
 
 _POOLS = """
 ## An element of `acceleratorPools`
@@ -35,23 +36,20 @@ def schema_settings(of: type = Settings) -> list[Setting]:
 
 
 def pulumi_yaml(text: str, of: type = Settings) -> str:
-    """A Pulumi.yaml with the `config:` part that the declarations say; what stands before it stays."""
-    before, found, _ = text.partition("\nconfig:\n")
+    """A Pulumi.yaml with the defaults of the declarations as its `config:`; what stands before it stays.
+
+    It says no types: the engine stops at the first value of a wrong one, shows neither value nor fix, and the program is not asked.
+    """
+    before, found, _ = text.partition(_CONFIG)
     if not found:
-        raise ValueError("Pulumi.yaml has no `config:`")
-    return f"{before}\nconfig:\n" + "".join(_entry(each) for each in schema_settings(of))
+        raise ValueError(f"Pulumi.yaml has no {_CONFIG!r}")
+    return before + _CONFIG + "".join(_entry(each) for each in schema_settings(of) if not each.required)
 
 
 def _entry(setting: Setting) -> str:
-    lines = [f"  {setting.key}:", f"    type: {setting.type.schema['type']}"]
-    if items := setting.type.schema.get("items"):
-        lines += ["    items:", f"      type: {items['type']}"]
-    if not setting.required:
-        # JSON is YAML; a text that YAML takes for one needs no quotes.
-        plain = isinstance(setting.default, str) and setting.default
-        lines.append(f"    default: {setting.default if plain else json.dumps(setting.default)}")
-    description = textwrap.wrap(_what(setting), 130, break_long_words=False, break_on_hyphens=False)
-    return "\n".join([*lines, "    description: >-", *(f"      {line}" for line in description)]) + "\n"
+    # The engine takes a mapping for a declaration. JSON is YAML; a text that YAML takes for one needs no quotes.
+    default = setting.default if isinstance(setting.default, str) and setting.default else json.dumps(setting.default)
+    return f"  {setting.key}: {f'{{default: {default}}}' if isinstance(setting.default, dict) else default}\n"
 
 
 def _what(setting: Setting) -> str:
@@ -75,7 +73,7 @@ def markdown() -> str:
 
 
 def _row(setting: Setting) -> str:
-    return f"| `{setting.key}` | {setting.type.schema['type']} | {_default(setting)} | {_what(setting)} |\n"
+    return f"| `{setting.key}` | {setting.type.name} | {_default(setting)} | {_what(setting)} |\n"
 
 
 def _default(setting: Setting) -> str:

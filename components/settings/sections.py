@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.catalog.machines import KINDS, PLAIN_MACHINE_TYPES, Kind
+from components.catalog.machines import KINDS, MACHINES_PAGE, PLAIN_MACHINE_TYPES, Kind
 from components.catalog.shutdown import MAX_GRACE_SECONDS, MIN_GRACE_SECONDS
 from components.catalog.vllm_releases import Release, release_of
 from components.settings import formats
@@ -26,8 +26,21 @@ from components.settings.value_types import Boolean, Choice, Quantity, Structure
 _PLAIN_MACHINE = Choice(
     tuple(PLAIN_MACHINE_TYPES),
     "is not a machine type without accelerator that this program knows",
-    " (a new one is a line in components/catalog/machines.py)",
+    MACHINES_PAGE,
 )
+
+#: Keys of the Google provider that have a setting, or another place -> what to do. The program makes its providers itself, so none of
+#: their keys has an effect.
+INSTEAD = {
+    "gcp:region": "`pulumi config set region REGION`, and `zone` with it",
+    "gcp:zone": "`pulumi config set zone ZONE`, and `region` with it",
+    "gcp:impersonateServiceAccount": "log in as it, for every command of this project: `gcloud auth application-default login "
+    "--impersonate-service-account=ACCOUNT`",
+    "gcp:credentials": "log in by `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS",
+    "gcp:accessToken": "log in by `gcloud auth application-default login`, or set GOOGLE_OAUTH_ACCESS_TOKEN",
+    "gcp:billingProject": "`gcloud auth application-default set-quota-project PROJECT`",
+    "gcp:defaultLabels": "`pulumi config set --path labels.NAME VALUE`",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +50,6 @@ class Place:
     project: str = setting(
         formats.PROJECT,
         key="gcp:project",
-        filled=True,
         description="Google Cloud project ID.",
     )
     region: str = setting(

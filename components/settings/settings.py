@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
@@ -16,11 +17,10 @@ from pulumi.runtime.config import CONFIG, get_config_env
 from components.settings import stack_files
 from components.settings.checks import check
 from components.settings.problems import SettingsError
-from components.settings.reader import Reader, declared
-from components.settings.sections import Settings
+from components.settings.reader import Reader
+from components.settings.sections import INSTEAD, Settings
 
-#: Stands for a secret that is set and that only the engine reads.
-UNREAD = "(known-to-the-engine-alone)"
+T = TypeVar("T")
 
 
 def load() -> Settings:
@@ -36,6 +36,13 @@ def load() -> Settings:
     )
 
 
+def load_as(of: type[T], instead: Mapping[str, str] = MappingProxyType({})) -> T:
+    """The settings of another program, which `of` declares: as `load`. `instead`: see `Reader.check_unknown_keys`."""
+    reader = Reader(engine_values(), pulumi.Config().name)
+    settings = reader.read(of)
+    return _checked(settings, reader, instead, pulumi.get_stack())
+
+
 def engine_values() -> dict[str, Any]:
     """`NAMESPACE:key` -> text as the engine hands it over, secrets in the clear."""
     return {**get_config_env(), **CONFIG.get()}
@@ -48,16 +55,11 @@ def load_stack(
     project_dir: Path = stack_files.PROJECT_DIR,
     file: Path | None = None,
 ) -> Settings:
-    """The checked settings of a stack by its file, for tools that run beside the engine; `UNREAD` for each secret that is set.
+    """The checked settings of a stack by its file, for tools that run beside the engine; `reader.UNREAD` for an encrypted secret.
 
     Raises `stack_files.StackFileError` and `SettingsError`.
     """
     values = stack_files.values(stack, overrides, project_dir=project_dir, file=file)
-    encrypted = stack_files.encrypted_keys(stack, project_dir=project_dir, file=file)
-    for setting in declared(Settings):
-        key = f"{stack_files.PROJECT_NAME}:{setting.key}"
-        if setting.secret and (values.get(key) or key in encrypted):
-            values[key] = UNREAD
     return parse(values, namespace=stack_files.PROJECT_NAME, stack=stack)
 
 
@@ -66,7 +68,11 @@ def parse(values: Mapping[str, Any], *, namespace: str, stack: str) -> Settings:
     reader = Reader(values, namespace)
     settings = reader.read(Settings)
     check(settings, reader, own_stack=f"{namespace}/{stack.rpartition('/')[2]}")
-    reader.check_unknown_keys()
+    return _checked(settings, reader, INSTEAD, stack)
+
+
+def _checked(settings: T, reader: Reader, instead: Mapping[str, str], stack: str) -> T:
+    reader.check_unknown_keys(instead)
     if reader.problems:
         raise SettingsError(stack, reader.problems)
     return settings

@@ -1,6 +1,6 @@
-"""What kinds of values settings take, each with its check and its part of the schema.
+"""What kinds of values settings take, each with its check.
 
-Left out: the formats of single settings (`formats`).
+Every text that the engine hands over may come from a value of any YAML type. Left out: the formats of single settings (`formats`).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from components.settings.problems import Problem, nearest
-from components.settings.reader import Notes
+from components.settings.reader import Notes, ValueType
 
 #: Notes what else is wrong with a text.
 Rule = Callable[[str, Notes], None]
@@ -34,8 +34,8 @@ def parse_quantity(text: str) -> float:
 
 
 @dataclass(frozen=True)
-class Boolean:
-    schema: ClassVar[Mapping[str, Any]] = {"type": "boolean"}
+class Boolean(ValueType):
+    name = "boolean"
 
     def read(self, value: Any, notes: Notes) -> bool:
         if value is not None and value not in ("true", "false", True, False):
@@ -44,12 +44,12 @@ class Boolean:
 
 
 @dataclass(frozen=True)
-class Whole:
+class Whole(ValueType):
     """A whole number from `low` to `high`."""
 
     low: int
     high: int
-    schema: ClassVar[Mapping[str, Any]] = {"type": "integer"}
+    name = "whole number"
 
     def read(self, value: Any, notes: Notes) -> int:
         if value is None:
@@ -62,35 +62,35 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One of a few words; `reason` and `hint` where more is to be said than which they are."""
+class Choice(ValueType):
+    """One of a few words; `reason` where more is to be said than which they are, `listed`: where many are."""
 
     options: tuple[str, ...]
     reason: str = ""
-    hint: str = ""
-    schema: ClassVar[Mapping[str, Any]] = {"type": "string"}
+    listed: str = ""
+    name = "text"
 
     def read(self, value: Any, notes: Notes) -> str:
         if value is not None and value not in self.options:
             reason = self.reason or f"is not one of {', '.join(self.options)}"
-            notes.refuse(reason, nearest(str(value), self.options) + self.hint)
+            notes.refuse(reason, nearest(value, self.options, self.listed))
         return str(value or "")
 
 
 @dataclass(frozen=True)
-class Text:
-    """A text that the pattern matches as a whole and that `rule` has nothing against; `optional` lets it be empty."""
+class Text(ValueType):
+    """A text that the pattern matches as a whole and that `rule` has nothing against."""
 
     pattern: re.Pattern[str]
     what: str
     fix: str
     rule: Rule | None = None
-    optional: bool = False
-    schema: ClassVar[Mapping[str, Any]] = {"type": "string"}
+    takes_empty: bool = False
+    name = "text"
 
     def read(self, value: Any, notes: Notes) -> str:
         text = "" if value is None else str(value)
-        if value is None or (self.optional and not value):
+        if value is None or (self.takes_empty and not value):
             return text
         if not self.pattern.fullmatch(text):
             notes.refuse(f"is not {self.what}", self.fix)
@@ -100,13 +100,14 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Secret:
+class Secret(ValueType):
     """A text that goes into an HTTP header; never shown."""
 
     pattern: re.Pattern[str]
     reason: str
     fix: str
-    schema: ClassVar[Mapping[str, Any]] = {"type": "string"}
+    takes_empty: bool = True
+    name = "text"
 
     def read(self, value: Any, notes: Notes) -> str:
         text = "" if value is None else str(value)
@@ -116,11 +117,11 @@ class Secret:
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Quantity(ValueType):
     """A Kubernetes quantity above zero; of `bytes` one with which something runs."""
 
     bytes: bool = False
-    schema: ClassVar[Mapping[str, Any]] = {"type": "string"}
+    name = "text"
 
     def read(self, value: Any, notes: Notes) -> str:
         text = str(value or "")
@@ -133,38 +134,48 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class Texts:
-    """A list of texts that `rule` has nothing against."""
+class Texts(ValueType):
+    """A list of texts, each of one type and none twice, or a list that `rule` judges as a whole."""
 
-    rule: Callable[[tuple[str, ...], Notes], None]
-    schema: ClassVar[Mapping[str, Any]] = {"type": "array", "items": {"type": "string"}}
+    element: ValueType | None = None
+    most: int | None = None
+    rule: Callable[[tuple[str, ...], Notes], None] | None = None
+    name = "list of texts"
 
     def read(self, value: Any, notes: Notes) -> tuple[str, ...]:
         value = read_json(value, "list", notes)
         if value is None:
             return ()
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-            notes.refuse("is not a list of texts", "give a list, each element in quotes if it looks like a number", value=value)
+            fix = "give a list, each element in quotes if it looks like a number or a date"
+            notes.refuse("is not a list of texts", fix, value=value)
             return ()
-        self.rule(tuple(value), notes)
+        if self.most is not None and len(value) > self.most:
+            notes.refuse(f"has {len(value)} elements, more than the {self.most} that are allowed", "remove some", value=None)
+        if self.rule is not None:
+            self.rule(tuple(value), notes)
+        if self.element is None:
+            return tuple(value)
+        for index, each in enumerate(value):
+            part = notes.part(each)
+            self.element.read(each, part)
+            if each in value[:index] and not part.problems:
+                part.refuse("is listed twice", "remove one of the two")
+            notes.problems += part.problems
         return tuple(value)
 
 
 @dataclass(frozen=True)
-class Structure:
+class Structure(ValueType):
     """A mapping or a list of a form of its own; `parse` gets it with its field and the settings that are known already."""
 
     parse: Callable[[Any, str, Mapping[str, Any]], tuple[Any, Iterable[Problem]]]
     #: What stands for it after a problem.
     nothing: Any = None
-    what: str = "mapping"
-
-    @property
-    def schema(self) -> Mapping[str, Any]:
-        return {"type": "object"} if self.what == "mapping" else {"type": "array", "items": {"type": "object"}}
+    name: str = "mapping"
 
     def read(self, value: Any, notes: Notes) -> Any:
-        value = read_json(value, self.what, notes)
+        value = read_json(value, self.name, notes)
         if value is None:
             return self.nothing
         found, problems = self.parse(value, notes.key, notes.known)

@@ -1,9 +1,15 @@
 """A chat page and a gateway on top of another stack: that stack's outputs, an image, and a Deployment in its cluster."""
 
+import sys
+from pathlib import Path
+
 import pulumi
 import pulumi_docker
 import pulumi_gcp
 import pulumi_kubernetes
+
+# The engine runs this file from its own folder, and the settings' reader is the one of the program above it.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import gateway_settings
 import inference_stack
@@ -41,12 +47,7 @@ gateway = ChatGateway(
         image=image.repo_digest,
         upstream_url=config.upstream_url or serving.service_url,
         model=serving.model,
-        model_alias=config.model_alias,
-        requests_per_minute=config.requests_per_minute,
-        replicas=config.replicas,
-        service_port=config.service_port,
-        load_balancer_source_ranges=config.load_balancer_source_ranges,
-        upstream_api_key=config.upstream_api_key,
+        settings=config,
     ),
     pulumi.ResourceOptions(providers=[kubernetes]),
 )

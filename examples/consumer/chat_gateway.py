@@ -6,12 +6,13 @@ Ingress or an identity-aware proxy in front of it would add.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 from pulumi_kubernetes import apps, core
+
+from gateway_settings import GatewaySettings
 
 NAME = "chat-gateway"
 PORT = 8080
@@ -28,15 +29,7 @@ class ChatGatewayArgs:
     #: Base URL of the model's server, ending in `/v1`.
     upstream_url: pulumi.Input[str]
     model: pulumi.Input[str]
-    model_alias: str
-    #: Limit for each client address and each replica.
-    requests_per_minute: int
-    replicas: int
-    service_port: int
-    #: IPv4 CIDR; empty admits everyone.
-    load_balancer_source_ranges: Sequence[str]
-    #: Secret; None if the server requires no key.
-    upstream_api_key: pulumi.Output[str] | None
+    settings: GatewaySettings
 
 
 def container_spec(args: ChatGatewayArgs, *, secret_name: pulumi.Input[str] | None) -> dict[str, Any]:
@@ -44,8 +37,8 @@ def container_spec(args: ChatGatewayArgs, *, secret_name: pulumi.Input[str] | No
     environment: list[dict[str, Any]] = [
         {"name": "UPSTREAM_URL", "value": args.upstream_url},
         {"name": "UPSTREAM_MODEL", "value": args.model},
-        {"name": "MODEL_ALIAS", "value": args.model_alias},
-        {"name": "REQUESTS_PER_MINUTE", "value": str(args.requests_per_minute)},
+        {"name": "MODEL_ALIAS", "value": args.settings.model_alias},
+        {"name": "REQUESTS_PER_MINUTE", "value": str(args.settings.requests_per_minute)},
         {"name": "PORT", "value": str(PORT)},
     ]
     if secret_name is not None:
@@ -74,7 +67,7 @@ def container_spec(args: ChatGatewayArgs, *, secret_name: pulumi.Input[str] | No
 
 def deployment_spec(args: ChatGatewayArgs, *, secret_name: pulumi.Input[str] | None) -> Any:
     return {
-        "replicas": args.replicas,
+        "replicas": args.settings.replicas,
         "selector": {"match_labels": _LABELS},
         "template": {
             "metadata": {"labels": _LABELS},
@@ -92,12 +85,12 @@ def service_spec(args: ChatGatewayArgs) -> Any:
     spec: dict[str, Any] = {
         "type": "LoadBalancer",
         "selector": _LABELS,
-        "ports": [{"protocol": "TCP", "port": args.service_port, "target_port": PORT}],
+        "ports": [{"protocol": "TCP", "port": args.settings.service_port, "target_port": PORT}],
         # Keeps the clients' addresses, by which the rate is limited.
         "external_traffic_policy": "Local",
     }
-    if args.load_balancer_source_ranges:
-        spec["load_balancer_source_ranges"] = list(args.load_balancer_source_ranges)
+    if args.settings.load_balancer_source_ranges:
+        spec["load_balancer_source_ranges"] = list(args.settings.load_balancer_source_ranges)
     return spec
 
 
@@ -111,12 +104,12 @@ class ChatGateway(pulumi.ComponentResource):
         super().__init__("fungibility:index:ChatGateway", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         secret_name: pulumi.Output[str] | None = None
-        if args.upstream_api_key is not None:
+        if args.settings.upstream_api_key != "":
             # Without a fixed name it gets a new one when the key changes, which rolls the pods.
             secret = core.v1.Secret(
                 f"{name}-upstream",
                 metadata={"namespace": args.namespace},
-                string_data={_SECRET_KEY: args.upstream_api_key},
+                string_data={_SECRET_KEY: args.settings.upstream_api_key},
                 opts=child,
             )
             secret_name = secret.metadata.apply(lambda metadata: str(metadata.name))
@@ -132,7 +125,7 @@ class ChatGateway(pulumi.ComponentResource):
             spec=service_spec(args),
             opts=child,
         )
-        self.url = service.status.apply(_ingress_ip).apply(lambda ip: make_url(ip, args.service_port))
+        self.url = service.status.apply(_ingress_ip).apply(lambda ip: make_url(ip, args.settings.service_port))
         self.register_outputs({"url": self.url})
 
 

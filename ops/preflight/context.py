@@ -40,9 +40,9 @@ class Check:
 def explain(failure: CallFailed, what: str, context: Context, role: str = "roles/viewer") -> Finding:
     """The finding for a call without an answer: which kind of trouble it is, and what to do."""
     project = context.project
-    cause = f"{failure.service}: {failure.message}"
+    reason = f"{failure.service}: {failure.message}"
     if failure.reason == "credentials":
-        return failed(what, "the credentials were refused", reason=cause, fix=LOGIN)
+        return failed(what, "the credentials were refused", reason=reason, fix=LOGIN)
     if failure.reason == "disabled":
         return skipped(what, reason=f"the API {failure.api} is off in the project", fix=enable_command(project, failure.api))
     if failure.reason == "denied":
@@ -50,7 +50,7 @@ def explain(failure: CallFailed, what: str, context: Context, role: str = "roles
         return warning(
             what,
             "not checked: permission denied",
-            reason=cause,
+            reason=reason,
             fix=grant_command(project, context.google.member(), role),
         )
     findings = {
@@ -69,9 +69,9 @@ def explain(failure: CallFailed, what: str, context: Context, role: str = "roles
         "timeout": "run preflight again; if it stays, look at the network and its proxy (HTTPS_PROXY)",
         "connection": f"look at the network, the proxy (HTTPS_PROXY) and the firewall: `curl -v https://{failure.service}`",
         "malformed": f"something between here and {failure.service} answers in its place: look at the proxy (HTTPS_PROXY)",
-        "refused": "read the cause; if it is not about a setting of the stack, it is a fault of preflight",
+        "refused": "read the reason; if it is not about a setting of the stack, it is a fault of preflight",
     }
-    return failed(what, findings[failure.reason], reason=cause, fix=cures[failure.reason])
+    return failed(what, findings[failure.reason], reason=reason, fix=cures[failure.reason])
 
 
 LOGIN = "gcloud auth application-default login"

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from components.settings.stack_files import PROJECT_DIR
+from ops.pulumi_command import PulumiError
 from ops.recovery.monitoring import Monitoring
-from ops.recovery.pulumi_stack import PulumiError, PulumiStack
+from ops.recovery.pulumi_stack import PulumiStack
 from ops.recovery.recover import Refused, recover
 
 

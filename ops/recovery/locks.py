@@ -11,7 +11,8 @@ import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+
+import psutil
 
 _LOCK = re.compile(r": created by (?P<user>\S*)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<time>\S+)")
 _LOCKED = "the stack is currently locked by"
@@ -58,8 +59,7 @@ def is_left_over(lock: Lock, *, host: str | None = None, process_name: Callable[
 def _process_name(pid: int) -> str | None:
     """None when there is no such process, or what is left of it only waits to be collected."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None if Path("/proc/self").exists() else "pulumi, for all that can be seen here"
-    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-    return None if fields["State"].strip().startswith("Z") else fields["Name"].strip()
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.name()
+    except psutil.NoSuchProcess:
+        return None

@@ -9,15 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ops import pulumi_command
+from ops.pulumi_command import PulumiError
 from ops.recovery.backend_folder import folder_of, mend, remove_leftovers
 from ops.recovery.locks import Lock, locks_in
 
 #: For one command: an importer waits for a cluster that is being made, which takes up to 40 minutes.
 _SECONDS = 3600.0
-
-
-class PulumiError(Exception):
-    """A pulumi command failed; the message is what it printed, in which secrets are hidden by pulumi."""
 
 
 class Locked(PulumiError):
@@ -85,18 +83,14 @@ class PulumiStack:
         return result.stdout
 
     def _try(self, *arguments: str, stdin: str = "", of_stack: bool = True) -> subprocess.CompletedProcess[str]:
-        try:
-            result = subprocess.run(
-                ["pulumi", *arguments, *(["--stack", self.name] if of_stack else []), "--non-interactive"],
-                cwd=self._directory,
-                env=self._environment,
-                input=stdin,
-                capture_output=True,
-                text=True,
-                timeout=_SECONDS,
-            )
-        except FileNotFoundError as error:
-            raise PulumiError("pulumi is not on PATH; install it: https://www.pulumi.com/docs/install/") from error
+        result = pulumi_command.run(
+            *arguments,
+            stack=self.name if of_stack else "",
+            stdin=stdin,
+            directory=self._directory,
+            environment=self._environment,
+            seconds=_SECONDS,
+        )
         if result.returncode != 0 and (locks := locks_in(result.stdout + result.stderr)):
             raise Locked(result.stderr.strip(), locks)
         return result

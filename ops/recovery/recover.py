@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ops.pulumi_command import PulumiError
 from ops.recovery import identifiers, orphans, state
 from ops.recovery.locks import Lock, is_left_over
-from ops.recovery.pulumi_stack import Locked, PulumiError, PulumiStack
+from ops.recovery.pulumi_stack import Locked, PulumiStack
 
 #: What a provider says of something that is not there: Google's API by the bridged importers, or the API server.
 _NOT_THERE = re.compile(r"Error 404|\bnotFound\b|\bnot found\b|does not exist", re.IGNORECASE)

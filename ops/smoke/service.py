@@ -289,6 +289,8 @@ class Service:
         elif status == 429:
             after = headers.get("Retry-After")
             fix = f"too many requests: try again{f' in {self._shown(after)} s' if after else ''}, or raise the limit"
+        elif status == 503 and "cannot accept new requests" in body:
+            fix = "the server has as many requests as it may (`maxQueuedRequests`): try again, or raise `replicas` or that limit"
         elif status >= 500:
             fix = _SEE_LOGS
         raise (NotYet if status == 429 or status >= 500 else Failure)(cause, fix, kind=f"HTTP {status}")

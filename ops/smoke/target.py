@@ -6,19 +6,15 @@ Outputs are read by the `pulumi` command line, without the secret ones: a smoke 
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-PROJECT_DIR = Path(__file__).resolve().parents[2]
-
-_PULUMI_SECONDS = 120.0
-
-#: How many lines of an error of pulumi's are shown.
-_ERROR_LINES = 6
+from components.settings.stack_files import PROJECT_DIR
+from ops import pulumi_command
+from ops.pulumi_command import PulumiError
 
 
 class TargetError(Exception):
@@ -58,46 +54,18 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def of_stack(stack: str, *, project_dir: Path = PROJECT_DIR, pulumi: str = "pulumi") -> Target:
+def of_stack(stack: str, *, project_dir: Path = PROJECT_DIR) -> Target:
     """The target that a stack's outputs name. Raises `TargetError`."""
-    return of_outputs(stack, read_outputs(stack, project_dir=project_dir, pulumi=pulumi))
-
-
-def read_outputs(stack: str, *, project_dir: Path = PROJECT_DIR, pulumi: str = "pulumi") -> dict[str, Any]:
-    """`pulumi stack output --json`; of a secret output only that it is one. Raises `TargetError`."""
-    command = [pulumi, "stack", "output", "--json", "--non-interactive", "--stack", stack]
     try:
-        result = subprocess.run(
-            command,
-            cwd=project_dir,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=_PULUMI_SECONDS,
-        )
-    except FileNotFoundError as error:
-        raise TargetError(
-            f"--stack {stack}: there is no `{pulumi}` on PATH to read its outputs with. Fix: install Pulumi "
-            '(https://www.pulumi.com/docs/install/), or in the sandbox: eval "$(.venv/bin/python -m sandbox env)".'
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise TargetError(
-            f"--stack {stack}: `pulumi stack output` did not end within {_PULUMI_SECONDS:.0f} s. "
-            "Fix: check that the state backend answers (`pulumi whoami -v`)."
-        ) from error
-    if result.returncode != 0:
-        said = "\n".join(f"  {line}" for line in result.stderr.strip().splitlines()[-_ERROR_LINES:])
-        raise TargetError(
-            f"--stack {stack}: `pulumi stack output` failed (exit status {result.returncode}):\n{said}\n"
-            "Fix: `pulumi stack ls` lists the stacks, `pulumi whoami -v` the backend and the account."
-        )
-    try:
-        outputs = json.loads(result.stdout)
+        # Without the secret ones: a smoke test needs none.
+        outputs = json.loads(pulumi_command.output("stack", "output", "--json", stack=stack, directory=project_dir))
+    except PulumiError as error:
+        raise TargetError(f"--stack {stack}: {error}. Fix: `pulumi stack ls` lists the stacks, `pulumi whoami -v` the backend.") from error
     except ValueError as error:
         raise TargetError(f"--stack {stack}: `pulumi stack output --json` printed no JSON: {error}") from error
     if not isinstance(outputs, dict):
         raise TargetError(f"--stack {stack}: `pulumi stack output --json` printed no mapping of outputs")
-    return outputs
+    return of_outputs(stack, outputs)
 
 
 def of_outputs(stack: str, outputs: Mapping[str, Any]) -> Target:

@@ -15,9 +15,10 @@ from kubernetes import client, config
 from urllib3.exceptions import HTTPError
 
 from components.settings.secret_reference import parse_reference
-from components.settings.stack_files import PROJECT_NAME, is_secret, known_stacks
+from components.settings.stack_files import PROJECT_NAME, StackFileError, configuration, is_secret, known_stacks
+from ops.pulumi_command import PulumiError
 from ops.recovery.monitoring import Monitoring
-from ops.recovery.pulumi_stack import PulumiError, PulumiStack
+from ops.recovery.pulumi_stack import PulumiStack
 from ops.recovery.recover import Refused, recover
 from sandbox.cli.stack import GCP_PROJECT, STACK, SandboxStack, StackError
 from sandbox.google.secret_manager import SecretStore
@@ -231,7 +232,10 @@ def _settings_file(environment_name: str) -> Path:
 
 
 def _settings(source: Path) -> dict[str, Any]:
-    return dict((yaml.safe_load(source.read_text()) or {}).get("config") or {})
+    try:
+        return configuration(source)
+    except StackFileError as error:
+        raise StackError(str(error)) from error
 
 
 def _restore(path: Path, text: str | None) -> None:

@@ -68,9 +68,9 @@ NOTICE_SECONDS = 30.0
 #: What is left of it for pods that are not critical; older versions of GKE gave 25.
 POD_SECONDS = 15.0
 
-#: For so long the controller manager takes a node that is silent for well (kube-controller-manager's --node-monitor-grace-period, 50 s
-#: by default in Kubernetes 1.37; what GKE sets is unverified). Then it says so of the node and of its pods, which leave the endpoints.
-#: In the sandbox `node_agent.preemption` does, since kwok goes on renewing the node's lease.
+#: For so long the controller manager takes a silent node for a healthy one (kube-controller-manager's --node-monitor-grace-period, 50 s
+#: by default in Kubernetes 1.37; what GKE sets is unverified). Within 5 s more it says so of the node and of its pods, which leave the
+#: endpoints.
 SILENT_SECONDS = 50.0
 
 

@@ -13,9 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
-
-from components.settings.stack_files import PROJECT_NAME, known_stacks
+from components.settings.stack_files import PROJECT_NAME, configuration, known_stacks
 from sandbox.host.paths import PROJECT_DIR, Paths
 from sandbox.host.state_files import write_object
 
@@ -91,7 +89,7 @@ def _known_pools(paths: Paths) -> set[str]:
     files = [PROJECT_DIR / f"Pulumi.{stack}.yaml" for stack in known_stacks(PROJECT_DIR)]
     for file in (*files, paths.stack_config):
         if file.exists():
-            known |= _names((yaml.safe_load(file.read_text()) or {}).get("config") or {})
+            known |= _names(configuration(file))
     return known - {SYSTEM_POOL_NAME}
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from unittest import mock
 
 import pulumi
-import yaml
 from pulumi.runtime import mocks
 
 from tests.unit import program
@@ -81,10 +80,8 @@ class _Monitor(program._RecordingMonitor):
 
 
 def config(overrides: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """What the engine hands to the program: the schema's defaults, `SETTINGS`, then `overrides` (None removes)."""
-    schema = yaml.safe_load((FOLDER / "Pulumi.yaml").read_text())["config"]
-    defaults = {key: each["default"] for key, each in schema.items() if "default" in each}
-    values = {**defaults, **SETTINGS, **(overrides or {})}
+    """What the engine hands to the program: `SETTINGS`, then `overrides` (None removes)."""
+    values = {**SETTINGS, **(overrides or {})}
     return {
         key if ":" in key else f"{NAMESPACE}:{key}": value if isinstance(value, str) else json.dumps(value)
         for key, value in values.items()

@@ -20,6 +20,7 @@ from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 
 from components import interpreter
 from components.settings import stack_files
+from components.settings.schema import schema_settings
 from sandbox.providers import sdk_types
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,13 +170,14 @@ def _unwrap(struct: Any) -> tuple[dict[str, Any], list[str]]:
     return walk(json_format.MessageToDict(struct), ""), secrets
 
 
-def schema() -> dict[str, Any]:
-    """Pulumi.yaml's `config`, by key."""
-    return stack_files.schema()
+def default_of(key: str) -> Any:
+    """A setting's declared default."""
+    (default,) = [each.default for each in schema_settings() if each.key == key]
+    return default
 
 
 def config(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev") -> dict[str, str]:
-    """What the engine hands to the program: the schema's defaults, the stack's file, then `overrides` (None removes)."""
+    """What the engine hands to the program: the stack's file, then `overrides` (None removes)."""
     return stack_files.values(stack, {"gcp:project": "my-project", **(overrides or {})})
 
 

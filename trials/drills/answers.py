@@ -88,10 +88,7 @@ def run(options: Options) -> Iterator[Result]:
     with fresh_sandbox("drill-answers", _VARIABLES) as sandbox:
         sandbox.command("up")
         drill = _Drill(sandbox, random.Random(options.seed))
-        events = drill.events()
-        chosen = sorted(random.Random(options.seed).sample(range(len(events)), options.some(len(events))))
-        for number in chosen:
-            name, event = events[number]
+        for name, event in options.sample(drill.events()):
             yield event(_Outcome(name)).result()
 
 

@@ -12,19 +12,19 @@ import json
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+
+import psutil
 
 from components.settings.stack_files import PROJECT_NAME
 from sandbox.cli.client import CommandFailed, Sandbox, fresh_sandbox, run_command
 from sandbox.cli.stack import STACK
 from sandbox.host.paths import PROJECT_DIR
-from sandbox.host.processes import command_line, process_start
+from sandbox.host.processes import command_line
 from trials.drills.inventory import cloud_inventory, difference, json_object, resource_name
 from trials.drills.results import Options, Result
 
@@ -72,8 +72,8 @@ class _Stack:
     environment: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     yardstick: dict[str, dict[str, int]] = field(default_factory=dict)
-    #: Language hosts of killed engines: pid -> start of the process.
-    hosts: dict[int, str] = field(default_factory=dict)
+    #: What killed engines had started and did not end with them: language hosts.
+    hosts: list[psutil.Process] = field(default_factory=list)
 
     def begin(self) -> None:
         """From nothing to an empty stack, with everything measured on the way."""
@@ -202,16 +202,14 @@ def _killed(stack: _Stack, command: str, share: float) -> str:
         # It was quicker than the one that was measured: once more, earlier.
         stack.pulumi("destroy" if command == "up" else "up", *_RUN)
         share *= 0.9
-    children = {pid: process_start(pid) or "" for pid in _descendants(process.pid)}
-    programs = [pid for pid in children if "pulumi-language-python-exec" in " ".join(command_line(pid))]
-    process.send_signal(signal.SIGKILL)
+    children = psutil.Process(process.pid).children(recursive=True)
+    programs = [each for each in children if "pulumi-language-python-exec" in " ".join(command_line(each.pid))]
+    process.kill()
     process.wait()
-    deadline = time.monotonic() + _PROGRAM_SECONDS
-    while (left := [pid for pid in programs if process_start(pid) == children[pid]]) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    _, left = psutil.wait_procs(programs, timeout=_PROGRAM_SECONDS)
     if left:
-        raise Lost(f"the program runs on {_PROGRAM_SECONDS:.0f} s after its engine was killed (processes {left})")
-    stack.hosts.update({pid: start for pid, start in children.items() if process_start(pid) == start})
+        raise Lost(f"the program runs on {_PROGRAM_SECONDS:.0f} s after its engine was killed ({left})")
+    stack.hosts += [each for each in children if each.is_running()]
     return _phase(printed.read_text(errors="replace"), command)
 
 
@@ -274,20 +272,12 @@ def _way_back(command: str, kills: list[Kill]) -> str:
 
 
 def _ended_hosts(stack: _Stack) -> Result:
-    tried = len(stack.hosts)
-    deadline = time.monotonic() + _LANGUAGE_HOST_SECONDS
-    while time.monotonic() < deadline:
-        left = [pid for pid, start in stack.hosts.items() if process_start(pid) == start]
-        if not left:
-            break
-        time.sleep(2)
+    _, left = psutil.wait_procs(stack.hosts, timeout=_LANGUAGE_HOST_SECONDS)
     return Result(
         event="language hosts of killed engines",
-        tried=tried,
-        survived=tried - len(left),
-        recovery="end by themselves, since they ask every five minutes whether the engine lives"
-        if not left
-        else f"processes {left} run on",
+        tried=len(stack.hosts),
+        survived=len(stack.hosts) - len(left),
+        recovery=f"{left} run on" if left else "end by themselves, since they ask every five minutes whether the engine lives",
     )
 
 
@@ -306,21 +296,6 @@ def _short(text: str) -> str:
     lines = [each.strip() for each in text.splitlines() if each.strip()]
     errors = [each for each in lines if "error" in each.lower()] or lines
     return " ".join(errors[:3])[:300]
-
-
-def _descendants(pid: int) -> list[int]:
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            parents.setdefault(parent, []).append(int(entry.name))
-    found = list(parents.get(pid, []))
-    for child in found:
-        found += parents.get(child, [])
-    return found
 
 
 def _program(pid: int) -> str:

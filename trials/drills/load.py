@@ -8,7 +8,6 @@ requests' rate and the probes' own times. Left out: several events at once, and 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -52,18 +51,18 @@ _RESTART_SECONDS = 90.0
 #: From a container's or a machine's end until endpoints and load balancer have heard of it.
 _HEARD_SECONDS = 2.0
 
+#: Between two looks of the controller manager at the nodes (kube-controller-manager's --node-monitor-period).
+_MONITOR_SECONDS = 5.0
+
 #: The settings of the drill over those of dev: the program's own default, with which nothing moves the only replica.
 _SETTINGS: dict[str, Any] = {"keepLastReplica": True, "replicas": 2}
 
 
 def run(options: Options) -> Iterator[Result]:
-    chooser = random.Random(options.seed)
-    chosen = sorted(chooser.sample(range(len(_EVENTS)), options.some(len(_EVENTS))))
     with fresh_sandbox("drill-load") as sandbox:
         sandbox.command("up")
         service = _Service(sandbox)
-        for number in chosen:
-            name, event = _EVENTS[number]
+        for name, event in options.sample(_EVENTS):
             try:
                 yield from event(service, name)
             except CommandFailed as error:
@@ -184,7 +183,7 @@ def _preemption_without_notice(service: _Service, name: str) -> Iterator[Result]
     with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         events.preempt(service.sandbox, "l4-spot", notice=0, told=traffic.happens)
     recovery = "the autoscaler brought another node once Kubernetes had missed its heartbeats"
-    seen = SILENT_SECONDS + _HEARD_SECONDS
+    seen = SILENT_SECONDS + _MONITOR_SECONDS + _HEARD_SECONDS
     yield _unannounced(name, traffic, seen, replicas=3, recovery=recovery)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +21,7 @@ class Result:
     recovery: str
     #: The longest time without an answer, where requests are counted; seconds of this machine's clock.
     longest_gap: float | None = None
-    #: Of the lost ones, where requests are counted: no answer came, and an answer came in part.
+    #: Of the lost ones, where requests are counted: those without an answer, and those with a part of one.
     failed: int | None = None
     cut: int | None = None
     #: How many the event's own nature may cost; `recovery` says why. What is lost above that is a fault of ours.
@@ -53,6 +57,7 @@ class Options:
         """This many of `count`, at least one."""
         return max(1, round(count * self.share))
 
-
-#: Yields its results one by one as they are known, so that they can be seen.
-Drill = Callable[[Options], Iterator[Result]]
+    def sample(self, items: Sequence[T]) -> list[T]:
+        """The drill's share of these, drawn by the seed, in their order."""
+        chosen = random.Random(self.seed).sample(range(len(items)), self.some(len(items)))
+        return [items[index] for index in sorted(chosen)]

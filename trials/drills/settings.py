@@ -129,9 +129,10 @@ def _parse(file: SettingsFile) -> Settings:
     values = dict(_SCHEMA_DEFAULTS)
     for key, value in file.values.items():
         name = key if ":" in key else f"{NAMESPACE}:{key}"
-        values[name] = value if isinstance(value, str) else json.dumps(value)
         if value is None:
-            del values[name]
+            values.pop(name, None)
+        else:
+            values[name] = value if isinstance(value, str) else json.dumps(value)
     return settings.parse(values, namespace=NAMESPACE, stack="dev")
 
 

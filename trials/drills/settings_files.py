@@ -8,7 +8,8 @@ without one is either refused, since its values do not go together, or has to wo
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +18,19 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from components.catalog.machines import MACHINE_TYPES
 from components.settings.accelerator_pool import KEYS as POOL_KEYS
-from components.settings.reader import Setting
+from components.settings.formats import OWN_ARGUMENTS, Range, SecretName
+from components.settings.reader import Notes, Setting, ValueType
 from components.settings.schema import schema_settings
-from components.settings.value_types import Boolean, Choice, Text, Whole
+from components.settings.value_types import Boolean, Choice, Quantity, Structure, Text, Texts, Whole
 
 Any_ = SearchStrategy[Any]
 
 #: Characters that are letters or digits to Python and to nobody else, what no terminal shows, and what UTF-8 cannot say.
 _ODD_TEXTS = ("\uff11\uff12", "é", "a b", "a\nb", "\x00", "\ud800", ".", "/", "[", "{}", "A" * 300)
+_WRONG_TYPES: tuple[Any, ...] = ([], {}, [[1]], {"a": 1})
 
 _DIGEST = "sha256:" + "0123456789abcdef" * 4
 _REGIONS = ("asia-northeast1", "us-central1", "europe-west4", "us-east5")
-_WRONG_TYPES: tuple[Any, ...] = ([], {}, [[1]], {"a": 1})
 
 
 @dataclass(frozen=True)
@@ -44,69 +46,19 @@ def _of(*values: Any) -> Any_:
     return st.sampled_from(values)
 
 
-def _numbers(low: int, high: int) -> Any_:
-    """A whole number, its limits more often than by chance."""
-    return st.one_of(_of(low, low + 1, high - 1, high), st.integers(low, high))
-
-
-def _no_numbers(low: int, high: int) -> tuple[Any, ...]:
-    return (low - 1, high + 1, -(10**30), "1" * 5000, low + 0.5, f"{low}e0", "", "two", "\uff11", "0x1", [], {}, True, "null")
-
-
-def _texts(good: Any_, *wrong: Any) -> tuple[Any_, tuple[Any, ...]]:
-    return good, (*wrong, *_ODD_TEXTS, *_WRONG_TYPES)
-
-
-def _list_of(good: Any_, *wrong: Any, most: int = 3) -> tuple[Any_, tuple[Any, ...]]:
-    """A list, and lists in which an element is wrong and values that are not lists."""
-    broken = [[each] for each in (*wrong, "a\nb", "\x00", "\ud800", 1, None, [], {})]
-    return st.lists(good, max_size=most, unique=True), (*broken, "text", {}, {"0": "a"}, 1, True, "null", "[", "")
-
-
-def _mapping_of(good: Any_, *wrong: Any) -> tuple[Any_, tuple[Any, ...]]:
-    return good, (*wrong, [], "text", 1, True, "null", "{", "")
-
-
 _NAME = st.from_regex(r"\A[a-z][a-z0-9]{0,8}(-[a-z0-9]{1,8}){0,2}\Z")
 _LABEL_NAME = _NAME.filter(lambda name: not name.startswith("goog"))
-_CLASS_NAME = _NAME.filter(lambda name: not name.startswith(("gke", "autopilot")))
-_RANGE = st.builds(lambda a, b, length: f"{a}.{b}.0.0/{length}", st.integers(1, 223), st.integers(0, 255), st.integers(16, 32))
-_WRONG_RANGES = (
-    "203.0.113.1/24", "203.0.113.0", "203.0.113.0/33", "203.0.113.0/255.255.255.0", "203.0.113.0/08", "::/0", "10.0.0.0/8 ",
-    "010.0.0.0/8", "10.0/8",
-)  # fmt: skip
 _IMAGE = st.builds(
-    lambda path, end: f"docker.io/{path}{end}",
-    _NAME,
-    _of(":v1", f"@{_DIGEST}", f":v1@{_DIGEST}", ":v0.31.0", ":" + "t" * 128),
-)
-_WRONG_IMAGES = (
-    "vllm",
-    "docker.io/vllm",
-    "docker.io/vllm:latest",
-    "docker.io/V:v1",
-    f"docker.io/v@{_DIGEST}0",
-    ":v1",
-    "a b/c:d",
+    lambda path, end: f"docker.io/{path}{end}", _NAME, _of(":v1", f"@{_DIGEST}", f":v1@{_DIGEST}", ":v0.31.0", ":" + "t1" * 64)
 )
 _SECRET = _of("", "a", "s" * 255, "projects/my-project/secrets/key", "key/versions/latest", "projects/p-1/secrets/k/versions/7")
-_WRONG_SECRETS = (
-    "s" * 256,
-    "projects/p/keys/k",
-    "key/versions/0",
-    "key/versions/",
-    "projects//secrets/k",
-    "key/versions/\uff11",
-)
 _ARGUMENT = _of("--enforce-eager", "--max-num-seqs=8", "--seed=0", "--gpu-memory-utilization=0.8", "--no-enable-prefix-caching")
-_WRONG_ARGUMENTS = (
-    "--host=::1", "--port", "--port=1", "--po=1", "--model=a/b", "--tensor_parallel_size=2", "--tensor-parallel-size", "-tp",
-    "--shutdown-timeout=1", "--shutdown_timeout", "--served-model-name=x", "--api-key=k", "--api_key", "--ssl-keyfile=f",
-)  # fmt: skip
+_RANGE = st.builds(lambda a, b, length: f"{a}.{b}.0.0/{length}", st.integers(1, 223), st.integers(0, 255), st.integers(16, 32))
+_CHANNEL = st.builds(lambda number: f"projects/my-project/notificationChannels/{number}", st.integers(1, 10**18))
 _NETWORK = st.builds(
     lambda nodes, pods, services: {
         "nodeRange": f"10.64.0.0/{nodes}",
-        "podRange": f"10.{128}.0.0/{pods}",
+        "podRange": f"10.128.0.0/{pods}",
         "serviceRange": f"172.16.0.0/{services}",
     },
     st.integers(16, 29),
@@ -123,108 +75,161 @@ _WINDOW = st.builds(
     st.integers(4, 12),
     _of("FREQ=DAILY", "FREQ=WEEKLY;BYDAY=SA,SU,MO", "FREQ=WEEKLY;BYDAY=FR,SA,SU,MO,TU"),
 )
+
+
+def _some(element: Any_) -> Any_:
+    return st.lists(element, max_size=3, unique=True)
+
+
+#: Setting -> right values, the limits among them, where its declaration does not give them, or not what goes with the others. `region`
+#: and `zone` are drawn together, `acceleratorPools` below.
+_RIGHT: dict[str, Any_] = {
+    "region": _of(*_REGIONS),
+    "zone": _of(*(f"{region}-b" for region in _REGIONS)),
+    "clusterName": st.one_of(_NAME, _of("c", "c" * 40)),
+    "gpuBaseImage": _IMAGE,
+    "tpuBaseImage": _IMAGE,
+    "images": st.dictionaries(_of("gpu", "tpu"), st.just(f"docker.io/a/b@{_DIGEST}")),
+    "imagesFrom": _of("", "organization/tpu-gpu-fungibility/other", "o/p/s"),
+    "model": st.one_of(st.builds(lambda owner, name: f"{owner}/{name}", _NAME, _NAME), _of("a/b", "Qwen/Qwen2-1.5B", "a/" + "b" * 94)),
+    "huggingFaceToken": _of("", "hf_token"),
+    "huggingFaceTokenSecret": _SECRET,
+    "gpuServerArguments": _some(_ARGUMENT),
+    "tpuServerArguments": _some(_ARGUMENT),
+    # It has to exist.
+    "namespace": _of("default", "kube-public"),
+    "cpuRequest": _of("1", "1500m", "1m", "0.5", "1.25", "0.0005", "500m"),
+    "memoryRequest": _of("5Gi", "1Mi", "1048576", "1.5Gi", "5G", "0.001Gi"),
+    "gpuEphemeralStorageLimit": _of("43Gi", "1Gi", "1Mi", "10G", "0.5Gi"),
+    "loadBalancerSourceRanges": _some(_RANGE),
+    "notificationChannels": st.lists(_CHANNEL, max_size=16, unique=True),
+    "apiKey": _of("", "k" * 16, "a-key-of-some-length"),
+    "apiKeySecret": _SECRET,
+    "network": st.one_of(st.just({}), _NETWORK),
+    "controlPlaneSourceRanges": _some(_RANGE),
+    "clientNamespaces": _some(_NAME),
+    "maintenanceWindow": st.one_of(st.just({}), _WINDOW),
+    "secretsEncryptionKey": _of(""),
+    "labels": st.one_of(
+        st.dictionaries(_LABEL_NAME, st.one_of(_NAME, _of("", "v" * 63, "1_a")), max_size=3),
+        st.just({f"l{index}": "v" for index in range(64)}),
+    ),
+}
+
 _GOOD_WINDOW = {"startTime": "2026-01-03T15:00:00Z", "endTime": "2026-01-03T23:00:00Z", "recurrence": "FREQ=DAILY"}
 _GOOD_NETWORK = {"nodeRange": "10.64.0.0/20", "podRange": "10.128.0.0/14", "serviceRange": "172.16.0.0/20"}
 
-#: Setting -> right values, the limits among them, and wrong ones, where its declaration does not give them. `region` and `zone` are drawn
-#: together, `acceleratorPools` below.
-_FORMATS: dict[str, tuple[Any_, tuple[Any, ...]]] = {
-    "region": _texts(_of(*_REGIONS), "", "Tokyo", "asia", "asia-northeast", "asia-northeast\uff11", "asia-northeast1-b"),
-    "zone": _texts(_of(*(f"{region}-b" for region in _REGIONS)), "", "b", "asia-northeast1", "mars-north1-a", "asia-northeast1-bb"),
-    "clusterName": _texts(st.one_of(_NAME, _of("c", "c" * 40)), "", "C", "1c", "c-", "-c", "c" * 41, "c_c", "c.c"),
-    "computeClassName": _texts(st.one_of(_CLASS_NAME, _of("c" * 63, "1")), "", "gke", "gke-c", "autopilot", "C", "c_", "c" * 64, "c."),
-    "repositoryName": _texts(st.one_of(_NAME, _of("r", "r" * 63)), "", "R", "1r", "r-", "r" * 64, "r_r"),
-    "imageName": _texts(st.one_of(_NAME, _of("i", "1", "a.b", "a_b")), "", "I", "i-", ".i", "i..i", "i/i"),
-    "gpuBaseImage": _texts(_IMAGE, *_WRONG_IMAGES),
-    "tpuBaseImage": _texts(_IMAGE, *_WRONG_IMAGES),
-    "images": _mapping_of(
-        st.dictionaries(_of("gpu", "tpu"), st.just(f"docker.io/a/b@{_DIGEST}")),
-        {"gpu": "docker.io/a/b:v1"}, {"cpu": f"docker.io/a/b@{_DIGEST}"}, {"gpu": None}, {"tpu": []}, {"": ""},
-    ),
-    "imagesFrom": _texts(
-        _of("", "organization/tpu-gpu-fungibility/other", "o/p/s"), "s", "p/s", "o/p/s/t", "o//s",
-        "o/tpu-gpu-fungibility/dev",
-    ),
-    "model": _texts(
-        st.one_of(st.builds(lambda owner, name: f"{owner}/{name}", _NAME, _NAME), _of("a/b", "Qwen/Qwen2-1.5B", "a/" + "b" * 94)),
-        "", "a", "a/", "/b", "a/b/c", "a/b--c", "a..b/c", "a/b.git", "a/-b", "a/b-", "a/b.", "a/" + "b" * 95,
-        "\uff41/b", "https://hf.co/a/b",
-    ),
-    "huggingFaceToken": (_of("", "hf_token"), ("hf token", "hf_token\n", "hf_é", "\ud800")),
-    "gpuServerArguments": _list_of(_ARGUMENT, *_WRONG_ARGUMENTS, ""),
-    "tpuServerArguments": _list_of(_ARGUMENT, *_WRONG_ARGUMENTS, "--max-model-len=1", "--max_model_len", ""),
-    "namespace": _texts(_of("default", "kube-public"), "", "N", "n_n", "-n", "n-", "n" * 64, "n.n"),
-    "cpuRequest": _texts(
-        _of("1", "1500m", "1m", "0.5", "1.25", "0.0005", "500m"), "", "0", "0m", "-1", "1 CPU", "1e3", "\uff11",
-        "1.", ".5", "1K",
-    ),
-    "memoryRequest": _texts(
-        _of("5Gi", "1Mi", "1048576", "1.5Gi", "5G", "0.001Gi"), "", "0", "5", "512m", "5GB", "5gi", "1e9", "1023Ki",
-        "Gi",
-    ),
-    "gpuEphemeralStorageLimit": _texts(_of("43Gi", "1Gi", "1Mi", "10G", "0.5Gi"), "", "0", "43", "43m", "43GB", "43gi"),
-    "loadBalancerSourceRanges": _list_of(_RANGE, *_WRONG_RANGES),
-    "notificationChannels": _list_of(
-        st.builds(lambda number: f"projects/my-project/notificationChannels/{number}", st.integers(1, 10**18)),
-        "on-call", "projects/p/notificationChannels/", "projects/p/notificationChannels/x",
-        "projects/p/notificationChannels/\uff11", most=16,
-    ),
-    "huggingFaceTokenSecret": _texts(_SECRET, *_WRONG_SECRETS),
-    "apiKey": (_of("", "k" * 16, "a-key-of-some-length"), ("k" * 15, "k" * 16 + " ", "é" * 16, "k" * 16 + "\n")),
-    "apiKeySecret": _texts(_SECRET, *_WRONG_SECRETS),
-    "network": _mapping_of(
-        st.one_of(st.just({}), _NETWORK),
-        {"nodeRange": "10.64.0.0/20"}, {**_GOOD_NETWORK, "podRange": "10.64.0.0/14"}, {**_GOOD_NETWORK, "nodeRange": 5},
-        {**_GOOD_NETWORK, "nodeRange": "8.8.0.0/20"}, {**_GOOD_NETWORK, "nodeRange": "127.0.0.0/20"}, {**_GOOD_NETWORK, "nods": "x"},
-        {**_GOOD_NETWORK, "serviceRange": "172.16.0.0/28"}, {**_GOOD_NETWORK, "serviceRange": "172.16.0.0/15"},
-        {**_GOOD_NETWORK, "serviceRange": ["172.16.0.0", 20]}, {**_GOOD_NETWORK, "podRange": True}, {**_GOOD_NETWORK,
-        "podRange": "10.64.0.0"},
-        {**_GOOD_NETWORK, "nodeRange": "10.64.0.0/29", "podRange": "10.64.0.0/29"},
-    ),
-    "controlPlaneSourceRanges": _list_of(_RANGE, *_WRONG_RANGES),
-    "clientNamespaces": _list_of(_NAME, "N", "", "n" * 64),
-    "maintenanceWindow": _mapping_of(
-        st.one_of(st.just({}), _WINDOW),
-        {"startTime": "2026-01-03T15:00:00Z"}, {**_GOOD_WINDOW, "startTime": "2026-1-3T5:0:0Z"}, {**_GOOD_WINDOW, "startTime": 1},
-        {**_GOOD_WINDOW, "endTime": "2026-01-03T16:00:00Z"}, {**_GOOD_WINDOW, "endTime": "2026-01-03T14:00:00Z"},
-        {**_GOOD_WINDOW, "recurrence": "FREQ=MONTHLY"}, {**_GOOD_WINDOW, "recurrence": []}, {**_GOOD_WINDOW, "end": "x"},
-        {**_GOOD_WINDOW, "endTime": "2026-01-03T19:00:00Z", "recurrence": "FREQ=WEEKLY;BYDAY=SA"},
-    ),
-    "secretsEncryptionKey": _texts(
-        _of(""), "key", "projects/p/locations/mars-north1/keyRings/r/cryptoKeys/k",
-        "projects/p/locations/r/keyRings/",
-    ),
-    "labels": _mapping_of(
-        st.one_of(
-            st.dictionaries(_LABEL_NAME, st.one_of(_NAME, _of("", "v" * 63, "1_a")), max_size=3),
-            st.just({f"l{index}": "v" for index in range(64)}),
+
+def _changed(good: dict[str, Any], *changes: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    return ({**good, **change} for change in changes)
+
+
+#: Setting -> mappings in which something is wrong, which no declaration tells.
+_WRONG_MAPPINGS: dict[str, tuple[Any, ...]] = {
+    "images": ({"gpu": "docker.io/a/b:v1"}, {"cpu": f"docker.io/a/b@{_DIGEST}"}, {"gpu": None}, {"tpu": []}, {"": ""}),
+    "network": (
+        {"nodeRange": "10.64.0.0/20"},
+        *_changed(_GOOD_NETWORK,
+            {"podRange": "10.64.0.0/14"}, {"nodeRange": 5}, {"nodeRange": "8.8.0.0/20"}, {"nodeRange": "127.0.0.0/20"}, {"nods": "x"},
+            {"serviceRange": "172.16.0.0/28"}, {"serviceRange": "172.16.0.0/15"}, {"serviceRange": ["172.16.0.0", 20]},
+            {"podRange": True}, {"podRange": "10.64.0.0"}, {"nodeRange": "10.64.0.0/29", "podRange": "10.64.0.0/29"},
         ),
+    ),
+    "maintenanceWindow": (
+        {"startTime": "2026-01-03T15:00:00Z"},
+        *_changed(_GOOD_WINDOW,
+            {"startTime": "2026-1-3T5:0:0Z"}, {"startTime": 1}, {"endTime": "2026-01-03T16:00:00Z"}, {"endTime": "2026-01-03T14:00:00Z"},
+            {"recurrence": "FREQ=MONTHLY"}, {"recurrence": []}, {"end": "x"},
+            {"endTime": "2026-01-03T19:00:00Z", "recurrence": "FREQ=WEEKLY;BYDAY=SA"},
+        ),
+    ),
+    "labels": (
         {"A": "v"}, {"l": "V"}, {"l": 1}, {"l": None}, {"l": "v" * 64}, {"l" * 64: "v"}, {"1": "v"}, {"": "v"}, {"google": "v"},
         {f"l{index}": "v" for index in range(65)},
     ),
 }  # fmt: skip
 
+#: What is refused by the types that take it for what it looks like.
+_NO_QUANTITIES = ("0", "0m", "-1", "1 CPU", "1e3", "\uff11", "1.", ".5", "1K", "5GB", "5gi", "Gi")
+_NO_BYTES = ("5", "512m", "1023Ki")
+_NO_RANGES = (
+    "203.0.113.1/24",
+    "203.0.113.0",
+    "203.0.113.0/33",
+    "203.0.113.0/255.255.255.0",
+    "203.0.113.0/08",
+    "::/0",
+    "010.0.0.0/8",
+    "10.0/8",
+)
+_NO_SECRETS = ("s" * 256, "projects/p/keys/k", "key/versions/0", "key/versions/", "projects//secrets/k", "key/versions/\uff11")
 
-def _values(setting: Setting) -> tuple[Any_, tuple[Any, ...]]:
-    """Right values of a setting, and wrong ones."""
-    if setting.key in _FORMATS:
-        return _FORMATS[setting.key]
+
+def _right(setting: Setting) -> Any_:
+    if setting.key in _RIGHT:
+        return _RIGHT[setting.key]
     if isinstance(setting.type, Boolean):
-        return st.booleans(), ("yes", "True", "", 2, 0, [], {}, "null", "é")
+        return st.booleans()
     if isinstance(setting.type, Whole):
-        return _numbers(setting.type.low, setting.type.high), _no_numbers(setting.type.low, setting.type.high)
+        low, high = setting.type.low, setting.type.high
+        # Its limits more often than by chance.
+        return st.one_of(_of(low, low + 1, high - 1, high), st.integers(low, high))
     if isinstance(setting.type, Choice):
-        return _texts(st.sampled_from(setting.type.options), "", *(f"{each}-" for each in setting.type.options))
+        return st.sampled_from(setting.type.options)
     if isinstance(setting.type, Text):
-        return _texts(st.from_regex(setting.type.pattern, fullmatch=True), *([] if setting.type.optional else [""]))
-    raise LookupError(f"{setting.key}: its declaration does not say which values are wrong; give some in _FORMATS")
+        return st.from_regex(setting.type.pattern, fullmatch=True).filter(lambda text: _accepts(setting.type, text))
+    raise LookupError(f"{setting.key}: its declaration does not say which values are right; give some in _RIGHT")
 
 
-_VALUES = {each.key: _values(each) for each in schema_settings() if each.key != "acceleratorPools"}
+def _wrong_values(kind: ValueType, right: Sequence[str] = ()) -> tuple[Any, ...]:
+    """What a type refuses; of a text what is made of right ones, and no longer fits."""
+    if isinstance(kind, Boolean):
+        return "yes", "True", "", 2, 0, [], {}, "null", "é"
+    if isinstance(kind, Whole):
+        low, high = kind.low, kind.high
+        return low - 1, high + 1, -(10**30), "1" * 5000, low + 0.5, f"{low}e0", "", "two", "\uff11", "0x1", [], {}, True, "null"
+    if isinstance(kind, Choice):
+        return "", *(f"{each}-" for each in kind.options), *_ODD_TEXTS, *_WRONG_TYPES
+    if isinstance(kind, Quantity):
+        return "", *_NO_QUANTITIES, *(_NO_BYTES if kind.bytes else ()), *_ODD_TEXTS, *_WRONG_TYPES
+    if isinstance(kind, Range):
+        return "", *_NO_RANGES, *_ODD_TEXTS
+    if isinstance(kind, SecretName):
+        return *_NO_SECRETS, *_ODD_TEXTS, *_WRONG_TYPES
+    if isinstance(kind, Texts):
+        elements: tuple[Any, ...] = (*OWN_ARGUMENTS, *_ODD_TEXTS) if kind.element is None else _wrong_values(kind.element, right)
+        return *([each] for each in (*elements, 1, None, [], {})), "text", {}, {"0": "a"}, 1, True, "null", "[", ""
+    if isinstance(kind, Structure):
+        return [], "text", 1, True, "null", "{", ""
+    ends = (f"{each}{end}" for each in right for end in ("-", "/", " ", "\uff11", "\n", "/x", "--x", ":", "@"))
+    others = (other for each in right for other in (each.upper(), f"-{each}", f" {each}", each * 50, each.partition("/")[0], each[:1]))
+    found = (*ends, *others, *_ODD_TEXTS, "" if not kind.takes_empty else " ")
+    return *(each for each in found if each and not _accepts(kind, each)), *([] if kind.takes_empty else [""]), *_more(kind)
+
+
+def _more(kind: ValueType) -> tuple[Any, ...]:
+    return tuple(each for each in _WRONG_TYPES if not _accepts(kind, json.dumps(each)))
+
+
+def _accepts(kind: ValueType, text: str) -> bool:
+    notes = Notes(Setting(key="x", type=kind, default="", description="", secret=False), text, {})
+    kind.read(text, notes)
+    return not notes.problems
+
+
+def _examples(setting: Setting) -> tuple[str, ...]:
+    """A right text, of which wrong ones are made."""
+    default = setting.default if isinstance(setting.default, str) else ""
+    return (
+        default or {"secretsEncryptionKey": "projects/p/locations/r/keyRings/r/cryptoKeys/k", "imagesFrom": "o/p/s"}.get(setting.key, "a"),
+    )
+
+
+_DRAWN = [each for each in schema_settings() if each.key != "acceleratorPools"]
 #: Setting -> right values.
-SETTINGS = {key: good for key, (good, _) in _VALUES.items()}
+SETTINGS = {each.key: _right(each) for each in _DRAWN}
 #: Setting -> values that are refused whatever the other settings are.
-WRONG = {key: wrong for key, (_, wrong) in _VALUES.items()}
+WRONG = {each.key: (*_wrong_values(each.type, _examples(each)), *_WRONG_MAPPINGS.get(each.key, ())) for each in _DRAWN}
 
 #: Key of a pool -> wrong values; right ones are drawn together (`_pools`).
 WRONG_POOL_VALUES: dict[str, tuple[Any, ...]] = {
@@ -234,11 +239,11 @@ WRONG_POOL_VALUES: dict[str, tuple[Any, ...]] = {
     "gpuDriverVersion": ("", "latest", "535", 535, [], {}, True),
     "tpuTopology": ("", "9x9", 1, [], {}, True),
     "provisioning": ("", "Spot", "on_demand", 1, [], {}, True),
-    "initialNodeCount": (-1, 1001, 1.0, "1", "", [], {}, True, float("inf")),
-    "minNodeCount": (-1, 1001, 1.0, "1", "", [], {}, True, float("nan")),
+    "initialNodeCount": (-1, 1001, 1.5, "1", "", [], {}, True, float("inf")),
+    "minNodeCount": (-1, 1001, 1.5, "1", "", [], {}, True, float("nan")),
     "maxNodeCount": (None, 0, -1, 1001, 1.5, "2", "", [], {}, True),
     "zones": ([], "asia-northeast1-b", ["b"], ["mars-north1-a"], [1], [None], [["a"]], {}, 1, ["asia-northeast1-é"]),
-    "diskSizeGb": (9, 65537, 100.0, "100", "", [], {}, True, float("inf")),
+    "diskSizeGb": (49, 65537, 100.5, "100", "", [], {}, True, float("inf")),
     "secondaryBootDiskImage": ("", "image", "global/images/", "projects//global/images/i", "global/images/I", 1, [], {}, True),
     "enabled": ("no", "true", 0, 1, [], {}),
 }
@@ -368,11 +373,11 @@ def _wrong(draw: DrawFn, values: dict[str, Any]) -> str:
             values["acceleratorPools"] = copy.copy(draw(_of([], {}, "text", "[", 1, True, "null")))
         return "acceleratorPools"
     if what == "unknown":
-        key = draw(_of("modle", "Region", "acceleratorPool", "x", "hugging"))
+        key = draw(_of("modle", "Region", "acceleratorPool", "x", "hugging", "gcp:zone", "tpu-fungibility:model"))
         values[key] = draw(_of("secret", 1, [], {}, True))
         return str(key)
     if what == "missing":
-        key = draw(_of("acceleratorPools", "gcp:project", "region", "model", "replicas"))
+        key = draw(_of("acceleratorPools", "gcp:project"))
         values[key] = None
         return str(key)
     key = draw(st.sampled_from(sorted(SETTINGS)))

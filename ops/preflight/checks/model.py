@@ -8,7 +8,7 @@ from ops.preflight.calls import CallFailed
 from ops.preflight.checks.secrets import value_of
 from ops.preflight.context import Check, Context, explain
 from ops.preflight.hugging_face import look_up
-from ops.preflight.pulumi_cli import PulumiUnavailable
+from ops.pulumi_command import PulumiError
 
 _TITLE = "Model on Hugging Face"
 
@@ -19,7 +19,7 @@ def _run(context: Context) -> list[Finding]:
     token, unread = "", ""
     try:
         token = _token(context)
-    except (PulumiUnavailable, StackFileError, CallFailed) as error:
+    except (PulumiError, StackFileError, CallFailed) as error:
         unread = str(error)
     try:
         found = look_up(context.web, model, token)

@@ -10,7 +10,7 @@ from components.cluster.cluster import node_account_id
 from ops.findings import Finding, failed, ok, warning
 from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context, explain
-from ops.preflight.pulumi_cli import PulumiUnavailable
+from ops.pulumi_command import PulumiError
 
 _TITLE = "Names of the cluster, the repository and the nodes' service account"
 
@@ -22,7 +22,7 @@ def _run(context: Context) -> list[Finding]:
     settings, project = context.settings, context.project
     try:
         known: frozenset[str] | str = context.pulumi.resource_ids()
-    except PulumiUnavailable as error:
+    except PulumiError as error:
         known = str(error)
     location = f"projects/{project}/locations/{settings.place.region}"
     cluster = f"{location}/clusters/{settings.cluster.name}"

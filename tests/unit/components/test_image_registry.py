@@ -11,7 +11,7 @@ import pytest
 
 from components.cluster.image_registry import promoted_image
 from tests.unit import program
-from tests.unit.program import OTHER_IMAGES, ROOT, Run, run_program, run_program_anew, schema
+from tests.unit.program import OTHER_IMAGES, ROOT, Run, default_of, run_program, run_program_anew
 
 IMAGE = "docker:index/image:Image"
 REPOSITORY = "gcp:artifactregistry/repository:Repository"
@@ -38,7 +38,7 @@ def test_image_is_built_from_its_own_dockerfile_on_its_base_for_the_nodes_platfo
     image = dev.named(IMAGE, f"images-{kind}").inputs
     assert image["imageName"] == f"{SERVER}/my-project/docker-repo/vllm-fungibility:{kind.upper()}"
     build = image["build"]
-    assert build["args"] == {"BASE_IMAGE": schema()[f"{kind}BaseImage"]["default"]}
+    assert build["args"] == {"BASE_IMAGE": default_of(f"{kind}BaseImage")}
     assert build["platform"] == "linux/amd64"
     # Both are relative to the program, whose folder the engine runs it in.
     assert build["dockerfile"] == f"images/{kind}.Dockerfile"
@@ -55,7 +55,7 @@ def test_dockerfile_takes_the_base_image_that_the_build_gives(kind: str) -> None
 
 @pytest.mark.parametrize("kind", ["gpu", "tpu"])
 def test_default_of_the_dockerfile_is_that_of_the_settings(kind: str) -> None:
-    default = schema()[f"{kind}BaseImage"]["default"]
+    default = default_of(f"{kind}BaseImage")
     assert f"ARG BASE_IMAGE={default}\n" in (ROOT / "images" / f"{kind}.Dockerfile").read_text()
 
 

@@ -16,9 +16,9 @@ def _patience(probe: dict[str, int]) -> int:
 
 
 def test_a_start_may_take_as_long_as_the_setting_says_and_the_default_is_three_times_the_slowest_seen() -> None:
-    from tests.unit.program import schema
+    from tests.unit.program import default_of
 
-    default = schema()["serverStartupSeconds"]["default"]
+    default = default_of("serverStartupSeconds")
     assert default > 3 * SLOWEST_START
     for seconds in (default, 601):
         probe = container_probes(startup_seconds=seconds)["startup_probe"]

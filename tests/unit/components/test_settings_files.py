@@ -6,8 +6,9 @@ import hypothesis
 import pytest
 from hypothesis import HealthCheck
 
-from components.settings import settings, stack_files
+from components.settings import settings
 from components.settings.accelerator_pool import KEYS
+from components.settings.schema import schema_settings
 from sandbox.google.machine_types import size_of
 from trials.drills.settings import Wrong, judge, run_recorded
 from trials.drills.settings_files import SETTINGS, WRONG_POOL_VALUES, SettingsFile, settings_files
@@ -16,7 +17,7 @@ _FILES = hypothesis.settings(max_examples=100, derandomize=True, database=None, 
 
 
 def test_every_setting_and_every_key_of_a_pool_is_drawn() -> None:
-    assert {*SETTINGS, "acceleratorPools"} == set(stack_files.schema())
+    assert {*SETTINGS, "acceleratorPools"} == {each.key for each in schema_settings()}
     assert set(WRONG_POOL_VALUES) == set(KEYS)
 
 

@@ -105,10 +105,6 @@ def test_comment_never_exceeds_github_s_limit_and_keeps_the_ends(letter: str) ->
     assert body.count(COST.strip()) == 2
 
 
-def test_one_line_that_is_too_long_is_left_out_rather_than_cut() -> None:
-    assert markdown.shorten("y" * 500 + "\nend", 100).splitlines()[-1] == "end"
-
-
 @pytest.mark.parametrize(
     ("sizes", "room", "limits"),
     [([10, 10], 100, [10, 10]), ([10, 500, 500], 210, [10, 100, 100]), ([7, 7], 0, [0, 0]), ([5], -3, [0])],
@@ -131,13 +127,6 @@ def test_drift_is_told_from_a_check_that_failed() -> None:
     assert "is not what its settings say" in report.drift_issue("dev", found, ORIGIN)
     assert "could not be made (exit status 255)" in report.drift_issue("dev", broken, ORIGIN)
     assert "error: no login" in report.drift_issue("dev", broken, ORIGIN)
-
-
-def test_drift_issue_says_how_to_put_things_back_and_fits() -> None:
-    body = report.drift_issue("prod", record("drift", status=7, stdout="~ changed\n" * 20_000), ORIGIN)
-    assert "`make deploy STACK=prod`" in body
-    assert body.startswith(report.marker("drift:prod"))
-    assert markdown.size(body) <= 65_536
 
 
 # --- masking

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from ops.preflight.report import Outcome, Report
 from tests.unit import program
 from tests.unit.preflight_project import PROJECT, QUOTAS, set_regional_quotas
 from tests.unit.preflight_run import Bench, _bench, _key, _server, _shared_server  # noqa: F401  # fixtures
-from tests.unit.preflight_server import ACCESS_TOKEN, Fault
+from tests.unit.preflight_server import ACCESS_TOKEN
 
 ROOT = stack_files.PROJECT_DIR
 DOCS = (ROOT / "docs" / "preflight.md").read_text()
@@ -116,18 +115,6 @@ def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str
         command.main(arguments)
     assert exit_.value.code == 2
     assert "usage: python -m ops preflight" in capsys.readouterr().err
-
-
-def test_make_preflight_is_the_same_command() -> None:
-    done = subprocess.run(["make", "--dry-run", "preflight", "STACK=prod"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "-m ops preflight --stack prod" in done.stdout
-
-
-def test_make_preflight_wants_a_stack() -> None:
-    # Without a stack nothing may be asked: the command says what is missing.
-    environment = {key: value for key, value in os.environ.items() if key != "STACK"}
-    done = subprocess.run(["make", "--dry-run", "preflight"], cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
-    assert "-m ops preflight --stack dev" in done.stdout
 
 
 def test_cost_is_printed_below_the_checks(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,10 +215,3 @@ def test_documentation_names_every_status_and_option() -> None:
         assert f"`{status}`" in DOCS
     for option in ("--stack", "--project", "--json", "--strict", "--reader", "--timeout", "--request-timeout"):
         assert f"`{option}" in DOCS, option
-
-
-def test_a_fault_in_the_middle_of_a_run_is_not_a_traceback(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    bench.server.set("compute.machineTypes.get", Fault(body=b'{"accelerators": 3}'))
-    status, out, err = _main(bench, capsys)
-    assert status == 1
-    assert "Traceback" not in out + err

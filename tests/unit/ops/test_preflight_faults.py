@@ -11,10 +11,10 @@ import pytest
 from google.oauth2 import credentials as user_credentials
 
 from ops.findings import Finding, ok, warning
-from ops.preflight.calls import CallFailed, Reason
-from ops.preflight.context import Check, Context, explain
+from ops.preflight.calls import CallFailed
+from ops.preflight.context import Check, Context
 from ops.preflight.runner import run_checks
-from tests.unit.preflight_project import FAMILY, GPU_BASE, PROJECT, TPU_QUOTA
+from tests.unit.preflight_project import FAMILY, PROJECT, TPU_QUOTA
 from tests.unit.preflight_run import Bench, _bench, _key, _server, _shared_server  # noqa: F401  # fixtures
 from tests.unit.preflight_server import ACCESS_TOKEN, ACCOUNT, REFRESH_TOKEN, Fault, api_error, disabled, old_error
 
@@ -83,49 +83,29 @@ def test_a_service_account_asks_in_the_name_of_its_own_project(bench: Bench) -> 
     assert not [each for each in bench.server.seen if "x-goog-user-project" in each.headers]
 
 
-@pytest.mark.parametrize(
-    ("fault", "status", "finding", "cause", "cure"),
-    [
-        (disabled("cloudbilling"), "skipped", "not checked", "is off", "gcloud services enable cloudbilling.googleapis.com"),
-        (
-            old_error(403, "Access Not Configured.", "accessNotConfigured"),
-            "skipped",
-            "not checked",
-            "is off",
-            "gcloud services enable cloudbilling.googleapis.com --project=my-project",
-        ),
-        (
-            api_error(403, "The caller does not have permission"),
-            "warning",
-            "permission denied",
-            "The caller does not have permission",
-            "gcloud projects add-iam-policy-binding",
-        ),
-        (
-            api_error(403, "Permission 'x' denied on resource", reason="IAM_PERMISSION_DENIED", permission="x"),
-            "warning",
-            "permission denied",
-            "Permission 'x' denied",
-            "add-iam-policy-binding my-project",
-        ),
-        (api_error(404, "Project not found"), "failed", "does not exist", "Project not found", "check the name"),
-        (api_error(400, "Bad name"), "failed", "the request was refused", "Bad name", "read the cause"),
-        (api_error(429, "Quota exceeded"), "failed", "too many requests", "Quota exceeded", "again in some minutes"),
-        (old_error(403, "Rate Limit Exceeded", "rateLimitExceeded"), "failed", "too many requests", "Rate Limit", "again"),
-        (api_error(500, "Internal error"), "failed", "the server has trouble", "Internal error", "status.cloud.google.com"),
-        (Fault(status=503, body=b"<html>"), "failed", "the server has trouble", "HTTP 503", "status.cloud.google.com"),
-        (Fault(drop=True), "failed", "no connection", "dropped", "proxy"),
-        (Fault(body=b"{not json"), "failed", "makes no sense", "not JSON", "answers in its place"),
-        (Fault(body=b"[]"), "failed", "makes no sense", "is list, not an object", "answers in its place"),
-    ],
-)
-def test_every_fault_of_a_server_has_its_own_words(bench: Bench, fault: Fault, status: str, finding: str, cause: str, cure: str) -> None:
+FAULTS = [
+    (disabled("cloudbilling"), "skipped", ["is off", "gcloud services enable cloudbilling.googleapis.com --project=my-project"]),
+    (old_error(403, "Access Not Configured.", "accessNotConfigured"), "skipped", ["is off", "gcloud services enable cloudbilling."]),
+    (api_error(403, "The caller does not have permission"), "warning", ["permission denied", "add-iam-policy-binding my-project"]),
+    (api_error(404, "Project not found"), "failed", ["does not exist", "Project not found", "check the name"]),
+    (api_error(400, "Bad name"), "failed", ["the request was refused", "Bad name", "read the reason"]),
+    (api_error(429, "Quota exceeded"), "failed", ["too many requests", "Quota exceeded", "again in some minutes"]),
+    (old_error(403, "Rate Limit Exceeded", "rateLimitExceeded"), "failed", ["too many requests", "Rate Limit"]),
+    (api_error(500, "Internal error"), "failed", ["the server has trouble", "Internal error", "status.cloud.google.com"]),
+    (Fault(status=503, body=b"<html>"), "failed", ["the server has trouble", "HTTP 503"]),
+    (Fault(drop=True), "failed", ["no connection", "dropped", "proxy"]),
+    (Fault(body=b"{not json"), "failed", ["makes no sense", "not JSON", "answers in its place"]),
+    (Fault(body=b"[]"), "failed", ["makes no sense", "is list, not an object"]),
+]
+
+
+@pytest.mark.parametrize(("fault", "status", "words"), FAULTS)
+def test_every_fault_of_a_server_has_words_of_its_own(bench: Bench, fault: Fault, status: str, words: list[str]) -> None:
     bench.server.set(BILLING, fault)
     (found,) = bench.findings("billing")
     assert found.status == status
-    assert finding in found.value
-    assert cause in found.reason
-    assert cure in found.fix
+    for word in words:
+        assert word in f"{found.value} / {found.reason} / {found.fix}"
 
 
 @pytest.mark.parametrize(
@@ -170,13 +150,6 @@ def test_a_server_that_does_not_answer_is_given_up(bench: Bench) -> None:
     assert "0.1 s" in found.reason
 
 
-def test_time_out_of_a_registry(bench: Bench) -> None:
-    bench.server.set(GPU_BASE, Fault(delay=0.5))
-    found = {each.field.split()[0]: each for each in bench.findings("images", seconds=0.1)}
-    assert "no answer in time" in found["gpuBaseImage"].value
-    assert found["tpuBaseImage"].status == "ok"
-
-
 def test_one_broken_answer_hides_no_other_check(bench: Bench) -> None:
     bench.server.set("compute.regions.get", Fault(body=b'{"quotas": [{"limit": "many"}]}'))
     report = bench.run()
@@ -209,17 +182,6 @@ def test_the_whole_run_is_bounded(bench: Bench) -> None:
     assert "--timeout" in outcomes[0].findings[0].fix
 
 
-def test_checks_run_side_by_side(bench: Bench) -> None:
-    def slow(context: Context) -> list[Finding]:
-        time.sleep(0.2)
-        return [ok("slow", "well")]
-
-    checks = [Check(name=str(number), title="", run=slow) for number in range(10)]
-    start = time.monotonic()
-    run_checks(checks, bench.context(), seconds=5)
-    assert time.monotonic() - start < 1
-
-
 def test_a_warning_does_not_stop_what_needs_the_check(bench: Bench) -> None:
     def warns(context: Context) -> list[Finding]:
         return [warning("a", "b", reason="c", fix="d")]
@@ -229,17 +191,6 @@ def test_a_warning_does_not_stop_what_needs_the_check(bench: Bench) -> None:
 
     checks = (Check(name="first", title="", run=warns), Check(name="second", title="", needs=("first",), run=runs))
     assert [outcome.status for outcome in run_checks(checks, bench.context(), seconds=5)] == ["warning", "ok"]
-
-
-@pytest.mark.parametrize(
-    "reason",
-    ["credentials", "disabled", "denied", "not-found", "throttled", "server-error", "timeout", "connection", "malformed", "refused"],
-)
-def test_every_reason_has_cause_and_cure(bench: Bench, reason: Reason) -> None:
-    found = explain(CallFailed(reason, "host.example", "because", api="x.googleapis.com"), "what", bench.context())
-    assert found.reason
-    assert found.fix
-    assert found.status in ("failed", "warning", "skipped")
 
 
 def test_requests_that_a_discovery_document_does_not_allow_are_refused_by_the_test_server(bench: Bench) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,16 +124,6 @@ def test_unknown_name_fails_at_once() -> None:
     assert "DNS" in fix or "name server" in fix
 
 
-def test_name_server_that_does_not_answer_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_name_server(*_: Any, **__: Any) -> Any:
-        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-
-    monkeypatch.setattr(socket, "getaddrinfo", no_name_server)
-    cause, fix = failure(run("http://model.example/v1"), "health")
-    assert "not healthy after" in cause
-    assert "name server does not answer" in fix
-
-
 def test_host_that_takes_no_connection_is_told_from_one_that_refuses() -> None:
     # A listener whose queue is full: the kernel drops what comes then, as a firewall does.
     with socket.socket() as listener:
@@ -149,16 +141,6 @@ def test_host_that_takes_no_connection_is_told_from_one_that_refuses() -> None:
     cause, fix = failure(report, "health")
     assert "does not take the connection within 0.3 s" in cause
     assert "loadBalancerSourceRanges" in fix
-
-
-def test_proxy_that_gives_no_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port()}")
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
-    monkeypatch.setenv("NO_PROXY", "")
-    monkeypatch.setenv("no_proxy", "")
-    cause, fix = failure(run("http://203.0.113.7/v1"), "health")
-    assert "proxy" in cause
-    assert "NO_PROXY" in fix
 
 
 def test_plain_http_behind_an_https_url_is_named() -> None:
@@ -238,20 +220,6 @@ def test_each_fault_has_a_message_and_a_fix_of_its_own(route: str, reply: Reply,
     assert cause in told
     assert fix in suggested
     assert len(told) < 500
-
-
-def test_server_error_of_health_lasts_to_the_end_of_the_wait() -> None:
-    with serving(health=says({"error": "EngineDeadError"}, 500)) as server:
-        cause, _ = failure(run(server.url), "health")
-    assert "not healthy after" in cause
-    assert "EngineDeadError" in cause
-
-
-def test_wrong_address_is_not_waited_for() -> None:
-    with serving(health=says({"detail": "Not Found"}, 404)) as server:
-        cause, fix = failure(run(server.url, Limits(healthy=60.0)), "health")
-    assert "/health answers 404" in cause
-    assert "ending in /v1" in fix
 
 
 def test_what_cannot_be_asked_is_skipped_and_says_why() -> None:
@@ -400,22 +368,19 @@ def test_wrong_usage_is_status_2(arguments: list[str], told: str, capsys: pytest
     assert "password@" not in printed
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "soon", "nan", "inf"])
-def test_times_must_be_times(value: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        command.main(["--url", "http://host/v1", "--model", MODEL, "--timeout", value])
-    assert ended.value.code == 2
-    assert "not a number of seconds" in capsys.readouterr().err
-
-
 # --- a stack's outputs
 
 
-def fake_pulumi(folder: Path, script: str) -> str:
-    path = folder / "pulumi"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return str(path)
+@pytest.fixture
+def pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a shell script in pulumi's place."""
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
+
+    def put(script: str) -> None:
+        (tmp_path / "pulumi").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "pulumi").chmod(0o755)
+
+    return put
 
 
 OUTPUTS = {
@@ -430,11 +395,10 @@ OUTPUTS = {
 }
 
 
-def test_outputs_are_read_without_their_secrets(tmp_path: Path) -> None:
-    script = f"echo \"$@\" > {tmp_path}/arguments; cat <<'EOF'\n{json.dumps(OUTPUTS)}\nEOF"
-    read = target.of_stack("dev", project_dir=tmp_path, pulumi=fake_pulumi(tmp_path, script))
-    assert read == Target(
-        service_url=OUTPUTS["service_url"],  # type: ignore[arg-type]
+def test_outputs_are_read_without_their_secrets(pulumi: Callable[[str], None], tmp_path: Path) -> None:
+    pulumi(f"echo \"$@\" > {tmp_path}/arguments; cat <<'EOF'\n{json.dumps(OUTPUTS)}\nEOF")
+    assert target.of_stack("dev", project_dir=tmp_path) == Target(
+        service_url="http://198.51.100.7/v1",
         model=MODEL,
         stack="dev",
         service_ip="198.51.100.7",
@@ -456,16 +420,14 @@ def test_stack_without_a_service_names_what_is_missing_and_what_there_is() -> No
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ("echo \"error: no stack named 'x' found\" >&2; exit 6", r"status 6\):\n  error: no stack named"),
+        ("echo \"error: no stack named 'x' found\" >&2; exit 6", "failed: error: no stack named"),
         ("echo nonsense", "printed no JSON"),
         ("echo '[]'", "no mapping"),
+        (None, "pulumi is not on PATH: install it"),
     ],
 )
-def test_pulumi_that_fails_is_quoted(tmp_path: Path, script: str, told: str) -> None:
+def test_a_pulumi_that_fails_or_is_not_there_is_named(pulumi: Callable[[str], None], tmp_path: Path, script: str | None, told: str) -> None:
+    if script:
+        pulumi(script)
     with pytest.raises(TargetError, match=told):
-        target.of_stack("dev", project_dir=tmp_path, pulumi=fake_pulumi(tmp_path, script))
-
-
-def test_missing_pulumi_is_named_with_its_cure(tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match="Fix: install Pulumi"):
-        target.of_stack("dev", project_dir=tmp_path, pulumi=str(tmp_path / "none"))
+        target.of_stack("dev", project_dir=tmp_path)

@@ -12,7 +12,6 @@ from unittest import mock
 
 import pulumi
 import pytest
-import yaml
 from pulumi.runtime import mocks
 
 from tests.unit import program
@@ -53,9 +52,7 @@ def run(outputs: Mapping[str, Any] | None = None, run_into: Run | None = None, *
     monitor = _RecordingMonitor(found)
     monitor.mocks = known
     mocks.set_mocks(known, project="chat-gateway", stack="test", monitor=monitor)
-    schema = yaml.safe_load((CONSUMER / "Pulumi.yaml").read_text())["config"]
-    defaults = {key: each["default"] for key, each in schema.items() if "default" in each}
-    values = {**defaults, "inferenceStack": STACK, **settings}
+    values = {"inferenceStack": STACK, **settings}
     pulumi.runtime.set_all_config(
         {f"chat-gateway:{key}": each if isinstance(each, str) else str(each) for key, each in values.items()},
         ["chat-gateway:upstreamApiKey"],

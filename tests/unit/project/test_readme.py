@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tests.unit.program import ROOT, schema
+from components.settings.schema import schema_settings
+from tests.unit.program import ROOT
 
 README = (ROOT / "README.md").read_text()
 
@@ -22,4 +23,4 @@ def test_settings_that_the_readme_names_exist() -> None:
     section = README.split("## Settings")[1].split("## ")[0]
     named = {name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`([\w:]+)`", row)}
     assert len(named) > 12
-    assert named - set(schema()) == {"gcp:project"}
+    assert named - {each.key for each in schema_settings()} == {"gcp:project"}
