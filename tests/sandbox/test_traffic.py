@@ -36,7 +36,7 @@ def test_the_command_counts_what_it_sends(sandbox: Sandbox) -> None:
     assert report["sent"] == report["answered"] >= 10
     refused = sandbox.command("preempt", "v6e-1", check=False)
     assert refused.returncode == 1
-    assert "v6e-1 is no Spot or preemptible node" in refused.stderr
+    assert "v6e-1 is not a Spot or preemptible node" in refused.stderr
 
 
 @pytest.mark.parametrize("keep_alive", [False, True], ids=["a connection a request", "connections kept open"])
