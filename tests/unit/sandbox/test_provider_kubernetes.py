@@ -264,7 +264,7 @@ def test_what_the_stand_in_cannot_make_is_refused_with_the_place_and_the_fix(
 # --- create
 
 
-def test_a_plan_for_a_cluster_that_is_not_there_is_what_the_program_says(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+def test_a_plan_for_a_missing_cluster_is_the_programs_own_input(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     provider.configure({}, {"kubeconfig": UNKNOWN})
     planned = provider.create(CONFIG_MAP, config_map(name="a"), None, True)
     assert planned.outputs == config_map(name="a")
@@ -292,7 +292,7 @@ def test_a_plan_is_a_dry_run_without_status(provider: KubernetesProvider, cluste
     ],
     ids=["forbidden", "to be replaced", "namespace to come"],
 )
-def test_a_plan_that_cannot_be_tried_is_what_the_program_says(
+def test_a_plan_that_cannot_be_tried_is_the_programs_own_input(
     provider: KubernetesProvider, cluster: MemoryCluster, obstacle: Exception
 ) -> None:
     cluster.refusals = [obstacle]
