@@ -14,7 +14,7 @@ from typing import Literal
 from sandbox.cli.lifecycle import SandboxError, marked_processes
 from sandbox.host.paths import Paths
 from sandbox.host.processes import command_line, processes_with
-from sandbox.node_agent.worker import crash_file
+from sandbox.node_agent.pod import crash_file
 
 Fault = Literal["hang", "hang engine", "die", "crash"]
 

@@ -1,4 +1,4 @@
-"""One cluster's control plane on this machine: etcd, the API server, the scheduler, the controllers, and kwok.
+"""One cluster's control plane on this machine: etcd, the API server, the scheduler and the controllers.
 
 These are the real programs. Left out: kubelets (`node_agent`), Google's side of a cluster (`cloud`), admission that GKE
 has and the sandbox does not need. The flags are what is proven to run without root and within about 500 MB.
@@ -191,7 +191,6 @@ class ControlPlane:
             "admin": "system:masters",
             "system:kube-scheduler": "",
             "system:kube-controller-manager": "",
-            "kwok": "system:masters",
         }
         tokens = {user: self._token if user == "admin" else secrets.token_hex(16) for user in users}
         write_private(
@@ -321,13 +320,6 @@ class ControlPlane:
             "--kube-api-qps=200",
             "--kube-api-burst=400",
             "--profiling=false",
-        )
-        self._spawn(
-            "kwok",
-            f"--kubeconfig={self._kubeconfig_of('kwok')}",
-            f"--config={MANIFESTS_DIR / 'kwok-stages.yaml'}",
-            "--manage-all-nodes",
-            "--node-lease-duration-seconds=40",
         )
 
     def _scaled(self, seconds: float) -> str:

@@ -197,7 +197,7 @@ def node_allocatable(pool: NodePool) -> dict[str, str]:
 
 
 def node_object(pool: NodePool, *, node: str, zone: str, address: str, project: str, kubelet_port: int, version: str) -> dict[str, Any]:
-    """The v1 Node that a machine of the pool registers; kwok makes it Ready and keeps it so."""
+    """The v1 Node that a machine of the pool registers; the node agent's heartbeats make it Ready and keep it so."""
     allocatable = node_allocatable(pool)
     size = size_of(pool.machine_type)
     capacity = {**allocatable, "cpu": str(size.vcpus), "memory": f"{int(size.memory_gb * 1024**2)}Ki"}

@@ -58,8 +58,11 @@ LATENCIES = MappingProxyType(
         # A pool's creation without stock: "retried about every 4 min and given up after 36 min".
         "node_pool_retry": 240.0,
         "node_pool_give_up": 2160.0,
-        # Unverified: a TPU request that is neither filled nor refused can hold the fallback up "for as long as ten hours".
-        "held_request": 36000.0,
+        # How long a machine may take to come before the autoscaler gives up: ten hours for a single-host TPU (tpuMigMaxNodeProvisionTime in
+        # pkg/cloudprovider/gke/gke_cloud_provider_impl.go of GoogleCloudPlatform/cluster-autoscaler), its default for everything else:
+        # https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md (max-node-provision-time).
+        "held_tpu_request": 36000.0,
+        "held_request": 900.0,
     }
 )
 
@@ -68,9 +71,9 @@ NOTICE_SECONDS = 30.0
 #: What is left of it for pods that are not critical; older versions of GKE gave 25.
 POD_SECONDS = 15.0
 
-#: For so long the controller manager takes a node that is silent for well (kube-controller-manager's --node-monitor-grace-period, 50 s
-#: by default in Kubernetes 1.37; what GKE sets is unverified). Then it says so of the node and of its pods, which leave the endpoints.
-#: In the sandbox `node_agent.preemption` does, since kwok goes on renewing the node's lease.
+#: For so long the controller manager takes a silent node for a healthy one (kube-controller-manager's --node-monitor-grace-period, 50 s
+#: by default in Kubernetes 1.37; what GKE sets is unverified). Within 5 s more it says so of the node and of its pods, which leave the
+#: endpoints.
 SILENT_SECONDS = 50.0
 
 

@@ -1,4 +1,4 @@
-"""Follows the nodes and pods of one cluster, and has a worker for each pod that is bound to a node."""
+"""Follows the nodes and pods of one cluster: heartbeats for each node, and a worker for each pod that is bound to one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from sandbox.metrics.adapter import CLUSTER_DIR_VARIABLE
 from sandbox.node_agent.container import Container
 from sandbox.node_agent.devices import NodeDevices
 from sandbox.node_agent.events import EventRecorder
+from sandbox.node_agent.heartbeats import Beat, Heartbeats
 from sandbox.node_agent.kubelet_api import KubeletApi
+from sandbox.node_agent.pod import AgentServices, Node, pod_folder
 from sandbox.node_agent.preemption import Preemption
-from sandbox.node_agent.worker import AgentServices, Node, PodWorker, pod_folder
+from sandbox.node_agent.worker import PodWorker
 from sandbox.servers.model_server import ModelServer
 
 logger = logging.getLogger(__name__)
@@ -57,7 +59,8 @@ class NodeAgent:
     ) -> None:
         self._state_dir = state_dir
         self._machine_ends = machine_ends
-        self._preempted: set[str] = set()
+        #: Node -> seconds of notice that its machine was given.
+        self._preempted: dict[str, float] = {}
         api = KubeApi(api_client)
         self._services = AgentServices(
             api=api,
@@ -77,7 +80,8 @@ class NodeAgent:
         self._pods: dict[str, Object] = {}
         self._workers: dict[str, PodWorker] = {}
         self._stopping = False
-        self._kubelet_api = KubeletApi(self, cert_file=cert_file, key_file=key_file, port_file=state_dir / "kubelet-port")
+        self._heartbeats = Heartbeats(api, self._beating)
+        self._kubelet_api = KubeletApi(self._find_log, cert_file=cert_file, key_file=key_file, port_file=state_dir / "kubelet-port")
         self._watchers = [
             Watcher(api, "/api/v1/nodes", on_sync=self._nodes_listed, on_event=self._node_event),
             Watcher(
@@ -97,6 +101,7 @@ class NodeAgent:
 
     def start(self) -> None:
         self._kubelet_api.start()
+        self._heartbeats.start()
         for watcher in self._watchers:
             watcher.start()
 
@@ -107,6 +112,7 @@ class NodeAgent:
             workers = list(self._workers.values())
         for watcher in self._watchers:
             watcher.stop()
+        self._heartbeats.stop()
         for worker in workers:
             worker.shut_down(_STOP_GRACE_SECONDS)
         # What is not over by then hangs on something else than its processes.
@@ -118,8 +124,8 @@ class NodeAgent:
         self._services.events.stop()
         self._kubelet_api.stop()
 
-    def find_log(self, namespace: str, pod: str, container: str, *, previous: bool) -> tuple[Path, Callable[[], bool]]:
-        """See `LogSource`."""
+    def _find_log(self, namespace: str, pod: str, container: str, previous: bool) -> tuple[Path, Callable[[], bool]]:
+        """See `FindLog`."""
         with self._lock:
             matches = [each for each in self._workers.values() if (each.namespace, each.name) == (namespace, pod)]
         # Of two with one name, the older one is on its way out.
@@ -157,7 +163,7 @@ class NodeAgent:
         name = obj["metadata"]["name"]
         notice = (obj["metadata"].get("annotations") or {}).get(PREEMPTION_ANNOTATION)
         if notice is not None and name not in self._preempted:
-            self._preempted.add(name)
+            self._preempted[name] = float(notice)
             Preemption(
                 self._services.api,
                 name,
@@ -169,6 +175,7 @@ class NodeAgent:
             self._nodes[name].update(obj)
             return
         self._nodes[name] = Node(obj, NodeDevices(self._node_folder(name)))
+        self._heartbeats.soon()
         for uid, pod in list(self._pods.items()):
             if pod["spec"]["nodeName"] == name:
                 # A worker from before is that of a machine which is gone: for its pod this one is the same machine, rebooted.
@@ -181,7 +188,14 @@ class NodeAgent:
         for worker in self._workers.values():
             if worker.node.name == name:
                 worker.lost()
+        self._preempted.pop(name, None)
         shutil.rmtree(self._node_folder(name), ignore_errors=True)
+
+    def _beating(self) -> list[Beat]:
+        """A machine that is taken away with notice goes on telling that it is not ready; without notice it is silent."""
+        with self._lock:
+            notices = {name: self._preempted.get(name) for name in self._nodes}
+            return [Beat(self._nodes[name].object, ready=notice is None) for name, notice in notices.items() if notice != 0]
 
     def _workers_on(self, node: str) -> list[PodWorker]:
         with self._lock:

@@ -1,7 +1,8 @@
-"""One container of a pod over all its runs: starting it, probing it, its hooks, ending it, starting it again.
+"""One container of a pod over all its runs: starting it, probing it, ending it, starting it again.
 
-Everything here happens in the pod's worker thread, except what takes time (hooks, waiting for the end), which has
-threads of its own and comes back to the worker through `post`.
+Everything here happens in the pod's worker thread, except what takes time (the preStop hook, waiting for the end), which
+has threads of its own and comes back to the worker through `Pod.post`. Left out: postStart hooks, and preStop hooks that
+send an HTTP request.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-from sandbox.host.processes import Spawner
-from sandbox.images.image_store import ImageStore, StoredImage
+from sandbox.images.image_store import StoredImage
 from sandbox.node_agent.backoff import BackOff
 from sandbox.node_agent.environment import ContainerConfigError, command_line
 from sandbox.node_agent.images import in_image, search_path, working_directory
-from sandbox.node_agent.probes import Kind, ProbeError, ProbeFailure, Prober, ProbeTarget, http_get
+from sandbox.node_agent.pod import Pod
+from sandbox.node_agent.probes import Kind, Prober, ProbeTarget
 from sandbox.node_agent.process import ContainerProcess, run_in_container
-from sandbox.node_agent.quantities import timestamp
-from sandbox.node_agent.status import ContainerKind, ContainerView
-from sandbox.servers.model_server import STAND_IN, ModelServer
+from sandbox.node_agent.status import ContainerView
+from sandbox.node_agent.timestamps import timestamp
+from sandbox.servers.model_server import STAND_IN
 
 Object = dict[str, Any]
 
@@ -34,48 +35,6 @@ _CONFIG_RETRY_SECONDS = 2.0
 
 #: What the kubelet leaves a container at least after its preStop hook.
 _LEAST_GRACE_SECONDS = 2.0
-
-_HOOK_SECONDS = 600.0
-
-
-class Pod(Protocol):
-    """What a container needs of the pod that it is in."""
-
-    @property
-    def address(self) -> str: ...
-
-    @property
-    def restart_policy(self) -> str: ...
-
-    @property
-    def grace_seconds(self) -> float: ...
-
-    @property
-    def description(self) -> str:
-        """`name_namespace(uid)`, as in the kubelet's messages."""
-        ...
-
-    def variables(self, container: Object) -> dict[str, str]:
-        """The container's environment as the pod says it. Raises `ContainerConfigError`, and what `KubeApi` raises."""
-        ...
-
-    def sandbox_variables(self) -> Mapping[str, str]:
-        """What the sandbox adds, whatever the pod says."""
-        ...
-
-    def post(self, action: Callable[[], None]) -> None:
-        """Has the worker run this soon."""
-        ...
-
-    def event(self, container: ContainerView, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None: ...
-
-    def has_image(self, image: str) -> bool:
-        """Whether the node has the image."""
-        ...
-
-    def pull(self, image: str, base: str) -> float:
-        """Has the node pull the image, which is built on `base`, unless it does already; when (monotonic) it has it."""
-        ...
 
 
 @dataclass
@@ -90,36 +49,22 @@ class Deadline:
 
 
 class Container:
-    """`folder` is the container's own: logs of its runs, and what stands for its writable layer."""
+    """It has a folder of its own below the pod's: logs of its runs, and what stands for its writable layer."""
 
-    def __init__(
-        self,
-        spec: Object,
-        kind: ContainerKind,
-        pod: Pod,
-        *,
-        folder: Path,
-        images: ImageStore,
-        spawner: Spawner,
-        server: ModelServer,
-        speed: float,
-    ) -> None:
-        self.view = ContainerView(name=spec["name"], image=spec["image"], kind=kind)
+    def __init__(self, spec: Object, pod: Pod) -> None:
+        self.view = ContainerView(name=spec["name"], image=spec["image"])
         self.ending = False
         #: When `start` is to be called again (monotonic); infinite when something else has to happen first.
         self.wake_at = 0.0
         self._spec = spec
         self._pod = pod
-        self._folder = folder
-        self._images = images
-        self._spawner = spawner
-        self._server = server
-        self._speed = speed
+        self._folder = pod.folder / self.view.name
+        self._services = pod.services
         self._image: StoredImage | None = None
         self._process: ContainerProcess | None = None
         self._probers: list[Prober] = []
-        self._restart_back_off = BackOff(speed)
-        self._pull_back_off = BackOff(speed)
+        self._restart_back_off = BackOff(pod.services.speed)
+        self._pull_back_off = BackOff(pod.services.speed)
         self._pull_failed_at: float | None = None
         self._pull_began: float | None = None
         self._ended_at: float | None = None
@@ -134,18 +79,12 @@ class Container:
         return self._process is not None
 
     @property
-    def policy(self) -> str:
-        return "Always" if self.view.kind == "sidecar" else self._pod.restart_policy
-
-    @property
     def done(self) -> bool:
         """Has ended, and is not started again."""
         ended = self.view.terminated
-        if ended is None or self.view.kind == "sidecar":
+        if ended is None:
             return False
-        if ended["exitCode"] == 0:
-            return self.policy != "Always" or self.view.kind == "init"
-        return self.policy == "Never"
+        return self._pod.restart_policy in (("OnFailure", "Never") if ended["exitCode"] == 0 else ("Never",))
 
     def log_file(self, *, previous: bool) -> Path | None:
         """The log of the current or last run, or of the one before it; None when there was none."""
@@ -171,7 +110,6 @@ class Container:
             self.view.terminated, self.view.waiting = ended, None
             self.view.container_id = status.get("containerID", "")
             self.view.image_id = status.get("imageID", "")
-            self.view.ready = self.view.kind == "init" and ended["exitCode"] == 0
         if ended or self.view.last_terminated:
             self._runs = self.view.restart_count + 1
             self._ended_at = time.monotonic()
@@ -189,18 +127,18 @@ class Container:
             message = f"back-off {self._restart_back_off.seconds:g}s restarting failed container={view.name} pod={self._pod.description}"
             if view.waiting is None:
                 shown = f"Back-off restarting failed container {view.name} in pod {self._pod.description}"
-                self._pod.event(view, "Warning", "BackOff", shown)
+                self._event("Warning", "BackOff", shown)
             self._set_waiting("CrashLoopBackOff", message)
             self.wake_at = again
             return
         if now < self.wake_at:
             return
         try:
-            image = self._images.resolve(view.image)
+            image = self._services.images.resolve(view.image)
         except ValueError as error:
             message = f'Failed to parse image name "{view.image}": {error}'
             if view.waiting is None or view.waiting[0] != "InvalidImageName":
-                self._pod.event(view, "Warning", "InspectFailed", message)
+                self._event("Warning", "InspectFailed", message)
             self._set_waiting("InvalidImageName", message)
             # A pod's image can be changed.
             self.wake_at = now + _CONFIG_RETRY_SECONDS
@@ -215,7 +153,7 @@ class Container:
             variables = self._pod.variables(self._spec)
         except ContainerConfigError as error:
             if view.waiting is None or view.waiting[0] != "CreateContainerConfigError":
-                self._pod.event(view, "Warning", "Failed", f"Error: {error}")
+                self._event("Warning", "Failed", f"Error: {error}")
             self._set_waiting("CreateContainerConfigError", str(error))
             self.wake_at = now + _CONFIG_RETRY_SECONDS
             return
@@ -231,8 +169,8 @@ class Container:
 
     def _pull_failed(self, now: float) -> None:
         image = self.view.image
-        self._pod.event(self.view, "Normal", "Pulling", f'Pulling image "{image}"')
-        self._pod.event(self.view, "Warning", "Failed", f'Failed to pull image "{image}": {self._not_found}')
+        self._event("Normal", "Pulling", f'Pulling image "{image}"')
+        self._event("Warning", "Failed", f'Failed to pull image "{image}": {self._not_found}')
         self._set_waiting("ErrImagePull", self._not_found)
         self._pull_back_off.tried(now)
         self._pull_failed_at = now
@@ -257,7 +195,7 @@ class Container:
                 raise FileNotFoundError(2, "no command specified")
             process = ContainerProcess(
                 in_image(image.rootfs, argv),
-                spawner=self._spawner,
+                spawner=self._services.spawner,
                 environment=environment,
                 folder=working_directory(image.rootfs, self._spec.get("workingDir") or image.workdir, own),
                 log=self._log(run),
@@ -270,32 +208,32 @@ class Container:
         self._started_at = now
         self.wake_at = float("inf")
         view.waiting, view.running, view.container_id = None, timestamp(), f"sandbox://{process.id}"
-        self._pod.event(view, "Normal", "Created", f"Container created: {view.name}")
-        self._pod.event(view, "Normal", "Started", "Container started")
+        self._event("Normal", "Created", f"Container created: {view.name}")
+        self._event("Normal", "Started", "Container started")
         process.follow(lambda code: self._pod.post(lambda: self._exited(process, code)))
-        if hook := (self._spec.get("lifecycle") or {}).get("postStart"):
-            self._in_thread("postStart", lambda: self._post_start(process, hook))
+        if self._spec.get("startupProbe"):
+            self._probe("Startup", process)
         else:
-            self._begin_probing(process)
+            self._on_started(process)
 
     def _pulled(self, base: str, now: float) -> bool:
         """Whether the node has the image; if not, it is asked for, and `wake_at` says when it will be there."""
         image = self.view.image
         if self._pull_began is None:
-            if self._pod.has_image(image):
-                self._pod.event(self.view, "Normal", "Pulled", f'Container image "{image}" already present on machine')
+            if self._pod.node.has_image(image):
+                self._event("Normal", "Pulled", f'Container image "{image}" already present on machine')
                 return True
             self._pull_began = now
-            self._pod.event(self.view, "Normal", "Pulling", f'Pulling image "{image}"')
+            self._event("Normal", "Pulling", f'Pulling image "{image}"')
             self._set_waiting("ContainerCreating", "")
         there_at = self._pod.pull(image, base)
         if now < there_at:
             self.wake_at = there_at
             return False
-        seconds = (now - self._pull_began) * self._speed
+        seconds = (now - self._pull_began) * self._services.speed
         self._pull_began = None
         message = f'Successfully pulled image "{image}" in {seconds:.0f}s on the sandbox\'s clock: it is on this machine'
-        self._pod.event(self.view, "Normal", "Pulled", message)
+        self._event("Normal", "Pulled", message)
         return True
 
     def _environment(self, image: StoredImage, variables: Mapping[str, str]) -> tuple[dict[str, str], Path]:
@@ -305,15 +243,15 @@ class Container:
         for name in ("home", "tmp", "run"):
             (own / name).mkdir(parents=True)
         merged = {"LANG": "C.UTF-8", **image.env, **variables}
-        python_path = [*(str(path) for path in self._server.python_paths), merged.get("PYTHONPATH", "")]
+        python_path = [*(str(path) for path in self._services.server.python_paths), merged.get("PYTHONPATH", "")]
         return {
             **merged,
-            "PATH": search_path(image.rootfs, self._server.program_folders, merged.get("PATH")),
+            "PATH": search_path(image.rootfs, self._services.server.program_folders, merged.get("PATH")),
             "PYTHONPATH": os.pathsep.join(filter(None, python_path)),
             "HOME": str(own / "home"),
             "TMPDIR": str(own / "tmp"),
             "FUNGIBILITY_RUN_DIR": str(own / "run"),
-            **self._server.variables,
+            **self._services.server.variables,
             **self._pod.sandbox_variables(),
         }, own
 
@@ -322,7 +260,7 @@ class Container:
             filter(None, (str(error.filename or ""), error.strerror))
         )
         now = timestamp()
-        self._pod.event(self.view, "Warning", "Failed", f"Error: {message}")
+        self._event("Warning", "Failed", f"Error: {message}")
         self.view.terminated = {
             "exitCode": 128,
             "reason": "StartError",
@@ -360,17 +298,9 @@ class Container:
         }
         view.running = view.waiting = None
         view.started = False
-        view.ready = view.kind == "init" and code == 0
+        view.ready = False
 
     # --- probes
-
-    def _begin_probing(self, process: ContainerProcess) -> None:
-        if self._process is not process:
-            return
-        if self._spec.get("startupProbe"):
-            self._probe("Startup", process)
-        else:
-            self._on_started(process)
 
     def _on_started(self, process: ContainerProcess) -> None:
         self.view.started = True
@@ -395,7 +325,7 @@ class Container:
                 ),
                 elapsed=time.monotonic() - self._started_at,
                 # Real vLLM starts in its own time.
-                speed=self._speed if self._server.name == STAND_IN else 1.0,
+                speed=self._services.speed if self._services.server.name == STAND_IN else 1.0,
                 on_result=lambda kind, healthy: self._pod.post(lambda: self._probed(process, kind, healthy)),
                 on_failure=lambda message: self._pod.post(lambda: self._probe_failed(process, message)),
             )
@@ -403,7 +333,7 @@ class Container:
 
     def _probe_failed(self, process: ContainerProcess, message: str) -> None:
         if self._process is process:
-            self._pod.event(self.view, "Warning", "Unhealthy", message)
+            self._event("Warning", "Unhealthy", message)
 
     def _probed(self, process: ContainerProcess, kind: Kind, healthy: bool) -> None:
         if self._process is not process:
@@ -416,7 +346,7 @@ class Container:
         elif not self.ending:
             probe = self._spec[f"{kind.lower()}Probe"]
             grace = probe.get("terminationGracePeriodSeconds")
-            after = "" if self.policy == "Never" else ", will be restarted"
+            after = "" if self._pod.restart_policy == "Never" else ", will be restarted"
             self.end(
                 self._pod.grace_seconds if grace is None else float(grace),
                 f"Container {self.view.name} failed {kind.lower()} probe{after}",
@@ -425,7 +355,7 @@ class Container:
     def _execute(self, process: ContainerProcess, words: list[str], timeout: float) -> tuple[int, str]:
         assert self._image is not None
         argv = in_image(self._image.rootfs, words)
-        return run_in_container(argv, process=process, spawner=self._spawner, timeout=timeout)
+        return run_in_container(argv, process=process, spawner=self._services.spawner, timeout=timeout)
 
     # --- ending
 
@@ -440,7 +370,7 @@ class Container:
             return
         self.ending = True
         self._deadline = Deadline(at)
-        self._pod.event(self.view, "Normal", "Killing", message)
+        self._event("Normal", "Killing", message)
         pre_stop = (self._spec.get("lifecycle") or {}).get("preStop") if hook else None
         self._in_thread("end", lambda: self._end(process, pre_stop, self._deadline))
 
@@ -455,8 +385,7 @@ class Container:
                 self._pre_stop(process, pre_stop, deadline)
             if deadline.left > 0:
                 assert self._image is not None
-                wanted = (self._spec.get("lifecycle") or {}).get("stopSignal")
-                process.signal(signal_number(wanted or self._image.config.stop_signal or "SIGTERM"))
+                process.signal(signal_number(self._image.config.stop_signal or "SIGTERM"))
         finally:
             # In short steps, as the deadline may move.
             while not process.exited.wait(max(0.0, min(deadline.left, 0.5))):
@@ -468,13 +397,10 @@ class Container:
         over = threading.Event()
 
         def run() -> None:
-            try:
-                self._run_hook(process, hook, deadline)
-            except (ProbeError, ProbeFailure, OSError) as error:
-                failure = f"PreStopHook failed: {error}"
-                self._pod.post(lambda: self._pod.event(self.view, "Warning", "FailedPreStopHook", failure))
-            finally:
-                over.set()
+            failure = self._run_hook(process, hook, deadline)
+            if failure:
+                self._pod.post(lambda: self._event("Warning", "FailedPreStopHook", f"PreStopHook failed: {failure}"))
+            over.set()
 
         # Beside this thread, as the deadline may move nearer; a command that still runs then ends with the container.
         self._in_thread("preStop", run)
@@ -482,37 +408,23 @@ class Container:
             pass
         deadline.at = max(deadline.at, time.monotonic() + _LEAST_GRACE_SECONDS)
 
-    def _post_start(self, process: ContainerProcess, hook: Object) -> None:
-        try:
-            self._run_hook(process, hook, Deadline(time.monotonic() + _HOOK_SECONDS))
-        except (ProbeError, ProbeFailure, OSError) as error:
-            failure = f"PostStartHook failed: {error}"
-
-            def fail() -> None:
-                if self._process is process:
-                    self._pod.event(self.view, "Warning", "FailedPostStartHook", failure)
-                    self.end(self._pod.grace_seconds, "FailedPostStartHook")
-
-            self._pod.post(fail)
-        else:
-            self._pod.post(lambda: self._begin_probing(process))
-
-    def _run_hook(self, process: ContainerProcess, hook: Object, deadline: Deadline) -> None:
-        """Raises `ProbeFailure`, `ProbeError`, `OSError` (of which `TimeoutError` is one)."""
+    def _run_hook(self, process: ContainerProcess, hook: Object, deadline: Deadline) -> str:
+        """What failed, in words; empty when nothing did."""
         if action := hook.get("exec"):
-            code, output = self._execute(process, list(action.get("command") or []), max(0.1, deadline.left))
-            if code != 0:
-                raise ProbeFailure(f"command exited with {code}: {output.strip()}")
-        elif action := hook.get("httpGet"):
-            timeout = max(0.1, deadline.left)
-            http_get(action, address=self._pod.address, container=self._spec, timeout=timeout)
-        elif action := hook.get("sleep"):
-            until = time.monotonic() + float(action["seconds"])
-            while (left := min(until - time.monotonic(), deadline.left)) > 0:
-                if process.exited.wait(min(left, 0.5)):
-                    return
+            try:
+                code, output = self._execute(process, list(action.get("command") or []), max(0.1, deadline.left))
+            except OSError as error:
+                return str(error)
+            return f"command exited with {code}: {output.strip()}" if code else ""
+        if action := hook.get("sleep"):
+            process.exited.wait(max(0.0, min(float(action["seconds"]), deadline.left)))
+            return ""
+        return f"the sandbox runs the hooks exec and sleep, not {', '.join(hook)}"
 
     # --- helpers
+
+    def _event(self, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        self._pod.event(self.view.name, kind, reason, message)
 
     def _log(self, run: int) -> Path:
         return self._folder / f"{run}.log"

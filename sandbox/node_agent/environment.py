@@ -1,7 +1,8 @@
 """A container's environment and command line, as the kubelet puts them together.
 
-Pure functions: whoever calls gives them the pod, the node and a way to read Secrets and ConfigMaps. Left out:
-`fileKeyRef`, and ConfigMaps or Secrets as volumes (there are no volumes).
+Pure functions: the caller gives them the pod and a way to read Secrets. What no pod of a stack uses is left out, and
+`check_known` and `container_variables` refuse it: init containers, deadlines, readiness gates, postStart hooks, variables
+from ConfigMaps, resources, labels or annotations.
 """
 
 from __future__ import annotations
@@ -11,19 +12,34 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sandbox.node_agent.quantities import divided
-
 Object = dict[str, Any]
 
 #: (namespace, name) -> the object, or None when there is none.
 Lookup = Callable[[str, str], Object | None]
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")
-_SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
+
+#: What a `fieldRef` may name.
+_FIELDS = ("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "status.hostIP", "status.podIP")
+
+#: What would change how a pod runs, and does nothing here.
+_UNKNOWN_IN_POD = ("initContainers", "activeDeadlineSeconds", "readinessGates")
+_UNKNOWN_IN_CONTAINER = ("envFrom",)
+_UNKNOWN_IN_LIFECYCLE = ("postStart", "stopSignal")
 
 
 class ContainerConfigError(Exception):
     """The container cannot be put together; the message is the kubelet's for CreateContainerConfigError."""
+
+
+def check_known(pod_spec: Object, container: Object) -> None:
+    """Raises `ContainerConfigError` on a field that the sandbox's nodes would ignore."""
+    lifecycle = container.get("lifecycle") or {}
+    unknown = [f"spec.{each}" for each in _UNKNOWN_IN_POD if pod_spec.get(each)]
+    unknown += [f"spec.containers[{container['name']}].{each}" for each in _UNKNOWN_IN_CONTAINER if container.get(each)]
+    unknown += [f"spec.containers[{container['name']}].lifecycle.{each}" for each in _UNKNOWN_IN_LIFECYCLE if lifecycle.get(each)]
+    if unknown:
+        raise ContainerConfigError(f"{', '.join(unknown)}: the sandbox's nodes do not have it; leave it out to run the pod here")
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
@@ -47,42 +63,11 @@ def command_line(container: Object, *, entrypoint: Sequence[str], cmd: Sequence[
 
 
 def field_value(pod: Object, path: str) -> str:
-    """What a `fieldRef` of this path gives; empty for a label or annotation that is not there."""
-    metadata, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
-    if match := _SUBSCRIPT.fullmatch(path):
-        return str((metadata.get(match[1]) or {}).get(match[2], ""))
-    values: dict[str, Callable[[], Any]] = {
-        "metadata.name": lambda: metadata["name"],
-        "metadata.namespace": lambda: metadata["namespace"],
-        "metadata.uid": lambda: metadata["uid"],
-        "metadata.labels": lambda: _as_lines(metadata.get("labels") or {}),
-        "metadata.annotations": lambda: _as_lines(metadata.get("annotations") or {}),
-        "spec.nodeName": lambda: spec.get("nodeName", ""),
-        "spec.serviceAccountName": lambda: spec.get("serviceAccountName", ""),
-        "status.hostIP": lambda: status.get("hostIP", ""),
-        "status.hostIPs": lambda: ",".join(each["ip"] for each in status.get("hostIPs") or []),
-        "status.podIP": lambda: status.get("podIP", ""),
-        "status.podIPs": lambda: ",".join(each["ip"] for each in status.get("podIPs") or []),
-    }
-    if path not in values:
-        raise ContainerConfigError(f"unsupported fieldPath: {path}")
-    return str(values[path]())
-
-
-def resource_value(pod: Object, own: Object, reference: Object, allocatable: Mapping[str, str]) -> str:
-    """What a `resourceFieldRef` gives; a limit that is not set is what the node has."""
-    container = own
-    if name := reference.get("containerName"):
-        everyone = [*pod["spec"].get("containers", []), *(pod["spec"].get("initContainers") or [])]
-        container = next((each for each in everyone if each["name"] == name), {})
-        if not container:
-            raise ContainerConfigError(f"container {name} not found")
-    which, _, resource = str(reference["resource"]).partition(".")
-    resources = container.get("resources") or {}
-    quantity = (resources.get(which) or {}).get(resource)
-    if quantity is None:
-        quantity = allocatable.get(resource, "0") if which == "limits" else "0"
-    return divided(quantity, reference.get("divisor"))
+    """What a `fieldRef` of this path gives. Raises `ContainerConfigError`."""
+    section, _, name = path.partition(".")
+    if path not in _FIELDS:
+        raise ContainerConfigError(f"unsupported fieldPath: {path}; the sandbox's nodes have {', '.join(_FIELDS)}")
+    return str(pod[section].get(name, ""))
 
 
 def service_variables(services: Iterable[Object]) -> dict[str, str]:
@@ -115,24 +100,12 @@ def service_variables(services: Iterable[Object]) -> dict[str, str]:
     return variables
 
 
-def container_variables(
-    pod: Object,
-    container: Object,
-    *,
-    services: Mapping[str, str],
-    secret: Lookup,
-    config_map: Lookup,
-    allocatable: Mapping[str, str],
-) -> dict[str, str]:
-    """The variables that the pod gives a container: service links, then `envFrom`, then `env`, the later ones win.
+def container_variables(pod: Object, container: Object, *, services: Mapping[str, str], secret: Lookup) -> dict[str, str]:
+    """The variables that the pod gives a container: service links, then `env`, the later ones win.
 
-    Raises `ContainerConfigError` on a Secret, a ConfigMap or a key that is missing and not optional.
+    Raises `ContainerConfigError` on a Secret or a key that is missing and not optional.
     """
-    namespace = pod["metadata"]["namespace"]
     result: dict[str, str] = {}
-    for source in container.get("envFrom") or []:
-        data = _source_data(source, namespace, secret=secret, config_map=config_map)
-        result |= {f"{source.get('prefix') or ''}{key}": value for key, value in data.items()}
     for variable in container.get("env") or []:
         name, origin = variable["name"], variable.get("valueFrom")
         value: str | None
@@ -140,49 +113,21 @@ def container_variables(
             value = expand(variable.get("value") or "", {**services, **result})
         elif reference := origin.get("fieldRef"):
             value = field_value(pod, reference["fieldPath"])
-        elif reference := origin.get("resourceFieldRef"):
-            value = resource_value(pod, container, reference, allocatable)
         elif reference := origin.get("secretKeyRef"):
-            value = _key(reference, namespace, "Secret", secret)
-        elif reference := origin.get("configMapKeyRef"):
-            value = _key(reference, namespace, "ConfigMap", config_map)
+            value = _key(reference, pod["metadata"]["namespace"], secret)
         else:
-            raise ContainerConfigError(f"environment variable {name}: the sandbox does not know {sorted(origin)}")
+            raise ContainerConfigError(f"environment variable {name}: the sandbox's nodes do not have {', '.join(origin)}")
         if value is not None:
             result[name] = value
     return {**services, **result}
 
 
-def _source_data(source: Object, namespace: str, *, secret: Lookup, config_map: Lookup) -> dict[str, str]:
-    for field, kind, lookup in (("secretRef", "Secret", secret), ("configMapRef", "ConfigMap", config_map)):
-        if reference := source.get(field):
-            found = lookup(namespace, reference["name"])
-            if found is not None:
-                return _data(kind, found)
-            if not reference.get("optional"):
-                raise ContainerConfigError(f'{kind.lower()} "{reference["name"]}" not found')
-    return {}
-
-
-def _key(reference: Object, namespace: str, kind: str, lookup: Lookup) -> str | None:
+def _key(reference: Object, namespace: str, secret: Lookup) -> str | None:
     name, key, optional = reference["name"], reference["key"], bool(reference.get("optional"))
-    found = lookup(namespace, name)
-    if found is None:
-        if optional:
-            return None
-        raise ContainerConfigError(f'{kind.lower()} "{name}" not found')
-    data = _data(kind, found)
-    if key not in data and not optional:
-        raise ContainerConfigError(f"couldn't find key {key} in {kind} {namespace}/{name}")
-    return data.get(key)
-
-
-def _data(kind: str, obj: Object) -> dict[str, str]:
-    data = obj.get("data") or {}
-    if kind == "ConfigMap":
-        return dict(data)
-    return {key: base64.b64decode(value).decode(errors="surrogateescape") for key, value in data.items()}
-
-
-def _as_lines(values: Mapping[str, str]) -> str:
-    return "\n".join(f'{key}="{value}"' for key, value in sorted(values.items()))
+    found = secret(namespace, name)
+    if found is None and not optional:
+        raise ContainerConfigError(f'secret "{name}" not found')
+    value = ((found or {}).get("data") or {}).get(key)
+    if value is None and not optional:
+        raise ContainerConfigError(f"couldn't find key {key} in Secret {namespace}/{name}")
+    return None if value is None else base64.b64decode(value).decode(errors="surrogateescape")

@@ -15,7 +15,7 @@ from typing import Literal
 import urllib3
 
 from sandbox.kube.kube_api import ApiError, KubeApi, Object
-from sandbox.node_agent.quantities import timestamp
+from sandbox.node_agent.timestamps import timestamp
 
 logger = logging.getLogger(__name__)
 

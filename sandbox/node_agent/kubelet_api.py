@@ -15,11 +15,11 @@ import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from sandbox.node_agent.logs import LogOptions, read_log
-from sandbox.node_agent.quantities import parse_timestamp
+from sandbox.node_agent.timestamps import parse_timestamp
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +28,9 @@ _IDLE_SECONDS = 60.0
 _NOT_SIMULATED = ("exec", "run", "attach", "portForward")
 
 
-class LogSource(Protocol):
-    """Finds the log of a container."""
-
-    def find_log(self, namespace: str, pod: str, container: str, *, previous: bool) -> tuple[Path, Callable[[], bool]]:
-        """The file, and whether nothing will be added to it any more. `LookupError` has a message for the user."""
-        ...
+#: namespace, pod, container, whether of the run before -> the log's file, and whether nothing will be added to it any more.
+#: Raises `LookupError` with a message for the user.
+FindLog = Callable[[str, str, str, bool], tuple[Path, Callable[[], bool]]]
 
 
 def log_options(query: dict[str, list[str]]) -> LogOptions:
@@ -54,7 +51,6 @@ def log_options(query: dict[str, list[str]]) -> LogOptions:
         follow=flag("follow"),
         timestamps=flag("timestamps"),
         tail_lines=number("tailLines"),
-        limit_bytes=number("limitBytes"),
         since=since,
     )
 
@@ -62,8 +58,8 @@ def log_options(query: dict[str, list[str]]) -> LogOptions:
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, port: int, source: LogSource, context: ssl.SSLContext) -> None:
-        self.source = source
+    def __init__(self, port: int, find_log: FindLog, context: ssl.SSLContext) -> None:
+        self.find_log = find_log
         self._context = context
         super().__init__(("127.0.0.1", port), _Handler)
 
@@ -110,7 +106,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         previous = query.get("previous", ["false"])[0].lower() in ("true", "1")
         try:
-            path, ended = self.server.source.find_log(namespace, pod, container, previous=previous)
+            path, ended = self.server.find_log(namespace, pod, container, previous)
         except LookupError as error:
             # As the kubelet: of a 404 `kubectl logs` does not show the message.
             self._answer(400, str(error.args[0]))
@@ -151,17 +147,17 @@ class KubeletApi:
     `port_file` keeps the port over a restart: node objects name it.
     """
 
-    def __init__(self, source: LogSource, *, cert_file: Path, key_file: Path, port_file: Path) -> None:
+    def __init__(self, find_log: FindLog, *, cert_file: Path, key_file: Path, port_file: Path) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(cert_file, key_file)
         wanted = int(port_file.read_text()) if port_file.exists() else 0
         try:
-            self._server = _Server(wanted, source, context)
+            self._server = _Server(wanted, find_log, context)
         except OSError as error:
             if not wanted:
                 raise
             logger.warning("port %d is taken (%s): `kubectl logs` will not reach nodes from before", wanted, error)
-            self._server = _Server(0, source, context)
+            self._server = _Server(0, find_log, context)
         port_file.parent.mkdir(parents=True, exist_ok=True)
         port_file.write_text(str(self.port))
         self._thread = threading.Thread(target=self._server.serve_forever, name="kubelet port", daemon=True)

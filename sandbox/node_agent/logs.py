@@ -77,12 +77,11 @@ class LogPump:
 
 @dataclass(frozen=True, kw_only=True)
 class LogOptions:
-    """PodLogOptions of the API, as far as the kubelet sees them."""
+    """PodLogOptions of the API, as far as the kubelet sees them; `limitBytes` is left out."""
 
     follow: bool = False
     timestamps: bool = False
     tail_lines: int | None = None
-    limit_bytes: int | None = None
     since: datetime.datetime | None = None
 
 
@@ -92,15 +91,8 @@ def read_log(path: Path, options: LogOptions, *, ended: Callable[[], bool]) -> I
     A piece is empty when there is nothing new, so that whoever follows can look whether anybody still reads. The file
     may not be there yet.
     """
-    left = options.limit_bytes
     for entry in _selected(path, options, ended):
-        text = _text(entry, timestamps=options.timestamps) if entry else b""
-        if left is not None:
-            text = text[:left]
-            left -= len(text)
-        yield text
-        if left == 0:
-            return
+        yield _text(entry, timestamps=options.timestamps) if entry else b""
 
 
 def _selected(path: Path, options: LogOptions, ended: Callable[[], bool]) -> Iterator[bytes]:

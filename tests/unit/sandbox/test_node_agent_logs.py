@@ -86,19 +86,12 @@ def test_a_very_long_line_is_split_and_read_back_whole(tmp_path: Path) -> None:
     assert read(tmp_path / "0.log") == f"{line}\n"
 
 
-def test_the_log_is_there_from_the_start(tmp_path: Path) -> None:
-    pipes = Pipes(tmp_path / "0.log")
-    assert (tmp_path / "0.log").exists()
-    pipes.close()
-
-
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
         (LogOptions(), "a\nb\nc\n"),
         (LogOptions(tail_lines=2), "b\nc\n"),
         (LogOptions(tail_lines=0), ""),
-        (LogOptions(limit_bytes=3), "a\nb"),
         (LogOptions(timestamps=True, tail_lines=1), "2026-01-01T12:00:02.000000000Z c\n"),
         (LogOptions(since=datetime.datetime(2026, 1, 1, 12, 0, 1, tzinfo=datetime.UTC)), "b\nc\n"),
         (LogOptions(since=datetime.datetime(2026, 1, 1, 13, tzinfo=datetime.UTC)), ""),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.node_agent.status import ContainerKind, ContainerView, PodView, phase, pod_status
+from sandbox.node_agent.status import ContainerView, PodView, phase, pod_status
 
 Object = dict[str, Any]
 
@@ -15,25 +15,20 @@ def ended(code: int) -> Object:
     return {"exitCode": code, "reason": "Completed" if code == 0 else "Error"}
 
 
-def view(name: str = "main", kind: ContainerKind = "app", **more: Any) -> ContainerView:
+def view(name: str = "main", **more: Any) -> ContainerView:
     if more.get("running") or more.get("terminated"):
         more.setdefault("waiting", None)
-    return ContainerView(name=name, image="repo:tag", kind=kind, **more)
+    return ContainerView(name=name, image="repo:tag", **more)
 
 
-def running(name: str = "main", kind: ContainerKind = "app", *, ready: bool = True, **more: Any) -> ContainerView:
-    return view(name, kind, running="2026-01-01T00:00:00Z", started=True, ready=ready, **more)
+def running(name: str = "main", *, ready: bool = True, **more: Any) -> ContainerView:
+    return view(name, running="2026-01-01T00:00:00Z", started=True, ready=ready, **more)
 
 
-def pod_view(*containers: ContainerView, policy: str = "Always", gates: tuple[str, ...] = (), **more: Any) -> PodView:
-    conditions = more.pop("conditions", [])
-    pod = {
-        "metadata": {"name": "p", "namespace": "default", "uid": "u", "generation": 1},
-        "spec": {"restartPolicy": policy, "readinessGates": [{"conditionType": each} for each in gates]},
-        "status": {"conditions": conditions},
-    }
+def pod_view(*containers: ContainerView, policy: str = "Always", **more: Any) -> PodView:
+    metadata = {"name": "p", "namespace": "default", "uid": "u", "generation": 1}
     return PodView(
-        pod=pod,
+        pod={"metadata": metadata, "spec": {"restartPolicy": policy}, "status": {}},
         containers=containers,
         pod_ip="10.88.0.1",
         host_ip="10.128.0.10",
@@ -50,43 +45,24 @@ CRASHED = view(waiting=("CrashLoopBackOff", "back-off"), last_terminated=ended(1
 
 
 @pytest.mark.parametrize(
-    ("containers", "policy", "expected"),
+    ("view", "expected"),
     [
-        ([view()], "Always", "Pending"),
-        ([running(), view("second")], "Always", "Pending"),
-        ([running(), running("second")], "Always", "Running"),
-        ([running(), CRASHED], "Always", "Running"),
-        ([CRASHED], "Always", "Running"),
-        ([view(terminated=ended(0))], "Always", "Running"),
-        ([view(terminated=ended(0))], "OnFailure", "Succeeded"),
-        ([view(terminated=ended(0))], "Never", "Succeeded"),
-        ([view(terminated=ended(1))], "Never", "Failed"),
-        ([view(terminated=ended(1))], "OnFailure", "Running"),
-        ([view(terminated=ended(1)), running("second")], "Never", "Running"),
-        ([view("setup", "init"), view()], "Always", "Pending"),
-        ([running("setup", "init"), view()], "Always", "Pending"),
-        ([view("setup", "init", terminated=ended(1)), view()], "Never", "Failed"),
-        ([view("setup", "init", terminated=ended(1)), view()], "Always", "Pending"),
-        ([view("setup", "init", terminated=ended(0)), running()], "Always", "Running"),
-        ([running("side", "sidecar"), view()], "Always", "Pending"),
-        ([running("side", "sidecar"), running()], "Always", "Running"),
+        (pod_view(running(), view("second")), "Pending"),
+        (pod_view(running(), running("second")), "Running"),
+        (pod_view(running(), CRASHED), "Running"),
+        (pod_view(CRASHED), "Running"),
+        (pod_view(view(terminated=ended(0))), "Running"),
+        (pod_view(view(terminated=ended(0)), policy="OnFailure"), "Succeeded"),
+        (pod_view(view(terminated=ended(1)), policy="OnFailure"), "Running"),
+        (pod_view(view(terminated=ended(1)), policy="Never"), "Failed"),
+        (pod_view(view(terminated=ended(1)), running("second"), policy="Never"), "Running"),
+        (pod_view(view(terminated=ended(0)), running("second"), terminating=True), "Running"),
+        (pod_view(view(terminated=ended(0)), view("second", terminated=ended(0)), terminating=True), "Succeeded"),
+        (pod_view(view(terminated=ended(143)), view("second", terminated=ended(0)), terminating=True), "Failed"),
     ],
 )
-def test_the_phase_follows_the_containers(containers: list[ContainerView], policy: str, expected: str) -> None:
-    assert phase(pod_view(*containers, policy=policy)) == expected
-
-
-def test_a_pod_being_ended_is_running_until_its_last_container_has_ended() -> None:
-    assert phase(pod_view(view(terminated=ended(0)), running("second"), terminating=True)) == "Running"
-    assert phase(pod_view(view(terminated=ended(0)), view("second", terminated=ended(0)), terminating=True)) == "Succeeded"
-    assert phase(pod_view(view(terminated=ended(143)), view("second", terminated=ended(0)), terminating=True)) == "Failed"
-
-
-def test_a_succeeded_phase_waits_for_the_sidecars_to_end() -> None:
-    containers = [view(terminated=ended(0)), running("side", "sidecar")]
-    assert phase(pod_view(*containers, policy="Never")) == "Running"
-    containers[1] = view("side", "sidecar", terminated=ended(143))
-    assert phase(pod_view(*containers, policy="Never")) == "Succeeded"
+def test_the_phase_follows_the_containers(view: PodView, expected: str) -> None:
+    assert phase(view) == expected
 
 
 def test_a_running_container_is_reported_with_all_that_clients_read() -> None:
@@ -106,8 +82,10 @@ def test_a_running_container_is_reported_with_all_that_clients_read() -> None:
     ]
     assert (status["podIP"], status["podIPs"]) == ("10.88.0.1", [{"ip": "10.88.0.1"}])
     assert (status["hostIP"], status["hostIPs"]) == ("10.128.0.10", [{"ip": "10.128.0.10"}])
-    assert status["startTime"] == "2026-01-01T00:00:00Z"
-    assert "initContainerStatuses" not in status
+    # PodScheduled is left to the scheduler.
+    assert {each["type"]: (each["status"], each["reason"], each["message"]) for each in status["conditions"]} == {
+        kind: ("True", None, None) for kind in ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready")
+    }
 
 
 def test_a_crashing_container_is_reported_as_waiting_with_its_last_end() -> None:
@@ -117,65 +95,19 @@ def test_a_crashing_container_is_reported_as_waiting_with_its_last_end() -> None
     assert reported["restartCount"] == 3
 
 
-def test_init_containers_and_sidecars_are_reported_apart_in_their_order() -> None:
-    containers = [view("setup", "init", terminated=ended(0)), running("side", "sidecar"), running()]
-    status = pod_status(pod_view(*containers))
-    assert [each["name"] for each in status["initContainerStatuses"]] == ["setup", "side"]
-    assert [each["name"] for each in status["containerStatuses"]] == ["main"]
-
-
-def test_a_ready_pod_has_all_conditions_true_and_no_left_over_reason() -> None:
-    status = pod_status(pod_view(running()))
-    assert {each["type"]: (each["status"], each["reason"], each["message"]) for each in status["conditions"]} == {
-        kind: ("True", None, None) for kind in ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready")
-    }
-
-
-def test_the_scheduler_s_condition_is_left_to_the_scheduler() -> None:
-    assert "PodScheduled" not in {each["type"] for each in pod_status(pod_view(running()))["conditions"]}
-
-
-def test_unready_containers_are_named_in_the_conditions() -> None:
-    status = pod_status(pod_view(running(), running("gpu", ready=False), running("side", "sidecar", ready=False)))
-    for kind in ("ContainersReady", "Ready"):
-        assert condition(status, kind)["status"] == "False"
-        assert condition(status, kind)["reason"] == "ContainersNotReady"
-        assert condition(status, kind)["message"] == "containers with unready status: [gpu side]"
-
-
-def test_init_containers_that_are_not_through_are_named_in_the_conditions() -> None:
-    status = pod_status(pod_view(running("setup", "init"), view("later", "init"), view()))
-    assert condition(status, "Initialized")["status"] == "False"
-    assert condition(status, "Initialized")["message"] == "containers with incomplete status: [setup later]"
-
-
 @pytest.mark.parametrize(
-    ("conditions", "reason"),
+    ("view", "reason", "message"),
     [
-        ([], 'corresponding condition of pod readiness gate "lb" does not exist.'),
-        ([{"type": "lb", "status": "False"}], 'the status of pod readiness gate "lb" is not "True", but False'),
+        (pod_view(running(), running("gpu", ready=False)), "ContainersNotReady", "containers with unready status: [gpu]"),
+        (pod_view(view(terminated=ended(0)), policy="Never"), "PodCompleted", None),
+        (pod_view(view(terminated=ended(1)), policy="Never"), "PodFailed", None),
     ],
 )
-def test_a_closed_readiness_gate_keeps_the_pod_unready_and_its_containers_ready(conditions: list[Object], reason: str) -> None:
-    status = pod_status(pod_view(running(), gates=("lb",), conditions=conditions))
-    assert condition(status, "ContainersReady")["status"] == "True"
-    assert condition(status, "Ready")["status"] == "False"
-    assert condition(status, "Ready")["reason"] == "ReadinessGatesNotReady"
-    assert condition(status, "Ready")["message"] == reason
-
-
-def test_an_open_readiness_gate_lets_the_pod_be_ready() -> None:
-    status = pod_status(pod_view(running(), gates=("lb",), conditions=[{"type": "lb", "status": "True"}]))
-    assert condition(status, "Ready")["status"] == "True"
-
-
-@pytest.mark.parametrize(("code", "reason"), [(0, "PodCompleted"), (1, "PodFailed")])
-def test_a_finished_pod_is_not_ready_and_says_how_it_finished(code: int, reason: str) -> None:
-    status = pod_status(pod_view(view(terminated=ended(code)), policy="Never"))
+def test_a_pod_that_is_not_ready_says_why(view: PodView, reason: str, message: str | None) -> None:
+    status = pod_status(view)
     for kind in ("Ready", "ContainersReady"):
-        assert condition(status, kind)["status"] == "False"
-        assert condition(status, kind)["reason"] == reason
-    assert condition(status, "PodReadyToStartContainers")["status"] == "False"
+        found = condition(status, kind)
+        assert (found["status"], found["reason"], found["message"]) == ("False", reason, message)
 
 
 def test_a_condition_keeps_its_time_until_it_changes() -> None:
@@ -187,6 +119,5 @@ def test_a_condition_keeps_its_time_until_it_changes() -> None:
 
 
 def test_a_pod_that_its_node_ended_says_why() -> None:
-    failed = pod_view(view(terminated=ended(137)), failure=("DeadlineExceeded", "too long"), terminating=True)
-    status = pod_status(failed)
-    assert (status["phase"], status["reason"], status["message"]) == ("Failed", "DeadlineExceeded", "too long")
+    status = pod_status(pod_view(view(terminated=ended(137)), failure=("Terminated", "node shutdown"), terminating=True))
+    assert (status["phase"], status["reason"], status["message"]) == ("Failed", "Terminated", "node shutdown")

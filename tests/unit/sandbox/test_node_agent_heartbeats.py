@@ -1,0 +1,140 @@
+"""A node's heartbeats: its Lease and its conditions, and what the API server is told again and what not."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from sandbox.kube.kube_api import ApiError, KubeApi
+from sandbox.node_agent import heartbeats
+from sandbox.node_agent.heartbeats import LEASE_SECONDS, Beat, Heartbeats
+
+Object = dict[str, Any]
+
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-1"
+STATUS = "/api/v1/nodes/node-1/status"
+
+
+def node(ready: str | None = None, age_seconds: float = 0) -> Object:
+    heard = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=age_seconds)
+    condition = {"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    condition["lastHeartbeatTime"] = f"{heard:%Y-%m-%dT%H:%M:%SZ}"
+    return {"metadata": {"name": "node-1", "uid": "uid-1"}, "status": {"conditions": [condition]} if ready else {}}
+
+
+class Api:
+    """Has no Lease until one is created; what it is sent, in order."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Object]] = []
+        self.leases: set[str] = set()
+        self.away = False
+        self._changed = threading.Condition()
+
+    def patch(self, path: str, body: Object, content_type: str = "") -> Object:
+        if path == LEASE and LEASE not in self.leases:
+            raise ApiError(404, "not found")
+        return self._take(path, body)
+
+    def create(self, path: str, body: Object) -> Object:
+        self.leases.add(f"{path}/{body['metadata']['name']}")
+        return self._take(path, body)
+
+    def _take(self, path: str, body: Object) -> Object:
+        if self.away:
+            raise ApiError(503, "starting")
+        with self._changed:
+            self.sent.append((path, body))
+            self._changed.notify_all()
+        return {}
+
+    def wait(self, what: Callable[[], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(what, 10), self.sent
+
+    def told(self) -> list[list[Object]]:
+        return [body["status"]["conditions"] for path, body in self.sent if path == STATUS]
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+def beat(api: Api, *beats: Beat, count: int = 1) -> None:
+    """Lets `count` rounds of heartbeats pass."""
+    rounds = 0
+    over = threading.Event()
+
+    def beating() -> list[Beat]:
+        nonlocal rounds
+        rounds += 1
+        if rounds > count:
+            over.set()
+            return []
+        return list(beats)
+
+    heart = Heartbeats(cast(KubeApi, api), beating)
+    heart.start()
+    for _ in range(count):
+        heart.soon()
+        over.wait(0.02)
+    heart.soon()
+    assert over.wait(10)
+    heart.stop()
+
+
+def test_a_new_node_gets_a_lease_of_its_own_and_becomes_ready(api: Api) -> None:
+    beat(api, Beat(node()))
+    (_, lease), (path, status) = api.sent
+    assert lease["metadata"]["ownerReferences"] == [{"apiVersion": "v1", "kind": "Node", "name": "node-1", "uid": "uid-1"}]
+    assert (lease["spec"]["holderIdentity"], lease["spec"]["leaseDurationSeconds"]) == ("node-1", LEASE_SECONDS)
+    datetime.datetime.strptime(lease["spec"]["renewTime"], "%Y-%m-%dT%H:%M:%S.%fZ")
+    assert path == STATUS
+    said = {each["type"]: each["status"] for each in status["status"]["conditions"]}
+    assert said == {"Ready": "True", "MemoryPressure": "False", "DiskPressure": "False", "PIDPressure": "False"}
+
+
+@pytest.mark.parametrize(
+    ("beats", "told"),
+    [
+        (Beat(node("True")), False),
+        (Beat(node("True", age_seconds=100)), False),
+        (Beat(node("True", age_seconds=301)), True),
+        (Beat(node("Unknown")), True),
+        (Beat(node("False"), ready=False), False),
+    ],
+    ids=["said", "said lately", "said long ago", "counted as silent", "shutting down"],
+)
+def test_the_lease_is_renewed_each_time_and_the_status_told_when_it_is_due(api: Api, beats: Beat, told: bool) -> None:
+    api.leases.add(LEASE)
+    beat(api, beats)
+    assert [path for path, _ in api.sent] == [LEASE, *([STATUS] if told else [])]
+
+
+def test_a_refreshed_condition_keeps_the_time_of_its_last_change(api: Api) -> None:
+    beat(api, Beat(node("True", age_seconds=400)))
+    (conditions,) = api.told()
+    assert conditions[0]["lastTransitionTime"] == "2026-01-01T00:00:00Z"
+    assert conditions[1]["lastTransitionTime"] == conditions[1]["lastHeartbeatTime"]
+
+
+def test_a_node_that_is_left_out_falls_silent(api: Api) -> None:
+    beat(api, count=3)
+    assert not api.sent
+
+
+def test_heartbeats_go_on_soon_after_the_api_server_was_away(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeats, "_RETRY_SECONDS", 0.01)
+    api.leases.add(LEASE)
+    api.away = True
+    heart = Heartbeats(cast(KubeApi, api), lambda: [Beat(node())])
+    heart.start()
+    assert not api.sent
+    api.away = False
+    api.wait(lambda: len(api.told()) == 1)
+    heart.stop()
