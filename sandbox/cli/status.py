@@ -90,7 +90,7 @@ class ClusterView:
         spot = [node for node in named if node["labels"].keys() & _PREEMPTIBLE_LABELS]
         if not spot:
             known = sorted({node["pool"] for node in nodes if node["labels"].keys() & _PREEMPTIBLE_LABELS})
-            reason = "is no Spot or preemptible node" if named else "is neither a node nor a pool with nodes"
+            reason = "is not a Spot or preemptible node" if named else "is neither a node nor a pool with nodes"
             raise ServiceError(f"{target} {reason}; pools with such nodes now: {', '.join(known) or 'none'}")
         return str(max(spot, key=lambda node: node["name"] in serving)["name"])
 

@@ -54,7 +54,7 @@ class Report:
         return Counter(each.problem for each in self.exchanges if each.problem)
 
     def only(self, wanted: Callable[[Exchange], bool]) -> Report:
-        """Of some of the requests."""
+        """The same for some of the requests."""
         return Report(exchanges=tuple(filter(wanted, self.exchanges)))
 
     def count(self, result: Result) -> int:
