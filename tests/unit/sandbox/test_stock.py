@@ -190,7 +190,7 @@ class _EmptyShelves(DictionaryCloud):
 def test_a_failed_creation_keeps_the_pool_in_the_state_and_the_next_update_asks_google_nothing(tmp_path: Path) -> None:
     cloud = _EmptyShelves()
     inputs = {"name": "v6e-1", "cluster": "c", "location": "asia-northeast1", "initialNodeCount": 1}
-    with Engine(lambda: GcpProvider(cloud, Records(tmp_path / "cloud.json"), ["1.37.2"])) as engine:
+    with Engine(lambda: GcpProvider(cloud, Records(tmp_path / "cloud.json"))) as engine:
         client = engine.connect()
         client.configure(project="p", region="asia-northeast1")
         client.create(urn(CLUSTER, "c"), {"name": "c"})
