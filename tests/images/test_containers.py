@@ -188,7 +188,9 @@ def test_the_dockerfile_builds_as_it_is_written(docker: Docker, base: str, accel
 
 
 @pytest.mark.parametrize("accelerator", ["gpu", "tpu"])
-def test_the_image_is_its_base_the_scripts_and_the_servers_middleware(docker: Docker, base: str, images: dict[str, str], accelerator: str) -> None:
+def test_the_image_is_its_base_the_scripts_and_the_servers_middleware(
+    docker: Docker, base: str, images: dict[str, str], accelerator: str
+) -> None:
     image, below = docker.inspect(images[accelerator]), docker.inspect(base)
     layers, lower = image["RootFS"]["Layers"], below["RootFS"]["Layers"]
     assert layers[: len(lower)] == lower
