@@ -33,6 +33,7 @@ CLUSTER_LABELS = {"kube_": "cluster", "vllm:": "cluster", "kubernetes_io:": "clu
 
 MONITORED_RESOURCES = {
     "kubernetes_io:container_uptime": "k8s_container",
+    "kubernetes_io:container_restart_count": "k8s_container",
     "kubernetes_io:node_cpu_allocatable_cores": "k8s_node",
     "kubernetes_io:node_pool_interruption_count": "k8s_node_pool",
 }
