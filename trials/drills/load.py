@@ -1,7 +1,7 @@
 """The drill `load`: requests go on while the service is updated, moved, scaled, preempted, and while its servers hang and crash.
 
 What is planned may lose nothing, nor may a Spot machine's end with notice lose a request of under 15 s. What comes unannounced costs
-what is under way on the replica that it hits, and what is still sent there until somebody knows: `bound` is that number, of the
+what is under way on the replica that it hits, and what is still sent there until the failure is noticed: `bound` is that number, of the
 requests' rate and the probes' own times. Left out: several events at once, and faults of a whole zone.
 """
 
@@ -23,7 +23,7 @@ from trials.drills.results import Options, Result
 #: The stand-in's, of one token.
 _TOKEN_SECONDS = 0.02
 
-#: Of 0.3 to 13.8 s, so that long answers are under way whatever happens. So many of them that each length is streamed and not, and
+#: Answers of 0.3 to 13.8 s, so that long ones are under way whatever happens. So many of them that each length is streamed and not, and
 #: comes to each of two or three replicas in turn.
 _TOKENS = (16, 64, 200, 16, 64, 690, 200)
 
@@ -154,9 +154,7 @@ def _update_that_crashes(service: _Service, name: str) -> Iterator[Result]:
     patience = {"serverStartupSeconds": 20, "rolloutTimeoutSeconds": 30}
     with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         said = events.deploy(
-            service.sandbox,
-            check=False,
-            **{**_SETTINGS, **patience, "tpuServerArguments": wrong, "gpuServerArguments": wrong},
+            service.sandbox, check=False, **{**_SETTINGS, **patience, "tpuServerArguments": wrong, "gpuServerArguments": wrong}
         )
         service.deploy()
     named = "failed and named the container" if "CrashLoopBackOff" in said else "failed"
