@@ -1,6 +1,6 @@
 """The accelerator node pools, one for each step of the fallback, tainted so that only pods of their ComputeClass run there.
 
-Pools wait for the cluster's system pool and not for each other. Left out: the order among them, which is the ComputeClass's.
+Pools wait for the cluster's system pool and not for each other. Left out: their order, which the ComputeClass sets.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def node_config(
         "taints": [{"key": COMPUTE_CLASS_LABEL, "value": compute_class_name, "effect": "NO_SCHEDULE"}],
         **node_defaults(node_service_account, image_streaming=image_streaming),
         **node_labels(labels),
-        # Left out, a size that a stack once gave would stay.
+        # Always set: if it were left out, an earlier size would stay.
         "disk_size_gb": pool.disk_size_gb or DEFAULT_DISK_GB,
     }
     if pool.provisioning == "spot":
@@ -88,7 +88,7 @@ def warm_rungs(pools: Sequence[AcceleratorPool]) -> list[str]:
 
 
 def upgrade_settings(pool: AcceleratorPool) -> dict[str, Any]:
-    """How GKE brings a new version to the pool's nodes.
+    """How GKE upgrades the pool's nodes.
 
     A surge node of a TPU pool would need a spare chip, which quota and stock rarely have: its nodes are upgraded in place, one at a
     time. GPU pools keep GKE's default, the new node first.
@@ -103,7 +103,7 @@ class AcceleratorPools(pulumi.ComponentResource):
     pools: Mapping[str, container.NodePool]
 
     def __init__(self, name: str, args: AcceleratorPoolsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        # GKE gives a GPU pool its own taint only where a pool without accelerator is there already.
+        # GKE adds its own taint to a GPU pool only if a pool without an accelerator exists already.
         after_system_pool = pulumi.ResourceOptions(depends_on=[args.cluster.system_pool])
         super().__init__("fungibility:index:AcceleratorPools", name, None, pulumi.ResourceOptions.merge(opts, after_system_pool))
         for warning in warm_rungs(args.accelerators.pools):
