@@ -7,11 +7,12 @@ returns `Undecided` for the rest, which the update decides.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
+
+from components.settings.problems import Problem
 
 Level = Literal["mandatory", "advisory"]
 
@@ -74,8 +75,7 @@ class Violation:
 
     def __str__(self) -> str:
         where = f"{self.resource.name}: {self.property}" if self.resource else self.property
-        shown = "" if self.value is None else f" {json.dumps(self.value, default=str)}"
-        return f"{where}{shown} {self.reason}. Fix: {self.fix}."
+        return str(Problem(where, self.value, self.reason, self.fix))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,10 +87,10 @@ CASES = [
         [cluster(controlPlaneEndpointsConfig={"ipEndpointsConfig": {"enabled": False}})],
     ),
     Case("no-public-control-plane", "private address alone", [cluster(privateClusterConfig={"enablePrivateEndpoint": True})]),
-    Case("no-public-control-plane", "nothing said", [cluster()], ["masterAuthorizedNetworksConfig is missing"]),
+    Case("no-public-control-plane", "nothing said", [cluster()], ["masterAuthorizedNetworksConfig: is missing"]),
     Case(
         "no-public-control-plane", "everywhere among the ranges", [cluster(**ranges("203.0.113.0/24", "0.0.0.0/0"))],
-        ['cidrBlocks[1].cidrBlock "0.0.0.0/0" lets the whole internet'],
+        ['cidrBlocks[1].cidrBlock: "0.0.0.0/0" lets the whole internet'],
     ),
     Case(
         "no-public-control-plane", "two halves of everywhere", [cluster(**ranges("0.0.0.0/1", "128.0.0.0/1"))],
@@ -98,7 +98,7 @@ CASES = [
     ),
     Case(
         "no-public-control-plane", "all of Google Cloud", [cluster(**ranges("203.0.113.0/24", gcpPublicCidrsAccessEnabled=True))],
-        ["gcpPublicCidrsAccessEnabled true lets in every machine of Google Cloud"],
+        ["gcpPublicCidrsAccessEnabled: true lets in every machine of Google Cloud"],
     ),
     Case(
         "no-public-control-plane", "ranges unknown", [cluster(masterAuthorizedNetworksConfig=UNKNOWN)],
@@ -119,26 +119,26 @@ CASES = [
     ),
     Case("no-default-node-account", "own account", [pool(nodeConfig={"serviceAccount": ACCOUNT})]),
     Case("no-default-node-account", "own account of the default pool", [cluster(nodeConfig={"serviceAccount": ACCOUNT})]),
-    Case("no-default-node-account", "missing", [pool(nodeConfig={})], ["nodeConfig.serviceAccount is missing, so nodes run"]),
-    Case("no-default-node-account", "no node config", [pool()], ["nodeConfig.serviceAccount is missing"]),
+    Case("no-default-node-account", "missing", [pool(nodeConfig={})], ["nodeConfig.serviceAccount: is missing, so nodes run"]),
+    Case("no-default-node-account", "no node config", [pool()], ["nodeConfig.serviceAccount: is missing"]),
     Case("no-default-node-account", "by name", [pool(nodeConfig={"serviceAccount": "default"})], ['"default" means that nodes']),
     Case(
         "no-default-node-account", "by e-mail", [pool(nodeConfig={"serviceAccount": DEFAULT_ACCOUNT})],
         [f'"{DEFAULT_ACCOUNT}" is Compute Engine\'s default'],
     ),
-    Case("no-default-node-account", "of the default pool", [cluster()], ["cluster: nodeConfig.serviceAccount is missing"]),
+    Case("no-default-node-account", "of the default pool", [cluster()], ["cluster: nodeConfig.serviceAccount: is missing"]),
     Case(
         "no-default-node-account", "of a pool inside the cluster", [cluster(nodePools=[{"nodeConfig": {}}])],
-        ["nodePools[0].nodeConfig.serviceAccount is missing"],
+        ["nodePools[0].nodeConfig.serviceAccount: is missing"],
     ),
     Case(
         "no-default-node-account", "of nodes that GKE provisions",
         [cluster(nodeConfig={"serviceAccount": ACCOUNT}, clusterAutoscaling={"enabled": True})],
-        ["clusterAutoscaling.autoProvisioningDefaults.serviceAccount is missing"],
+        ["clusterAutoscaling.autoProvisioningDefaults.serviceAccount: is missing"],
     ),
     Case(
         "no-default-node-account", "of Autopilot", [cluster(enableAutopilot=True)],
-        ["clusterAutoscaling.autoProvisioningDefaults.serviceAccount is missing"],
+        ["clusterAutoscaling.autoProvisioningDefaults.serviceAccount: is missing"],
     ),
     Case(
         "no-default-node-account", "account not made yet", [pool(nodeConfig={"serviceAccount": UNKNOWN})],
@@ -151,9 +151,9 @@ CASES = [
     Case("production-is-protected", "another kind of resource", [pool(deletionProtection=False)]),
     Case(
         "production-is-protected", "neither", [cluster(deletionProtection=False)],
-        ["deletionProtection false lets the cluster of production stack prod", "protect false (resource option)"],
+        ["deletionProtection: false lets the cluster of production stack prod", "protect: false (resource option)"],
     ),
-    Case("production-is-protected", "Pulumi's missing", [cluster(deletionProtection=True)], ["protect false"]),
+    Case("production-is-protected", "Pulumi's missing", [cluster(deletionProtection=True)], ["protect: false"]),
     Case("production-is-protected", "a region of prod", [cluster(stack="prod-tokyo", deletionProtection=True)], ["prod-tokyo"]),
     Case(
         "production-is-protected", "stack by configuration", [cluster(stack="live", deletionProtection=True)], ["stack live"],
@@ -165,7 +165,7 @@ CASES = [
     ),
     Case("images-by-digest", "by digest", [deployment(container())]),
     Case("images-by-digest", "not a workload", [service(containers=[{"image": "x:latest"}])]),
-    Case("images-by-digest", "by tag", [deployment(container(image="r.example/i:v1"))], ['[vllm-gpu].image "r.example/i:v1"']),
+    Case("images-by-digest", "by tag", [deployment(container(image="r.example/i:v1"))], ['[vllm-gpu].image: "r.example/i:v1"']),
     Case(
         "images-by-digest",
         "Google's adapter by tag",
@@ -175,10 +175,10 @@ CASES = [
         "images-by-digest",
         "a tag that moves, of a repository that may have tags",
         [deployment(container("a", image="r.example:5000/i:latest"), container("b", image="r.example:5000/i:v1"))],
-        ['[a].image "r.example:5000/i:latest"'],
+        ['[a].image: "r.example:5000/i:latest"'],
         options={"byTag": ["r.example:5000/i"]},
     ),
-    Case("images-by-digest", "no image", [deployment({"name": "vllm-gpu"})], ["[vllm-gpu].image is not an image by digest"]),
+    Case("images-by-digest", "no image", [deployment({"name": "vllm-gpu"})], ["[vllm-gpu].image: is not an image by digest"]),
     Case(
         "images-by-digest", "init container of a CronJob",
         [resource("kubernetes:batch/v1:CronJob", spec={"jobTemplate": {"spec": {"template": {"spec": {
@@ -198,7 +198,7 @@ CASES = [
     Case(
         "no-remote-code-with-privilege", "both",
         [deployment(container(securityContext={"privileged": True}, args=["--seed=0", "--trust_remote_code"]))],
-        ["[vllm-gpu].args \"--trust_remote_code\" runs code from the model's repository"],
+        ["[vllm-gpu].args: \"--trust_remote_code\" runs code from the model's repository"],
     ),
     Case(
         "no-remote-code-with-privilege", "unknown", [deployment(container(securityContext={"privileged": True}, args=UNKNOWN))],
@@ -209,7 +209,7 @@ CASES = [
         container(name, securityContext={"privileged": True}) for name in ("vllm-gpu", "vllm-tpu")))]),
     Case(
         "no-privileged-container", "a third", [deployment(container("shell", securityContext={"privileged": True}))],
-        ["containers[shell].securityContext.privileged true gives container shell all rights of its node"],
+        ["containers[shell].securityContext.privileged: true gives container shell all rights of its node"],
     ),
     Case(
         "no-privileged-container", "none allowed", [deployment(container(securityContext={"privileged": True}))],
@@ -228,7 +228,7 @@ CASES = [
     Case("accelerator-pool-is-tainted", "no accelerator", [pool(nodeConfig={"machineType": "e2-standard-2"})]),
     Case(
         "accelerator-pool-is-tainted", "no taint", [accelerator(nodeConfig={"taints": None})],
-        ["nodeConfig.taints is missing, so any pod"],
+        ["nodeConfig.taints: is missing, so any pod"],
     ),
     Case(
         "accelerator-pool-is-tainted", "a taint that only prefers", [accelerator(nodeConfig={"taints": [
@@ -254,7 +254,7 @@ CASES = [
     Case("accelerator-pool-is-limited", "limited", [accelerator()]),
     Case("accelerator-pool-is-limited", "limited in all", [accelerator(autoscaling={"totalMaxNodeCount": 4})]),
     Case("accelerator-pool-is-limited", "system pool of a fixed size", [pool(nodeCount=1)]),
-    Case("accelerator-pool-is-limited", "no autoscaling", [accelerator(autoscaling=None)], ["autoscaling has no maxNodeCount"]),
+    Case("accelerator-pool-is-limited", "no autoscaling", [accelerator(autoscaling=None)], ["autoscaling: has no maxNodeCount"]),
     Case("accelerator-pool-is-limited", "limit of zero", [accelerator(autoscaling={"maxNodeCount": 0})], ["above zero"]),
     Case(
         "accelerator-pool-is-limited", "inside the cluster",
@@ -279,12 +279,12 @@ CASES = [
     Case("no-open-server", "a helper without the key", [service(), deployment(container(env=KEY), container("proxy"))]),
     Case(
         "no-open-server", "neither", [service(), KEYLESS],
-        ["vllm-service: spec.loadBalancerSourceRanges is missing, so everyone may use the accelerators, and no API key keeps them "
+        ["vllm-service: spec.loadBalancerSourceRanges: is missing, so everyone may use the accelerators, and no API key keeps them "
          "out (vllm: spec.template.spec.containers[vllm-gpu].env has no VLLM_API_KEY"],
     ),
     Case(
         "no-open-server", "everywhere", [service(loadBalancerSourceRanges=["0.0.0.0/0"]), KEYLESS],
-        ['loadBalancerSourceRanges "0.0.0.0/0" lets everyone'],
+        ['loadBalancerSourceRanges: "0.0.0.0/0" lets everyone'],
     ),
     Case("no-open-server", "one of two servers", [service(), deployment(container(env=KEY), container("vllm-tpu"))], ["[vllm-tpu].env"]),
     Case("no-open-server", "selects nothing", [service(selector={"app": "web"}), KEYED], ["selects no workload of this stack"]),
@@ -318,7 +318,7 @@ CASES = [
     Case("cost-is-known", "known", [accelerator(), accelerator("e2-standard-4", autoscaling=None, nodeCount=1)]),
     Case(
         "cost-is-known", "unknown machine", [accelerator("a3-highgpu-8g")],
-        ['nodeConfig.machineType "a3-highgpu-8g" has no price in asia-northeast1 (provisioning on-demand)'],
+        ['nodeConfig.machineType: "a3-highgpu-8g" has no price in asia-northeast1 (provisioning on-demand)'],
     ),
     Case(
         "cost-is-known", "unknown region", [accelerator(location="me-west1-b", nodeConfig={"spot": True})],
