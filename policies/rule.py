@@ -64,18 +64,15 @@ def get(value: Any, *path: str | int) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Violation:
-    """A broken rule. `value` is None if there is none or it must not be printed; it never holds a value that could be secret."""
+class Violation(Problem):
+    """A broken rule. `field` is a property of the resource; `value` None where there is none. It never holds one that could be secret."""
 
-    resource: Resource | None
-    property: str
     value: Any = None
-    reason: str
-    fix: str
+    #: None for what all resources are together.
+    resource: Resource | None
 
     def __str__(self) -> str:
-        where = f"{self.resource.name}: {self.property}" if self.resource else self.property
-        return str(Problem(where, self.value, self.reason, self.fix))
+        return f"{self.resource.name}: {super().__str__()}" if self.resource else super().__str__()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +80,10 @@ class Undecided:
     """A property that a preview does not know and the update decides."""
 
     resource: Resource
-    property: str
+    field: str
 
     def __str__(self) -> str:
-        return f"{self.resource.name}: {self.property} is known only in the update, which decides it"
+        return f"{self.resource.name}: {self.field} is known only in the update, which decides it"
 
 
 Finding = Violation | Undecided

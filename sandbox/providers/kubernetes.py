@@ -465,17 +465,9 @@ def _refusal(token: str) -> str | None:
     module, _, kind = token.removeprefix("kubernetes:").rpartition(":")
     if module.startswith(_OTHER_PROGRAMS):
         return f"{token}: this stand-in has single objects of kinds that are served. Declare the objects themselves, or {_REAL_PLUGIN}"
-    if kind.endswith("Patch") and _is_sdk_type(token):
+    if kind.endswith("Patch") and "." not in module:
         return f"{token}: this stand-in has no patch resources. Manage the whole object, or {_REAL_PLUGIN}"
     return None
-
-
-def _is_sdk_type(token: str) -> bool:
-    """A custom resource's kind may end in Patch, and be an ordinary one."""
-    try:
-        return sdk_types.args_class(token) is not None
-    except sdk_types.UnknownTypeError:
-        return False
 
 
 def _type_failures(token: str, news: Properties) -> list[CheckFailure]:

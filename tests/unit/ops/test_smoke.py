@@ -156,6 +156,10 @@ _HTML = says(b"<html>welcome to nginx</html>", kind="text/html")
 
 _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ("503", "chat", says({"error": {"message": "overloaded"}}, 503), "answers 503", "kubectl logs"),
+    (
+        "full", "chat", says({"error": {"message": "The engine is currently busy and cannot accept new requests."}}, 503), "answers 503",
+        "maxQueuedRequests",
+    ),
     ("429", "chat", says({"error": "slow down"}, 429, Retry_After="7"), "answers 429", "try again in 7 s"),
     ("403", "models", says(b"denied", 403), "answers 403", "keeps you out"),
     ("404", "models", says({"detail": "Not Found"}, 404), "answers 404", "ending in /v1"),
