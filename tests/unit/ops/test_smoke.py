@@ -156,6 +156,13 @@ _HTML = says(b"<html>welcome to nginx</html>", kind="text/html")
 
 _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ("503", "chat", says({"error": {"message": "overloaded"}}, 503), "answers 503", "kubectl logs"),
+    (
+        "full",
+        "chat",
+        says({"error": {"message": "The engine is currently busy and cannot accept new requests."}}, 503),
+        "answers 503",
+        "maxQueuedRequests",
+    ),
     ("500", "stream", says(b"Internal Server Error", 500, kind="text/plain"), "500: Internal", "kubectl logs"),
     ("429", "chat", says({"error": "slow down"}, 429, Retry_After="7"), "answers 429", "try again in 7 s"),
     ("403", "models", says(b"denied", 403), "answers 403", "keeps you out"),
