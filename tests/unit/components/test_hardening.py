@@ -42,9 +42,6 @@ def _pod(run: Run) -> dict[str, Any]:
     return template
 
 
-# --- network
-
-
 # --- control plane
 
 
@@ -78,9 +75,6 @@ def test_cluster_and_repository_are_protected_by_pulumi_and_the_cluster_by_googl
     assert {each.type for each in prod.resources.values() if each.protect} == kinds
     assert all(each.protect for each in prod.resources.values() if each.type in kinds)
     assert not [each for each in run_program().resources.values() if each.protect]
-
-
-# --- images
 
 
 # --- who reaches the servers
