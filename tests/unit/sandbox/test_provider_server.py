@@ -226,7 +226,7 @@ def test_a_half_made_resource_is_handed_over_to_be_saved(client: Client) -> None
 
 
 @pytest.mark.parametrize("method", ["Update", "Delete", "GetSchema"])
-def test_what_a_provider_lacks_is_said(client: Client, method: str) -> None:
+def test_what_a_provider_lacks_is_reported(client: Client, method: str) -> None:
     requests = {
         "Update": provider_pb2.UpdateRequest(urn=THING),
         "Delete": provider_pb2.DeleteRequest(urn=THING),
