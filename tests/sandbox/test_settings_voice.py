@@ -21,8 +21,6 @@ from sandbox.toolchain.tools import TOOLS, Toolbox
 from tests.sandbox.conftest import ROOT
 from tests.unit.components.test_stack_files import AS_THE_ENGINE
 
-pytestmark = pytest.mark.sandbox
-
 WRONG = """\
 config:
   gcp:project: my-project
@@ -106,6 +104,41 @@ def test_wrong_types_are_refused_all_at_once_in_the_words_of_the_tools(tmp_path:
     assert diagnostics.count("  - ") == len(refused.value.problems)
     for foreign in ("must be of type", "is missing configuration value", "Traceback"):
         assert foreign not in said
+
+
+@pytest.mark.parametrize(
+    ("program", "text", "problems"),
+    [
+        (
+            "bootstrap",
+            "gcp:project: team-ops\n  gcp:region: us-central1\n  stateBucket: team-state\n  repository: a/b\n"
+            "  repositoryId: one\n  ownerId:",
+            [
+                'repositoryId: "one" is not one of GitHub\'s numbers. Fix: `gh api repos/OWNER/NAME --jq .id` prints it.',
+                "ownerId: is missing. Fix: `pulumi config set ownerId VALUE`.",
+                "environments: is missing. Fix: give the list in the stack's file.",
+                "gcp:region: is not read by this program. Fix: `pulumi config set location REGION`, then `pulumi config rm gcp:region`.",
+            ],
+        ),
+        (
+            "examples/consumer",
+            "inferenceStack: dev\n  replicas: many\n  servicePort: 80.5\n  upstreamUrl:",
+            [
+                'inferenceStack: "dev" is not a full stack name. Fix: give ORGANISATION/PROJECT/STACK (organization/PROJECT/STACK on a '
+                "self-managed backend).",
+                'replicas: "many" is not a whole number from 1 to 1000. Fix: give one from 1 to 1000.',
+                'servicePort: "80.5" is not a whole number from 1 to 65535. Fix: give one from 1 to 65535.',
+            ],
+        ),
+    ],
+)
+def test_other_programs_of_the_project_refuse_in_the_same_words(program: str, text: str, problems: list[str], tmp_path: Path) -> None:
+    engine = Engine(tmp_path)
+    for each in (ROOT / program).iterdir():
+        if each.suffix in (".py", ".yaml") and each.name.count(".") == 1:
+            (tmp_path / each.name).symlink_to(each)
+    said = engine.preview(f"config:\n  {text}\n")
+    assert [line.strip()[2:] for line in said.partition("Diagnostics:")[2].splitlines() if line.strip().startswith("- ")] == problems
 
 
 def test_the_tools_read_scalars_and_structures_as_the_engine_hands_them_over(tmp_path: Path) -> None:
