@@ -113,7 +113,7 @@ class FakeEvents:
     def __init__(self) -> None:
         self.reasons: list[tuple[str, str]] = []
 
-    def record(self, obj: Object, kind: str, event_type: str, reason: str, message: str, **_: str) -> None:
+    def record(self, pod: Object, event_type: str, reason: str, message: str, **_: str) -> None:
         self.reasons.append((reason, message))
 
 
