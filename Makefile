@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/metrics/image/adapter .ci/run .ci/install-docker
 
-.PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-vllm lint check format pages
+.PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-drills test-vllm lint check format pages
 .PHONY: preview deploy recover drift cost smoke comment drift-issue deployed-commit bench drills
 
 help: ## list the targets
@@ -41,7 +41,10 @@ test-images: .venv/.installed ## test the images' scripts, and build them if the
 	$(BIN)/pytest tests/images
 
 test-sandbox: .venv/.installed policies/.venv/.installed ## test end to end, on a sandbox of its own
-	$(BIN)/pytest tests/sandbox
+	$(BIN)/pytest -m "not drill" tests/sandbox
+
+test-drills: .venv/.installed policies/.venv/.installed ## opt-in: break a sandbox in every way, as happens every night
+	$(BIN)/pytest -m drill tests/sandbox
 
 test-vllm: .venv/.installed ## opt-in: test real vLLM behind the entrypoint, and compare the stand-in with it
 	$(BIN)/pytest tests/vllm

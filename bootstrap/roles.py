@@ -69,10 +69,7 @@ NEEDS: tuple[Need, ...] = (
     _need("gcp:serviceaccount/account:Account", "iam.serviceAccountAdmin", "iam.serviceAccounts", "create get"),
     # Only for the roles of GRANTABLE_ROLES.
     _need(
-        "gcp:projects/iAMMember:IAMMember",
-        "resourcemanager.projectIamAdmin",
-        "resourcemanager.projects",
-        "get getIamPolicy setIamPolicy",
+        "gcp:projects/iAMMember:IAMMember", "resourcemanager.projectIamAdmin", "resourcemanager.projects", "get getIamPolicy setIamPolicy"
     ),
     _need("gcp:container/cluster:Cluster", "container.admin", "container", "clusters.create clusters.get clusters.update operations.get"),
     # IAM stands in front of the control plane's DNS endpoint.
@@ -162,11 +159,7 @@ _IMPLIED = "roles/artifactregistry.writer"
 #: The only roles that the deploying account may grant in the project: those that the program grants. Without this limit,
 #: everyone who can change the program could become the project's owner.
 #: https://docs.cloud.google.com/iam/docs/setting-limits-on-granting-roles
-GRANTABLE_ROLES = (
-    "roles/container.defaultNodeServiceAccount",
-    "roles/monitoring.viewer",
-    "roles/serviceusage.serviceUsageConsumer",
-)
+GRANTABLE_ROLES = ("roles/container.defaultNodeServiceAccount", "roles/monitoring.viewer", "roles/serviceusage.serviceUsageConsumer")
 
 LIMITED_ROLE = "roles/resourcemanager.projectIamAdmin"
 

@@ -65,11 +65,7 @@ class StateStore(pulumi.ComponentResource):
             lifecycle_rules=[
                 {
                     "action": {"type": "Delete"},
-                    "condition": {
-                        "num_newer_versions": _KEPT_VERSIONS,
-                        "days_since_noncurrent_time": _KEPT_DAYS,
-                        "with_state": "ARCHIVED",
-                    },
+                    "condition": {"num_newer_versions": _KEPT_VERSIONS, "days_since_noncurrent_time": _KEPT_DAYS, "with_state": "ARCHIVED"},
                 }
             ],
             # Without a stack's state its resources are no longer managed.

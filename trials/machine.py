@@ -56,7 +56,7 @@ class Machine:
 
 
 def commit() -> str:
-    """Of the working tree, with a `+` where it has changes; `unknown` outside of git."""
+    """The working tree's commit, with a `+` where it has changes; `unknown` outside of git."""
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
         return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")

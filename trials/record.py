@@ -68,10 +68,7 @@ class Section:
         if isinstance(found, Result):
             return replace(self, results=[*self.results, found])
         return replace(
-            self,
-            figures=[*self.figures, *found.figures],
-            curves=[*self.curves, *found.curves],
-            lines=[*self.lines, *found.lines],
+            self, figures=[*self.figures, *found.figures], curves=[*self.curves, *found.curves], lines=[*self.lines, *found.lines]
         )
 
     @property

@@ -74,7 +74,7 @@ def _drift_issue(arguments: argparse.Namespace, environment: Mapping[str, str]) 
 def _deployed_commit(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     commit = _github(environment).deployed_commit(arguments.stack) or ""
     if commit and not re.fullmatch(r"[0-9a-f]{40,64}", commit):
-        raise UsageError(f"GitHub's deployment to {arguments.stack} names {commit!r}, which is no commit")
+        raise UsageError(f"GitHub's deployment to {arguments.stack} names {commit!r}, which is not a commit")
     print(commit or f"nothing was ever deployed to {arguments.stack}")
     # What later steps of a GitHub job read: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
     if file := environment.get("GITHUB_OUTPUT"):
@@ -86,7 +86,7 @@ def _deployed_commit(arguments: argparse.Namespace, environment: Mapping[str, st
 def _origin(environment: Mapping[str, str]) -> report.Origin:
     server, repository, run = (environment.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID"))
     return report.Origin(
-        # Of a pull request GITHUB_SHA is a merge that nobody has seen.
+        # In a pull request GITHUB_SHA is a merge commit that exists nowhere else.
         commit=environment.get("HEAD_COMMIT") or environment.get("GITHUB_SHA", ""),
         run_url=f"{server}/{repository}/actions/runs/{run}" if server and repository and run else "",
     )
@@ -101,11 +101,9 @@ def _github(environment: Mapping[str, str]) -> GitHub:
         )
     repository = environment["GITHUB_REPOSITORY"]
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise UsageError(f"GITHUB_REPOSITORY: {repository!r} is no repository. Give OWNER/NAME")
+        raise UsageError(f"GITHUB_REPOSITORY: {repository!r} is not a repository. Give OWNER/NAME")
     return GitHub(
-        api_url=environment.get("GITHUB_API_URL") or "https://api.github.com",
-        repository=repository,
-        token=environment["GITHUB_TOKEN"],
+        api_url=environment.get("GITHUB_API_URL") or "https://api.github.com", repository=repository, token=environment["GITHUB_TOKEN"]
     )
 
 
@@ -130,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _step_name(text: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9-]*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no step's name: use lower-case letters, digits and hyphens")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid name of a step: use lower-case letters, digits and hyphens")
     return text
 
 

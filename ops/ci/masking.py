@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 HIDDEN = "[secret]"
 
-#: Variables whose value is a secret, by name. A path or an address is none, whatever its variable is called.
+#: Variables whose value is a secret, by name. A path or an address is not a secret, whatever its variable is called.
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSPHRASE|API_?KEY|PRIVATE_?KEY|CREDENTIALS?$", re.IGNORECASE)
 _ADDRESS = re.compile(r"[a-z]+://|[./~]")
 

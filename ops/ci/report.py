@@ -74,7 +74,7 @@ def preview_comment(stacks: Mapping[str, Mapping[str, StepRecord]], origin: Orig
             "|---|---|---|---|---|",
             *rows,
             "",
-            f"Of {origin}. This comment is updated by every push.",
+            f"From {origin}. This comment is updated by every push.",
         ]
     )
     shown = [(stack, record) for stack, steps in stacks.items() for record in _in_order(steps)]
@@ -103,14 +103,14 @@ def drift_issue(stack: str, record: StepRecord, origin: Origin, *, limit: int = 
             f"What is deployed as {code(stack)} is not what its settings say: somebody or something changed it by hand, or an "
             "update ended half way."
         )
-        cure = (
+        fix = (
             f"To put it back, run the workflow `up` again, or `make deploy STACK={stack}`. To keep the change, put it into "
             "the settings by a pull request. This issue is updated by every check and closes itself when one is clean."
         )
     else:
         said = f"The drift check of {code(stack)} could not be made (exit status {record.status}), so drift would go unnoticed."
-        cure = "The end of its output says why. This issue closes itself when a check is clean."
-    head = "\n\n".join([marker(f"drift:{stack}"), said, cure, f"Of {origin}."])
+        fix = "The end of its output says why. This issue closes itself when a check is clean."
+    head = "\n\n".join([marker(f"drift:{stack}"), said, fix, f"From {origin}."])
     frame = size(_section(stack, record, "")) + 8
     return "\n\n".join([head, _section(stack, record, shorten(_printed(record), limit - size(head) - frame))])
 

@@ -48,7 +48,7 @@ class StepRecord:
             raise RecordError(f"{path}: cannot be read as a step's record: {error}") from error
         expected = {each.name for each in fields(cls)}
         if not isinstance(document, dict) or set(document) != expected:
-            raise RecordError(f"{path}: is no step's record: it should have the keys {', '.join(sorted(expected))}")
+            raise RecordError(f"{path}: is not a step's record: it should have the keys {', '.join(sorted(expected))}")
         return cls(
             name=str(document["name"]),
             command=tuple(map(str, document["command"])),
@@ -89,7 +89,7 @@ def run(name: str, command: Sequence[str], folder: Path, environment: Mapping[st
     assert process.stderr is not None
     out: list[str] = []
     err: list[str] = []
-    # One thread each: a full pipe that nobody reads would stop the command.
+    # One thread each: a full pipe without a reader would stop the command.
     readers = [
         threading.Thread(target=_copy, args=(source, target, kept, mask))
         for source, target, kept in ((process.stdout, sys.stdout, out), (process.stderr, sys.stderr, err))

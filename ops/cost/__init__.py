@@ -17,7 +17,7 @@ from components.settings.sections import Settings
 #: A month as Google's calculator counts it.
 HOURS_A_MONTH = 730
 
-#: Of a regional cluster, in which GKE puts the system pool's nodes unless told otherwise.
+#: The zones of a regional cluster in which GKE puts the system pool's nodes unless told otherwise.
 ZONES_OF_A_REGION = 3
 
 NOT_COUNTED = (
@@ -41,7 +41,7 @@ class Line:
     idle: int
     usual: int
     maximum: int
-    #: Of one an hour; None where it is not known.
+    #: The price of one for an hour; None where it is not known.
     price: Price | None
 
 
@@ -62,7 +62,7 @@ class Estimate:
 
     @property
     def dates(self) -> tuple[date, ...]:
-        """Of the sources of the prices, the oldest first."""
+        """The dates of the prices' sources, the oldest first."""
         return tuple(sorted({line.price.source.date for line in self.lines if line.price is not None}))
 
     @property
@@ -110,12 +110,7 @@ def estimate(settings: Settings) -> Estimate:
             ),
             Line(name="control plane", what="GKE's fee", idle=1, usual=1, maximum=1, price=CLUSTER_FEE),
             Line(
-                name="load balancer",
-                what="forwarding rule",
-                idle=1,
-                usual=1,
-                maximum=1,
-                price=forwarding_rule_price(settings.place.region),
+                name="load balancer", what="forwarding rule", idle=1, usual=1, maximum=1, price=forwarding_rule_price(settings.place.region)
             ),
         )
     )
@@ -145,5 +140,5 @@ def summary(settings: Settings) -> str:
 
 
 def _minimum(pool: AcceleratorPool) -> int:
-    """In all of its zones together; none of a disabled pool, whose idle nodes go."""
+    """Total across zones; 0 for a disabled pool, whose idle nodes go."""
     return pool.min_node_count * len(pool.zones) if pool.enabled else 0

@@ -69,7 +69,4 @@ def results(_: str) -> str:
     return "\n\n".join([_INTRODUCTION, "## Benches", benches, _OF_DRILLS, drills]) + "\n"
 
 
-PAGES = (
-    Page("docs/results.md", results),
-    Page("README.md", headlines),
-)
+PAGES = (Page("docs/results.md", results), Page("README.md", headlines))

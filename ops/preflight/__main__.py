@@ -37,11 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     web = Web(request_seconds=arguments.request_timeout, endpoint=arguments.endpoint)
     context = Context(
-        stack=arguments.stack,
-        settings=settings,
-        google=Google(settings.place.project, web),
-        web=web,
-        pulumi=PulumiCli(arguments.stack),
+        stack=arguments.stack, settings=settings, google=Google(settings.place.project, web), web=web, pulumi=PulumiCli(arguments.stack)
     )
     start = time.monotonic()
     checks = [check for check in CHECKS if not (arguments.reader and check is permissions.CHECK)]
@@ -73,9 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print a document for programs (docs/preflight.md)")
     parser.add_argument("--strict", action="store_true", help="a warning counts as a failure")
     parser.add_argument(
-        "--reader",
-        action="store_true",
-        help="do not check permissions: whoever runs this may only look, as a preview does",
+        "--reader", action="store_true", help="do not check permissions: for an account that may only look, as a preview does"
     )
     parser.add_argument("--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="bound on the whole run (120)")
     parser.add_argument("--request-timeout", type=_seconds, default=10.0, metavar="SECONDS", help="bound on one request (10)")

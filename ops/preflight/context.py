@@ -46,13 +46,8 @@ def explain(failure: CallFailed, what: str, context: Context, role: str = "roles
     if failure.reason == "disabled":
         return skipped(what, reason=f"the API {failure.api} is off in the project", fix=enable_command(project, failure.api))
     if failure.reason == "denied":
-        # Who runs this may lack a right to read that `up` does without: not knowing is no failure of the project.
-        return warning(
-            what,
-            "not checked: permission denied",
-            reason=reason,
-            fix=grant_command(project, context.google.member(), role),
-        )
+        # The caller may lack a right to read that `up` does without: what is not known is not a fault of the project.
+        return warning(what, "not checked: permission denied", reason=reason, fix=grant_command(project, context.google.member(), role))
     findings = {
         "not-found": "does not exist",
         "throttled": "not checked: too many requests, also after waiting",
@@ -62,7 +57,7 @@ def explain(failure: CallFailed, what: str, context: Context, role: str = "roles
         "malformed": "not checked: the answer makes no sense",
         "refused": "not checked: the request was refused",
     }
-    cures = {
+    fixes = {
         "not-found": f"check the name; https://console.cloud.google.com/home/dashboard?project={project}",
         "throttled": "run preflight again in some minutes",
         "server-error": "run preflight again; https://status.cloud.google.com says whether it is known",
@@ -71,7 +66,7 @@ def explain(failure: CallFailed, what: str, context: Context, role: str = "roles
         "malformed": f"something between here and {failure.service} answers in its place: look at the proxy (HTTPS_PROXY)",
         "refused": "read the reason; if it is not about a setting of the stack, it is a fault of preflight",
     }
-    return failed(what, findings[failure.reason], reason=reason, fix=cures[failure.reason])
+    return failed(what, findings[failure.reason], reason=reason, fix=fixes[failure.reason])
 
 
 LOGIN = "gcloud auth application-default login"

@@ -1,4 +1,4 @@
-"""Whether Hugging Face gives a model to whoever holds a token: https://huggingface.co/docs/hub/api and .../models-gated
+"""Whether Hugging Face gives a model to the holder of a token: https://huggingface.co/docs/hub/api and .../models-gated
 
 The token goes into a header and nowhere else.
 """

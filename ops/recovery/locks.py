@@ -22,7 +22,7 @@ _CONFLICT = "Another update is currently in progress"
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """Of the update of somebody; `pid` 0 where the backend does not say whose."""
+    """An update's lock; `pid` 0 where the backend does not say whose it is."""
 
     user: str = ""
     host: str = ""

@@ -1,7 +1,7 @@
 """Finds dashboards and alert policies, whose ids Google makes up, by the name that people see.
 
-Asked where the gcp provider asks (GOOGLE_MONITORING_CUSTOM_ENDPOINT, GOOGLE_OAUTH_ACCESS_TOKEN), else Google, as whoever Application
-Default Credentials name. No credential is sent over plain HTTP.
+Asked where the gcp provider asks (GOOGLE_MONITORING_CUSTOM_ENDPOINT, GOOGLE_OAUTH_ACCESS_TOKEN), else Google, with Application
+Default Credentials. No credential is sent over plain HTTP.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Monitoring:
         self._token = environment.get("GOOGLE_OAUTH_ACCESS_TOKEN")
 
     def ids(self, type_token: str, inputs: Mapping[str, Any], project: str) -> list[str]:
-        """Of everything in the project that looks like what `inputs` describe. Raises `ListingError`."""
+        """The ids of everything in the project that looks like what `inputs` describe. Raises `ListingError`."""
         if type_token == ALERT_POLICY:
             wanted = inputs.get("displayName"), inputs.get("userLabels") or {}
             found = self._list(f"v3/projects/{project}/alertPolicies", "alertPolicies", project)

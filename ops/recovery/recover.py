@@ -80,7 +80,7 @@ def recover(
 ) -> Outcome:
     """Brings the stack to where a plain `pulumi up` or `pulumi destroy` goes on.
 
-    `take_lock`: no update runs, says the person, whatever can be known from here. `given`: ids by URN that nobody but a
+    `take_lock`: the caller knows that no update runs, whatever can be known from here. `given`: ids by URN that only a
     person knows. Raises `Refused` and `PulumiError`; the state is then what it was.
     """
     mended = stack.mend_backend()
@@ -98,7 +98,7 @@ def recover(
         failed = stack.refresh()
     stack.remove_leftovers()
     document = stack.export()
-    # Of a resource that is being replaced there are two.
+    # There are two entries of a resource that is being replaced.
     known = {each["urn"]: each for each in state.resources(document) if not each.get("delete")}
     plan = state.plan(document, listing, given or {})
     unsettled = [

@@ -195,7 +195,7 @@ def with_provider_s_own(document: Mapping[str, Any], before: Mapping[str, Mappin
 
 
 def being_deleted(document: Mapping[str, Any], urns: Sequence[str]) -> list[str]:
-    """Of these, the Kubernetes objects that are there only until their deletion is through."""
+    """The Kubernetes objects among these that are there only until their deletion is through."""
     return [
         each["urn"]
         for each in resources(document)

@@ -27,10 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     report = checks.run(
         what,
         limits=checks.Limits(
-            healthy=arguments.timeout,
-            request=arguments.request_timeout,
-            first_token=arguments.max_first_token,
-            total=arguments.max_total,
+            healthy=arguments.timeout, request=arguments.request_timeout, first_token=arguments.max_first_token, total=arguments.max_total
         ),
         key=key,
         api=arguments.api,
@@ -55,7 +52,7 @@ def _target(arguments: argparse.Namespace) -> target.Target:
         found = target.Target(service_url=target.check_url(arguments.url), model=arguments.model)
     if arguments.expect_pool and found.pools and arguments.expect_pool not in found.pools:
         raise target.TargetError(
-            f"--expect-pool: {arguments.expect_pool!r} is no pool of stack {found.stack}. Fix: name one of {', '.join(found.pools)}."
+            f"--expect-pool: {arguments.expect_pool!r} is not a pool of stack {found.stack}. Fix: name one of {', '.join(found.pools)}."
         )
     return found
 

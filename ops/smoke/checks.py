@@ -33,9 +33,9 @@ class Limits:
     healthy: float = 300.0
     #: After that a request is given up.
     request: float = 60.0
-    #: Of a stream, once the server has answered something: a first request may compile.
+    #: Until a stream's first token, once the server has answered something: a first request may compile.
     first_token: float = 5.0
-    #: Of a completion of at most 64 tokens.
+    #: For a completion of at most 64 tokens.
     total: float = 30.0
 
 

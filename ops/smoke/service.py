@@ -60,7 +60,7 @@ class Failure(Exception):
 
 
 class NotYet(Failure):
-    """A failure that is usual while a service comes up, so that waiting may cure it."""
+    """A failure that is usual while a service comes up, so that waiting may be enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Answer:
     model: str
     finish_reason: str | None
     seconds: float
-    #: Of a stream alone.
+    #: For a stream alone.
     first_token_seconds: float | None = None
     pod: str = ""
     node: str = ""
@@ -103,7 +103,7 @@ class Service:
         body = self._get(self.url, "/models")
         cards = self._object(body, "/models").get("data")
         if not isinstance(cards, list) or not all(isinstance(each, dict) and "id" in each for each in cards):
-            raise self._malformed("/models", "its `data` is no list of models", body)
+            raise self._malformed("/models", "its `data` is not a list of models", body)
         return [str(each["id"]) for each in cards]
 
     def ask(self, model: str, prompt: str, *, stream: bool = False, **options: Any) -> Answer:
@@ -240,7 +240,7 @@ class Service:
         except ValueError as error:
             raise self._malformed(where, f"it is not JSON ({error})", body) from error
         if not isinstance(document, dict):
-            raise self._malformed(where, "it is JSON, but no object", body)
+            raise self._malformed(where, "it is JSON, but not an object", body)
         return document
 
     def _model_of(self, document: Mapping[str, Any]) -> str:
@@ -258,10 +258,10 @@ class Service:
             else:
                 text = choice["message"]["content"] if whole else choice["delta"].get("content")
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            reason = f"it is no answer of this kind ({type(error).__name__}: {error})"
+            reason = f"it is not an answer of this kind ({type(error).__name__}: {error})"
             raise self._malformed(self._path, reason, json.dumps(document)) from error
         if not isinstance(text, str | None):
-            raise self._malformed(self._path, "the text of its first choice is no text", json.dumps(document))
+            raise self._malformed(self._path, "the text of its first choice is not a text", json.dumps(document))
         return text or ""
 
     # --- failures
@@ -289,6 +289,8 @@ class Service:
         elif status == 429:
             after = headers.get("Retry-After")
             fix = f"too many requests: try again{f' in {self._shown(after)} s' if after else ''}, or raise the limit"
+        elif status == 503 and "cannot accept new requests" in body:
+            fix = "the server has as many requests as it may (`maxQueuedRequests`): try again, or raise `replicas` or that limit"
         elif status >= 500:
             fix = _SEE_LOGS
         raise (NotYet if status == 429 or status >= 500 else Failure)(cause, fix, kind=f"HTTP {status}")

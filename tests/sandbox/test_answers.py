@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import threading
 
+import pytest
+
 from sandbox.cli.client import Sandbox
 
 
+@pytest.mark.drill
 def test_an_update_outlasts_what_the_real_providers_outlast(sandbox: Sandbox) -> None:
     sandbox.command("faults", "set", "--api", "cloud", "--answer", "503", "--rate", "0.2")
     sandbox.command("faults", "set", "--api", "kubernetes", "--answer", "429", "--burst", "5")

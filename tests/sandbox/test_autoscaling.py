@@ -1,5 +1,6 @@
 """Scaling on the server's own metrics: PodMonitoring, the metrics adapter, the custom metrics API and the real HPA controller.
 
+With it, since one update makes both, everything that speeds up starts. The tests run in order, and the last one turns it all off.
 The objects are the program's, as it makes them for GKE; only the settings are such that a test can wait for what they do.
 """
 
@@ -10,7 +11,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ import requests
 from sandbox.cli.client import Sandbox
 from sandbox.host.paths import Paths
 from sandbox.toolchain.tools import METRICS_TOOLS, Toolbox
-
-pytestmark = pytest.mark.sandbox
+from trials.drills.events import pools
 
 METRIC = "prometheus.googleapis.com|vllm:num_requests_waiting|gauge"
 METRIC_PATH = f"/apis/custom.metrics.k8s.io/v1beta2/namespaces/default/pods/*/{METRIC.replace('|', '%7C')}"
@@ -82,13 +82,23 @@ class Load:
 
 
 @pytest.fixture(scope="module")
-def scaling(sandbox: Sandbox) -> Iterator[Sandbox]:
-    """The dev stack with an autoscaler; afterwards it is as it was."""
+def settings(sandbox: Sandbox) -> dict[str, Any]:
+    tpu, spot, on_demand = pools(sandbox)
+    return {
+        **SETTINGS,
+        "weightsCache": True,
+        "gpuEphemeralStorageLimit": "38Gi",
+        "acceleratorPools": [tpu, {**spot, "secondaryBootDiskImage": "global/images/vllm"}, on_demand],
+    }
+
+
+@pytest.fixture(scope="module")
+def scaling(sandbox: Sandbox, settings: dict[str, Any]) -> Sandbox:
+    """The dev stack with an autoscaler, and with everything that speeds up starts."""
     # Else the daemon builds them while `pulumi up` waits for the adapter.
     Toolbox(Paths.from_environment(sandbox.environment), lambda text, fraction: None).ensure(METRICS_TOOLS)
-    sandbox.pulumi("up", "--yes", "--skip-preview", "--non-interactive", overrides=SETTINGS)
-    yield sandbox
-    sandbox.command("up")
+    sandbox.pulumi("up", "--yes", "--skip-preview", "--non-interactive", overrides=settings)
+    return sandbox
 
 
 def _metric(sandbox: Sandbox) -> dict[str, float]:
@@ -109,6 +119,12 @@ def _replicas(sandbox: Sandbox) -> tuple[int, int]:
     """Wanted and ready."""
     deployment = json.loads(sandbox.kubectl("get", "deployment", "vllm", "-o", "json"))
     return deployment["spec"]["replicas"], deployment["status"].get("readyReplicas", 0)
+
+
+def _accounts(sandbox: Sandbox) -> set[str]:
+    """Service accounts of the servers' pods."""
+    pods = json.loads(sandbox.kubectl("get", "pods", "-l", "app=vllm", "-o", "json"))["items"]
+    return {pod["spec"]["serviceAccountName"] for pod in pods}
 
 
 def _programs(sandbox: Sandbox) -> set[str]:
@@ -141,14 +157,18 @@ def test_the_adapter_has_the_rights_of_its_own_service_account_and_no_more(scali
     assert scaling.kubectl("auth", "can-i", "get", "secrets", *own, check=False).strip().startswith("no")
 
 
-def test_waiting_requests_scale_out_and_their_absence_scales_in(scaling: Sandbox) -> None:
+def test_a_server_with_a_weights_cache_reads_it_by_an_account_of_its_own(scaling: Sandbox) -> None:
+    assert _accounts(scaling) == {"vllm"}
+
+
+def test_waiting_requests_scale_out_and_their_absence_scales_in(scaling: Sandbox, settings: dict[str, Any]) -> None:
     outputs = scaling.outputs()
     with Load(outputs["service_url"], outputs["model"]) as load:
         eventually(lambda: _replicas(scaling)[0] >= 2, "the HPA wants a second replica")
         eventually(lambda: min(_replicas(scaling)) >= 2, "two replicas are ready")
         eventually(lambda: len(_metric(scaling)) >= 2, "both have the metric")
         # The replicas are the autoscaler's: what it made of them is no difference to the program.
-        assert scaling.preview(**SETTINGS) == {}
+        assert scaling.preview(**settings) == {}
     assert load.outcomes["answered"] > CLIENTS
     assert set(load.outcomes) == {"answered"}
     described = json.loads(scaling.kubectl("get", "hpa", "vllm", "-o", "json"))
@@ -179,8 +199,11 @@ def test_a_pod_monitoring_that_google_refuses_is_refused(sandbox: Sandbox, endpo
     assert re.search(message, answer), answer
 
 
-def test_without_an_autoscaler_nothing_of_it_is_left(scaling: Sandbox) -> None:
+def test_with_the_settings_of_before_nothing_of_it_is_left(scaling: Sandbox) -> None:
     scaling.command("up")
     eventually(lambda: not _programs(scaling) & {"prometheus", "prometheus-adapter"}, "Prometheus and the adapter have ended")
     assert [each["name"].partition("-")[0] for each in scaling.status()["pods"]] == ["vllm"]
     assert scaling.kubectl("get", "namespace", "custom-metrics", "--ignore-not-found") == ""
+    # A pod that still wanted the account would not come up again.
+    assert _accounts(scaling) == {"default"}
+    assert "vllm" not in scaling.kubectl("get", "serviceaccounts", "-o", "name")

@@ -15,8 +15,6 @@ from sandbox.cli.client import Sandbox
 from tests.pages import named_by
 from tests.sandbox.conftest import ROOT
 
-pytestmark = pytest.mark.sandbox
-
 HERE = "tests/sandbox/test_bootstrap_stack.py"
 
 #: What the page leaves for a team to fill in.

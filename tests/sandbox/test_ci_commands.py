@@ -18,8 +18,6 @@ from sandbox.cli.client import Sandbox
 from tests.pages import named_by
 from tests.sandbox.conftest import ROOT
 
-pytestmark = pytest.mark.sandbox
-
 HERE = "tests/sandbox/test_ci_commands.py"
 
 
@@ -109,6 +107,7 @@ def test_a_killed_update_is_recovered(sandbox: Sandbox) -> None:
     assert not list(locks.glob("*.json"))
 
 
+@pytest.mark.drill
 def test_a_lock_of_another_machine_is_taken_away_by_who_knows(sandbox: Sandbox) -> None:
     locks = leave_lock(sandbox, hostname="elsewhere")
     locked = run(sandbox, 'make deploy STACK="$STACK"')

@@ -15,8 +15,6 @@ from sandbox.host.ports import free_ports
 from tests.sandbox.conftest import ROOT, TOKEN
 from tests.sandbox.stacks import Stack, stack_of
 
-pytestmark = pytest.mark.sandbox
-
 CONSUMER = ROOT / "examples" / "consumer"
 SERVING = "organization/tpu-gpu-fungibility/sandbox"
 NAMESPACE = "chat-gateway"

@@ -8,16 +8,24 @@ import signal
 import time
 from typing import Any
 
-import pytest
 import requests
 
 from sandbox.cli.client import Sandbox
 from tests.sandbox.conftest import TOKEN
-
-pytestmark = pytest.mark.sandbox
+from trials.drills.events import pools
 
 CLASS = "kubernetes:cloud.google.com/v1:ComputeClass::compute-class"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment::vllm"
+CLUSTER = "gcp:container/cluster:Cluster::cluster"
+NODE_POOL = "gcp:container/nodePool:NodePool"
+#: What `weightsCache` brings.
+CACHE = {
+    "fungibility:index:WeightsCache::weights-cache",
+    "gcp:projects/service:Service::weights-cache-storage-api",
+    "gcp:storage/bucket:Bucket::weights-cache",
+    "gcp:storage/bucketIAMMember:BucketIAMMember::weights-cache-user",
+    "kubernetes:core/v1:ServiceAccount::weights-cache-vllm",
+}
 
 #: `kubectl describe node` of the walkthrough's author, without what differs from node to node.
 _COMMON_LABELS = {
@@ -170,20 +178,26 @@ def test_changed_model_rolls_the_deployment_and_touches_no_pool(sandbox: Sandbox
     assert sandbox.preview(model="Qwen/Qwen2-7B") == {DEPLOYMENT: "update"}
 
 
-def test_reordered_pools_change_class_and_affinity_and_replace_nothing(sandbox: Sandbox) -> None:
-    pools = _pools(sandbox)
-    changes = sandbox.preview(acceleratorPools=[pools[1], pools[0], pools[2]])
-    assert _but_monitoring(changes) == {CLASS: "update", DEPLOYMENT: "update"}
-
-
-def test_fourth_pool_adds_one_pool(sandbox: Sandbox) -> None:
-    pools = _pools(sandbox)
-    changes = sandbox.preview(acceleratorPools=[*pools, {**pools[2], "name": "l4-b"}])
+def test_what_speeds_up_starts_another_order_and_a_fourth_pool_replace_only_the_pool_whose_disk_changes(sandbox: Sandbox) -> None:
+    tpu, spot, on_demand = pools(sandbox)
+    with_image = {**spot, "secondaryBootDiskImage": "global/images/vllm"}
+    changes = sandbox.preview(
+        weightsCache=True, gpuEphemeralStorageLimit="38Gi", acceleratorPools=[with_image, tpu, on_demand, {**on_demand, "name": "l4-b"}]
+    )
     assert _but_monitoring(changes) == {
-        "gcp:container/nodePool:NodePool::l4-b": "create",
+        CLUSTER: "update",
         CLASS: "update",
         DEPLOYMENT: "update",
+        f"{NODE_POOL}::l4-spot": "replace",
+        f"{NODE_POOL}::l4-b": "create",
+        **dict.fromkeys(CACHE, "create"),
     }
+
+
+def test_a_pool_goes_out_of_service_and_image_streaming_off_without_replacing_anything(sandbox: Sandbox) -> None:
+    changes = sandbox.preview(imageStreaming=False, acceleratorPools=pools(sandbox, enabled=False))
+    assert changes[f"{NODE_POOL}::v6e-1"] == "update"
+    assert set(changes.values()) <= {"update", "create"}
 
 
 def test_bad_settings_are_refused_all_at_once_before_anything_is_touched(sandbox: Sandbox) -> None:
@@ -248,9 +262,3 @@ def _but_monitoring(changes: dict[str, str]) -> dict[str, str]:
     monitoring = {urn: op for urn, op in changes.items() if urn.startswith("gcp:monitoring/")}
     assert set(monitoring.values()) <= {"update"}
     return {urn: op for urn, op in changes.items() if urn not in monitoring}
-
-
-def _pools(sandbox: Sandbox) -> list[dict[str, Any]]:
-    import yaml
-
-    return list(yaml.safe_load(sandbox.stack_config.read_text())["config"]["tpu-gpu-fungibility:acceleratorPools"])

@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from sandbox.cli.client import Sandbox
 from tests.sandbox.conftest import ROOT
-
-pytestmark = pytest.mark.sandbox
 
 
 def test_destroy_leaves_nothing_in_the_cloud_and_down_no_process_and_no_file(sandbox: Sandbox) -> None:

@@ -16,7 +16,7 @@ import pytest
 from sandbox.cli.client import Sandbox, fresh_sandbox
 from tests.sandbox.conftest import ROOT
 
-pytestmark = pytest.mark.sandbox
+pytestmark = pytest.mark.drill
 
 _PATIENCE = 300.0
 

@@ -11,8 +11,6 @@ import yaml
 from sandbox.cli.client import Sandbox
 from tests.sandbox.conftest import ROOT, TOKEN
 
-pytestmark = pytest.mark.sandbox
-
 
 @pytest.fixture(autouse=True)
 def environment() -> None:

@@ -11,11 +11,8 @@ import requests
 
 from sandbox.cli.client import Sandbox
 from sandbox.google.secret_manager import SecretStore
-from tests.sandbox.conftest import ROOT
+from tests.sandbox.conftest import ROOT, SPEED
 
-pytestmark = pytest.mark.sandbox
-
-CLUSTER = "gcp:container/cluster:Cluster::cluster"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment::vllm"
 KEY_SECRET = "kubernetes:core/v1:Secret::vllm-vllm-api-key"
 PROJECT = "sandbox-project"
@@ -25,7 +22,7 @@ NEW_KEY = "another-key-that-nobody-may-see"
 @pytest.fixture(scope="module")
 def prod() -> Iterator[Sandbox]:
     """The prod stack, up; taken down at the end whatever happens."""
-    sandbox = Sandbox(ROOT / ".sandbox" / "test-state-prod")
+    sandbox = Sandbox(ROOT / ".sandbox" / "test-state-prod", SPEED)
     sandbox.command("down", check=False)
     try:
         sandbox.command("up", "--environment", "prod")

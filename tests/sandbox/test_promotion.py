@@ -15,8 +15,6 @@ from sandbox.cli.client import Sandbox, run_command
 from tests.sandbox.conftest import ROOT
 from tests.sandbox.stacks import Stack, stack_of
 
-pytestmark = pytest.mark.sandbox
-
 DEV = "organization/tpu-gpu-fungibility/sandbox"
 NAMESPACE = "tpu-gpu-fungibility"
 IMAGE = "docker:index/image:Image"

@@ -16,9 +16,9 @@ import yaml
 from sandbox.cli.client import Sandbox
 from tests.images.conftest import REQUIRED
 from tests.images.image_docker import NoDocker, some_docker
-from tests.sandbox.conftest import ROOT
+from tests.sandbox.conftest import ROOT, SPEED
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.docker]
+pytestmark = pytest.mark.docker
 
 _UP = "up.txt"
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
@@ -27,7 +27,7 @@ _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json, application/v
 @pytest.fixture(scope="module")
 def real() -> Iterator[Sandbox]:
     """A sandbox of its own state, up on images of a Docker daemon: the reachable one, or one of the test's own."""
-    sandbox = Sandbox(ROOT / ".sandbox" / "test-state-images")
+    sandbox = Sandbox(ROOT / ".sandbox" / "test-state-images", SPEED)
     try:
         with some_docker() as docker, pytest.MonkeyPatch.context() as patch:
             if docker.host.startswith("unix://") and "DOCKER_HOST" not in os.environ:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from sandbox.cli.client import Sandbox
 from sandbox.cli.status import wait_for_chat
-
-pytestmark = pytest.mark.sandbox
 
 _UP = ("up", "--yes", "--skip-preview", "--non-interactive")
 _CHANGE: dict[str, Any] = {"networkPolicy": True}

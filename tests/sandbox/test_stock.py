@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import yaml
@@ -11,23 +11,19 @@ import yaml
 from components.settings.stack_files import PROJECT_NAME
 from sandbox.cli.client import Sandbox
 
-pytestmark = pytest.mark.sandbox
-
 POOL = "l4-b"
 _UP = ("up", "--yes", "--skip-preview", "--non-interactive", "--continue-on-error")
 
 
 @pytest.fixture
-def fourth_pool(sandbox: Sandbox) -> Iterator[str]:
-    """A pool that the settings name and nobody has made yet; gone again afterwards."""
+def fourth_pool(sandbox: Sandbox) -> str:
+    """A pool that the settings name and nobody has made yet."""
     document = yaml.safe_load(sandbox.stack_config.read_text())
     pools = document["config"][f"{PROJECT_NAME}:acceleratorPools"]
     pools.append({**pools[-1], "name": POOL})
     sandbox.stack_config.write_text(yaml.safe_dump(document))
     sandbox.command("stock", POOL, "out")
-    yield POOL
-    sandbox.command("stock", POOL, "in")
-    sandbox.command("up")
+    return POOL
 
 
 def _nodes(sandbox: Sandbox) -> int:

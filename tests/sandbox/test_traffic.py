@@ -1,4 +1,7 @@
-"""Requests go on while the service is updated, moved, scaled and preempted: none fails, none is cut. The tests run in order."""
+"""Requests go on while the service is updated and preempted and while its servers hang: none fails, none is cut.
+
+One short case each; the drill `load` has all events, with longer answers. The tests run in order.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,7 @@ import pytest
 
 from sandbox.cli.client import Sandbox
 from sandbox.cli.traffic import Report
-from trials.drills.events import drain, load, pools, preempt, replicas, restarts, serving, wait_until
-
-pytestmark = pytest.mark.sandbox
+from trials.drills.events import load, preempt, replicas, restarts, serving, wait_until
 
 #: Of the stand-in some 0.3 to 4 s; the longest of them is under way whenever a pod is told to end.
 TOKENS = (16, 64, 200)
@@ -39,13 +40,11 @@ def test_the_command_counts_what_it_sends(sandbox: Sandbox) -> None:
     assert "v6e-1 is no Spot or preemptible node" in refused.stderr
 
 
-@pytest.mark.parametrize("keep_alive", [False, True], ids=["a connection a request", "connections kept open"])
-def test_a_rolling_update_loses_no_request(sandbox: Sandbox, keep_alive: bool) -> None:
+def test_a_rolling_update_loses_no_request_though_clients_keep_their_connections(sandbox: Sandbox) -> None:
     sandbox.command("scale", "2")
     before = {pod["name"] for pod in sandbox.status()["pods"]}
-    with traffic(sandbox, keep_alive=keep_alive) as report:
-        length = 4096 if keep_alive else 2048
-        sandbox.pulumi("up", "--yes", "--non-interactive", overrides={"replicas": 2, "maxModelLen": length})
+    with traffic(sandbox, keep_alive=True) as report:
+        sandbox.pulumi("up", "--yes", "--skip-preview", "--non-interactive", overrides={"replicas": 2, "maxModelLen": 4096})
     assert_nothing_lost(report())
     # A move up the pools may follow the update.
     sandbox.command("scale", "2")
@@ -55,28 +54,10 @@ def test_a_rolling_update_loses_no_request(sandbox: Sandbox, keep_alive: bool) -
     assert report().pods.keys() - before
 
 
-def test_a_drain_of_a_node_loses_no_request_and_moves_its_replica(sandbox: Sandbox) -> None:
-    node = min(serving(sandbox))
-    with traffic(sandbox) as report:
-        drain(sandbox, node)
-    sandbox.kubectl("uncordon", node)
-    assert_nothing_lost(report())
-
-
-def test_scaling_from_one_to_three_and_back_loses_no_request(sandbox: Sandbox) -> None:
-    sandbox.command("scale", "1")
-    with traffic(sandbox) as report:
-        sandbox.command("scale", "3")
-        assert sorted(serving(sandbox).values()) == ["l4-spot", "v6e-1", "v6e-1"]
-        # Two of three stay while one moves up, so nothing is lost by a move either.
-        sandbox.command("scale", "2")
-    assert_nothing_lost(report())
-
-
 def test_preemption_with_notice_loses_no_request_of_less_than_ten_seconds(sandbox: Sandbox) -> None:
     sandbox.command("scale", "3")
     with traffic(sandbox) as report:
-        preempt(sandbox, "l4-spot")
+        preempt(sandbox, "l4-spot", notice=12)
     assert_nothing_lost(report())
 
 
@@ -99,22 +80,7 @@ def test_a_replica_whose_engine_hangs_leaves_traffic_and_one_that_crashes_on_eve
     assert_nothing_lost(report(), least=10)
 
 
-def test_a_pool_is_taken_out_of_service_by_one_setting_and_comes_back(sandbox: Sandbox) -> None:
-    change = {"replicas": 2, "acceleratorPools": pools(sandbox, enabled=False)}
-    node_pool = "gcp:container/nodePool:NodePool::v6e-1"
-    preview = sandbox.preview(**change)
-    assert preview[node_pool] == "update"
-    assert not {"replace", "create-replacement", "delete", "delete-replaced"} & set(preview.values())
-    with traffic(sandbox) as report:
-        sandbox.pulumi("up", "--yes", "--non-interactive", overrides=change)
-        wait_until(lambda: "v6e-1" not in serving(sandbox).values() and len(serving(sandbox)) == 2, 60)
-    assert_nothing_lost(report())
-    wait_until(lambda: "v6e-1" not in {node["pool"] for node in sandbox.status()["nodes"]}, 60)
-    sandbox.command("up")
-    assert set(serving(sandbox).values()) == {"v6e-1"}
-    sandbox.pulumi("preview", "--expect-no-changes", "--non-interactive")
-
-
+@pytest.mark.drill
 def test_the_last_replica_is_kept_from_eviction_where_the_setting_says_so(sandbox: Sandbox) -> None:
     sandbox.pulumi("up", "--yes", "--non-interactive", overrides={"keepLastReplica": True})
     (node,) = serving(sandbox)
@@ -122,4 +88,3 @@ def test_the_last_replica_is_kept_from_eviction_where_the_setting_says_so(sandbo
     assert "violate the pod's disruption budget" in refused
     sandbox.kubectl("uncordon", node)
     assert list(serving(sandbox)) == [node]
-    sandbox.command("up")

@@ -52,10 +52,7 @@ def set_project(server: PreflightServer) -> None:
     server.set("compute.acceleratorTypes.get", {"name": "nvidia-l4", "maximumCardsPerInstance": 8})
     set_regional_quotas(server, QUOTAS)
     server.set("compute.projects.get", {"name": PROJECT, "quotas": [{"metric": "GPUS_ALL_REGIONS", "limit": 8, "usage": 0}]})
-    server.set(
-        "compute.instances.aggregatedList",
-        {"items": {"zones/us-central1-a": {"warning": {"code": "NO_RESULTS_ON_PAGE"}}}},
-    )
+    server.set("compute.instances.aggregatedList", {"items": {"zones/us-central1-a": {"warning": {"code": "NO_RESULTS_ON_PAGE"}}}})
     set_tpu_quota(server, [({"region": REGION, "tpu_family": "CT6E"}, 2), ({}, 0)])
     server.set("container.projects.locations.getServerConfig", channels(REGULAR="1.33.5-gke.1201000"))
     for method in (
@@ -146,8 +143,7 @@ def registry_answer(server: PreflightServer) -> Any:
 def set_stack_up(server: PreflightServer, version: str = "1.33.5-gke.1201000") -> None:
     """Cluster, repository and account are there."""
     server.set(
-        "container.projects.locations.clusters.get",
-        {"name": "tpu-gpu-fungibility", "currentMasterVersion": version, "status": "RUNNING"},
+        "container.projects.locations.clusters.get", {"name": "tpu-gpu-fungibility", "currentMasterVersion": version, "status": "RUNNING"}
     )
     server.set("artifactregistry.projects.locations.repositories.get", {"name": REPOSITORY, "format": "DOCKER"})
     server.set("iam.projects.serviceAccounts.get", {"name": ACCOUNT})

@@ -70,11 +70,7 @@ class Bench:
         settings = _settings(json.dumps(overrides), project_dir)
         web = Web(request_seconds=seconds, endpoint=self.server.url)
         return Context(
-            stack="dev",
-            settings=settings,
-            google=Google(PROJECT, web),
-            web=web,
-            pulumi=PulumiCli("dev", project_dir=project_dir),
+            stack="dev", settings=settings, google=Google(PROJECT, web), web=web, pulumi=PulumiCli("dev", project_dir=project_dir)
         )
 
     def run(self, *only: str, context: Context | None = None, **overrides: Any) -> Report:

@@ -64,23 +64,14 @@ def api_error(status: int, message: str, *, reason: str = "", **metadata: str) -
     error: dict[str, Any] = {"code": status, "message": message, "status": names.get(status, "INTERNAL")}
     if reason:
         error["details"] = [
-            {
-                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                "reason": reason,
-                "domain": "googleapis.com",
-                "metadata": metadata,
-            }
+            {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "googleapis.com", "metadata": metadata}
         ]
     return Fault(status=status, body=json.dumps({"error": error}).encode())
 
 
 def old_error(status: int, message: str, reason: str) -> Fault:
     """The error shape of Compute Engine's and other older APIs."""
-    error = {
-        "code": status,
-        "message": message,
-        "errors": [{"message": message, "domain": "usageLimits", "reason": reason}],
-    }
+    error = {"code": status, "message": message, "errors": [{"message": message, "domain": "usageLimits", "reason": reason}]}
     return Fault(status=status, body=json.dumps({"error": error}).encode())
 
 

@@ -90,7 +90,7 @@ def test_a_pod_that_ends_loses_no_request_of_clients_that_keep_their_connections
     server = start(without=() if path == "server drains" else ("--shutdown-timeout",))
     tokens = _long_tokens(server)
     clients = PooledClients(server, 4, stream=stream)
-    time.sleep(1)
+    _wait_until(lambda: clients.results.answered >= 4)
     thread, long = _ask_long(server, tokens, stream=stream)
     time.sleep(0.5)
     _end(server, clients)
@@ -103,16 +103,21 @@ def test_a_pod_that_ends_loses_no_request_of_clients_that_keep_their_connections
     assert long == [None]
 
 
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def _after_sigterm(server: Server) -> Results:
     """What becomes of pooled clients' requests when SIGTERM comes without the hook, while a long request is under way."""
     tokens = _long_tokens(server)
     clients = PooledClients(server, 4, stream=False)
     thread, long = _ask_long(server, tokens)
-    time.sleep(1)
-    before = clients.results.answered
-    assert before > 0
+    _wait_until(lambda: clients.results.answered >= 4)
     server.send_sigterm()
-    time.sleep(1.5)
+    _wait_until(lambda: len(clients.results.lost) >= 4)
     clients.stop()
     clients.still_connected(within=10)
     thread.join(timeout=60)

@@ -87,7 +87,7 @@ def test_it_is_vllm_itself(server: Server) -> None:
     assert not [name for name in server.get("/metrics").headers if name.lower().startswith("x-sandbox")]
 
 
-def test_listens_on_its_pod_s_address_alone(server: Server, address: str) -> None:
+def test_listens_only_on_its_pod_s_address(server: Server, address: str) -> None:
     assert address in server.listening_addresses()
     assert "0.0.0.0" not in server.listening_addresses()
 
@@ -126,7 +126,7 @@ def test_metrics_have_the_names_that_autoscaling_and_dashboards_use(server: Serv
     assert f'vllm:num_requests_running{{engine="0",model_name="{MODEL}"}} 0.0' in text
 
 
-def test_memory_is_what_the_documentation_says(server: Server, record_property: Callable[[str, object], None]) -> None:
+def test_memory_matches_the_documentation(server: Server, record_property: Callable[[str, object], None]) -> None:
     used = server.memory_bytes()
     record_property("memory_gib", round(used / _GiB, 2))
     record_property("start_seconds", round(server.start_seconds, 1))

@@ -12,7 +12,7 @@ class Figure:
     """One measured quantity. Lower is better unless `higher_is_better`."""
 
     name: str
-    #: Of repeated measurements in this run; the figure's value is their median.
+    #: Repeated measurements in this run; the figure's value is their median.
     samples: Sequence[float]
     #: "x" for a ratio, else s, MB, processes, bytes.
     unit: str

@@ -41,7 +41,7 @@ class Samples:
     memory: dict[int, list[float]] = field(default_factory=lambda: {1: [], REPLICAS: []})
     processes: dict[int, list[float]] = field(default_factory=lambda: {1: [], REPLICAS: []})
     warm_against_unchanged: list[float] = field(default_factory=list)
-    #: Of the last sandbox, MB by program and number of processes by program.
+    #: MB and number of processes by program, in the last sandbox.
     by_program: dict[int, tuple[Mapping[str, float], Mapping[str, int]]] = field(default_factory=dict)
 
 
@@ -145,11 +145,7 @@ def _findings(samples: Samples) -> Findings:
             Figure(name=f"memory of the sandbox with {_replicas(count)}", samples=samples.memory[count], unit="MB", note="PSS")
             for count in (1, REPLICAS)
         ),
-        Figure(
-            name=f"memory with {_replicas(REPLICAS)}, with 1 being 1",
-            samples=[many / one for many, one in ratios],
-            unit="x",
-        ),
+        Figure(name=f"memory with {_replicas(REPLICAS)}, with 1 being 1", samples=[many / one for many, one in ratios], unit="x"),
         *(
             Figure(name=f"processes of the sandbox with {_replicas(count)}", samples=samples.processes[count], unit="processes")
             for count in (1, REPLICAS)

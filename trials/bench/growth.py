@@ -146,10 +146,7 @@ class Stack:
     def pools(self, count: int, *, last_maximum: int = 1) -> list[dict[str, Any]]:
         """The stack's own first pool, and GPU pools without nodes below it."""
         first = self._document["config"][f"{PROJECT_NAME}:acceleratorPools"][0]
-        return [
-            dict(first),
-            *(gpu_pool(index, last_maximum if index == count - 1 else 1) for index in range(1, count)),
-        ]
+        return [dict(first), *(gpu_pool(index, last_maximum if index == count - 1 else 1) for index in range(1, count))]
 
     def _timed(self, settings: Mapping[str, Any], *command: str) -> float:
         changed = {f"{PROJECT_NAME}:{key}": value for key, value in settings.items()}

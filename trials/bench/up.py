@@ -55,9 +55,9 @@ class Run:
     """One `up`; times are Google's seconds."""
 
     seconds: float
-    #: Of the first answer, which may come before `pulumi up` has ended.
+    #: When the first answer came, which may be before `pulumi up` has ended.
     answered_at: float
-    #: Of the program's first resource: until then Python and the engine start.
+    #: When the program's first resource began: until then Python and the engine start.
     first_resource_at: float
     #: The node pool of the pod that gave it.
     pool: str

@@ -1,10 +1,10 @@
 """The drill of faulty answers: updates from nothing, changing ones and destroys, while the cloud's or the cluster's API misbehaves.
 
-An update survives that comes to its end by itself, or that fails with a clear word and converges when it is run once more; either
+An update survives when it comes to its end by itself, or when it fails with a clear message and converges when it is run once more; either
 way the preview after it is empty, and nothing is there twice or left behind. What comes by itself and what needs the second run
 is the real providers' doing (`sandbox.providers.google_requests`, `kubernetes_client`), and the recovery says which it was.
 
-Left out: answers that are lost after the request was carried out. No second run finds what they made: docs/operate.md has the cure.
+Left out: answers that are lost after the request was carried out. No second run finds what they made: docs/operate.md says what to do.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sandbox.providers.gcp_kinds import SERVICE
 from trials.drills.inventory import cloud_inventory, difference
 from trials.drills.results import Options, Result
 
-#: Of the cloud's clock: waiting for Google's machines is not what is drilled.
+#: How fast the cloud's clock runs: waiting for Google's machines is not what is drilled.
 _VARIABLES = {"SANDBOX_SPEED": "300"}
 
 _ANSWERS = ("409", "429", "500", "503", "slow", "dropped")
@@ -61,7 +61,7 @@ class _Outcome:
     second: int = 0
     given: int = 0
     words: list[str] = field(default_factory=list)
-    #: Of the lost ones, why.
+    #: Why runs were lost.
     lost: list[str] = field(default_factory=list)
 
     def result(self) -> Result:
@@ -69,18 +69,13 @@ class _Outcome:
         if self.alone:
             parts.append(f"{self.alone} by itself")
         if self.second:
-            parts.append(f"{self.second} failed with a clear word and converged with the next run")
+            parts.append(f"{self.second} failed with a clear message and converged with the next run")
         if self.words:
             parts.append("said: " + " | ".join(dict.fromkeys(self.words)))
         parts += [f"lost: {each}" for each in self.lost]
         if self.given:
             parts.append(f"{self.given} faulty answers")
-        return Result(
-            event=self.event,
-            tried=self.tried,
-            survived=self.alone + self.second,
-            recovery="; ".join(parts) or "nothing",
-        )
+        return Result(event=self.event, tried=self.tried, survived=self.alone + self.second, recovery="; ".join(parts) or "nothing")
 
 
 def run(options: Options) -> Iterator[Result]:
@@ -182,12 +177,7 @@ class _Drill:
 
         for seconds in (1.0, 6.0):
             self._need(there=False)
-            self._tried(
-                outcome,
-                _UP,
-                meanwhile=partial(revoke, seconds),
-                between=lambda: self._sandbox.command("login"),
-            )
+            self._tried(outcome, _UP, meanwhile=partial(revoke, seconds), between=lambda: self._sandbox.command("login"))
             # An update that was over before its login was has proven nothing, and wants the login back all the same.
             self._sandbox.command("login")
         return outcome
@@ -239,7 +229,7 @@ class _Drill:
         elif first.returncode == 0:
             outcome.alone += 1
         elif _UNCLEAR.search(first.stdout + first.stderr) or not _CLEAR.search(first.stdout + first.stderr):
-            outcome.lost.append(f"an unclear word: {words}")
+            outcome.lost.append(f"an unclear message: {words}")
         else:
             outcome.second += 1
             outcome.words.append(words)
@@ -314,6 +304,6 @@ def _error(result: subprocess.CompletedProcess[str]) -> str:
     telling = [line for line in lines if _CLEAR.search(line)] or [line for line in lines if "error:" in line] or lines[-1:]
     text = re.sub(r"^(.*\berror: |\* |\d+ errors? occurred:)+", "", telling[0])
     found = _CLEAR.search(text)
-    # Long ones have their cure behind, and what they are about before.
+    # Long ones begin with what they are about, and end with what to do.
     start = max(0, found.start() - 80) if found and len(text) > 160 else 0
     return ("... " if start else "") + text[start : start + 160] + ("..." if len(text) > start + 160 else "")

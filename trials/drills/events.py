@@ -49,22 +49,12 @@ class Load:
 
 @contextmanager
 def load(
-    sandbox: Sandbox,
-    *,
-    tokens: Sequence[int],
-    keep_alive: bool = False,
-    answer_seconds: float = 60.0,
-    calm_seconds: float = _CALM_SECONDS,
+    sandbox: Sandbox, *, tokens: Sequence[int], keep_alive: bool = False, answer_seconds: float = 60.0, calm_seconds: float = _CALM_SECONDS
 ) -> Iterator[Load]:
     """Requests from `calm_seconds` before, so that long answers are under way, to a little after."""
     outputs = sandbox.outputs()
     traffic = Traffic(
-        outputs["service_url"],
-        outputs["model"],
-        rate=RATE,
-        max_tokens=tokens,
-        keep_alive=keep_alive,
-        answer_seconds=answer_seconds,
+        outputs["service_url"], outputs["model"], rate=RATE, max_tokens=tokens, keep_alive=keep_alive, answer_seconds=answer_seconds
     )
     found = Load()
     traffic.start()
@@ -96,7 +86,7 @@ def serving(sandbox: Sandbox) -> dict[str, str]:
 
 
 def restarts(sandbox: Sandbox, pod: str) -> int:
-    """Of all the pod's containers; 0 for one that is gone."""
+    """The restarts of all the pod's containers; 0 for a pod that is gone."""
     return sum(each["restarts"] for found in replicas(sandbox) if found["name"] == pod for each in found["containers"])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 
 def cloud_inventory(state: Path) -> Counter[str]:
-    """How often there is what: resources by kind and by the name of whoever owns them, clusters and node pools.
+    """How often there is what: resources by kind and by the name of their owner, clusters and node pools.
 
     `state`: of the sandbox, whose own files are read, since an answer of its APIs may be what is drilled.
     """
@@ -28,7 +28,7 @@ def cloud_inventory(state: Path) -> Counter[str]:
 
 
 def difference(wanted: Mapping[str, int], found: Mapping[str, int]) -> str:
-    """In words; empty where there is none."""
+    """The difference in words; empty where there is none."""
     names = sorted(name for name in {*wanted, *found} if wanted.get(name, 0) != found.get(name, 0))
     return "; ".join(f"{name}: {found.get(name, 0)} instead of {wanted.get(name, 0)}" for name in names)
 

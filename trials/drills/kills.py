@@ -188,12 +188,7 @@ def _killed(stack: _Stack, command: str, share: float) -> str:
     while True:
         with printed.open("w") as output:
             process = subprocess.Popen(
-                ["pulumi", command, *_RUN],
-                cwd=PROJECT_DIR,
-                env=stack.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                ["pulumi", command, *_RUN], cwd=PROJECT_DIR, env=stack.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
             try:
                 process.wait(timeout=share * stack.seconds[command])

@@ -23,7 +23,7 @@ from trials.drills.results import Options, Result
 #: The stand-in's, of one token.
 _TOKEN_SECONDS = 0.02
 
-#: Of 0.3 to 13.8 s, so that long answers are under way whatever happens. So many of them that each length is streamed and not, and
+#: Answers of 0.3 to 13.8 s, so that long ones are under way whatever happens. So many of them that each length is streamed and not, and
 #: comes to each of two or three replicas in turn.
 _TOKENS = (16, 64, 200, 16, 64, 690, 200)
 
@@ -154,9 +154,7 @@ def _update_that_crashes(service: _Service, name: str) -> Iterator[Result]:
     patience = {"serverStartupSeconds": 20, "rolloutTimeoutSeconds": 30}
     with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
         said = events.deploy(
-            service.sandbox,
-            check=False,
-            **{**_SETTINGS, **patience, "tpuServerArguments": wrong, "gpuServerArguments": wrong},
+            service.sandbox, check=False, **{**_SETTINGS, **patience, "tpuServerArguments": wrong, "gpuServerArguments": wrong}
         )
         service.deploy()
     named = "failed and named the container" if "CrashLoopBackOff" in said else "failed"

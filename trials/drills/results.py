@@ -21,7 +21,7 @@ class Result:
     recovery: str
     #: The longest time without an answer, where requests are counted; seconds of this machine's clock.
     longest_gap: float | None = None
-    #: Of the lost ones, where requests are counted: those without an answer, and those with a part of one.
+    #: Where requests are counted: lost ones without an answer, and lost ones with a part of one.
     failed: int | None = None
     cut: int | None = None
     #: How many the event's own nature may cost; `recovery` says why. What is lost above that is a fault of ours.
@@ -50,7 +50,7 @@ class Options:
 
     #: How much of each drill: 1 is all of it; below, a sample that `seed` draws.
     share: float = 1.0
-    #: Of every random choice, so that a run can be repeated.
+    #: The seed of every random choice, so that a run can be repeated.
     seed: int = 0
 
     def some(self, count: int) -> int:

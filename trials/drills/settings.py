@@ -1,4 +1,4 @@
-"""Random settings files: each is refused with cause and cure before a resource is touched, or deploys and is unchanged at a second look.
+"""Random settings files: each is refused with reason and fix before a resource is touched, or deploys and is unchanged at a second look.
 
 Three widths. All files are read by the settings' own check, and of some the whole program runs, against a monitor that records
 what would be registered. What is accepted of those goes to a real API server as a dry run, object by object. And a few accepted files
@@ -145,10 +145,10 @@ def _check_refusal(file: SettingsFile, problems: tuple[Problem, ...], message: s
     try:
         message.encode()
     except UnicodeEncodeError as error:
-        raise Wrong(f"{_shown(file)}: a message that nobody can print") from error
+        raise Wrong(f"{_shown(file)}: a message that cannot be printed") from error
     fields = [problem.field for problem in problems]
     for wrong in file.wrong:
-        # Of several wrong things in one list one can hide another; alone each has to be named.
+        # Among several wrong things in one list one can hide another; alone each has to be named.
         wanted = wrong if len(file.wrong) == 1 else wrong.partition("[")[0]
         if not any(field == wanted or field.startswith((f"{wanted}.", f"{wanted}[")) for field in fields):
             raise Wrong(f"{_shown(file)}: {wanted} is not named among {', '.join(fields)}")
@@ -201,11 +201,7 @@ def drawn(count: int, seed: int) -> list[SettingsFile]:
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
-        max_examples=3 * count,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        phases=(Phase.generate,),
+        max_examples=3 * count, database=None, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate,)
     )
     @hypothesis.given(settings_files(good=True))
     def draw(file: SettingsFile) -> None:
@@ -275,7 +271,7 @@ def _deployed(sandbox: Sandbox, options: Options) -> Iterator[Result]:
 
 
 def _name_was_taken(sandbox: Sandbox, file: Mapping[str, Any]) -> bool:
-    """Updates; whether it was refused, with the cure, since the cluster is replaced by one of another name only."""
+    """Updates; whether it was refused, with the fix, since the cluster is replaced by one of another name only."""
     done = sandbox.pulumi(*_UPDATE, overrides=file, check=False)
     if done.returncode == 0:
         return False

@@ -1,18 +1,6 @@
 """Every check, in the order of the report."""
 
-from ops.preflight.checks import (
-    apis,
-    billing,
-    credentials,
-    images,
-    machines,
-    model,
-    names,
-    permissions,
-    quotas,
-    secrets,
-    versions,
-)
+from ops.preflight.checks import apis, billing, credentials, images, machines, model, names, permissions, quotas, secrets, versions
 from ops.preflight.context import Check
 
 CHECKS: tuple[Check, ...] = (

@@ -25,30 +25,18 @@ def _one(context: Context, setting: str, text: str) -> Finding:
     try:
         digest = digest_of(context.web, reference, context.google.wait_for_token)
     except CallFailed as failure:
-        cause = f"{failure.service}: {failure.message}"
+        reason = f"{failure.service}: {failure.message}"
         if failure.reason == "not-found":
-            return failed(
-                what,
-                "does not exist",
-                reason=cause,
-                fix=f"choose a tag that {reference.host} has: pulumi config set {setting} REGISTRY/REPOSITORY:TAG",
-            )
+            fix = f"choose a tag that {reference.host} has: pulumi config set {setting} REGISTRY/REPOSITORY:TAG"
+            return failed(what, "does not exist", reason=reason, fix=fix)
         if failure.reason == "denied":
-            return failed(
-                what,
-                "does not exist, or is not for everybody",
-                reason=cause,
-                fix=f"docker manifest inspect {text}  (after docker login {reference.host}); correct {setting} if that fails too",
-            )
+            fix = f"docker manifest inspect {text}  (after docker login {reference.host}); correct {setting} if that fails too"
+            return failed(what, "does not exist, or is not for everybody", reason=reason, fix=fix)
         if failure.reason == "credentials":
             return skipped(what, reason="its registry is Google's, and there are no credentials")
         if failure.reason == "throttled":
-            return warning(
-                what,
-                "not checked: the registry allows no more requests for now",
-                reason=cause,
-                fix="run preflight again later; Docker Hub counts by address",
-            )
+            fix = "run preflight again later; Docker Hub counts by address"
+            return warning(what, "not checked: the registry allows no more requests for now", reason=reason, fix=fix)
         return explain(failure, what, context)
     return ok(what, f"exists ({digest})" if digest else "exists")
 

@@ -30,28 +30,20 @@ def _one(context: Context, machine_type: str, zone: str, pools: list[Accelerator
         places = _zones_with(context, machine_type)
         known = f"it is in {', '.join(places)}" if places else "this project sees it in no zone"
         return failed(what, f"does not exist there; {known}", reason=failure.message, fix=f"{fix}; then set zone or zones")
-    carried = {str(each.get("guestAcceleratorType")): each.get("guestAcceleratorCount") for each in found.get("accelerators", [])}
     if machine.kind == "tpu":
         # A TPU is part of its machine type, under a name of Compute Engine's own.
         return ok(what, "exists")
+    carried = {str(each.get("guestAcceleratorType")): each.get("guestAcceleratorCount") for each in found.get("accelerators", [])}
     if carried != {machine.accelerator: machine.count}:
-        return failed(
-            what,
-            f"carries {carried or 'no accelerator'}, not {machine.count} {machine.accelerator}",
-            reason="components/catalog/machines.py is out of date",
-            fix=f"correct its row of {machine_type}",
-        )
+        value = f"carries {carried or 'no accelerator'}, not {machine.count} {machine.accelerator}"
+        return failed(what, value, reason="components/catalog/machines.py is out of date", fix=f"correct its row of {machine_type}")
     try:
         context.google.get("compute", f"compute/v1/projects/{project}/zones/{zone}/acceleratorTypes/{machine.accelerator}")
     except CallFailed as failure:
         if failure.reason != "not-found":
             raise
-        return failed(
-            what,
-            f"{machine.accelerator} does not exist there",
-            reason=failure.message,
-            fix=f'gcloud compute accelerator-types list --project={project} --filter="name={machine.accelerator}"',
-        )
+        fix = f'gcloud compute accelerator-types list --project={project} --filter="name={machine.accelerator}"'
+        return failed(what, f"{machine.accelerator} does not exist there", reason=failure.message, fix=fix)
     return ok(what, f"exists, with {machine.count} {machine.accelerator}")
 
 

@@ -28,45 +28,31 @@ def _run(context: Context) -> list[Finding]:
             return [failed(what, "cannot be served", reason=failure.message, fix=f"look at {page}/tree/main, and set `model`")]
         return [explain(failure, what, context)]
     gate = "gated" if found.gated else "open to everybody"
-    set_token = f"pulumi config set --secret huggingFaceToken --stack {context.stack}"
     if found.access == "granted":
         return [ok(what, f"{gate}, and its files can be had" + (" with the stack's token" if token else ""))]
     if unread and found.access in ("needs-token", "missing"):
-        return [
-            skipped(
-                f"{what} (needs a token)",
-                reason=f"the stack's token could not be read: {unread}",
-                fix=f"pulumi config get huggingFaceToken --stack {context.stack} >/dev/null  (it has to work here)",
-            )
-        ]
-    if found.access == "bad-token":
-        return [
-            failed(
-                what,
-                f"the stack's huggingFaceToken is refused, though the model is {gate}",
-                reason="the token is wrong, expired or revoked",
-                fix=f"{set_token}  (a new one: https://huggingface.co/settings/tokens)",
-            )
-        ]
-    if found.access == "needs-token":
-        return [failed(what, "is gated, and the stack has no token", reason="huggingFaceToken is empty", fix=set_token)]
-    if found.access == "not-granted":
-        return [
-            failed(
-                what,
-                "is gated, and the token's account has not been let in",
-                reason="its terms were not accepted, or a fine-grained token does not cover gated repositories",
-                fix=f"{page}  (accept the terms with the token's account)",
-            )
-        ]
-    return [
-        failed(
-            what,
+        fix = f"pulumi config get huggingFaceToken --stack {context.stack} >/dev/null  (it has to work here)"
+        return [skipped(f"{what} (needs a token)", reason=f"the stack's token could not be read: {unread}", fix=fix)]
+    set_token = f"pulumi config set --secret huggingFaceToken --stack {context.stack}"
+    value, reason, fix = {
+        "bad-token": (
+            f"the stack's huggingFaceToken is refused, though the model is {gate}",
+            "the token is wrong, expired or revoked",
+            f"{set_token}  (a new one: https://huggingface.co/settings/tokens)",
+        ),
+        "needs-token": ("is gated, and the stack has no token", "huggingFaceToken is empty", set_token),
+        "not-granted": (
+            "is gated, and the token's account has not been let in",
+            "its terms were not accepted, or a fine-grained token does not cover gated repositories",
+            f"{page}  (accept the terms with the token's account)",
+        ),
+        "missing": (
             "does not exist, or is private",
-            reason="Hugging Face does not tell the two apart",
-            fix=f"look at {page}, and set `model`, or a token that may read it: {set_token}",
-        )
-    ]
+            "Hugging Face does not tell the two apart",
+            f"look at {page}, and set `model`, or a token that may read it: {set_token}",
+        ),
+    }[found.access]
+    return [failed(what, value, reason=reason, fix=fix)]
 
 
 def _token(context: Context) -> str:

@@ -37,9 +37,7 @@ class Demand:
 
     def __add__(self, other: Demand) -> Demand:
         return Demand(
-            initial=self.initial + other.initial,
-            maximum=self.maximum + other.maximum,
-            pools=tuple(dict.fromkeys(self.pools + other.pools)),
+            initial=self.initial + other.initial, maximum=self.maximum + other.maximum, pools=tuple(dict.fromkeys(self.pools + other.pools))
         )
 
 

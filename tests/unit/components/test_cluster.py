@@ -29,47 +29,9 @@ def cluster(dev: Run) -> dict[str, Any]:
     return dev.only(CLUSTER).inputs
 
 
-def test_cluster_is_regional_and_keeps_no_default_pool(cluster: dict[str, Any]) -> None:
-    assert cluster["location"] == "asia-northeast1"
-    assert "enableAutopilot" not in cluster
-    assert (cluster["removeDefaultNodePool"], cluster["initialNodeCount"]) == (True, 1)
-
-
-def test_short_lived_default_pool_takes_account_machine_and_disk_of_the_system_pool(cluster: dict[str, Any]) -> None:
-    assert cluster["nodeConfig"] == {
-        "serviceAccount": "nodes@example.iam.gserviceaccount.com",
-        "machineType": "e2-standard-2",
-        "diskType": "pd-standard",
-        "diskSizeGb": 50,
-    }
-
-
 @pytest.mark.parametrize(("machine_type", "disk_type"), [("n2-standard-4", "pd-standard"), ("c3-standard-4", "pd-balanced")])
 def test_system_pool_has_a_disk_that_its_machines_can_have(machine_type: str, disk_type: str) -> None:
     assert plain_machine(machine_type)["disk_type"] == disk_type
-
-
-def test_workload_identity_pool_is_the_project_s(cluster: dict[str, Any]) -> None:
-    assert cluster["workloadIdentityConfig"] == {"workloadPool": "my-project.svc.id.goog"}
-
-
-def test_kube_state_metrics_of_pods_and_deployments_are_collected(cluster: dict[str, Any]) -> None:
-    assert cluster["monitoringConfig"]["enableComponents"] == ["SYSTEM_COMPONENTS", "POD", "DEPLOYMENT"]
-
-
-def test_image_streaming_shielded_nodes_and_release_channel_are_on(cluster: dict[str, Any]) -> None:
-    assert cluster["nodePoolDefaults"] == {"nodeConfigDefaults": {"gcfsConfig": {"enabled": True}}}
-    assert cluster["enableShieldedNodes"] is True
-    assert cluster["releaseChannel"] == {"channel": "REGULAR"}
-
-
-def test_system_pool_is_a_resource_of_its_own_with_one_node_a_zone(dev: Run) -> None:
-    system = dev.named(NODE_POOL, "cluster-system").inputs
-    assert (system["name"], system["nodeCount"]) == ("system", 1)
-    # All zones of the region, and no accelerator's taint.
-    assert "nodeLocations" not in system
-    assert "taints" not in system["nodeConfig"]
-    assert system["nodeConfig"]["serviceAccount"] == "nodes@example.iam.gserviceaccount.com"
 
 
 def test_node_account_has_the_node_role_and_reads_the_repository_and_nothing_else(dev: Run) -> None:
@@ -81,36 +43,6 @@ def test_node_account_has_the_node_role_and_reads_the_repository_and_nothing_els
         "roles/serviceusage.serviceUsageConsumer",
     ]
     assert {each.inputs["member"] for each in granted} == {"serviceAccount:nodes@example.iam.gserviceaccount.com"}
-
-
-def test_needed_apis_are_switched_on_and_never_off(dev: Run) -> None:
-    services = dev.of_type("gcp:projects/service:Service")
-    assert {each.inputs["service"].removesuffix(".googleapis.com") for each in services} == {
-        "artifactregistry",
-        "cloudresourcemanager",
-        "compute",
-        "container",
-        "containerfilesystem",
-        "iam",
-        "monitoring",
-    }
-    assert {each.inputs["disableOnDestroy"] for each in services} == {False}
-
-
-def test_cluster_waits_for_the_apis_and_the_node_role(dev: Run) -> None:
-    seen: set[str] = set()
-    todo = [dev.only(CLUSTER).urn]
-    while todo:
-        new = set(dev.resources[todo.pop()].dependencies) - seen
-        seen |= new
-        todo += [urn for urn in new if urn in dev.resources]
-    names = {urn.rpartition("::")[2] for urn in seen}
-    assert {"cluster-container-api", "cluster-compute-api", "cluster-node-role"} <= names
-
-
-def test_nodes_wait_for_what_image_streaming_needs(dev: Run) -> None:
-    names = {urn.rpartition("::")[2] for urn in dev.only(CLUSTER).dependencies}
-    assert {"cluster-containerfilesystem-api", "cluster-image-streaming-role"} <= names
 
 
 def test_without_image_streaming_every_pool_says_so_and_nothing_is_asked_for_it() -> None:

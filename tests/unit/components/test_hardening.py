@@ -17,13 +17,11 @@ from components.settings.settings import load_stack
 from tests.unit.program import API_KEY, STORED, Resource, Run, run_program
 
 CLUSTER = "gcp:container/cluster:Cluster"
-NODE_POOL = "gcp:container/nodePool:NodePool"
 REPOSITORY = "gcp:artifactregistry/repository:Repository"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 SERVICE = "kubernetes:core/v1:Service"
 SECRET = "kubernetes:core/v1:Secret"
 NETWORK_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
-API = "gcp:projects/service:Service"
 
 GPU_POOLS = [{"name": "l4", "machineType": "g2-standard-24", "maxNodeCount": 2}]
 TPU_POOLS = [{"name": "v6e", "machineType": "ct6e-standard-4t", "maxNodeCount": 2}]
@@ -44,40 +42,7 @@ def _pod(run: Run) -> dict[str, Any]:
     return template
 
 
-def _apis(run: Run) -> set[str]:
-    return {each.inputs["service"].removesuffix(".googleapis.com") for each in run.of_type(API)}
-
-
 # --- network
-
-
-def test_nodes_are_private_in_a_subnetwork_with_ranges_for_pods_and_services(prod: Run, cluster: dict[str, Any]) -> None:
-    subnetwork = prod.only("gcp:compute/subnetwork:Subnetwork").inputs
-    assert subnetwork["ipCidrRange"] == "10.64.0.0/22"
-    assert {each["rangeName"]: each["ipCidrRange"] for each in subnetwork["secondaryIpRanges"]} == {
-        "pods": "10.65.0.0/17",
-        "services": "10.64.16.0/20",
-    }
-    # Images, logs and metrics without a public address.
-    assert subnetwork["privateIpGoogleAccess"] is True
-    assert (cluster["network"], cluster["subnetwork"]) == ("network-id", "network-nodes-id")
-    assert cluster["privateClusterConfig"] == {"enablePrivateNodes": True}
-    assert cluster["ipAllocationPolicy"] == {
-        "clusterSecondaryRangeName": "pods",
-        "servicesSecondaryRangeName": "services",
-    }
-    for pool in prod.of_type(NODE_POOL):
-        assert pool.inputs["networkConfig"] == {"enablePrivateNodes": True}, pool.name
-
-
-def test_cluster_waits_for_the_way_out_of_its_network(prod: Run) -> None:
-    nat = prod.only("gcp:compute/routerNat:RouterNat")
-    assert nat.inputs["sourceSubnetworkIpRangesToNat"] == "ALL_SUBNETWORKS_ALL_IP_RANGES"
-    assert nat.urn in prod.only(CLUSTER).dependencies
-
-
-def test_nothing_of_a_network_is_made_for_a_stack_without_one() -> None:
-    assert not [urn for urn in run_program().resources if ":compute/" in urn]
 
 
 # --- control plane
@@ -107,41 +72,7 @@ def test_cluster_and_repository_are_protected_by_pulumi_and_the_cluster_by_googl
     assert not [each for each in run_program().resources.values() if each.protect]
 
 
-def test_upgrades_have_their_window(cluster: dict[str, Any]) -> None:
-    assert cluster["maintenancePolicy"] == {
-        "recurringWindow": {
-            "startTime": "2026-01-02T15:00:00Z",
-            "endTime": "2026-01-02T23:00:00Z",
-            "recurrence": "FREQ=WEEKLY;BYDAY=FR,SA",
-        }
-    }
-
-
-def test_secrets_are_encrypted_with_a_key_where_there_is_one() -> None:
-    key = "projects/p/locations/asia-northeast1/keyRings/r/cryptoKeys/k"
-    inputs = run_program({"secretsEncryptionKey": key}).only(CLUSTER).inputs
-    assert inputs["databaseEncryption"] == {"state": "ENCRYPTED", "keyName": key}
-
-
-def test_apis_are_those_that_the_settings_need(prod: Run) -> None:
-    assert _apis(prod) - _apis(run_program()) == {"binaryauthorization", "containerscanning"}
-
-
-def test_labels_are_on_everything_that_is_billed(prod: Run, cluster: dict[str, Any]) -> None:
-    labels = {"application": "tpu-gpu-fungibility", "environment": "prod"}
-    assert cluster["resourceLabels"] == labels
-    assert prod.only(REPOSITORY).inputs["labels"] == labels
-    for pool in prod.of_type(NODE_POOL):
-        assert pool.inputs["nodeConfig"]["resourceLabels"] == labels, pool.name
-
-
 # --- images
-
-
-def test_old_images_go_but_for_those_with_a_tag_and_the_latest_ten(prod: Run) -> None:
-    delete, keep = prod.only(REPOSITORY).inputs["cleanupPolicies"]
-    assert (delete["action"], delete["condition"]) == ("DELETE", {"tagState": "UNTAGGED", "olderThan": "7776000s"})
-    assert (keep["action"], keep["mostRecentVersions"]) == ("KEEP", {"keepCount": 10})
 
 
 # --- who reaches the servers
@@ -183,11 +114,6 @@ def test_policy_brings_dataplane_v2_and_the_senders_addresses(prod: Run, cluster
     assert "externalTrafficPolicy" not in dev.only(SERVICE).inputs["spec"]
 
 
-def test_internal_load_balancer_is_one_of_gke_s() -> None:
-    annotations = run_program({"internalLoadBalancer": True}).only(SERVICE).inputs["metadata"]["annotations"]
-    assert annotations["networking.gke.io/load-balancer-type"] == "Internal"
-
-
 # --- secrets
 
 
@@ -211,13 +137,6 @@ def test_api_key_reaches_both_containers_by_a_secret_and_nothing_else(overrides:
 def test_another_key_rolls_the_pods_by_the_identity_of_its_secret() -> None:
     template = _pod(run_program({"apiKey": API_KEY}))
     assert template["metadata"]["annotations"] == {"fungibility/api-key-secret": "uid-of-vllm-vllm-api-key"}
-
-
-def test_server_without_a_key_knows_nothing_of_one() -> None:
-    dev = run_program()
-    assert [each.name for each in dev.of_type(SECRET)] == ["vllm-hf-secret"]
-    assert "VLLM_API_KEY" not in json.dumps(_pod(dev))
-    assert "annotations" not in _pod(dev)["metadata"]
 
 
 def test_token_of_secret_manager_is_a_secret_from_the_start() -> None:

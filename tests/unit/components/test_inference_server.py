@@ -10,24 +10,11 @@ import pytest
 
 from components.catalog.machines import MACHINE_TYPES
 from components.serving.inference_server import ingress_ip, make_service_url, tpu_environment
-from components.settings.accelerator_pool import AcceleratorPool, parse_pools
 from tests.unit.program import NAMESPACE, Run, config, run_program
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 SERVICE = "kubernetes:core/v1:Service"
-SECRET = "kubernetes:core/v1:Secret"
 DISRUPTION_BUDGET = "kubernetes:policy/v1:PodDisruptionBudget"
-
-
-#: Beside the walkthrough's: what makes replicas interchangeable, and what lets a pod end without losing requests.
-SAME_EVERYWHERE = [
-    "--max-model-len=8192",
-    "--model=Qwen/Qwen2-1.5B",
-    "--served-model-name=Qwen/Qwen2-1.5B",
-    "--generation-config=auto",
-    "--middleware=fungibility_drain.CloseWhileDraining",
-    "--shutdown-timeout=110",
-]
 
 
 @pytest.fixture(scope="module")
@@ -51,38 +38,6 @@ def _container(pod: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def _pools(*pools: dict[str, Any]) -> tuple[AcceleratorPool, ...]:
-    parsed, problems = parse_pools(list(pools), region="asia-northeast1", zone="asia-northeast1-b")
-    assert not problems
-    return parsed
-
-
-def test_names_are_those_of_the_walkthrough_s_commands(dev: Run) -> None:
-    deployment, service, secret = (dev.only(each).inputs for each in (DEPLOYMENT, SERVICE, SECRET))
-    names = [each["metadata"]["name"] for each in (deployment, service, secret)]
-    assert names == ["vllm", "vllm-service", "hf-secret"]
-    assert {each["metadata"]["namespace"] for each in (deployment, service, secret)} == {"default"}
-    assert deployment["spec"]["selector"] == {"matchLabels": {"app": "vllm"}}
-    assert deployment["spec"]["template"]["metadata"]["labels"] == {"app": "vllm"}
-    assert deployment["spec"]["replicas"] == 1
-
-
-def test_pod_selects_the_class_and_tolerates_both_accelerators(pod: dict[str, Any]) -> None:
-    assert pod["nodeSelector"] == {"cloud.google.com/compute-class": "vllm-fallback"}
-    assert pod["tolerations"] == [
-        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
-        {"key": "google.com/tpu", "operator": "Exists", "effect": "NoSchedule"},
-    ]
-
-
-def test_one_replica_a_node_is_required(pod: dict[str, Any]) -> None:
-    assert pod["affinity"]["podAntiAffinity"] == {
-        "requiredDuringSchedulingIgnoredDuringExecution": [
-            {"labelSelector": {"matchLabels": {"app": "vllm"}}, "topologyKey": "kubernetes.io/hostname"}
-        ]
-    }
-
-
 def test_better_pools_are_preferred_with_falling_weight(pod: dict[str, Any]) -> None:
     preferred = pod["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
     expressions = [each["preference"]["matchExpressions"] for each in preferred]
@@ -93,79 +48,11 @@ def test_better_pools_are_preferred_with_falling_weight(pod: dict[str, Any]) -> 
     assert weights == sorted(set(weights), reverse=True)
 
 
-def test_containers_run_images_by_digest(dev: Run, pod: dict[str, Any]) -> None:
-    images = {each["name"].removeprefix("vllm-"): each["image"] for each in pod["containers"]}
-    assert images == dev.outputs["images"]
-    assert all("@sha256:" in image for image in images.values())
-
-
-def test_gpu_container_is_the_walkthrough_s(pod: dict[str, Any]) -> None:
-    container = _container(pod, "vllm-gpu")
-    assert container["args"] == [
-        "--host=0.0.0.0",
-        "--port=8000",
-        "--tensor-parallel-size=1",
-        *SAME_EVERYWHERE,
-    ]
-    assert container["securityContext"] == {"privileged": True}
-    assert container["volumeMounts"] == [{"name": "gpu", "mountPath": "/usr/local/nvidia"}]
-    assert pod["volumes"][0] == {
-        "name": "gpu",
-        "hostPath": {"path": "/home/kubernetes/bin/nvidia", "type": "DirectoryOrCreate"},
-    }
-    assert container["resources"]["limits"] == {"ephemeral-storage": "43Gi"}
-
-
-def test_tpu_container_is_the_walkthrough_s(pod: dict[str, Any]) -> None:
-    container = _container(pod, "vllm-tpu")
-    assert container["args"] == ["--host=0.0.0.0", "--port=8000", *SAME_EVERYWHERE]
-    assert container["securityContext"] == {"privileged": True}
-    environment = {each["name"]: each.get("value") for each in container["env"]}
-    assert environment.pop("VLLM_XLA_CACHE_PATH")
-    assert environment | {"HUGGING_FACE_HUB_TOKEN": None, "NODE_IP": None} == {
-        "HUGGING_FACE_HUB_TOKEN": None,
-        "TPU_TOPOLOGY": "1x1",
-        "TPU_WORKER_ID": "0",
-        "TPU_SKIP_MDS_QUERY": "true",
-        "TPU_TOPOLOGY_WRAP": "false,false,false",
-        "TPU_CHIPS_PER_HOST_BOUNDS": "1,1,1",
-        "TPU_ACCELERATOR_TYPE": "v6e-1",
-        "TPU_RUNTIME_METRICS_PORTS": "8431",
-        "TPU_TOPOLOGY_ALT": "false",
-        "CHIPS_PER_HOST_BOUNDS": "1,1,1",
-        "TPU_WORKER_HOSTNAMES": "localhost",
-        "HOST_BOUNDS": "1,1,1",
-        "TPU_HOST_BOUNDS": "1,1,1",
-        "NODE_IP": None,
-        "VBAR_CONTROL_SERVICE_URL": "$(NODE_IP):8353",
-    }
-
-
 def test_node_address_is_defined_before_the_variable_that_uses_it(pod: dict[str, Any]) -> None:
     names = [each["name"] for each in _container(pod, "vllm-tpu")["env"]]
     assert names.index("NODE_IP") < names.index("VBAR_CONTROL_SERVICE_URL")
     (node_ip,) = [each for each in _container(pod, "vllm-tpu")["env"] if each["name"] == "NODE_IP"]
     assert node_ip["valueFrom"] == {"fieldRef": {"fieldPath": "status.hostIP"}}
-
-
-@pytest.mark.parametrize("name", ["vllm-gpu", "vllm-tpu"])
-def test_token_comes_from_the_secret(pod: dict[str, Any], name: str) -> None:
-    (token,) = [each for each in _container(pod, name)["env"] if each["name"] == "HUGGING_FACE_HUB_TOKEN"]
-    assert token["valueFrom"] == {"secretKeyRef": {"name": "hf-secret", "key": "hf_api_token"}}
-
-
-def test_containers_request_what_fits_the_smallest_node_together(pod: dict[str, Any]) -> None:
-    requests = [each["resources"]["requests"] for each in pod["containers"]]
-    assert [(each["cpu"], each["memory"]) for each in requests] == [("1500m", "5Gi")] * 2
-    # Requests of both devices would fit no node at all.
-    assert not any("/" in resource for each in requests for resource in each)
-
-
-def test_service_is_a_load_balancer_of_the_pods(dev: Run) -> None:
-    spec = dev.only(SERVICE).inputs["spec"]
-    assert (spec["type"], spec["selector"]) == ("LoadBalancer", {"app": "vllm"})
-    assert spec["ports"] == [{"name": "http-80", "protocol": "TCP", "port": 80, "targetPort": 8000}]
-    assert "loadBalancerSourceRanges" not in spec
 
 
 def test_update_waits_as_long_as_the_settings_say() -> None:
@@ -174,15 +61,6 @@ def test_update_waits_as_long_as_the_settings_say() -> None:
     assert deployment["metadata"]["annotations"]["pulumi.com/timeoutSeconds"] == "2400"
     assert deployment["spec"]["progressDeadlineSeconds"] == 2400
     assert run.only(SERVICE).inputs["metadata"]["annotations"]["pulumi.com/timeoutSeconds"] == "2400"
-
-
-def test_update_takes_back_replicas_that_kubectl_scaled(dev: Run) -> None:
-    assert dev.only(DEPLOYMENT).inputs["metadata"]["annotations"]["pulumi.com/patchForce"] == "true"
-
-
-def test_new_pod_comes_before_the_old_one_goes(dev: Run) -> None:
-    strategy = dev.only(DEPLOYMENT).inputs["spec"]["strategy"]
-    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 
 
 def test_replicas_avoid_a_disabled_pool_and_the_rest_keeps_its_order() -> None:
@@ -233,10 +111,6 @@ def test_the_walkthrough_s_own_tpu_image_gets_no_option_that_it_refuses() -> Non
     assert not [each for each in arguments if each.startswith(("--shutdown-timeout", "--generation-config", "--max-num-queued"))]
 
 
-def test_a_service_named_like_a_variable_of_vllm_does_no_harm(pod: dict[str, Any]) -> None:
-    assert pod["enableServiceLinks"] is False
-
-
 def test_processes_of_a_server_with_several_chips_have_shared_memory(pod: dict[str, Any]) -> None:
     pools = [{"name": "l4x4", "machineType": "g2-standard-48", "maxNodeCount": 2}, json.loads(config()[f"{NAMESPACE}:acceleratorPools"])[0]]
     both = _pod(run_program({"acceleratorPools": pools}))
@@ -261,11 +135,6 @@ def test_update_waits_as_long_as_all_replicas_may_take_one_after_the_other() -> 
     assert annotations["pulumi.com/timeoutSeconds"] == str(3 * 1800)
 
 
-def test_a_dead_server_is_not_waited_for(pod: dict[str, Any]) -> None:
-    for container in pod["containers"]:
-        assert container["livenessProbe"]["terminationGracePeriodSeconds"] == 10
-
-
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -287,14 +156,6 @@ def test_budget_lets_replicas_move_one_at_a_time_and_keeps_the_last(overrides: d
 def test_a_budget_of_the_other_kind_has_another_name_since_no_preview_sees_the_change_otherwise() -> None:
     names = {keep: run_program({"keepLastReplica": keep}).only(DISRUPTION_BUDGET).inputs["metadata"]["name"] for keep in (True, False)}
     assert names == {True: "vllm-keep-last", False: "vllm"}
-
-
-def test_metrics_of_every_pod_are_scraped_once(dev: Run) -> None:
-    spec = dev.only("kubernetes:monitoring.googleapis.com/v1:PodMonitoring").inputs["spec"]
-    assert spec["selector"] == {"matchLabels": {"app": "vllm"}}
-    assert spec["endpoints"] == [{"port": 8000, "path": "/metrics", "interval": "15s"}]
-    managed = dev.only("gcp:container/cluster:Cluster").inputs["monitoringConfig"]["managedPrometheus"]
-    assert managed == {"enabled": True, "autoMonitoringConfig": {"scope": "NONE"}}
 
 
 def test_servers_use_all_accelerators_of_a_machine() -> None:

@@ -46,7 +46,7 @@ def test_a_flag_that_the_real_adapter_lacks_is_refused_by_name(capsys: pytest.Ca
     assert "--use-new-resource-modle" in capsys.readouterr().err
 
 
-def test_a_port_that_needs_root_is_refused_with_the_cure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_needs_root_is_refused_with_the_fix(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(SystemExit):
         line("--secure-port=443")
@@ -107,5 +107,5 @@ def test_the_adapter_is_known_by_its_image_and_is_its_service_account() -> None:
     assert adapter_identity({"2": deployment(adapter.IMAGE_REPOSITORY)}) == ("custom-metrics", "default")
 
 
-def test_without_the_adapter_nobody_wants_metrics() -> None:
+def test_without_the_adapter_no_metrics_are_collected() -> None:
     assert adapter_identity({"1": deployment("docker.io/vllm/vllm-openai:v0.31.0")}) is None

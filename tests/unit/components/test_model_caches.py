@@ -8,7 +8,6 @@ import pytest
 
 from components.catalog.machines import KINDS, MACHINE_TYPES
 from components.serving.model_caches import (
-    BucketMount,
     ModelCaches,
     cache_annotations,
     cache_environment,
@@ -21,7 +20,6 @@ from tests.unit.program import OTHER_IMAGES, run_program
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 V6E = MACHINE_TYPES["ct6e-standard-1t"]
-BUCKET = BucketMount(bucket="weights", service_account="vllm", file_cache_mib=1024)
 NOTHING = ModelCaches()
 
 
@@ -40,10 +38,6 @@ def _xla_path(**overrides: Any) -> str:
         if variable["name"] == "VLLM_XLA_CACHE_PATH"
     ]
     return path
-
-
-def test_same_image_arguments_and_machine_find_the_same_folder_again() -> None:
-    assert _key() == _key()
 
 
 @pytest.mark.parametrize(
@@ -93,21 +87,6 @@ def test_nothing_is_mounted_where_nothing_is_kept() -> None:
         assert cache_environment(kind, V6E, NOTHING, image="i", arguments=[]) == []
     assert cache_volumes(KINDS, NOTHING) == []
     assert cache_annotations(NOTHING) == cache_annotations(ModelCaches(xla=True)) == {}
-
-
-def test_bucket_without_the_xla_cache_holds_weights_alone() -> None:
-    variables = cache_environment("tpu", V6E, ModelCaches(bucket=BUCKET), image="i", arguments=[])
-    assert [each["name"] for each in variables] == ["HF_HUB_CACHE", "HF_HUB_DISABLE_XET"]
-
-
-def test_sidecar_that_serves_the_mount_is_not_limited() -> None:
-    annotations = cache_annotations(ModelCaches(bucket=BUCKET))
-    assert annotations == {
-        "gke-gcsfuse/volumes": "true",
-        "gke-gcsfuse/cpu-limit": "0",
-        "gke-gcsfuse/memory-limit": "0",
-        "gke-gcsfuse/ephemeral-storage-limit": "0",
-    }
 
 
 def test_mount_options_are_one_text_without_spaces_as_the_driver_wants_them() -> None:

@@ -21,7 +21,7 @@ def test_cpu_that_gke_keeps_grows_ever_slower(vcpus: int, millicpu: int) -> None
     # Google's own example is the node of 16 GB. Image streaming keeps 4 % of what GKE keeps, once more.
     [(16, False, 12.96), (16, True, 12.86), (4, False, 2.73), (176, True, 162.45)],
 )
-def test_memory_is_what_google_s_page_says(memory_gb: int, streaming: bool, gib: float) -> None:
+def test_memory_matches_google_s_page(memory_gb: int, streaming: bool, gib: float) -> None:
     assert allocatable_memory(memory_gb, image_streaming=streaming) / 2**30 == pytest.approx(gib, abs=0.005)
 
 

@@ -93,7 +93,7 @@ def chart_queries(document: dict[str, Any], title: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("name", "query"), queries().items(), ids=queries())
-def test_a_query_is_promql_and_asks_for_this_cluster_alone(name: str, query: str) -> None:
+def test_a_query_is_promql_for_this_cluster_only(name: str, query: str) -> None:
     found = list(selectors(promql_parser.parse(query)))
     assert found
     for metric, labels in found:
@@ -236,7 +236,7 @@ def test_nothing_is_waited_for_but_the_api(dev: Run) -> None:
         assert [urn.split("::")[-1] for urn in resource.dependencies] == ["observability-monitoring-api"]
 
 
-def test_without_notification_channels_nobody_is_told_and_with_them_of_every_alert() -> None:
+def test_alerts_notify_the_notification_channels_and_no_one_without_them() -> None:
     channels = ["projects/my-project/notificationChannels/1", "projects/my-project/notificationChannels/2"]
     for given in ([], channels):
         policies = run_program({"notificationChannels": given}).of_type(ALERT_POLICY)

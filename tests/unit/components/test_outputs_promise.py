@@ -47,8 +47,3 @@ def test_promised_forms_hold(dev: Run) -> None:
     assert re.fullmatch(r"[a-z0-9-]+-docker\.pkg\.dev/[^/]+/[^/]+", outputs["image_repository"])
     assert set(outputs["images"]) == {"gpu", "tpu"}
     assert all("@sha256:" in reference for reference in outputs["images"].values())
-
-
-def test_images_has_an_accelerator_exactly_when_a_pool_has_it() -> None:
-    pools = [{"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 2}]
-    assert set(run_program({"acceleratorPools": pools}).outputs["images"]) == {"gpu"}

@@ -74,6 +74,6 @@ def test_every_pair_is_on_demand_then_spot() -> None:
     assert set(prices._L4.by_region) == set(prices._G2_UNIT.by_region)
 
 
-def test_a_forwarding_rule_is_verified_for_the_us_alone() -> None:
+def test_a_forwarding_rule_is_verified_for_the_us_only() -> None:
     assert prices.forwarding_rule_price("us-west1").verified
     assert not prices.forwarding_rule_price("asia-northeast1").verified

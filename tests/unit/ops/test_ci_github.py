@@ -1,4 +1,4 @@
-"""GitHub's API as the pipelines use it, against a local server: one comment, one issue, clear words for every refusal."""
+"""GitHub's API as the pipelines use it, against a local server: one comment, one issue, a clear message for every refusal."""
 
 from __future__ import annotations
 
@@ -221,12 +221,7 @@ def _deployments(*states: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("states", "commit"),
-    [
-        (("waiting", "failure", "success", "inactive"), f"{3:040x}"),
-        (("", "failure"), ""),
-        ((), ""),
-    ],
+    ("states", "commit"), [(("waiting", "failure", "success", "inactive"), f"{3:040x}"), (("", "failure"), ""), ((), "")]
 )
 def test_deployed_commit_is_the_last_success_s(
     server: FakeGitHub, environment: dict[str, str], tmp_path: Path, states: tuple[str, ...], commit: str
@@ -304,14 +299,11 @@ def test_a_new_comment_whose_answer_was_lost_is_not_written_twice(github: GitHub
     [
         (lambda variables: variables.pop("GITHUB_TOKEN"), "GITHUB_TOKEN: not set"),
         (lambda variables: variables.pop("GITHUB_REPOSITORY"), "GITHUB_REPOSITORY: not set"),
-        (lambda variables: variables.update(GITHUB_REPOSITORY="name"), "'name' is no repository"),
+        (lambda variables: variables.update(GITHUB_REPOSITORY="name"), "'name' is not a repository"),
     ],
 )
 def test_missing_variables_are_named(
-    environment: dict[str, str],
-    capsys: pytest.CaptureFixture[str],
-    change: Callable[[dict[str, str]], object],
-    said: str,
+    environment: dict[str, str], capsys: pytest.CaptureFixture[str], change: Callable[[dict[str, str]], object], said: str
 ) -> None:
     change(environment)
     assert ci.main(["deployed-commit", "dev"], environment) == 2

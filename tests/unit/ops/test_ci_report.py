@@ -106,8 +106,7 @@ def test_comment_never_exceeds_github_s_limit_and_keeps_the_ends(letter: str) ->
 
 
 @pytest.mark.parametrize(
-    ("sizes", "room", "limits"),
-    [([10, 10], 100, [10, 10]), ([10, 500, 500], 210, [10, 100, 100]), ([7, 7], 0, [0, 0]), ([5], -3, [0])],
+    ("sizes", "room", "limits"), [([10, 10], 100, [10, 10]), ([10, 500, 500], 210, [10, 100, 100]), ([7, 7], 0, [0, 0]), ([5], -3, [0])]
 )
 def test_small_texts_stay_whole_and_large_ones_share(sizes: list[int], room: int, limits: list[int]) -> None:
     assert markdown.shares(sizes, room) == limits
@@ -138,11 +137,7 @@ def test_secrets_of_the_environment_are_hidden_whatever_their_form() -> None:
 
 
 def test_paths_addresses_and_short_values_are_no_secrets() -> None:
-    variables = {
-        "GOOGLE_CREDENTIALS": "/tmp/credentials.json",
-        "TOKEN_URL": "https://sts.googleapis.com",
-        "A_TOKEN": "yes",
-    }
+    variables = {"GOOGLE_CREDENTIALS": "/tmp/credentials.json", "TOKEN_URL": "https://sts.googleapis.com", "A_TOKEN": "yes"}
     text = "/tmp/credentials.json https://sts.googleapis.com yes"
     assert masker(variables)(text) == text
 

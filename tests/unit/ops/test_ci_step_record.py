@@ -47,7 +47,7 @@ def test_a_command_that_is_not_there_is_a_record_too(tmp_path: Path) -> None:
     assert "/no/such/pulumi: cannot be run: No such file" in read_folder(tmp_path)["preview"].stderr
 
 
-@pytest.mark.parametrize(("text", "said"), [("{", "cannot be read"), ("[]", "is no step's record"), ('{"a": 1}', "keys")])
+@pytest.mark.parametrize(("text", "said"), [("{", "cannot be read"), ("[]", "is not a step's record"), ('{"a": 1}', "keys")])
 def test_a_broken_record_is_named(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "preview.json"
     path.write_text(text)
@@ -60,4 +60,4 @@ def test_a_step_s_name_cannot_leave_the_folder(tmp_path: Path, capsys: pytest.Ca
     with pytest.raises(SystemExit) as caught:
         ci.main(["record", "--folder", str(tmp_path), "../evil", "--", "true"], {})
     assert caught.value.code == 2
-    assert "no step's name" in capsys.readouterr().err
+    assert "is not a valid name of a step" in capsys.readouterr().err

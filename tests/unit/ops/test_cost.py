@@ -131,7 +131,7 @@ def test_wrong_settings_are_listed_and_exit_with_2(
     error = capsys.readouterr().err
     assert "replicas" in error
     assert "acceleratorPools" in error
-    # The project is no matter of prices.
+    # Prices do not depend on the project.
     assert "gcp:project" not in error
 
 

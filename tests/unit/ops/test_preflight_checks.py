@@ -354,8 +354,7 @@ def _export(*ids: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("known", "statuses"),
-    [((CLUSTER, REPOSITORY, ACCOUNT), ["ok"] * 3), ((REPOSITORY,), ["failed", "ok", "failed"]), ((), ["failed"] * 3)],
+    ("known", "statuses"), [((CLUSTER, REPOSITORY, ACCOUNT), ["ok"] * 3), ((REPOSITORY,), ["failed", "ok", "failed"]), ((), ["failed"] * 3)]
 )
 def test_a_name_is_taken_unless_the_stack_itself_has_it(bench: Bench, known: tuple[str, ...], statuses: list[str]) -> None:
     set_stack_up(bench.server)

@@ -103,7 +103,9 @@ def test_a_failure_is_shown_with_cause_and_a_cure_in_one_piece(bench: Bench, cap
         (["--stack", "dev", "--project", "My Project"], "is not a project ID"),
     ],
 )
-def test_wrong_settings_ask_nobody_anything(bench: Bench, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+def test_wrong_settings_are_refused_before_any_request(
+    bench: Bench, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
     assert command.main([*arguments, "--endpoint", bench.server.url]) == 2
     assert words in capsys.readouterr().err
     assert bench.server.seen == []
@@ -195,12 +197,7 @@ def test_documentation_lists_every_check_in_order() -> None:
 
 def test_documentation_lists_every_quota_and_says_which_names_are_unverified() -> None:
     expected = {
-        (
-            f"`{accelerator}`",
-            "Spot, preemptible" if spot else "on demand",
-            f"`{metric.name}`",
-            "yes" if metric.verified else "no",
-        )
+        (f"`{accelerator}`", "Spot, preemptible" if spot else "on demand", f"`{metric.name}`", "yes" if metric.verified else "no")
         for (accelerator, spot), metric in METRICS.items()
     } | {("all GPUs", "any", f"`{GPUS_ALL_REGIONS.name}`", "yes" if GPUS_ALL_REGIONS.verified else "no")}
     assert {tuple(row[:4]) for row in _table("Quotas")} == expected

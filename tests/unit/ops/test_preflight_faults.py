@@ -43,7 +43,7 @@ def test_no_credentials_names_the_login_command_and_skips_what_needs_them(bench:
     assert not [each for each in bench.server.seen if each.method.startswith("compute.")]
 
 
-def test_credentials_file_that_is_not_one_is_told_from_an_absent_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_credentials_file_differs_from_a_missing_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     (bench.folder / "key.json").write_text("{")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(bench.folder / "key.json"))
     (finding,) = bench.findings("credentials")
@@ -119,7 +119,7 @@ def test_every_fault_of_a_server_has_words_of_its_own(bench: Bench, fault: Fault
         ({}, "no quota of this name"),
     ],
 )
-def test_a_quota_that_is_not_told_hides_no_other(bench: Bench, fault: Any, words: str) -> None:
+def test_an_unreadable_quota_does_not_hide_the_others(bench: Bench, fault: Any, words: str) -> None:
     bench.server.set(TPU_QUOTA, fault)
     found = bench.findings("quotas")
     (tpu,) = [each for each in found if each.field.startswith(FAMILY)]

@@ -44,13 +44,7 @@ def nothing_there(type_token: str, inputs: Mapping[str, Any], project: str) -> l
 
 
 def pending(type_token: str, name: str, inputs: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    resource = {
-        "urn": f"{PREFIX}{type_token}::{name}",
-        "custom": True,
-        "type": type_token,
-        "inputs": dict(inputs),
-        **more,
-    }
+    resource = {"urn": f"{PREFIX}{type_token}::{name}", "custom": True, "type": type_token, "inputs": dict(inputs), **more}
     return {"type": "creating", "resource": resource}
 
 
@@ -186,16 +180,14 @@ def test_what_is_nothing_in_the_cloud_is_dropped() -> None:
     component = pending("fungibility:index:Cluster", "cluster", {})
     component["resource"]["custom"] = False
     plan = state.plan(
-        document(component, pending("pulumi:providers:gcp", "gcp", {}), pending("docker:index/image:Image", "i", {})),
-        nothing_there,
-        {},
+        document(component, pending("pulumi:providers:gcp", "gcp", {}), pending("docker:index/image:Image", "i", {})), nothing_there, {}
     )
     assert len(plan.drop) == 3
     assert not plan.look_for
     assert not plan.undecided
 
 
-def test_a_type_that_nobody_knows_is_left_to_a_person_who_can_name_it() -> None:
+def test_an_unknown_type_is_left_to_a_person_who_can_name_it() -> None:
     known = document(pending("gcp:kms/keyRing:KeyRing", "keys", {"name": "k"}))
     stack = FakeStack(known, {"projects/p/keyRings/k": {"name": "k"}})
     outcome = recovered(stack)
@@ -374,12 +366,7 @@ def test_pulumi_s_refusal_says_whose_lock_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("host", "name", "left_over"),
-    [
-        ("builder", None, True),
-        ("builder", "bash", True),
-        ("builder", "pulumi", False),
-        ("elsewhere", None, False),
-    ],
+    [("builder", None, True), ("builder", "bash", True), ("builder", "pulumi", False), ("elsewhere", None, False)],
 )
 def test_a_lock_is_left_over_when_its_process_is_known_to_be_gone(host: str, name: str | None, left_over: bool) -> None:
     [lock] = locks_in(LOCKED)
@@ -398,7 +385,7 @@ def test_a_running_update_is_left_alone_until_a_person_says_that_it_does_not_run
     assert "took away the lock of process 4711" in outcome.text("dev")
 
 
-def test_a_stack_that_nobody_killed_is_only_refreshed() -> None:
+def test_a_stack_without_a_killed_update_is_only_refreshed() -> None:
     stack = FakeStack(document())
     assert recovered(stack).text("dev") == "stack dev: no update was killed; its state is refreshed"
     assert stack.refreshed == [[]]
@@ -443,9 +430,7 @@ def plugin(tmp_path: Path) -> Callable[[str], subprocess.Popen[bytes]]:
     return start
 
 
-def test_a_plugin_without_engine_is_ended_and_one_with_its_engine_is_not(
-    plugin: Callable[[str], subprocess.Popen[bytes]],
-) -> None:
+def test_a_plugin_without_engine_is_ended_and_one_with_its_engine_is_not(plugin: Callable[[str], subprocess.Popen[bytes]]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as engine, socket.create_server(("127.0.0.1", 0)) as gone:
         alive = plugin(f"127.0.0.1:{engine.getsockname()[1]}")
         address = f"127.0.0.1:{gone.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""The smoke test against a server that misbehaves in each way that a service does: each has a message and a cure of its own."""
+"""The smoke test against a server that misbehaves in each way that a service does: each has a message and a fix of its own."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def found(report: Report) -> dict[str, str]:
 
 
 def failure(report: Report, name: str) -> tuple[str, str]:
-    """Cause and cure of the one check that failed."""
+    """What the one check that failed found, and its fix."""
     (check,) = [each for each in report.checks if each.status == "failed"]
     assert check.field == name, report.checks
     assert check.fix, "a failure says what to do"
@@ -150,7 +150,7 @@ def test_plain_http_behind_an_https_url_is_named() -> None:
     assert "http://" in fix
 
 
-# --- every answer that is none
+# --- malformed answers and refusals
 
 _HTML = says(b"<html>welcome to nginx</html>", kind="text/html")
 
@@ -165,7 +165,7 @@ _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ("401 without a key", "models", says({"error": "Unauthorized"}, 401), "wants an API key", f"export {KEY_VARIABLE}"),
     ("other model listed", "models", says({"data": [{"id": "meta/llama"}]}), "serves meta/llama, not Qwen", "rollout"),
     ("no model listed", "models", says({"data": []}), "serves none", "rollout"),
-    ("models no list", "models", says({"data": "x"}), "no list of models", "leads to vLLM"),
+    ("models no list", "models", says({"data": "x"}), "not a list of models", "leads to vLLM"),
     ("models not JSON", "models", _HTML, "not JSON", "leads to vLLM"),
     (
         "model not known",
@@ -176,18 +176,12 @@ _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ),
     ("other model answers", "chat", says(chat("meta/llama")), "answered by model meta/llama", "older update"),
     ("other model streams", "stream", streams(*stream_events("meta/llama")), "by model meta/llama", "older update"),
-    (
-        "models change in a stream",
-        "stream",
-        streams(*stream_events()[:2], *stream_events("meta/llama")),
-        "several models",
-        "older update",
-    ),
+    ("models change in a stream", "stream", streams(*stream_events()[:2], *stream_events("meta/llama")), "several models", "older update"),
     ("not JSON", "chat", _HTML, "it is not JSON", "leads to vLLM"),
-    ("JSON, no object", "chat", says(["x"]), "no object", "leads to vLLM"),
-    ("no choices", "chat", says({"model": MODEL, "choices": []}), "no answer of this kind", "leads to vLLM"),
+    ("JSON, no object", "chat", says(["x"]), "not an object", "leads to vLLM"),
+    ("no choices", "chat", says({"model": MODEL, "choices": []}), "not an answer of this kind", "leads to vLLM"),
     ("no model", "chat", says({"choices": [{"message": {"content": "x"}}]}), "names no model", "leads to vLLM"),
-    ("content a number", "chat", says({"model": MODEL, "choices": [{"message": {"content": 7}}]}), "is no text", "leads"),
+    ("content a number", "chat", says({"model": MODEL, "choices": [{"message": {"content": 7}}]}), "is not a text", "leads"),
     ("empty answer", "chat", says(chat(text="  ")), "answer is empty", "weights"),
     ("null answer", "chat", says(chat(text=None)), "answer is empty", "weights"),
     ("empty stream", "stream", streams(*stream_events(text="")), "answer is empty", "weights"),
@@ -198,7 +192,7 @@ _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ("stream without its end", "stream", streams(*stream_events()[:3]), "without finish_reason and [DONE]", "timeout"),
     ("stream without [DONE]", "stream", streams(*stream_events()[:-1]), "without [DONE]", "timeout"),
     ("stream of nonsense", "stream", streams(*stream_events()[:2], "{broken"), "event of the stream is malformed", "vLLM"),
-    ("event without choices", "stream", streams({"model": MODEL}), "no answer of this kind", "leads to vLLM"),
+    ("event without choices", "stream", streams({"model": MODEL}), "not an answer of this kind", "leads to vLLM"),
     (
         "error in a stream",
         "stream",
@@ -328,9 +322,7 @@ def test_control_characters_of_a_server_do_not_reach_the_terminal() -> None:
 # --- the command
 
 
-def test_status_is_0_for_good_and_1_for_a_failed_check_and_json_says_the_same(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_status_is_0_for_good_and_1_for_a_failed_check_and_json_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     with serving() as server:
         asked = ["--url", server.url, "--model", MODEL, "--json", "--no-cluster"]
         assert command.main(asked) == 0

@@ -94,12 +94,7 @@ def rung(kubeconfig: str, model_server: Server, **options: Any) -> Finding:
 
 
 def test_ready_pods_behind_the_stacks_own_service_are_found_with_their_pools(tmp_path: Path) -> None:
-    pods = [
-        pod("vllm-a", "node-1"),
-        pod("vllm-b", "node-2", ready=False),
-        pod("vllm-c", "node-2", ending=True),
-        pod("vllm-d", "node-3"),
-    ]
+    pods = [pod("vllm-a", "node-1"), pod("vllm-b", "node-2", ready=False), pod("vllm-c", "node-2", ending=True), pod("vllm-d", "node-3")]
     with api_server(tmp_path, pods=pods) as (server, kubeconfig):
         assert serving_pools(of_stack(), kubeconfig) == ["v6e-1", ""]
         (asked,) = [path for path, _, _ in server.seen if path.startswith(PODS)]
@@ -183,7 +178,7 @@ def test_several_pools_are_named_best_first(tmp_path: Path) -> None:
         assert rung(kubeconfig, server, expected_pool="v6e-1").status == "failed"
 
 
-def test_no_ready_pod_is_a_failure_with_its_cure(tmp_path: Path) -> None:
+def test_no_ready_pod_is_a_failure_with_a_fix(tmp_path: Path) -> None:
     with both(tmp_path, pods=[pod("a", "node-1", ready=False)]) as (kubeconfig, server):
         found = rung(kubeconfig, server)
     assert (found.status, found.value) == ("failed", "no pod is ready behind the service")

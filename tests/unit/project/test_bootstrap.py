@@ -99,7 +99,7 @@ def test_only_named_secrets_of_secret_manager_are_read(team: BootstrapRun) -> No
 # --- identity
 
 
-def test_tokens_of_this_repository_s_environments_alone_are_taken(team: BootstrapRun) -> None:
+def test_only_tokens_of_this_repository_s_environments_are_accepted(team: BootstrapRun) -> None:
     provider = team.only("gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider").inputs
     assert provider["oidc"] == {"issuerUri": "https://token.actions.githubusercontent.com"}
     assert provider["attributeCondition"] == (
@@ -164,7 +164,7 @@ def test_the_deploying_account_may_grant_every_role_that_the_program_grants(stac
     assert grants <= set(roles.GRANTABLE_ROLES)
 
 
-def test_whatever_the_program_may_grant_in_the_project_can_be_granted() -> None:
+def test_every_role_that_the_program_may_grant_can_be_granted() -> None:
     """Whatever the settings: every role that stands in a module which grants any there."""
     granting = [text for path in (ROOT / "components").rglob("*.py") if "projects.IAMMember(" in (text := path.read_text())]
     named = {role for text in granting for role in re.findall(r'"(roles/[\w.]+)"', text)}

@@ -111,7 +111,7 @@ def test_answer_that_breaks_off_breaks_off_here_too(reply: Any) -> None:
 
 
 @pytest.mark.parametrize("reply", [closes, says(b"x", 500)])
-def test_server_that_fails_is_told_from_the_gateway(reply: Any) -> None:
+def test_a_failing_server_differs_from_a_failing_gateway(reply: Any) -> None:
     with serving(chat=reply) as server, gateway(server.url) as url:
         answer = ask(url)
     if reply is closes:

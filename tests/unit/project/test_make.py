@@ -99,7 +99,7 @@ def test_a_missing_stack_is_named_with_an_example(programs: Path, target: str) -
 
 
 @pytest.mark.parametrize("target", ["deploy", "recover"])
-def test_nothing_happens_to_a_stack_that_nobody_named(programs: Path, target: str) -> None:
+def test_a_stack_has_to_be_named(programs: Path, target: str) -> None:
     result = make(target, programs=programs)
     assert result.returncode == 2
     assert f"STACK is not set: make {target} STACK=dev" in result.stderr

@@ -423,7 +423,7 @@ def test_no_message_holds_a_secret() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "policies").glob("*.json")), ids=lambda path: path.stem)
-def test_configuration_names_rules_and_options_that_there_are(path: Any) -> None:
+def test_configuration_names_existing_rules_and_options(path: Any) -> None:
     for name, values in json.loads(path.read_text()).items():
         assert name in BY_NAME
         assert set(values) <= {"enforcementLevel", *BY_NAME[name].options}

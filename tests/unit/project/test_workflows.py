@@ -29,6 +29,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 PERMISSIONS = {
     ("test", "lint"): {"contents": "read"},
     ("test", "test"): {"contents": "read"},
+    ("drills", "drills"): {"contents": "read"},
     ("preview", "preview"): {"contents": "read", "id-token": "write"},
     ("preview", "comment"): {"contents": "read", "pull-requests": "write"},
     ("deploy-stack", "deploy"): {"contents": "read", "id-token": "write"},

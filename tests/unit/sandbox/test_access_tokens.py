@@ -45,7 +45,7 @@ def test_another_sandbox_s_token_is_none(tokens: AccessTokens, tmp_path: Path) -
     assert not tokens.valid(AccessTokens(tmp_path / "other").give())
 
 
-def test_after_the_login_is_revoked_no_token_is_good_and_none_is_given(tokens: AccessTokens) -> None:
+def test_after_the_login_is_revoked_no_token_is_valid_and_none_is_issued(tokens: AccessTokens) -> None:
     before = tokens.give()
     tokens.set_login(Login(revoked=True))
     assert not tokens.valid(before)

@@ -63,13 +63,13 @@ def test_a_pods_address_is_its_loopback_address_and_others_are_themselves(proxy:
 
 
 @pytest.mark.parametrize("target", ["127.88.250.9:1", "10.88.250.9:nothing"])
-def test_what_cannot_be_reached_is_said_and_not_waited_for(proxy: EgressProxy, target: str) -> None:
+def test_an_unreachable_service_is_reported_and_not_awaited(proxy: EgressProxy, target: str) -> None:
     client, answer = connect(proxy, target)
     client.close()
     assert b" 502 " in answer
 
 
-def test_the_api_server_is_told_to_use_it_for_the_cluster_alone(proxy: EgressProxy) -> None:
+def test_the_api_server_uses_it_for_the_cluster_only(proxy: EgressProxy) -> None:
     (selection,) = proxy.configuration()["egressSelections"]
     assert selection["name"] == "cluster"
     assert selection["connection"]["transport"] == {"uds": {"udsName": proxy.name}}

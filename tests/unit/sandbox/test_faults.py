@@ -34,7 +34,7 @@ def test_a_rate_hits_about_so_many_and_the_same_ones_for_the_same_seed(tmp_path:
     assert drawn != hits(other, 2000)
 
 
-def test_a_rule_concerns_its_own_api_alone(tmp_path: Path) -> None:
+def test_a_rule_only_affects_its_own_api(tmp_path: Path) -> None:
     store = FaultStore(tmp_path)
     store.set(Rule(api=KUBERNETES, answer="500", rate=1.0))
     assert hits(store, 1, api=CLOUD) == [False]
@@ -49,7 +49,7 @@ def test_a_conflict_and_a_lost_change_need_a_change(tmp_path: Path, answer: str)
     assert hits(store, 1, writes=True) == [True]
 
 
-def test_a_new_rule_begins_anew_and_a_cleared_one_is_over_for_who_asks_already(tmp_path: Path) -> None:
+def test_a_new_rule_starts_over_and_a_cleared_one_no_longer_affects_running_requests(tmp_path: Path) -> None:
     asking, commands = FaultStore(tmp_path), FaultStore(tmp_path)
     commands.set(Rule(api=CLOUD, answer="503", burst=1))
     assert hits(asking, 2) == [True, False]

@@ -47,7 +47,7 @@ def test_what_passes_is_tried_again_and_done_once(world: World, answer: str) -> 
 
 
 @pytest.mark.parametrize(("answer", "word"), [("503", "googleapi: Error 503"), ("dropped", "connection reset by peer")])
-def test_what_outlasts_the_provider_s_patience_is_given_up_in_google_s_words(world: World, answer: str, word: str) -> None:
+def test_a_fault_that_outlasts_the_provider_s_retries_ends_with_google_s_message(world: World, answer: str, word: str) -> None:
     world.fault(answer, burst=10_000)
     with pytest.raises(RequestError, match=word):
         world.write()
@@ -61,7 +61,7 @@ def test_a_conflict_is_given_up_at_once(world: World) -> None:
     assert world.write() == 1
 
 
-def test_a_conflict_of_an_iam_policy_is_tried_again_but_not_for_ever(world: World) -> None:
+def test_a_conflict_of_an_iam_policy_is_retried_for_a_limited_time(world: World) -> None:
     world.fault("409", burst=3)
     assert world.write(iam=True) == 1
     world.fault("409", burst=100)
@@ -103,7 +103,7 @@ def test_a_cancelled_update_does_not_wait_for_the_next_try(tmp_path: Path) -> No
         slow.read("read Thing", world.make, cancelled=cancelled)
 
 
-def test_without_a_login_nothing_is_asked_and_the_words_are_google_s(world: World) -> None:
+def test_without_a_login_no_request_is_sent_and_the_message_is_google_s(world: World) -> None:
     world.tokens.set_login(Login(revoked=True))
     with pytest.raises(RequestError, match="invalid_grant"):
         world.write()

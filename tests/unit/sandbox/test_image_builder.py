@@ -213,7 +213,7 @@ def test_daemon_that_does_not_answer_is_given_up_on(machine: Machine, monkeypatc
         machine.find()
 
 
-def test_failed_build_says_what_docker_said(machine: Machine, tmp_path: Path) -> None:
+def test_failed_build_shows_dockers_output(machine: Machine, tmp_path: Path) -> None:
     class Failing(DockerEngine):
         def build(self, **_: Any) -> str:
             raise DockerError("ERROR: failed to solve: not found")

@@ -123,7 +123,7 @@ def test_requests_and_answers_pass_unchanged_and_a_connection_is_kept(world: Wor
         assert json.loads(connection.getresponse().read()) == {"authorization": "Bearer other", "body": text}
 
 
-def test_a_watch_s_lines_come_as_they_are_said(world: World) -> None:
+def test_a_watch_s_lines_arrive_as_they_are_sent(world: World) -> None:
     connection = world.connection()
     connection.request("GET", "/watch")
     answer = connection.getresponse()

@@ -72,7 +72,7 @@ def test_endpoints_that_are_not_ready_or_end_are_left_out_while_another_is_ready
     assert backends_of(slices, "") == [("127.88.0.3", 8000)]
 
 
-def test_ending_endpoints_that_serve_are_used_when_no_other_is_left() -> None:
+def test_terminating_endpoints_that_serve_are_used_if_no_others_are_left() -> None:
     slices = [
         endpoint_slice(
             endpoint("10.88.0.1", ready=False, serving=False, terminating=False),
@@ -124,7 +124,7 @@ def test_the_address_range_can_be_used_up() -> None:
         choose_address([80], [(f"127.0.0.{last}", 80) for last in range(2, 255)])
 
 
-def test_a_port_without_permission_is_explained_with_its_cure() -> None:
+def test_a_port_without_permission_is_explained_with_its_fix() -> None:
     error = explain(PermissionError(13, "Permission denied"), "127.0.0.1", 80)
     assert error.reason == "PortNotPermitted"
     assert "port 80" in str(error)
@@ -230,7 +230,7 @@ def test_a_client_sees_that_its_backend_refuses(proxy: TcpProxy, backend: Callab
 
 
 @pytest.mark.parametrize("backends", [[], [("127.0.0.1", 1)]], ids=["none", "none-that-answers"])
-def test_a_connection_that_nobody_takes_is_closed_at_once(proxy: TcpProxy, backends: list[Address]) -> None:
+def test_a_connection_without_a_backend_is_closed_at_once(proxy: TcpProxy, backends: list[Address]) -> None:
     address = free_address()
     proxy.listen(address, backends)
     begun = time.monotonic()
@@ -412,7 +412,7 @@ def test_the_listener_goes_when_its_service_does(cluster: Cluster, change: str) 
         assert eventually(lambda: not refused(("127.0.0.2", other)))
 
 
-def test_a_port_of_another_program_is_told_and_taken_when_it_is_free(cluster: Cluster) -> None:
+def test_a_port_of_another_program_is_reported_and_used_once_it_is_free(cluster: Cluster) -> None:
     with closing(socket.create_server(("127.0.0.2", 0))) as other:
         port = other.getsockname()[1]
         cluster.services.event("ADDED", service(port))
@@ -427,7 +427,7 @@ def test_a_port_of_another_program_is_told_and_taken_when_it_is_free(cluster: Cl
     assert eventually(lambda: cluster.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.2", "ipMode": "VIP"}]
 
 
-def test_udp_is_told_and_gets_no_address(cluster: Cluster) -> None:
+def test_udp_is_reported_and_gets_no_address(cluster: Cluster) -> None:
     _, port = free_address()
     cluster.services.event("ADDED", service(port, protocol="UDP"))
     assert eventually(cluster.reasons) == ["UnsupportedProtocol"]

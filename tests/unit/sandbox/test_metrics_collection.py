@@ -177,7 +177,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     assert left == []
 
 
-def test_a_pod_monitoring_alone_builds_and_starts_nothing(cluster: Cluster) -> None:
+def test_a_pod_monitoring_without_an_adapter_builds_and_starts_nothing(cluster: Cluster) -> None:
     cluster.monitorings.event("ADDED", monitoring())
     cluster.deployments.event("ADDED", {**DEPLOYMENT, "spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}})
     time.sleep(0.3)
@@ -224,7 +224,7 @@ def test_a_prometheus_that_ends_is_started_again_and_named(cluster: Cluster, cap
     assert "prometheus ended with status -9; its log: " in caplog.text
 
 
-def test_a_configuration_that_prometheus_cannot_start_with_is_said_and_mended_by_the_next(
+def test_an_invalid_prometheus_configuration_is_reported_and_the_next_one_repairs_it(
     cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster.monitorings.event("ADDED", monitoring("/ends"))
@@ -235,9 +235,7 @@ def test_a_configuration_that_prometheus_cannot_start_with_is_said_and_mended_by
     eventually(cluster.config)
 
 
-def test_a_tool_that_cannot_be_built_and_an_account_that_is_not_there_yet_are_tried_again(
-    cluster: Cluster, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failed_tool_build_and_a_missing_account_are_tried_again(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     cluster.tool_failures = cluster.api.refusals = 1
     cluster.deployments.event("ADDED", DEPLOYMENT)
     eventually(cluster.config)
@@ -245,7 +243,7 @@ def test_a_tool_that_cannot_be_built_and_an_account_that_is_not_there_yet_are_tr
     assert 'serviceaccounts "csa" not found' in caplog.text
 
 
-def test_what_an_earlier_daemon_told_the_adapter_is_gone_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_earlier_daemons_messages_to_the_adapter_are_gone_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics" / "adapter.json").write_text("{}")
     monkeypatch.setattr(collection, "Watcher", FakeWatcher)

@@ -107,7 +107,7 @@ def test_a_named_port_selects_the_container_that_declares_it() -> None:
         {"__meta_kubernetes_pod_phase": "Succeeded"},
     ],
 )
-def test_pods_of_other_namespaces_and_labels_and_those_that_are_over_are_no_targets(other: dict[str, str]) -> None:
+def test_finished_pods_and_pods_of_other_namespaces_and_labels_are_not_targets(other: dict[str, str]) -> None:
     assert target(POD | other) is None
 
 
@@ -168,6 +168,6 @@ def test_durations_are_prometheuss(text: str, expected: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "15", "s", "1.5s", "15 s"])
-def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration.*15s"):
         seconds(text)

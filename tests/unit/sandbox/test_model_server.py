@@ -39,7 +39,7 @@ def paths(tmp_path: Path) -> Paths:
     return Paths(cache=tmp_path / "cache", state=tmp_path / "state")
 
 
-def test_the_stand_in_is_what_containers_get_unless_told_otherwise(paths: Paths) -> None:
+def test_containers_get_the_stand_in_by_default(paths: Paths) -> None:
     server = ModelServer.of({})
     assert server.name == "stand-in"
     assert [path.name for path in server.python_paths] == ["podnet", "standin"]
@@ -57,7 +57,7 @@ def test_real_vllm_is_the_virtual_environment_s_and_nothing_of_it_is_replaced(tm
     assert server.variables["HF_HUB_OFFLINE"] == "1"
 
 
-def test_an_unknown_server_is_refused_with_the_names_that_there_are() -> None:
+def test_an_unknown_server_is_refused_with_the_known_names() -> None:
     with pytest.raises(ValueError, match="SANDBOX_SERVER=vlm: there is no such server; known: stand-in, vllm"):
         ModelServer.of({"SANDBOX_SERVER": "vlm"})
 

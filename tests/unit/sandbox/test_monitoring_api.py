@@ -44,7 +44,7 @@ def test_a_dashboard_is_found_by_its_title(monitoring: Monitoring, records: Reco
     assert monitoring.ids(DASHBOARD, other, "p") == []
 
 
-def test_an_api_that_does_not_answer_is_said_in_one_line() -> None:
+def test_an_api_that_does_not_answer_is_reported_in_one_line() -> None:
     with pytest.raises(ListingError, match="Cloud Monitoring does not say what there is") as error:
         Monitoring({"GOOGLE_MONITORING_CUSTOM_ENDPOINT": "http://127.0.0.1:9/"}).ids(ALERT_POLICY, POLICY, "p")
     assert "\n" not in str(error.value)

@@ -244,7 +244,7 @@ def test_a_secret_of_the_wrong_type_is_refused_without_its_value(provider: Kuber
         ("kubernetes:apps/v1:DeploymentPatch", "Manage the whole object"),
     ],
 )
-def test_what_is_no_single_object_is_refused_with_the_cure(provider: KubernetesProvider, token: str, cure: str) -> None:
+def test_anything_but_a_single_object_is_refused_with_the_fix(provider: KubernetesProvider, token: str, cure: str) -> None:
     (failure,) = provider.check(urn(token), None, {}, b"").failures
     assert token in failure.reason
     assert cure in failure.reason
@@ -279,7 +279,7 @@ def test_annotations_of_pulumi_s_that_the_stand_in_does_not_know_are_refused(pro
 # --- create
 
 
-def test_a_plan_for_a_cluster_that_is_not_there_is_what_the_program_says(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+def test_a_plan_for_a_missing_cluster_is_the_programs_own_input(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     provider.configure({}, {"kubeconfig": UNKNOWN})
     planned = provider.create(CONFIG_MAP, config_map(name="a"), None, True)
     assert planned.outputs == config_map(name="a")
@@ -307,7 +307,7 @@ def test_a_plan_is_a_dry_run_without_status(provider: KubernetesProvider, cluste
     ],
     ids=["forbidden", "to be replaced", "namespace to come"],
 )
-def test_a_plan_that_cannot_be_tried_is_what_the_program_says(
+def test_a_plan_that_cannot_be_tried_is_the_programs_own_input(
     provider: KubernetesProvider, cluster: MemoryCluster, obstacle: Exception
 ) -> None:
     cluster.refusals = [obstacle]
@@ -348,7 +348,7 @@ def test_the_servers_quotation_of_a_secret_is_hidden(provider: KubernetesProvide
         Made(provider, CONFIG_MAP, program)
 
 
-def test_a_kind_that_nobody_serves_is_told_with_the_cure(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+def test_a_kind_without_a_server_is_reported_with_the_fix(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     cluster.unknown_kinds = {"ComputeClass"}
     custom = {"apiVersion": "cloud.google.com/v1", "kind": "ComputeClass", "metadata": {"name": "c"}, "spec": {}}
     with pytest.raises(ProviderError, match=r"no matches for kind.*depends_on"):
@@ -440,7 +440,7 @@ def test_a_planned_update_changes_nothing_and_is_tried(provider: KubernetesProvi
     assert cluster.calls[-1] == ("force", True)
 
 
-def test_a_conflict_is_told_with_the_ways_out(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
+def test_a_conflict_is_reported_with_the_possible_fixes(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     made = Made(provider, CONFIG_MAP, config_map(name="a"))
     causes = [{"reason": "FieldManagerConflict", "message": 'conflict with "kubectl"', "field": ".data.a"}]
     cluster.refusals = [refusal(409, "Conflict", 'conflict with "kubectl": .data.a', causes=causes)]

@@ -101,7 +101,7 @@ def test_a_first_rollout_needs_no_completion_report() -> None:
     assert ka.deployment(Sighting(first, replica_sets=[a_replica_set(revision="1")])).ready
 
 
-def test_a_stalled_rollout_is_told_with_the_schedulers_words_and_still_waited_for() -> None:
+def test_a_stalled_rollout_is_reported_with_the_schedulers_message_and_still_awaited() -> None:
     stalled = a_deployment(available=False, progressing=("False", "ProgressDeadlineExceeded"))
     verdict = ka.deployment(Sighting(stalled, replica_sets=[a_replica_set(ready=0)], pods=[UNSCHEDULED]))
     assert not verdict.ready
@@ -290,7 +290,7 @@ def test_a_wait_ends_with_an_error_that_stays(error: Exception) -> None:
         wait.until_live(a_service())
 
 
-def test_a_wait_for_an_api_server_that_stays_away_ends_with_its_word() -> None:
+def test_a_wait_for_an_api_server_that_stays_away_ends_with_its_message() -> None:
     cluster = MomentarilyFailing([ClusterUnreachableError("refused")] * 1000, a_service())
     wait, _ = waiting(cluster, ka.service, timeout=0.01)
     with pytest.raises(WaitError, match="timed out waiting to be Ready") as caught:

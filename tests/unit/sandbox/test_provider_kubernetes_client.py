@@ -66,7 +66,7 @@ def test_a_missing_exec_plugin_is_named_with_its_hint() -> None:
         ClusterClient(Kubeconfig.load(json.dumps(document(exec=plugin)))).check()
 
 
-def test_a_refusal_has_kubernetes_words_and_no_headers() -> None:
+def test_a_refusal_has_kubernetes_message_and_no_headers() -> None:
     answer = ApiException(status=422, reason="Unprocessable Entity")
     answer.headers = {"Authorization": "Bearer very-secret-token"}
     answer.body = json.dumps({"message": "spec.x: field is immutable", "reason": "Invalid", "details": {"kind": "a"}})
@@ -103,11 +103,11 @@ def test_a_request_is_tried_again_where_client_go_does(method: str, error: Excep
 
 
 @pytest.mark.parametrize(("code", "passing"), [(401, True), (429, True), (500, True), (503, True), (403, False), (409, False)])
-def test_what_says_something_of_the_moment_alone_is_known(code: int, passing: bool) -> None:
+def test_passing_errors_are_recognised(code: int, passing: bool) -> None:
     assert KubernetesApiError(ApiException(status=code)).passing is passing
 
 
-def test_a_plugin_that_gives_no_credential_is_quoted(tmp_path: Path) -> None:
+def test_a_plugin_without_a_credential_is_quoted(tmp_path: Path) -> None:
     plugin = tmp_path / "plugin"
     plugin.write_text("#!/bin/sh\necho 'your login has expired: gcloud auth login' >&2\nexit 1\n")
     plugin.chmod(0o755)

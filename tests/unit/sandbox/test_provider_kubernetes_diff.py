@@ -37,7 +37,7 @@ def live(inputs: dict[str, Any]) -> dict[str, Any]:
     return {**inputs, "spec": {**spec, "template": template, "progressDeadlineSeconds": 600}, "status": {"replicas": 1}}
 
 
-def test_server_defaults_are_no_difference() -> None:
+def test_server_defaults_show_no_difference() -> None:
     inputs = deployment()
     inputs["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "500m"}}
     assert kd.differences(kd.prune(live(inputs), inputs), inputs) == []
@@ -57,7 +57,7 @@ def test_a_quantity_that_changes_stays_after_a_dry_run() -> None:
     assert len(kd.without_invisible(found, live(inputs), predicted)) == 1
 
 
-def test_without_a_cluster_inputs_given_as_before_are_no_difference() -> None:
+def test_without_a_cluster_unchanged_inputs_show_no_difference() -> None:
     inputs = deployment()
     new = deployment(replicas=2)
     found = kd.differences(kd.prune(live(inputs), inputs), new)

@@ -65,7 +65,7 @@ def test_file_that_was_cut_short_is_named_with_the_way_out(tmp_path: Path, text:
         read_object(path)
 
 
-def test_records_that_were_cut_short_are_told_before_an_update_asks(tmp_path: Path) -> None:
+def test_records_that_were_cut_short_are_reported_before_an_update_needs_them(tmp_path: Path) -> None:
     (tmp_path / "cloud.json").write_text('{"Account": {')
     with pytest.raises(StateError, match="cloud.json cannot be used"):
         Records(tmp_path / "cloud.json").check()
@@ -98,7 +98,7 @@ def test_private_file_is_private_from_its_beginning_and_another_goes_by_the_umas
 
 
 @pytest.mark.parametrize("known", [{"pid": 1, "port": 2}, {}])
-def test_record_of_another_version_is_no_traceback(paths: Paths, known: dict[str, object]) -> None:
+def test_record_of_another_version_does_not_end_in_a_traceback(paths: Paths, known: dict[str, object]) -> None:
     paths.daemon_record.write_text(json.dumps(known))
     with pytest.raises(StateError, match=r"daemon.json cannot be used .* another version's"):
         lifecycle.running(paths)
@@ -139,7 +139,7 @@ def test_creation_that_ended_leaves_nothing_to_take_back(tmp_path: Path) -> None
 # --- ports
 
 
-def test_port_that_is_taken_is_told_with_who_has_it(taken: int) -> None:
+def test_a_taken_port_is_reported_with_its_owner(taken: int) -> None:
     assert not ports.is_free(taken)
     assert ports.listener(taken) == (os.getpid(), Path("/proc/self/comm").read_text().strip())
     assert f"(pid {os.getpid()})" in ports.taken_by(taken)
@@ -166,7 +166,7 @@ def _control_plane(folder: Path) -> ControlPlane:
     )
 
 
-def test_cluster_that_has_been_up_says_who_has_its_port(tmp_path: Path, taken: int) -> None:
+def test_cluster_that_has_been_up_reports_who_has_its_port(tmp_path: Path, taken: int) -> None:
     (tmp_path / "cluster").mkdir()
     write_object(tmp_path / "cluster" / "ports.json", {"api_server": taken, "etcd": 1, "etcd_peer": 2, "front": 3})
     with pytest.raises(ControlPlaneError, match=rf"port {taken} \(api server\) is taken by .*end that program"):
@@ -186,7 +186,7 @@ def test_new_cluster_takes_other_ports_when_its_own_are_lost(tmp_path: Path, tak
 # --- disks
 
 
-def test_too_little_room_is_told_before_anything_is_written(tmp_path: Path) -> None:
+def test_too_little_disk_space_is_reported_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(disk_space.NoRoom, match=r"the state needs 10+ MB, and the file system of .*new has \d+ MB left"):
         disk_space.require(tmp_path / "new", 10**9, "the state")
     assert not (tmp_path / "new").exists()
@@ -207,7 +207,7 @@ def test_full_disk_is_named_after_a_failure(paths: Paths, monkeypatch: pytest.Mo
         (StateError("pools.json cannot be used"), "pools.json cannot be used"),
     ],
 )
-def test_whatever_ends_a_command_is_a_word_and_no_traceback(
+def test_every_failed_command_ends_with_a_message_and_no_traceback(
     error: BaseException, word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], paths: Paths
 ) -> None:
     def fail(*_: object) -> int:
@@ -222,7 +222,7 @@ def test_whatever_ends_a_command_is_a_word_and_no_traceback(
 # --- commands that meet
 
 
-def test_second_up_of_one_state_folder_is_told_who_is_at_it(paths: Paths) -> None:
+def test_second_up_of_one_state_folder_names_the_first(paths: Paths) -> None:
     with lifecycle.exclusive(paths):
         script = (
             "from sandbox.cli import lifecycle; from sandbox.host.paths import Paths\n"

@@ -31,7 +31,7 @@ def test_metrics_are_wanted_by_a_stack_with_an_autoscaler(project: Path, setting
     assert scales_on_metrics("team") is expected
 
 
-def test_an_environment_that_is_not_there_is_named_with_those_that_are(project: Path) -> None:
+def test_an_unknown_environment_is_named_with_the_known_ones(project: Path) -> None:
     (project / "Pulumi.team.yaml").write_text("config: {}\n")
     with pytest.raises(StackError, match=r"--environment prod: there is no Pulumi.prod.yaml. Known: team"):
         scales_on_metrics("prod")

@@ -528,7 +528,7 @@ def test_a_process_stays_small(server: Server) -> None:
     assert int(found[1]) < 40_000
 
 
-def test_an_engine_that_hangs_answers_nobody_and_says_nothing_new_while_the_server_says_that_it_is_healthy(
+def test_a_hung_engine_answers_no_request_and_changes_no_metric_while_the_server_reports_healthy(
     start: Callable[..., Server],
 ) -> None:
     server = start(STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()

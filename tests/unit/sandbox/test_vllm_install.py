@@ -76,7 +76,7 @@ def test_it_installs_once_and_says_how_far_it_is(paths: Paths, installs: list[li
     assert (len(installs), told) == (1, [])
 
 
-def test_a_failed_installation_is_told_with_pip_s_words_and_tried_again(
+def test_a_failed_installation_is_reported_with_pip_s_message_and_retried(
     paths: Paths, installs: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_FAILS", "1")
@@ -125,7 +125,7 @@ def _a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         (_a_full_disk, r"2\.0 GiB are free .* needs 10"),
     ],
 )
-def test_a_machine_that_cannot_run_it_is_told_before_anything_is_downloaded(
+def test_an_unsuitable_machine_is_refused_before_anything_is_downloaded(
     paths: Paths,
     installs: list[list[str]],
     monkeypatch: pytest.MonkeyPatch,

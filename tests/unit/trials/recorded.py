@@ -11,13 +11,7 @@ from trials.machine import Machine
 from trials.record import Run, Section
 
 MACHINE = Machine(
-    cpu="Some CPU",
-    cores=4,
-    memory_gib=16,
-    system="Linux x86_64, Some Linux 1",
-    python="3.11.7",
-    engine="3.250.0",
-    kubernetes="1.37.2",
+    cpu="Some CPU", cores=4, memory_gib=16, system="Linux x86_64, Some Linux 1", python="3.11.7", engine="3.250.0", kubernetes="1.37.2"
 )
 CURVE = Curve(name="Preview", x_label="pools", y_label="times as long", series={"preview": [(3.0, 1.0, 0.1), (300.0, 4.5, 0.3)]})
 RESULT = Result(event="an | event", tried=2, survived=1, recovery="by itself", longest_gap=1.25, failed=1, cut=0)

@@ -21,10 +21,6 @@ def test_a_median_that_moved_by_more_than_both_noises_is_worse() -> None:
     assert _verdict(figure([1.9, 2.0, 2.0, 2.0, 2.1]), figure([2.2, 2.31, 2.31, 2.4, 2.6])) == "worse"
 
 
-def test_a_median_that_moved_by_less_than_both_noises_is_the_same() -> None:
-    assert _verdict(figure([1.9, 2.0, 2.0, 2.0, 2.1]), figure([2.2, 2.29, 2.29, 2.4, 2.6])) == "same"
-
-
 @pytest.mark.parametrize(("then", "now"), [(2, 2), (2, 5), (5, 2), (3, 3), (3, 5), (4, 4)])
 def test_with_few_samples_on_either_side_a_median_has_to_move_further(then: int, now: int) -> None:
     def spread(middle: float, samples: int) -> Figure:
@@ -49,10 +45,6 @@ def test_lower_is_better_unless_the_figure_says_otherwise() -> None:
     assert _verdict(low, high) == "better"
 
 
-def test_what_was_nothing_and_is_something_is_worse() -> None:
-    assert _verdict(figure([0.0] * 3, unit="bytes"), figure([1.0] * 3, unit="bytes")) == "worse"
-
-
 @pytest.mark.parametrize(("then", "now"), [(SAMPLES - 1, SAMPLES), (SAMPLES, SAMPLES - 1)])
 def test_too_few_samples_on_either_side_are_not_judged(then: int, now: int) -> None:
     change = compare(figure([1.0] * then), figure([9.0] * now))
@@ -60,13 +52,8 @@ def test_too_few_samples_on_either_side_are_not_judged(then: int, now: int) -> N
     assert change.reason == f"1 of 2 samples {'then' if then < now else 'now'}"
 
 
-def test_a_figure_in_another_unit_is_not_judged() -> None:
-    change = compare(figure([1.0] * 3, unit="s"), figure([9.0] * 3))
-    assert (change.verdict, change.reason) == ("not judged", "in s then, in x now")
-
-
 def _share_of_worse(then: int, now: int, *, deviation: float, slower: float = 1.0, draws: int = 4000) -> float:
-    """Of comparisons of drawn runs: `then` and `now` samples, the later ones of a program that takes `slower` times as long."""
+    """The share among comparisons of drawn runs: `then` and `now` samples, the later one of a program that takes `slower` times as long."""
     dice = random.Random(1)
 
     def run(samples: int, mean: float) -> Figure:
@@ -84,12 +71,6 @@ def test_what_did_not_change_is_called_worse_no_more_often_with_few_samples_than
 @pytest.mark.parametrize(("samples", "deviation"), [(2, 0.01), (3, 0.03), (5, 0.05)])
 def test_a_slowdown_of_30_percent_is_noticed_as_surely_as_the_docstring_says(samples: int, deviation: float) -> None:
     assert _share_of_worse(samples, samples, deviation=deviation, slower=1.3) >= 0.99
-
-
-def test_figures_of_a_whole_up_are_judged_by_the_repeats_that_it_makes() -> None:
-    saved = figure([1.0102, 1.0115], name="`up`, against its critical path")
-    assert _verdict(saved, replace(saved, samples=[1.0108, 1.0190])) == "same"
-    assert _verdict(saved, replace(saved, samples=[1.3133, 1.3150])) == "worse"
 
 
 # --- whole sections
@@ -118,17 +99,7 @@ def test_another_machine_is_said_and_neither_seconds_nor_megabytes_are_compared(
     assert "64 then, 4 now" in remark
 
 
-def test_other_versions_of_programs_make_no_other_machine() -> None:
-    saved = section(figure([1.0] * 3, unit="s"), machine=replace(MACHINE, python="3.12.1", engine="3.251.0"))
-    comparison = compare_sections(saved, section(figure([9.0] * 3, unit="s")))
-    assert [change.verdict for change in comparison.changes] == ["worse"]
-
-
 def test_a_quick_run_is_compared_with_no_full_one() -> None:
     comparison = compare_sections(section(figure([1.0] * 3), quick=True), section(figure([9.0] * 3)))
     assert comparison.changes == ()
     assert comparison.remarks == ["growth: quick then, full now, so not compared"]
-
-
-def test_without_a_saved_run_there_is_nothing_to_compare() -> None:
-    assert compare_sections(None, section(figure([9.0] * 3))).remarks == ["growth: nothing saved to compare with"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,10 +30,6 @@ def test_bytes_are_those_of_new_and_changed_files_alone(tmp_path: Path) -> None:
     assert moved(before, files_below([store, registry])) == 1010
 
 
-def test_a_folder_that_is_not_there_has_no_files(tmp_path: Path) -> None:
-    assert files_below([tmp_path / "none"]) == {}
-
-
 @pytest.mark.parametrize(
     ("command_line", "name"),
     [
@@ -44,7 +39,7 @@ def test_a_folder_that_is_not_there_has_no_files(tmp_path: Path) -> None:
         (b"/bin/sh\0/x/fungibility-entrypoint\0--port=8000\0", "fungibility-entrypoint"),
         (b"/bin/sh\0", "sh"),
         (b"sleep\0infinity\0", "sleep"),
-        # A process that has ended and that nobody has waited for.
+        # A process that has ended and was not waited for yet.
         (b"", ""),
     ],
 )
@@ -60,12 +55,6 @@ def test_memory_and_processes_add_up_by_program_and_one_that_ended_counts_for_no
     memory, processes = usage([1, 2, 3], tmp_path)
     assert memory == {"sleep": pytest.approx(4000 * 1024 / 1e6)}
     assert processes == {"sleep": 2}
-
-
-def test_this_process_has_memory() -> None:
-    memory, processes = usage([os.getpid()])
-    assert sum(memory.values()) > 1
-    assert processes.total() == 1
 
 
 def test_cold_is_an_up_without_a_cache_and_warm_one_with_what_it_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +79,7 @@ def test_cold_is_an_up_without_a_cache_and_warm_one_with_what_it_left(tmp_path: 
     assert not any((tmp_path / ".sandbox").iterdir())
 
 
-def test_a_cache_that_nobody_may_write_to_is_removed_whole(tmp_path: Path) -> None:
+def test_a_read_only_cache_is_removed_whole(tmp_path: Path) -> None:
     inner = tmp_path / "cache" / "module"
     inner.mkdir(parents=True)
     (inner / "file").touch(mode=0o400)

@@ -7,14 +7,7 @@ import pytest
 from components.settings import accelerator_pool, stack_files
 from components.settings.accelerator_pool import parse_pools
 from sandbox.host.paths import PROJECT_DIR
-from trials.bench.growth import (
-    LINEAR_GOAL,
-    POOLS,
-    Samples,
-    copy_of_project,
-    gpu_pool,
-    write_stack_files,
-)
+from trials.bench.growth import LINEAR_GOAL, POOLS, Samples, copy_of_project, gpu_pool, write_stack_files
 
 
 def _samples(seconds: dict[int, list[float]]) -> Samples:
@@ -23,17 +16,6 @@ def _samples(seconds: dict[int, list[float]]) -> Samples:
         for one in each:
             samples.add(size, one)
     return samples
-
-
-def test_sizes_are_measured_in_turn() -> None:
-    measured: list[int] = []
-
-    def measure(size: int) -> float:
-        measured.append(size)
-        return float(len(measured))
-
-    assert Samples.of((3, 10), 2, measure).by_size == {3: [1.0, 3.0], 10: [2.0, 4.0]}
-    assert measured == [3, 10, 3, 10]
 
 
 def test_linear_growth_is_1_whatever_it_starts_from() -> None:
@@ -55,10 +37,6 @@ def test_growth_that_is_within_the_noise_gives_no_figure() -> None:
     assert _samples({3: [4.0, 6.0], 10: [4.2, 4.4], 100: [5.5, 7.0], 300: [9.0, 9.0]}).one_more() is None
 
 
-def test_largest_size_is_set_against_the_smallest_sample_by_sample() -> None:
-    assert _samples({300: [9.0, 12.0], 3: [3.0, 4.0]}).ratios() == [3.0, 3.0]
-
-
 def test_curve_is_in_times_the_smallest_size_with_its_noise() -> None:
     smallest, second = _samples({3: [2.0, 4.0, 3.0], 10: [6.0, 6.0, 9.0]}).curve()
     assert smallest == pytest.approx((3.0, 1.0, 1 / 3))
@@ -74,9 +52,7 @@ def test_pools_of_the_bench_are_good_settings_beyond_the_limit_that_it_lifts(mon
     assert {pool.min_node_count for pool in pools} == {0}
 
 
-def test_project_of_the_bench_has_this_program_and_none_of_its_stack_files(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
+def test_project_of_the_bench_has_this_program_and_none_of_its_stack_files(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = copy_of_project(tmp_path_factory.mktemp("bench") / "project")
     assert (folder / "__main__.py").resolve() == PROJECT_DIR / "__main__.py"
     assert (folder / "Pulumi.yaml").read_text() == (PROJECT_DIR / "Pulumi.yaml").read_text()

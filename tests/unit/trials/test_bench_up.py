@@ -64,13 +64,7 @@ def stack(**cluster: Any) -> list[dict[str, Any]]:
     return [
         resource("fungibility:index:Cluster", "component", custom=False),
         resource("pulumi:providers:gcp", "gcp"),
-        resource(
-            "gcp:container/cluster:Cluster",
-            "cluster",
-            inputs=cluster,
-            provider=_urn("gcp") + "::id",
-            parent=_urn("component"),
-        ),
+        resource("gcp:container/cluster:Cluster", "cluster", inputs=cluster, provider=_urn("gcp") + "::id", parent=_urn("component")),
         resource("pulumi:providers:kubernetes", "kubernetes", "cluster"),
         node_pool("v6e-1", "ct6e-standard-1t"),
         node_pool("l4", "g2-standard-4"),
@@ -115,10 +109,7 @@ def test_a_resource_waits_for_a_parent_that_is_no_component() -> None:
     ("given", "operations"),
     [
         (resource("gcp:container/cluster:Cluster", "c"), ("cluster_create",)),
-        (
-            resource("gcp:container/cluster:Cluster", "c", inputs={"removeDefaultNodePool": True}),
-            ("cluster_create", "node_pool_delete"),
-        ),
+        (resource("gcp:container/cluster:Cluster", "c", inputs={"removeDefaultNodePool": True}), ("cluster_create", "node_pool_delete")),
         (node_pool("p", "ct6e-standard-1t"), ("node_pool_create", "tpu_node_join")),
         (node_pool("p", "g2-standard-4"), ("node_pool_create", "node_join")),
         (node_pool("p", "g2-standard-4", initialNodeCount=0), ("node_pool_create",)),

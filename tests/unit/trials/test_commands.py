@@ -114,12 +114,6 @@ def test_a_run_is_compared_with_the_file_that_against_names(
     assert "worse: a: 2.00x, was 1.00x" in capsys.readouterr().out
 
 
-def test_a_missed_goal_is_said_and_is_exit_status_1(benches: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
-    benches(one=_measures(figure([3.0] * 3, name="a", goal=2.0)))
-    assert command.main([]) == 1
-    assert "goal missed: a: 3.00x, goal at most 2.00x" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("error", [CommandFailed("pulumi up ended with 255 in /a/folder"), ValueError("a defect")])
 def test_a_bench_that_fails_loses_neither_what_it_found_nor_the_other_benches(
     benches: Callable[..., None], tmp_path: Path, error: Exception, capsys: pytest.CaptureFixture[str]

@@ -34,12 +34,6 @@ def test_an_unannounced_event_may_cost_what_was_under_way_on_the_replica_and_wha
     assert "1 were under way on it, 2 came to it in the 15 s" in result.recovery
 
 
-def test_more_than_a_replica_s_share_is_not_explained() -> None:
-    lost = [exchange(9, 30, "cut")] * 30
-    result = load._unannounced("death", traffic(*lost), 0, replicas=3, recovery="restarted")
-    assert result.bad
-
-
 def test_the_times_are_the_probes_own() -> None:
     assert load._HANG_SEEN_SECONDS == 15
     assert load._ENGINE_HANG_SEEN_SECONDS == 18

@@ -115,11 +115,3 @@ def test_a_drills_page_says_what_was_tried_and_lost_in_all_and_in_each_event() -
     ):
         assert line in page.splitlines()
     assert page.count("<details>") == page.count("</details>") == 2
-
-
-@pytest.mark.parametrize(
-    ("value", "unit", "text"),
-    [(1.234, "x", "1.23x"), (12.34, "s", "12.3 s"), (540.4, "MB", "540 MB"), (18432, "bytes", "18,432 bytes"), (1.5, "n", "1.5 n")],
-)
-def test_amounts_are_shown_with_their_unit(value: float, unit: str, text: str) -> None:
-    assert report.amount(value, unit) == text
