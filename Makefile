@@ -32,18 +32,18 @@ down: .venv/.installed ## end the sandbox and remove its state
 status: .venv/.installed ## show nodes by pool, and the pods on them
 	@$(BIN)/python -m sandbox status
 
-test: test-unit test-images test-sandbox ## run every test
+test: test-unit test-images test-sandbox ## run every test except the nightly ones
 
 test-unit: .venv/.installed policies/.venv/.installed ## run the unit tests: quick and offline
 	$(BIN)/pytest -n 4 --dist loadfile tests/unit
 
 test-images: .venv/.installed ## test the images' scripts, and build them if there is a Docker daemon
-	$(BIN)/pytest tests/images
+	$(BIN)/pytest -n 4 --dist loadfile tests/images
 
 test-sandbox: .venv/.installed policies/.venv/.installed ## test end to end, on a sandbox of its own
 	$(BIN)/pytest -m "not drill" tests/sandbox
 
-test-drills: .venv/.installed policies/.venv/.installed ## opt-in: break a sandbox in every way, as happens every night
+test-drills: .venv/.installed policies/.venv/.installed ## opt-in: break a sandbox in every way, as the nightly workflow does
 	$(BIN)/pytest -m drill tests/sandbox
 
 test-vllm: .venv/.installed ## opt-in: test real vLLM behind the entrypoint, and compare the stand-in with it

@@ -94,7 +94,7 @@ def _environment(field: str, item: Mapping[str, Any], names: list[str], problems
     for key in item:
         if key not in _KEYS:
             refuse(key, item[key], "is not a key", nearest(key, _KEYS))
-    name, project = str(item.get("name", "")), str(item.get("project", ""))
+    name, project = str(item.get("name") or ""), str(item.get("project") or "")
     if not _ENVIRONMENT.fullmatch(name) or name.endswith(PREVIEW_SUFFIX):
         fix = f"use up to 20 lower-case letters, digits and hyphens, a letter first, not ending in {PREVIEW_SUFFIX}"
         refuse("name", name, "is not a valid environment name", fix)

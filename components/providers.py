@@ -23,13 +23,13 @@ def docker_provider() -> pulumi_docker.Provider:
 
 
 def kubernetes_provider(cluster: Cluster) -> pulumi_kubernetes.Provider:
-    """Waits for the system pool and outlives no object: without nodes, webhooks that an object needs have no pod to answer them, and
+    """Waits for the system pool, which outlives every object: without nodes no pod answers the webhooks that an object needs, and
     namespaces hang in their deletion (kubernetes/kubernetes#114214)."""
     return pulumi_kubernetes.Provider("kubernetes", kubeconfig=cluster.kubeconfig, opts=_with_nodes(cluster))
 
 
 def adopting_provider(cluster: Cluster) -> pulumi_kubernetes.Provider:
-    """For objects that somebody else may have made before: it takes them over where the other provider refuses."""
+    """For objects that may already exist: it takes them over, where the other provider refuses."""
     return pulumi_kubernetes.Provider(
         "kubernetes-adopting", kubeconfig=cluster.kubeconfig, upsert_existing_objects=True, opts=_with_nodes(cluster)
     )

@@ -30,7 +30,7 @@ def public_control_plane(cluster: Resource, options: Options) -> Iterable[Findin
     for path, closed in ways_out:
         if cluster.get(*path) is closed:
             return
-    undecided = [Undecided(resource=cluster, property=".".join(path)) for path, _ in ways_out if cluster.get(*path) is UNKNOWN]
+    undecided = [Undecided(resource=cluster, field=".".join(path)) for path, _ in ways_out if cluster.get(*path) is UNKNOWN]
     found = list(_ranges(cluster))
     if undecided and any(isinstance(each, Violation) for each in found):
         yield from undecided
@@ -42,32 +42,32 @@ def _ranges(cluster: Resource) -> Iterable[Finding]:
     """What is wrong with the ranges that may reach the control plane's address."""
     config = cluster.get(_RANGES)
     if config is UNKNOWN:
-        yield Undecided(resource=cluster, property=_RANGES)
+        yield Undecided(resource=cluster, field=_RANGES)
         return
     if config is None:
         reason = "is missing, so the whole internet may try the control plane's address"
-        yield Violation(resource=cluster, property=_RANGES, reason=reason, fix=_FIX)
+        yield Violation(resource=cluster, field=_RANGES, reason=reason, fix=_FIX)
         return
     if cluster.get(_RANGES, "gcpPublicCidrsAccessEnabled") is True:
         yield Violation(
             resource=cluster,
-            property=f"{_RANGES}.gcpPublicCidrsAccessEnabled",
+            field=f"{_RANGES}.gcpPublicCidrsAccessEnabled",
             value=True,
             reason="lets in every machine of Google Cloud that has a public address, also other customers' machines",
             fix="set it to false, and name your own ranges",
         )
     blocks = cluster.get(_RANGES, "cidrBlocks")
     if blocks is UNKNOWN:
-        yield Undecided(resource=cluster, property=f"{_RANGES}.cidrBlocks")
+        yield Undecided(resource=cluster, field=f"{_RANGES}.cidrBlocks")
         return
     for index in range(len(blocks or ())):
         where = f"{_RANGES}.cidrBlocks[{index}].cidrBlock"
         block = cluster.get(_RANGES, "cidrBlocks", index, "cidrBlock")
         if block is UNKNOWN:
-            yield Undecided(resource=cluster, property=where)
+            yield Undecided(resource=cluster, field=where)
         elif is_everywhere(block):
             yield Violation(
-                resource=cluster, property=where, value=block, reason="lets the whole internet try the control plane's address", fix=_FIX
+                resource=cluster, field=where, value=block, reason="lets the whole internet try the control plane's address", fix=_FIX
             )
 
 

@@ -23,14 +23,14 @@ def over_ceiling(resources: Sequence[Resource], options: Options) -> Iterable[Fi
         unknown = _unknown_property(pool)
         price = None if unknown else _price(pool)
         if unknown:
-            undecided.append(Undecided(resource=pool.resource, property=pool.path + unknown))
+            undecided.append(Undecided(resource=pool.resource, field=pool.path + unknown))
         elif price is not None:
             total += most_nodes(pool) * price.usd
             parts.append(f"{pool.get('name') or pool.resource.name} {most_nodes(pool)} x {price.usd:g} of {price.source.date}")
     if total > ceiling:
         yield Violation(
             resource=None,
-            property="maximum cost of all node pools",
+            field="maximum cost of all node pools",
             value=f"{total:.2f} USD an hour",
             reason=f"is above the ceiling of {ceiling:g} ({'; '.join(parts)})",
             fix="lower maxNodeCount of a pool, or raise cost-ceiling.usdPerHour in policies/STACK.json once the bill has been approved",
@@ -41,14 +41,14 @@ def over_ceiling(resources: Sequence[Resource], options: Options) -> Iterable[Fi
 def unpriced(resources: Sequence[Resource], options: Options) -> Iterable[Finding]:
     for pool in _pools(resources):
         if unknown := _unknown_property(pool):
-            yield Undecided(resource=pool.resource, property=pool.path + unknown)
+            yield Undecided(resource=pool.resource, field=pool.path + unknown)
             continue
         if _price(pool) is not None:
             continue
         machine = pool.get("nodeConfig", "machineType")
         yield Violation(
             resource=pool.resource,
-            property=f"{pool.path}nodeConfig.machineType",
+            field=f"{pool.path}nodeConfig.machineType",
             value=machine,
             reason=f"has no price in {region(pool)} (provisioning {provisioning(pool)}), so cost-ceiling counts its "
             f"{most_nodes(pool)} nodes as free",

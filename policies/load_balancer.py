@@ -27,7 +27,7 @@ def open_server(resources: Sequence[Resource], options: Options) -> Iterable[Fin
             continue
         kind = service.get("spec", "type")
         if kind is UNKNOWN:
-            yield Undecided(resource=service, property="spec.type")
+            yield Undecided(resource=service, field="spec.type")
         open_by = _open_by(service) if kind == "LoadBalancer" else None
         if open_by is None:
             continue
@@ -37,7 +37,7 @@ def open_server(resources: Sequence[Resource], options: Options) -> Iterable[Fin
         elif keyless and isinstance(open_by, _Open):
             yield Violation(
                 resource=service,
-                property=open_by.property,
+                field=open_by.property,
                 value=open_by.value,
                 reason=f"{open_by.reason}, and no API key keeps them out ({'; '.join(keyless)})",
                 fix=f"name the ranges of its clients (setting loadBalancerSourceRanges), keep it inside the VPC "
@@ -63,25 +63,25 @@ def _open_by(service: Resource) -> _Open | Undecided | None:
     if any(get(annotations, key) == "Internal" for key in _INTERNAL):
         return None
     if annotations is UNKNOWN or any(get(annotations, key) is UNKNOWN for key in _INTERNAL):
-        return Undecided(resource=service, property="metadata.annotations")
+        return Undecided(resource=service, field="metadata.annotations")
     where = "spec.loadBalancerSourceRanges"
     ranges = service.get("spec", "loadBalancerSourceRanges")
     if ranges is UNKNOWN:
-        return Undecided(resource=service, property=where)
+        return Undecided(resource=service, field=where)
     if not ranges:
         return _Open(where, None, "is missing, so everyone may use the accelerators")
     every = [get(ranges, index) for index in range(len(ranges))]
     wide = next((str(each) for each in every if each is not UNKNOWN and is_everywhere(each)), None)
     if wide is not None:
         return _Open(where, wide, "lets everyone use the accelerators")
-    return Undecided(resource=service, property=where) if UNKNOWN in every else None
+    return Undecided(resource=service, field=where) if UNKNOWN in every else None
 
 
 def _keyless(service: Resource, resources: Sequence[Resource]) -> tuple[list[str], list[Undecided]]:
     """Which servers behind the Service require no key, as parts of a message, and what a preview cannot tell."""
     selector = service.get("spec", "selector")
     if selector is UNKNOWN:
-        return [], [Undecided(resource=service, property="spec.selector")]
+        return [], [Undecided(resource=service, field="spec.selector")]
     servers = [each for each in resources if _selected(each, selector)]
     keyless = [] if servers else ["its selector selects no workload of this stack"]
     undecided = []
@@ -93,7 +93,7 @@ def _keyless(service: Resource, resources: Sequence[Resource]) -> tuple[list[str
                 continue
             key = _has_key(container)
             if key is UNKNOWN:
-                undecided.append(Undecided(resource=server, property=f"{path}.env"))
+                undecided.append(Undecided(resource=server, field=f"{path}.env"))
             elif not key:
                 keyless.append(f"{server.name}: {path}.env has no {KEY_VARIABLE} with valueFrom.secretKeyRef")
     return keyless, undecided

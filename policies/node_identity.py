@@ -16,11 +16,11 @@ def default_account(resource: Resource, options: Options) -> Iterable[Finding]:
     """Checks clusters and node pools; a project's default account is `NUMBER-compute@developer.gserviceaccount.com`."""
     for path, account in _accounts(resource):
         if account is UNKNOWN:
-            yield Undecided(resource=resource, property=path)
+            yield Undecided(resource=resource, field=path)
         elif account in (None, "", "default"):
             yield Violation(
                 resource=resource,
-                property=path,
+                field=path,
                 value=account,
                 reason=("is missing, so nodes" if account is None else "means that nodes")
                 + " run as Compute Engine's default service account, which may be Editor of the whole project",
@@ -29,7 +29,7 @@ def default_account(resource: Resource, options: Options) -> Iterable[Finding]:
         elif str(account).endswith("-compute@developer.gserviceaccount.com"):
             yield Violation(
                 resource=resource,
-                property=path,
+                field=path,
                 value=account,
                 reason="is Compute Engine's default service account, which may be Editor of the whole project",
                 fix=_FIX,

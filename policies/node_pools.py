@@ -58,17 +58,17 @@ def untainted(resource: Resource, options: Options) -> Iterable[Finding]:
         path = f"{pool.path}nodeConfig.taints"
         taints = pool.get("nodeConfig", "taints")
         if taints is UNKNOWN:
-            yield Undecided(resource=resource, property=path)
+            yield Undecided(resource=resource, field=path)
             continue
         effects = [get(taints, index, "effect") for index in range(len(taints or ()))]
         if any(effect in ("NO_SCHEDULE", "NO_EXECUTE") for effect in effects):
             continue
         if UNKNOWN in effects:
-            yield Undecided(resource=resource, property=f"{path}[{effects.index(UNKNOWN)}].effect")
+            yield Undecided(resource=resource, field=f"{path}[{effects.index(UNKNOWN)}].effect")
             continue
         yield _machine_unknown(pool) or Violation(
             resource=resource,
-            property=path,
+            field=path,
             value=effects or None,
             reason=("has no NO_SCHEDULE" if effects else "is missing")
             + ", so any pod may run on these nodes, which cost many times as much as ordinary ones, and keep them",
@@ -83,11 +83,11 @@ def unlimited(resource: Resource, options: Options) -> Iterable[Finding]:
         if any(isinstance(limit, (int, float)) and limit > 0 for limit in limits):
             continue
         if UNKNOWN in limits:
-            yield Undecided(resource=resource, property=f"{path}.maxNodeCount")
+            yield Undecided(resource=resource, field=f"{path}.maxNodeCount")
             continue
         yield _machine_unknown(pool) or Violation(
             resource=resource,
-            property=path,
+            field=path,
             reason="has no maxNodeCount above zero, so the pool is not autoscaled: its nodes are billed day and night",
             fix="give minNodeCount and maxNodeCount (settings of acceleratorPools)",
         )
@@ -101,7 +101,7 @@ def _accelerated(resource: Resource) -> Iterator[Pool]:
 def _machine_unknown(pool: Pool) -> Undecided | None:
     """An open question in place of the violation, if the pool may turn out to have no accelerators."""
     known = pool.accelerated is not None
-    return None if known else Undecided(resource=pool.resource, property=f"{pool.path}nodeConfig.machineType")
+    return None if known else Undecided(resource=pool.resource, field=f"{pool.path}nodeConfig.machineType")
 
 
 RULES = (

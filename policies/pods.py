@@ -53,13 +53,13 @@ def mutable_image(resource: Resource, options: Options) -> Iterable[Finding]:
     for path, container in containers(resource):
         image = get(container, "image")
         if image is UNKNOWN:
-            yield Undecided(resource=resource, property=path if container is UNKNOWN else f"{path}.image")
+            yield Undecided(resource=resource, field=path if container is UNKNOWN else f"{path}.image")
         elif image is None and resource.type.endswith("Patch"):
             continue
         elif not isinstance(image, str) or not (_BY_DIGEST.fullmatch(image) or _may_have_tag(image, options["byTag"])):
             yield Violation(
                 resource=resource,
-                property=f"{path}.image",
+                field=f"{path}.image",
                 value=image,
                 reason="is not an image by digest: a tag can move to another image, so two nodes may run different code, and a "
                 "rebuild does not roll the pods",
@@ -80,13 +80,13 @@ def privileged(resource: Resource, options: Options) -> Iterable[Finding]:
         where = path if container is UNKNOWN else f"{path}.securityContext.privileged"
         if is_privileged is UNKNOWN:
             if name not in allowed:
-                yield Undecided(resource=resource, property=where)
+                yield Undecided(resource=resource, field=where)
         elif is_privileged is True and name is UNKNOWN:
-            yield Undecided(resource=resource, property=f"{path}.name")
+            yield Undecided(resource=resource, field=f"{path}.name")
         elif is_privileged is True and name not in allowed:
             yield Violation(
                 resource=resource,
-                property=where,
+                field=where,
                 value=True,
                 reason=f"gives container {name} all rights of its node, which only the servers' containers ({', '.join(allowed)}) need, "
                 "to reach their device",
@@ -101,12 +101,12 @@ def remote_code(resource: Resource, options: Options) -> Iterable[Finding]:
         for part in ("command", "args"):
             words = get(container, part)
             if words is UNKNOWN:
-                yield Undecided(resource=resource, property=f"{path}.{part}")
+                yield Undecided(resource=resource, field=f"{path}.{part}")
             for word in words if isinstance(words, (list, tuple)) else ():
                 if isinstance(word, str) and word.replace("_", "-") == "--trust-remote-code":
                     yield Violation(
                         resource=resource,
-                        property=f"{path}.{part}",
+                        field=f"{path}.{part}",
                         value=word,
                         reason="runs code from the model's repository in a privileged container, which has all rights of its node",
                         fix="serve a model that needs no code of its own, or use pools of one accelerator, whose containers are not "

@@ -14,12 +14,12 @@ def unprotected(cluster: Resource, options: Options) -> Iterable[Finding]:
         return
     google = cluster.get("deletionProtection")
     if google is UNKNOWN:
-        yield Undecided(resource=cluster, property="deletionProtection")
+        yield Undecided(resource=cluster, field="deletionProtection")
     elif google is False:
         # Missing means true: it is the provider's default.
         yield Violation(
             resource=cluster,
-            property="deletionProtection",
+            field="deletionProtection",
             value=False,
             reason=f"lets the cluster of production stack {cluster.stack} be deleted, with all that runs on it",
             fix="set deletionProtection to true",
@@ -27,7 +27,7 @@ def unprotected(cluster: Resource, options: Options) -> Iterable[Finding]:
     if not cluster.protect:
         yield Violation(
             resource=cluster,
-            property="protect",
+            field="protect",
             value=False,
             reason=f"(resource option) lets `pulumi destroy` and replacements delete the cluster of production stack {cluster.stack}",
             fix="set deletionProtection to true, which sets the option too",

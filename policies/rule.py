@@ -7,11 +7,12 @@ returns `Undecided` for the rest, which the update decides.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
+
+from components.settings.problems import Problem
 
 Level = Literal["mandatory", "advisory"]
 
@@ -63,19 +64,15 @@ def get(value: Any, *path: str | int) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Violation:
-    """A broken rule. `value` is None if there is none or it must not be printed; it never holds a value that could be secret."""
+class Violation(Problem):
+    """A broken rule. `field` is a property of the resource; `value` None where there is none. It never holds one that could be secret."""
 
-    resource: Resource | None
-    property: str
     value: Any = None
-    reason: str
-    fix: str
+    #: None for what all resources are together.
+    resource: Resource | None
 
     def __str__(self) -> str:
-        where = f"{self.resource.name}: {self.property}" if self.resource else self.property
-        shown = "" if self.value is None else f" {json.dumps(self.value, default=str)}"
-        return f"{where}{shown} {self.reason}. Fix: {self.fix}."
+        return f"{self.resource.name}: {super().__str__()}" if self.resource else super().__str__()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +80,10 @@ class Undecided:
     """A property that a preview does not know and the update decides."""
 
     resource: Resource
-    property: str
+    field: str
 
     def __str__(self) -> str:
-        return f"{self.resource.name}: {self.property} is known only in the update, which decides it"
+        return f"{self.resource.name}: {self.field} is known only in the update, which decides it"
 
 
 Finding = Violation | Undecided

@@ -44,7 +44,7 @@ def _restart(cloud: Cloud, paths: Paths) -> None:
     try:
         cloud.restart_api_servers(seconds)
     except ControlPlaneError:
-        # `ended` finds it, too, and ends the sandbox with its word.
+        # `ended` finds it as well, and ends the sandbox with its message.
         logger.exception("an API server did not come back")
     finally:
         paths.restart_request.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-#: Where somebody finds all machine types, and adds one.
+#: Where to find all machine types and add one.
 MACHINES_PAGE = "components/catalog/machines.py"
 
 Provisioning = Literal["on-demand", "spot", "preemptible"]

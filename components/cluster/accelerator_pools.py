@@ -1,11 +1,11 @@
 """The accelerator node pools, one for each step of the fallback, tainted so that only pods of their ComputeClass run there.
 
-Pools wait for the cluster's system pool and not for each other. Left out: the order among them, which is the ComputeClass's.
+Pools wait for the cluster's system pool and not for each other. Left out: their order, which the ComputeClass sets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ def node_config(
         "taints": [{"key": COMPUTE_CLASS_LABEL, "value": compute_class_name, "effect": "NO_SCHEDULE"}],
         **node_defaults(node_service_account, image_streaming=image_streaming),
         **node_labels(labels),
-        # Left out, a size that a stack once gave would stay.
+        # Always set: if it were left out, an earlier size would stay.
         "disk_size_gb": pool.disk_size_gb or DEFAULT_DISK_GB,
     }
     if pool.provisioning == "spot":
@@ -70,8 +70,25 @@ def node_config(
     return config
 
 
+def warm_rungs(pools: Sequence[AcceleratorPool]) -> list[str]:
+    """What a minimum on a pool of lower priority leads to, one warning a pool.
+
+    By the code of GKE's autoscaler (docs/ladder.md): a node of a pool at its minimum is a free place for every pod that moves, and neither
+    active migration nor scale-down ever takes a pod away from it again.
+    """
+    (first, *lower) = [(index, pool) for index, pool in enumerate(pools) if pool.enabled]
+    best = first[1].name
+    return [
+        f"acceleratorPools[{index}].minNodeCount: {pool.min_node_count} keeps a node of {pool.name} idle beside {best}, which comes first. "
+        f"An update's new replica takes that node and stays on it: GKE moves no replica away from a pool at its minimum, and {best} idles "
+        f"meanwhile and is billed. Fix: give 0, and keep warm nodes on {best} alone (docs/ladder.md)."
+        for index, pool in lower
+        if pool.min_node_count > 0
+    ]
+
+
 def upgrade_settings(pool: AcceleratorPool) -> dict[str, Any]:
-    """How GKE brings a new version to the pool's nodes.
+    """How GKE upgrades the pool's nodes.
 
     A surge node of a TPU pool would need a spare chip, which quota and stock rarely have: its nodes are upgraded in place, one at a
     time. GPU pools keep GKE's default, the new node first.
@@ -86,9 +103,11 @@ class AcceleratorPools(pulumi.ComponentResource):
     pools: Mapping[str, container.NodePool]
 
     def __init__(self, name: str, args: AcceleratorPoolsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        # GKE gives a GPU pool its own taint only where a pool without accelerator is there already.
+        # GKE adds its own taint to a GPU pool only if a pool without an accelerator exists already.
         after_system_pool = pulumi.ResourceOptions(depends_on=[args.cluster.system_pool])
         super().__init__("fungibility:index:AcceleratorPools", name, None, pulumi.ResourceOptions.merge(opts, after_system_pool))
+        for warning in warm_rungs(args.accelerators.pools):
+            pulumi.log.warn(warning, resource=self)
         hooks = pulumi.ResourceHookBinding(on_error=[error_hook({pool.name: pool for pool in args.accelerators.pools})])
         self.pools = {
             pool.name: container.NodePool(

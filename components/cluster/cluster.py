@@ -31,10 +31,10 @@ NODE_ROLE = "roles/container.defaultNodeServiceAccount"
 
 _APIS = ("compute", "container", "iam", "cloudresourcemanager")
 
-#: Boot disks of nodes without accelerator.
+#: GB of the boot disks of nodes without an accelerator.
 SYSTEM_DISK_GB = 50
 
-#: Machine families that have no standard disk, by what they have.
+#: Machine families without standard disks -> the disk type that they have.
 #: https://docs.cloud.google.com/compute/docs/general-purpose-machines (supported disk types of each family)
 _DISK_TYPES = {"c3": "pd-balanced", "n4": "hyperdisk-balanced"}
 

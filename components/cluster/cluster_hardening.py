@@ -97,7 +97,7 @@ def _control_plane(args: ClusterArgs) -> dict[str, Any]:
         # The provider cannot switch authorized networks off again, so "everyone" is a range as any other.
         "master_authorized_networks_config": {
             "cidr_blocks": [{"cidr_block": each} for each in ranges or (EVERYONE,)],
-            # With ranges, this set to true would let every virtual machine of Google Cloud in, anybody's.
+            # With ranges, this set to true would admit every customer's virtual machines in Google Cloud.
             "gcp_public_cidrs_access_enabled": not ranges,
         },
     }

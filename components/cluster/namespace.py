@@ -1,7 +1,7 @@
-"""The Kubernetes namespace that the servers run in, where it is not one that every cluster has.
+"""The Kubernetes namespace of the servers, if it is not one that every cluster has.
 
-A namespace is shared: one that is there already is taken over as it is, and none is ever deleted by this program, since whatever else
-is in it would go with it. The cluster's end takes it away.
+A namespace is shared: an existing one is taken over as it is, and this program never deletes one, since everything else in it would go
+too. It ends with the cluster.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pulumi_kubernetes import core
 from components.cluster.cluster import Cluster
 from components.providers import adopting_provider
 
-#: Of every cluster.
+#: The namespace that every cluster has.
 DEFAULT = "default"
 
 
 def after_namespace(namespace: str, cluster: Cluster) -> pulumi.ResourceOptions:
-    """For what is put into the namespace, which is made here."""
+    """Makes the namespace; the options are for the resources in it."""
     if namespace == DEFAULT:
         return pulumi.ResourceOptions()
     adopting = pulumi.ResourceOptions(providers=[adopting_provider(cluster)])
@@ -25,7 +25,7 @@ def after_namespace(namespace: str, cluster: Cluster) -> pulumi.ResourceOptions:
 
 
 class Namespace(pulumi.ComponentResource):
-    """The namespace; `opts` brings a provider that takes over what exists."""
+    """The namespace; the provider in `opts` takes over an existing one."""
 
     def __init__(self, name: str, namespace: str, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:Namespace", name, None, opts)

@@ -1,7 +1,7 @@
-"""Every optional part of the Google resources that this program makes: which setting brings it, and how it goes off again.
+"""Every optional part of the Google resources that this program makes: which setting adds it, and how it is switched off again.
 
-pulumi-gcp drops a removed field from a request only where its schema does not compute it. A field that it computes keeps its value
-without a difference in the preview, so the program says what off means. Which fields are computed is read from the provider's schema
+pulumi-gcp drops a removed field from a request only if its schema does not compute the field. A computed field keeps its value, without
+a difference in the preview, so the program sets the value that means off. The provider's schema says which fields are computed
 (`sandbox/providers/computed_fields.json`). Left out: names, places and references, which are never optional here.
 """
 
@@ -22,13 +22,13 @@ class OptionalBlock:
     #: A value that differs from the default.
     on: Any
     resource: str
-    #: Wire path.
+    #: The property's path on the wire.
     field: str
-    #: Whether the provider keeps it when the program leaves it out.
+    #: Whether the provider keeps the property if the program leaves it out.
     computed: bool
-    #: What the program says when the setting is off; None: nothing, and the provider removes it.
+    #: The program's value if the setting is off; None if it sets none and the provider removes the property.
     off: Any
-    #: Whether the change makes another resource in place of this one.
+    #: Whether the change replaces the resource.
     replaces: bool = False
 
 

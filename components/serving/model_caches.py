@@ -81,7 +81,7 @@ def cache_environment(
         path = pulumi.Output.from_input(image).apply(
             lambda known: f"{root}/{xla_cache_key(image=known, arguments=arguments, machine=machine)}"
         )
-        # Read by vLLM on PyTorch/XLA (the default image) and by tpu-inference (JAX).
+        # Read by tpu-inference (the default image; JAX) and by older vLLM on PyTorch/XLA.
         variables.append({"name": "VLLM_XLA_CACHE_PATH", "value": path})
     return variables
 

@@ -48,11 +48,21 @@ KEYS: Mapping[str, tuple[str, str]] = {
     "name": ("required", "Name of the node pool, at most 40 characters."),
     "machineType": ("required", "A machine type with an accelerator, from `components/catalog/machines.py`."),
     "maxNodeCount": ("required", "Most nodes in each zone."),
-    "minNodeCount": ("`0`", "Fewest nodes in each zone; they are billed while idle."),
+    "minNodeCount": (
+        "`0`",
+        "Fewest nodes in each zone; they are billed while idle. On another pool than the first, replicas that land there stay "
+        "([why](ladder.md)).",
+    ),
     "initialNodeCount": ("`minNodeCount`", "Nodes in each zone at creation; the autoscaler decides later, so a change has no effect."),
-    "provisioning": ("`on-demand`", "`on-demand`, `spot`, or the older `preemptible`."),
+    "provisioning": (
+        "`on-demand`",
+        "`on-demand`, `spot`, or the older `preemptible`. A change replaces the pool, whose replicas end at once.",
+    ),
     "accelerator": ("the machine's", "Checked against what the machine carries."),
-    "gpuDriverVersion": ("`LATEST`", f"{', '.join(f'`{each}`' for each in GPU_DRIVER_VERSIONS)}; GPUs only."),
+    "gpuDriverVersion": (
+        "`LATEST`",
+        f"{', '.join(f'`{each}`' for each in GPU_DRIVER_VERSIONS)}; GPUs only. A change replaces the pool, whose replicas end at once.",
+    ),
     "tpuTopology": ("the machine's", "Checked against the machine; TPUs on one host only."),
     "zones": ("`[zone]`", "Zones of the region."),
     "diskSizeGb": ("GKE's", f"Size of the boot disk in GB, {MIN_DISK_GB} to {_MAX_DISK_GB}."),

@@ -144,7 +144,7 @@ def _share(field: str, offered: float) -> str:
 
 
 def _exposure(settings: Settings) -> Iterator[Problem]:
-    """A server without a key may be open to clients that somebody named, not to everyone."""
+    """A server without a key may be open to listed clients, but not to everyone."""
     security, network = settings.security, settings.network
     keyless = security.api_key == "" and security.api_key_secret is None
     public = not network.internal_load_balancer and is_internet(network.load_balancer_source_ranges)

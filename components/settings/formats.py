@@ -40,7 +40,7 @@ _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 #: https://docs.cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.notificationChannels
 _NOTIFICATION_CHANNEL = re.compile(r"projects/[^/\s]+/notificationChannels/[0-9]+")
 
-#: Of one alert policy: https://docs.cloud.google.com/monitoring/quotas (unverified).
+#: The limit of one alert policy: https://docs.cloud.google.com/monitoring/quotas (unverified).
 _MAX_NOTIFICATION_CHANNELS = 16
 
 #: https://docs.cloud.google.com/resource-manager/docs/labels-overview#requirements, without its international letters.

@@ -1,6 +1,6 @@
 """The address ranges of a stack's own network, as the setting `network` gives them, and what is wrong with them.
 
-Left out: the resources (`network`), and ranges of networks that this one is peered with, which nobody here knows.
+Left out: the resources (`network`), and ranges of peered networks, which the program does not know.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from components.settings.problems import Problem, nearest
 #: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/alias-ips#cluster_sizing
 NODE_POD_PREFIX = 24
 
-#: The ranges in which private addresses are Google's to route, without public ones that somebody may use privately.
+#: The ranges that Google routes as private addresses, without public ones that may be used privately.
 #: https://docs.cloud.google.com/vpc/docs/subnets#valid-ranges
 _PRIVATE = tuple(
     map(

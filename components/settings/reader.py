@@ -155,7 +155,9 @@ class Reader:
             reason = "is encrypted, in whole or in part, so that only the engine can read it"
             notes.refuse(reason, f"it is not a secret: give it in the clear, as `pulumi config set {key} VALUE` does", value=None)
         elif value is REQUIRED or (value == "" and declaration.required):
-            notes.refuse("is missing", f"`pulumi config set {key} VALUE`", value=None)
+            plain = declaration.type.name in ("text", "whole number", "boolean")
+            fix = f"`pulumi config set {key} VALUE`" if plain else f"give the {declaration.type.name} in the stack's file"
+            notes.refuse("is missing", fix, value=None)
         elif value == "" and not declaration.type.takes_empty:
             notes.refuse("is empty", f"give a value, or remove the key for the default {shown(default)}")
         self._known[key] = declaration.type.read(None if notes.problems else value, notes)

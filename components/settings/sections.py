@@ -1,6 +1,6 @@
 """Every setting of the program, declared once: what it takes, its default, and what it is.
 
-From here come the check, Pulumi.yaml's schema and docs/settings.md (`schema`), and the wrong values of tests and drills. To add one: a
+From here come the check, Pulumi.yaml's defaults and docs/settings.md (`schema`), and the wrong values of tests and drills. To add one: a
 field here, its use in a component, and a test of its effect (CHANGES in tests/unit/components/test_program.py); then `make pages` writes
 the pages. Left out: rules between settings (`checks`).
 """

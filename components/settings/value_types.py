@@ -128,7 +128,7 @@ class Quantity(ValueType):
         if value is not None and (not is_quantity(text) or parse_quantity(text) <= 0):
             notes.refuse("is not a Kubernetes quantity above zero", "give one such as 1500m, 5Gi or 43Gi")
         elif text and self.bytes and parse_quantity(text) < 2**20:
-            # A server has not started in less; `5` and `512m` are what somebody writes who means 5Gi and 512Mi.
+            # A server has not started in less; `5` and `512m` are typing mistakes for 5Gi and 512Mi.
             notes.refuse(f"is {parse_quantity(text):g} bytes, with which nothing runs", "give one such as 5Gi or 512Mi")
         return text
 

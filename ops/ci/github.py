@@ -1,7 +1,7 @@
 """Comments, issues and deployments on GitHub, as far as the pipelines need them, by PyGithub.
 
 What a pipeline writes it finds again by a marker in the text and by its own author's name, so that it never changes a comment or an issue
-of anybody else. Left out: GitHub Apps and GraphQL.
+of others. Left out: GitHub Apps and GraphQL.
 """
 
 from __future__ import annotations

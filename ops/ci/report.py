@@ -99,10 +99,7 @@ def drift_title(stack: str) -> str:
 def drift_issue(stack: str, record: StepRecord, origin: Origin, *, limit: int = BODY_LIMIT) -> str:
     """The body of the issue about a stack whose check was not clean. At most `limit` bytes."""
     if drift_found(record):
-        said = (
-            f"What is deployed as {code(stack)} is not what its settings say: somebody or something changed it by hand, or an "
-            "update ended half way."
-        )
+        said = f"What is deployed as {code(stack)} is not what its settings say: it was changed by hand, or an update ended half way."
         fix = (
             f"To put it back, run the workflow `up` again, or `make deploy STACK={stack}`. To keep the change, put it into "
             "the settings by a pull request. This issue is updated by every check and closes itself when one is clean."

@@ -30,11 +30,12 @@ _NOTICES = {
 }
 
 
+#: They work in a fresh shell, which does not know the virtual environment.
 _NEXT = (
-    "python -m sandbox scale 3                  three replicas, each on the best pool that has room",
-    'python -m sandbox chat "Why is the sky blue?"',
-    'eval "$(python -m sandbox env)"            then kubectl get pods -o wide, pulumi preview, ...',
-    "make down                                  ends everything",
+    ".venv/bin/python -m sandbox scale 3           three replicas, each on the best pool that has room",
+    '.venv/bin/python -m sandbox chat "Why is the sky blue?"',
+    'eval "$(.venv/bin/python -m sandbox env)"     then kubectl get pods -o wide, pulumi preview, ...',
+    "make down                                     ends everything",
 )
 
 

@@ -183,9 +183,9 @@ class StackUpdate(SandboxStack):
                     # This stack's own load balancer has it.
                     return
                 what = f"--port {port}" if asked_for else f"port {port} of the Service, which an earlier `up` chose"
-                cure = "leave it out for a free one, or name another" if asked_for else "end that, or name another by --port"
+                fix = "leave it out for a free one, or name another" if asked_for else "end that, or name another by --port"
                 raise StackError(
-                    f"{what}: cannot be listened on at {LISTEN_ADDRESSES[0]} ({error.strerror}; taken {taken_by(port)}); {cure}"
+                    f"{what}: cannot be listened on at {LISTEN_ADDRESSES[0]} ({error.strerror}; taken {taken_by(port)}); {fix}"
                 ) from error
 
     def _make_secrets(self, values: Mapping[str, Any]) -> None:

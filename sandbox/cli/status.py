@@ -1,4 +1,4 @@
-"""What runs in the sandbox right now, read from its API server: nodes by pool, pods of the service, and who answers."""
+"""The sandbox's present state, read from its API server: nodes by pool, the service's pods, and which of them answers."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from sandbox.kube.names import PREEMPTION_ANNOTATION
 
 _PREEMPTIBLE_LABELS = {"cloud.google.com/gke-spot", "cloud.google.com/gke-preemptible"}
 
-#: How long replicas take to be where they belong, at most.
+#: The most seconds that replicas take to settle.
 SETTLE_SECONDS = 180.0
 
-#: The server's start takes minutes on Google's clock and seconds on the sandbox's.
+#: A server's start takes minutes on Google's clock and seconds on the sandbox's.
 _CHAT_SECONDS = 60.0
 
 
 class ServiceError(SandboxError):
-    """The service does not answer as it should; the message says what it said and what to look at."""
+    """The service does not answer as it should; the message says what it answered and what to look at."""
 
 
 class ClusterView:
@@ -56,7 +56,7 @@ class ClusterView:
         ]
 
     def pods(self) -> list[dict[str, Any]]:
-        """Pods of every namespace, those that are ending included."""
+        """Pods of every namespace, including those that are ending."""
         pools = {node["name"]: node["pool"] for node in self.nodes()}
         return [
             {
@@ -79,27 +79,27 @@ class ClusterView:
         ]
 
     def scale(self, namespace: str, deployment: str, replicas: int) -> None:
-        """As `kubectl scale` does."""
+        """Scales the Deployment as `kubectl scale` does."""
         self._apps.patch_namespaced_deployment_scale(deployment, namespace, {"spec": {"replicas": replicas}})
 
     def preemptible_node(self, target: str) -> str:
-        """The named node, or one of the named pool, a serving one first. Raises `ServiceError` when it is none of Spot."""
+        """The named node, or one of the named pool, preferably a serving one. Raises `ServiceError` if it is not a Spot node."""
         nodes = self.nodes()
         serving = {pod["node"] for pod in self.pods() if pod["ready"]}
         named = [node for node in nodes if target in (node["name"], node["pool"])]
         spot = [node for node in named if node["labels"].keys() & _PREEMPTIBLE_LABELS]
         if not spot:
             known = sorted({node["pool"] for node in nodes if node["labels"].keys() & _PREEMPTIBLE_LABELS})
-            reason = "is no Spot or preemptible node" if named else "is neither a node nor a pool with nodes"
+            reason = "is not a Spot or preemptible node" if named else "is neither a node nor a pool with nodes"
             raise ServiceError(f"{target} {reason}; pools with such nodes now: {', '.join(known) or 'none'}")
         return str(max(spot, key=lambda node: node["name"] in serving)["name"])
 
     def preempt(self, node: str, notice: float) -> None:
-        """Google's notice; the node agent does the rest."""
+        """Gives Google's notice; the node agent does the rest."""
         self._core.patch_node(node, {"metadata": {"annotations": {PREEMPTION_ANNOTATION: f"{notice:g}"}}})
 
     def api_key(self, namespace: str) -> str | None:
-        """The server's API key from its Kubernetes Secret; None where the server asks for none."""
+        """The server's API key from its Kubernetes Secret; None if the server requires none."""
         try:
             secret = self._core.read_namespaced_secret(SECRET_NAME, namespace)
         except client.ApiException as error:
@@ -109,7 +109,7 @@ class ClusterView:
         return base64.b64decode(secret.data[SECRET_KEY]).decode()
 
     def is_settled(self) -> bool:
-        """Nothing is pending, starting, ending or moving, and the Deployments have what they ask for."""
+        """Whether nothing is pending, starting, ending or moving, and the Deployments have all their replicas."""
         records = list(self._paths.state.glob("clusters/*/autoscaler.json"))
         if not records or not all(json.loads(record.read_text())["settled"] for record in records):
             return False
@@ -120,11 +120,11 @@ class ClusterView:
                 return False
             if any((status.get(key) or 0) != wanted for key in ("replicas", "updatedReplicas", "readyReplicas")):
                 return False
-        # A pod that its node has ended stays as a record of it for a while.
+        # A pod that its node has ended stays as a record for a while.
         return all(pod["ready"] for pod in self.pods() if pod["phase"] not in ("Succeeded", "Failed"))
 
     def wait_until_settled(self, seconds: float) -> bool:
-        """True once the cluster has been at rest for two looks in a row; False when the time is over."""
+        """True once the cluster was settled in two checks in a row; False when the time is over."""
         deadline, calm = time.monotonic() + seconds, 0
         while time.monotonic() < deadline:
             calm = calm + 1 if self.is_settled() else 0
@@ -146,7 +146,7 @@ def chat(service_url: str, model: str, question: str, api_key: str | None = None
 
 
 def wait_for_chat(service_url: str, model: str, question: str, seconds: float, api_key: str | None = None) -> Answer:
-    """The first chat completion that comes within so many seconds. Raises the last `ServiceError`."""
+    """The first chat completion within so many seconds. Raises the last `ServiceError`."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -158,7 +158,7 @@ def wait_for_chat(service_url: str, model: str, question: str, seconds: float, a
 
 
 def status_document(paths: Paths, service_url: str | None) -> dict[str, Any]:
-    """What `python -m sandbox status --json` prints."""
+    """The document of `python -m sandbox status --json`."""
     there = paths.kubeconfig.exists()
     view = ClusterView(paths) if there else None
     return {

@@ -1,9 +1,9 @@
 """Requests at a steady rate while something happens to the service, each counted as answered, failed or cut.
 
-The rate is kept whatever the answers do (an open loop): a service that hangs must not be asked less. Chat completions, every
-other one streamed, of a length drawn from a few; each on a connection of its own, or on connections that are kept open, which a
-load balancer cannot move. Nothing is repeated: what a client would have to repeat is what is counted. Left out: measuring
-throughput, for which vLLM has its own benchmark.
+The rate does not depend on the answers (an open loop), so a service that hangs gets no fewer requests. Every other chat completion
+is streamed, and its length is drawn from a few; each has a connection of its own, or uses connections that are kept open, which a
+load balancer cannot move. Failed requests are counted and not repeated. Left out: measuring throughput, for which vLLM has its own
+benchmark.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ Result = Literal["answered", "failed", "cut"]
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
-    """One request; times are of the monotonic clock, in seconds."""
+    """One request; its times are seconds of the monotonic clock."""
 
     sent: float
     ended: float
     result: Result
-    #: What went wrong; empty for an answer.
+    #: What went wrong; empty if it was answered.
     problem: str
     pod: str
-    #: How long an answer was asked for.
+    #: The requested length of the answer, in tokens.
     tokens: int = 0
 
     @property
@@ -44,7 +44,7 @@ class Exchange:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What became of all requests."""
+    """The results of all requests."""
 
     exchanges: tuple[Exchange, ...]
 
@@ -54,7 +54,7 @@ class Report:
         return Counter(each.problem for each in self.exchanges if each.problem)
 
     def only(self, wanted: Callable[[Exchange], bool]) -> Report:
-        """Of some of the requests."""
+        """The same for some of the requests."""
         return Report(exchanges=tuple(filter(wanted, self.exchanges)))
 
     def count(self, result: Result) -> int:
@@ -62,7 +62,7 @@ class Report:
 
     @property
     def longest_gap(self) -> float:
-        """The longest time in seconds in which nothing was answered."""
+        """The longest time without an answer, in seconds."""
         times = sorted(each.ended for each in self.exchanges if each.result == "answered")
         return max((later - earlier for earlier, later in itertools.pairwise(times)), default=float("inf"))
 
@@ -72,7 +72,7 @@ class Report:
         return Counter(each.pod for each in self.exchanges if each.result == "answered")
 
     def quantile(self, share: float) -> float:
-        """Seconds within which this share of the answers came."""
+        """Seconds within which this share of the answers arrived."""
         times = sorted(each.seconds for each in self.exchanges if each.result == "answered")
         return times[min(len(times) - 1, int(share * len(times)))] if times else float("inf")
 
@@ -91,7 +91,7 @@ class Report:
 
 
 class Traffic:
-    """Begins with `start`; `stop` sends no more, waits for the answers under way, and reports."""
+    """`start` begins; `stop` sends no more, waits for the answers under way, and reports."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Traffic:
         self._sessions = threading.local()
         self._exchanges: list[Exchange] = []
         self._ending = threading.Event()
-        # As many as can be under way at once: one whose answer never comes occupies a thread until its time is over.
+        # As many threads as requests can be under way at once: one without an answer keeps its thread until its timeout.
         self._pool = ThreadPoolExecutor(max_workers=min(256, int(rate * answer_seconds) + 8))
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
 
@@ -144,7 +144,7 @@ class Traffic:
     def _exchange(self, tokens: int, *, stream: bool) -> tuple[Result, str, str]:
         service = Service(self._url, seconds=self._answer_seconds, key=self._api_key, session=self._session())
         try:
-            # The stand-in would stop when its sentence is over.
+            # Otherwise the stand-in would stop at the end of its sentence.
             options = {"max_tokens": tokens, "min_tokens": tokens, "ignore_eos": True}
             answer = service.ask(self._model, "Count until you are told to stop.", stream=stream, **options)
         except Failure as failure:

@@ -108,7 +108,7 @@ class KubernetesFront:
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(_START_SECONDS)
 
     def stop(self) -> None:
-        """Cuts every connection; one that was never started, or is stopped already, is no error."""
+        """Cuts every connection; harmless if it was never started or has already stopped."""
         if not self._thread.is_alive():
             return
         asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result(_START_SECONDS)
@@ -141,7 +141,7 @@ class KubernetesFront:
         except (_Gone, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
             logger.debug("a connection to the API server ends: %r", error)
         except asyncio.CancelledError:
-            # The front stops: there is nobody to tell.
+            # The front stops, and its client is gone.
             pass
         finally:
             self._connections.discard(task)

@@ -1,21 +1,20 @@
 """A small stand-in for GKE's cluster autoscaler: it follows ComputeClasses over the node pools of one cluster.
 
-Four duties: a pending pod of a class gets a node of the first rule with room; a pool below its minimum gets nodes; an idle node
-above it goes away; with active migration a replica moves up when a better rule has room, through the eviction API. The real
-scheduler places every pod. A pool that got no machine is left alone for a while, and events and the class's status say so
-(`scaling_messages`). Left out, and why: the real cluster autoscaler is not published as a module; pods of no
-compute class, bin packing of several pods on one new node (a replica here takes a node), and price-based choices.
+Four duties: a pending pod of a class gets a node of the first rule with room; a pool below its minimum gets nodes; unneeded nodes above
+it go away; with active migration a replica of a lower priority moves when there is a place for it, through the eviction API. Which nodes
+may go is decided in `consolidation`, by the published code. The real scheduler places every pod. A pool that got no machine is left
+alone for a while, and events and the class's status say so (`scaling_messages`). Left out, and why: the published code itself, which
+works on Compute Engine's and GKE's own APIs; pods of no compute class, bin packing of several pods on one new node (a replica here takes a
+node), and price-based choices.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,15 @@ from kubernetes import client
 from kubernetes.client import ApiException
 from urllib3.exceptions import HTTPError
 
-from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
+from sandbox.gke.cluster_view import (
+    CONSOLIDATION_DELAY_MINUTES,
+    ComputeClassRules,
+    Snapshot,
+    fits,
+    is_settled,
+    is_unschedulable,
+)
+from sandbox.gke.consolidation import migration_candidates, places_for, unneeded_nodes
 from sandbox.gke.node_pool import NodePool, node_labels, node_taints
 from sandbox.gke.node_pools import NodePools
 from sandbox.gke.scaling_messages import Backoff, Growth, Trigger, failed_scale_up, not_triggered, priority_statuses
@@ -36,112 +43,14 @@ logger = logging.getLogger(__name__)
 #: A round asks the API server for everything; more often it would take the machine from what it looks at.
 _LEAST_PERIOD_SECONDS = 0.5
 
-#: GKE's default of `autoscalingPolicy.consolidationDelayMinutes`.
-_CONSOLIDATION_DELAY_MINUTES = 10
+#: A pool's first back-off is `stock_out_cool_down`; each further one is twice as long, up to this many times the first, until the pool has
+#: been left alone for long enough (pkg/backoff/gke_mig_backoff.go and exponential_backoff.go: 5 minutes to 30, forgotten after 3 hours).
+#: pkg/backoff/npc_backoff.go, which suspends whole priorities, leaves those alone that name node pools.
+_MOST_BACKOFFS = 6
+_BACKOFF_FORGOTTEN_SECONDS = 3 * 3600.0
 
-#: A pod younger than this may be on its way to a free node.
-_SETTLE_SECONDS = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComputeClassRules:
-    """What the loop needs of a ComputeClass: node pools by rule, best first."""
-
-    name: str
-    rules: tuple[tuple[str, ...], ...]
-    active_migration: bool
-    consolidation_delay_seconds: float
-    #: The object's own, since another class may come by the same name.
-    uid: str = ""
-
-    @classmethod
-    def from_object(cls, body: dict[str, Any]) -> ComputeClassRules:
-        spec = body["spec"]
-        minutes = (spec.get("autoscalingPolicy") or {}).get("consolidationDelayMinutes", _CONSOLIDATION_DELAY_MINUTES)
-        return cls(
-            name=body["metadata"]["name"],
-            rules=tuple(tuple(rule.get("nodepools") or ()) for rule in spec.get("priorities") or ()),
-            active_migration=bool((spec.get("activeMigration") or {}).get("optimizeRulePriority")),
-            consolidation_delay_seconds=minutes * 60.0,
-            uid=body["metadata"].get("uid", ""),
-        )
-
-    def rank(self, pool: str) -> int | None:
-        """The index of the pool's rule, 0 the best; None for a pool that no rule names."""
-        return self._ranks.get(pool)
-
-    @cached_property
-    def _ranks(self) -> dict[str, int]:
-        """Looked up for every pool in every round."""
-        # Backwards, so that the best of several rules stays.
-        return {pool: index for index, pools in reversed(list(enumerate(self.rules))) for pool in pools}
-
-
-def fits(pod: dict[str, Any], labels: dict[str, str], taints: Iterable[dict[str, str]]) -> bool:
-    """Whether a new, empty node with these labels and taints would take the pod, its size left aside."""
-    spec = pod["spec"]
-    if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
-        return False
-    required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
-    if required and not any(_term_matches(term, labels) for term in required["nodeSelectorTerms"]):
-        return False
-    tolerations = spec.get("tolerations") or []
-    return all(
-        any(_tolerates(toleration, taint) for toleration in tolerations) for taint in taints if taint["effect"] != "PreferNoSchedule"
-    )
-
-
-def _tolerates(toleration: dict[str, str], taint: dict[str, str]) -> bool:
-    if toleration.get("effect") not in (None, "", taint["effect"]):
-        return False
-    if not toleration.get("key"):
-        return toleration.get("operator") == "Exists"
-    if toleration["key"] != taint["key"]:
-        return False
-    return toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.get("value", "")
-
-
-def _term_matches(term: dict[str, Any], labels: dict[str, str]) -> bool:
-    checks = {
-        "In": lambda value, values: value in values,
-        "NotIn": lambda value, values: value not in values,
-        "Exists": lambda value, values: value is not None,
-        "DoesNotExist": lambda value, values: value is None,
-        "Gt": lambda value, values: value is not None and int(value) > int(values[0]),
-        "Lt": lambda value, values: value is not None and int(value) < int(values[0]),
-    }
-    return all(checks[each["operator"]](labels.get(each["key"]), each.get("values") or []) for each in term.get("matchExpressions") or [])
-
-
-@dataclass(frozen=True)
-class _Snapshot:
-    """One look at the cluster: plain API objects."""
-
-    classes: tuple[ComputeClassRules, ...]
-    nodes: dict[str, dict[str, Any]]
-    pods: tuple[dict[str, Any], ...]
-
-    def pods_on(self, node: str) -> list[dict[str, Any]]:
-        return [pod for pod in self.pods if pod["spec"].get("nodeName") == node]
-
-    def pending(self, class_name: str) -> list[dict[str, Any]]:
-        return [
-            pod
-            for pod in self.pods
-            if not pod["spec"].get("nodeName") and not pod["metadata"].get("deletionTimestamp") and _class_of(pod) == class_name
-        ]
-
-    def is_free(self, node: str) -> bool:
-        """Ready, schedulable, and no pod on it, not even one that is ending."""
-        body = self.nodes.get(node)
-        if body is None or body["spec"].get("unschedulable") or self.pods_on(node):
-            return False
-        conditions = (body.get("status") or {}).get("conditions") or []
-        return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-
-
-def _class_of(pod: dict[str, Any]) -> str | None:
-    return (pod["spec"].get("nodeSelector") or {}).get(COMPUTE_CLASS_LABEL)
+#: For so long active migration leaves a node alone for which there is no place (BackoffDuration in high_priority_migration.go).
+_MIGRATION_BACKOFF_SECONDS = 300.0
 
 
 class Autoscaler:
@@ -155,7 +64,14 @@ class Autoscaler:
         self._record = state_dir / "autoscaler.json"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="autoscaler", daemon=True)
-        self._idle_since: dict[str, float] = {}
+        #: Nodes that are being emptied.
+        self._leaving: set[str] = set()
+        self._unneeded_since: dict[str, float] = {}
+        #: Node -> when active migration looks at it again.
+        self._stuck_until: dict[str, float] = {}
+        self._random = random.Random()
+        #: Pool -> how many back-offs in a row, and until when they count.
+        self._failures: dict[str, tuple[int, float]] = {}
         self._backoffs: dict[str, Backoff] = {}
         self._growths: dict[str, Growth] = {}
         #: Class uid -> what its status says of the priorities.
@@ -184,10 +100,10 @@ class Autoscaler:
                 # The API server restarts, or a stack is just being destroyed; the next look tells.
                 logger.info("autoscaler: skipped a round: %s", str(error).splitlines()[0])
 
-    def _look(self) -> _Snapshot:
+    def _look(self) -> Snapshot:
         classes = self._custom.list_cluster_custom_object("cloud.google.com", "v1", "computeclasses")
         sanitize = self._api.sanitize_for_serialization
-        return _Snapshot(
+        return Snapshot(
             classes=tuple(ComputeClassRules.from_object(each) for each in classes["items"]),
             nodes={each["metadata"]["name"]: each for each in sanitize(self._core.list_node().items)},
             pods=tuple(
@@ -197,14 +113,14 @@ class Autoscaler:
             ),
         )
 
-    def _step(self, snapshot: _Snapshot) -> bool:
+    def _step(self, snapshot: Snapshot) -> bool:
         """One round; True when there was nothing to do and nothing is under way."""
         acted = False
         for compute_class in snapshot.classes:
             acted = self._scale_up(snapshot, compute_class) or acted
         acted = self._fill_to_minimum() or acted
         # A replica that is just ready stays for a round: whoever waits for it has to see it, too.
-        at_rest = {pod["metadata"]["uid"] for pod in snapshot.pods if _is_settled(pod)}
+        at_rest = {pod["metadata"]["uid"] for pod in snapshot.pods if is_settled(pod)}
         fresh = bool(at_rest - self._at_rest)
         self._at_rest = at_rest
         if not acted and not fresh and self._growing <= self._held:
@@ -214,14 +130,14 @@ class Autoscaler:
             acted = self._scale_down(snapshot)
         # A request that Google holds may be for hours, and nothing moves meanwhile.
         joining = any(pool.joining.keys() - pool.held for pool in self._pools.by_name.values())
-        busy = joining or self._growing > self._held
-        moving = any(not _is_settled(pod) for pod in snapshot.pods)
+        busy = joining or self._leaving or self._growing > self._held
+        moving = any(not is_settled(pod) for pod in snapshot.pods)
         return not (acted or busy or moving or fresh)
 
     # --- up
 
-    def _scale_up(self, snapshot: _Snapshot, compute_class: ComputeClassRules) -> bool:
-        pending = [pod for pod in snapshot.pending(compute_class.name) if _is_unschedulable(pod)]
+    def _scale_up(self, snapshot: Snapshot, compute_class: ComputeClassRules) -> bool:
+        pending = [pod for pod in snapshot.pending(compute_class.name) if is_unschedulable(pod)]
         upcoming = sum(len(pool.joining) for pool in self._pools_of(compute_class) if pool.compute_class == compute_class.name)
         free = sum(snapshot.is_free(node) for pool in self._pools_of(compute_class) for node in pool.nodes if node not in pool.joining)
         for pod in pending[upcoming + free :]:
@@ -281,7 +197,12 @@ class Autoscaler:
         return backoff is not None
 
     def _back_off(self, pool: NodePool, *, out_of_stock: bool) -> None:
-        seconds = self._pools.clock.scaled(LATENCIES["stock_out_cool_down"])
+        known, forgotten = self._failures.get(pool.name, (0, 0.0))
+        known = known if time.monotonic() < forgotten else 0
+        if not known:
+            forgotten = time.monotonic() + self._pools.clock.scaled(_BACKOFF_FORGOTTEN_SECONDS)
+        self._failures[pool.name] = (known + 1, forgotten)
+        seconds = self._pools.clock.scaled(LATENCIES["stock_out_cool_down"]) * min(2**known, _MOST_BACKOFFS)
         now = datetime.now(UTC)
         self._backoffs[pool.name] = Backoff(
             until=time.monotonic() + seconds,
@@ -321,67 +242,102 @@ class Autoscaler:
 
     # --- migration
 
-    def _migrate(self, snapshot: _Snapshot, compute_class: ComputeClassRules) -> bool:
-        """Moves the worst-placed replica one step; one at a time, and only when every replica is at rest."""
-        pods = [pod for pod in snapshot.pods if _class_of(pod) == compute_class.name]
-        if any(not _is_settled(pod) for pod in pods):
+    def _migrate(self, snapshot: Snapshot, compute_class: ComputeClassRules) -> bool:
+        """Moves the pods of one node that is not of the best priority, or asks for a node for them; one node at a time.
+
+        pkg/defrag: of the pools with candidates one is taken at random (selectBestNodeGroupToScale). Their pods go to any existing node
+        that is free; only where there is none does a better priority get a new one (IsExpansionOptionValid).
+        """
+        pools = self._pools_of(compute_class)
+        now = time.monotonic()
+        waiting = {node for node, until in self._stuck_until.items() if until > now}
+        candidates = {
+            pool.name: nodes
+            for pool in pools
+            if (nodes := [node for node in migration_candidates(snapshot, compute_class, pool, self._leaving) if node not in waiting])
+        }
+        if not candidates:
             return False
-        ranked: list[tuple[int, dict[str, Any]]] = []
-        for pod in pods:
-            node = snapshot.nodes.get(pod["spec"]["nodeName"])
-            pool_name = node["metadata"]["labels"].get(NODE_POOL_LABEL, "") if node else ""
-            rank = compute_class.rank(pool_name)
-            if rank is not None:
-                ranked.append((rank, pod))
-        for rank, pod in sorted(ranked, key=lambda each: each[0], reverse=True):
-            for pool in self._pools_of(compute_class):
-                pool_rank = compute_class.rank(pool.name)
-                if pool_rank is None or pool_rank >= rank:
-                    break
-                if any(snapshot.is_free(node) for node in pool.nodes):
-                    return self._evict(pod, pool)
-            target = self._first_with_room(compute_class, pod, better_than=rank)
+        name = self._random.choice(sorted(candidates))
+        rank = compute_class.rank(name)
+        for node in candidates[name]:
+            pods = snapshot.pods_on(node)
+            if not all(map(is_settled, pods)):
+                # Disruption budgets count ready pods, so that nothing would be evicted.
+                continue
+            if places_for(snapshot, pods, pools, candidates[name]) is not None:
+                if self._move(name, node, pods):
+                    return True
+                continue
+            if any(pool.joining.keys() - pool.held for pool in pools):
+                # Its place is on its way.
+                return False
+            target = self._first_with_room(compute_class, pods[0], better_than=rank)
             if target is not None:
                 self._grow(target, "ActiveMigration")
                 return True
+            self._stuck_until[node] = now + self._pools.clock.scaled(_MIGRATION_BACKOFF_SECONDS)
         return False
 
-    def _evict(self, pod: dict[str, Any], target: NodePool) -> bool:
+    def _move(self, pool: str, node: str, pods: list[dict[str, Any]]) -> bool:
+        """Closes the node, evicts its pods, and takes it away once they are gone; False where a disruption budget says "not now"."""
+        if not all(self._evict(pod, only_asked=True) for pod in pods):
+            return False
+        self._close(node, True)
+        if not all([self._evict(pod) for pod in pods]):
+            self._close(node, False)
+            return False
+        logger.info("autoscaler: empties node %s of pool %s", node, pool)
+        self._leaving.add(node)
+
+        def take_away() -> None:
+            try:
+                self._pools.remove_node(pool, node)
+            finally:
+                self._leaving.discard(node)
+
+        threading.Thread(target=take_away, name=f"remove-{node}", daemon=True).start()
+        return True
+
+    def _close(self, node: str, closed: bool) -> None:
+        self._core.patch_node(node, {"spec": {"unschedulable": closed}})
+
+    def _evict(self, pod: dict[str, Any], *, only_asked: bool = False) -> bool:
+        """Whether the pod may go; with `only_asked` it stays all the same."""
         metadata = pod["metadata"]
         try:
             self._core.create_namespaced_pod_eviction(
                 metadata["name"],
                 metadata["namespace"],
                 client.V1Eviction(metadata=client.V1ObjectMeta(name=metadata["name"], namespace=metadata["namespace"])),
+                **({"dry_run": "All"} if only_asked else {}),
             )
         except ApiException as error:
-            if error.status == 429:  # a disruption budget says "not now"
+            if error.status == 429:
                 return False
             raise
-        logger.info("autoscaler: active migration moves %s up to pool %s", metadata["name"], target.name)
-        self._event(pod, "ActiveMigration", f"evicted: node pool {target.name} of a higher priority has room")
+        if not only_asked:
+            self._event(pod, "ScaleDown", "deleting pod for node scale down")
         return True
 
     # --- down
 
-    def _scale_down(self, snapshot: _Snapshot) -> bool:
+    def _scale_down(self, snapshot: Snapshot) -> bool:
         now = time.monotonic()
         delays = {each.name: each.consolidation_delay_seconds for each in snapshot.classes}
-        default_delay = _CONSOLIDATION_DELAY_MINUTES * 60.0
-        for pool in list(self._pools.by_name.values()):
-            if not pool.autoscaled:
-                continue
-            delay = self._pools.clock.scaled(delays.get(pool.compute_class or "", default_delay))
-            for node in list(pool.nodes):
-                if not snapshot.is_free(node):
-                    self._idle_since.pop(node, None)
+        pools = [pool for pool in list(self._pools.by_name.values()) if pool.autoscaled]
+        unneeded = unneeded_nodes(snapshot, pools, self._leaving)
+        self._unneeded_since = {node: self._unneeded_since.get(node, now) for node in unneeded}
+        for pool in pools:
+            delay = self._pools.clock.scaled(delays.get(pool.compute_class or "", CONSOLIDATION_DELAY_MINUTES * 60.0))
+            for node in [each for each in pool.nodes if each in unneeded and now - self._unneeded_since[each] >= delay]:
+                if pods := snapshot.pods_on(node):
+                    if self._move(pool.name, node, pods):
+                        return True
                     continue
-                idle = now - self._idle_since.setdefault(node, now)
-                if idle >= delay and len(pool.nodes) > pool.minimum:
-                    logger.info("autoscaler: takes idle node %s of pool %s away", node, pool.name)
-                    self._pools.remove_node(pool.name, node)
-                    self._idle_since.pop(node, None)
-                    return True
+                logger.info("autoscaler: takes idle node %s of pool %s away", node, pool.name)
+                self._pools.remove_node(pool.name, node)
+                return True
         return False
 
     # --- small parts
@@ -441,18 +397,3 @@ class Autoscaler:
         except ApiException as error:
             if error.status != 409:
                 logger.info("autoscaler: event %s not written: %s", reason, error.reason)
-
-
-def _is_unschedulable(pod: dict[str, Any]) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(
-        each["type"] == "PodScheduled" and each["status"] == "False" and each.get("reason") == "Unschedulable" for each in conditions
-    )
-
-
-def _is_settled(pod: dict[str, Any]) -> bool:
-    """Placed, ready, and not on its way out."""
-    if pod["metadata"].get("deletionTimestamp") or not pod["spec"].get("nodeName"):
-        return False
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -78,7 +78,7 @@ class Cloud:
         for folder in sorted(self._paths.state.glob("clusters/*")):
             record = folder / _CLUSTER_FILE
             if not record.exists():
-                # It was being made or deleted, and nobody was told that it is there.
+                # It was being made or deleted, and was never reported as made.
                 logger.info("clears away what is left of a cluster in %s", folder)
                 shutil.rmtree(folder)
                 continue
@@ -95,7 +95,7 @@ class Cloud:
             cluster.stop()
 
     def ended(self) -> str | None:
-        """A program of a cluster that ended though nobody asked for it."""
+        """A program of a cluster that ended without a request."""
         with self._lock:
             clusters = list(self._clusters.values())
         return next((ended for cluster in clusters if (ended := cluster.control_plane.ended())), None)
@@ -261,7 +261,7 @@ class Cloud:
         Toolbox(self._paths, _log_progress).ensure(METRICS_TOOLS)
 
     def _trust(self, cluster: LocalCluster, inputs: Mapping[str, Any]) -> None:
-        """Whoever comes by the DNS endpoint brings no certificate for it."""
+        """Clients of the DNS endpoint have no certificate for it."""
         config = (inputs.get("controlPlaneEndpointsConfig") or {}).get("dnsEndpointConfig") or {}
         if not config.get("allowExternalTraffic"):
             return

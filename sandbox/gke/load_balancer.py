@@ -88,7 +88,7 @@ def _loopback_addresses(endpoint: Object, ports: list[int]) -> Iterator[Address]
     try:
         host = to_loopback(address)
     except ValueError:
-        # An endpoint that somebody wrote by hand: it may be anywhere.
+        # An endpoint that was written by hand and may be anywhere.
         host = address
     for port in ports:
         yield host, port
@@ -108,7 +108,7 @@ def choose_address(ports: Iterable[int], taken: Iterable[Address], preferred: st
 
 
 def explain(error: OSError, address: str, port: int) -> LoadBalancerError:
-    """A failure to listen, with its cure."""
+    """It cannot listen; the message has the fix."""
     if error.errno == errno.EADDRINUSE:
         return LoadBalancerError(
             "PortInUse",
@@ -140,7 +140,7 @@ class Frontends:
         self._taken: set[Address] = set()
 
     def take(self, ports: Iterable[int], preferred: str | None = None) -> str:
-        """An address at which nobody has any of the ports, `choose_address`'s choice. Raises `LoadBalancerError`."""
+        """An address on which all the ports are free, by `choose_address`. Raises `LoadBalancerError`."""
         wanted = set(ports)
         with self._lock:
             address = choose_address(wanted, self._taken, preferred)

@@ -74,8 +74,7 @@ def priority_statuses(
         conditions = []
         failed = [backoffs[name] for name in names if name in backoffs]
         if failed:
-            # The last rule is never suspended as a whole: there would be nothing left to try.
-            conditions.append(_backed_off(failed[0], whole_rule=index < len(rules) - 1))
+            conditions.append(_backed_off(failed[0]))
         growing = [name for name in names if name in growths and name in pools]
         if growing:
             conditions.append(_in_progress(pools[growing[0]], growths[growing[0]], len(growing)))
@@ -84,16 +83,14 @@ def priority_statuses(
     return statuses
 
 
-def _backed_off(backoff: Backoff, *, whole_rule: bool) -> dict[str, Any]:
-    until = f"{backoff.ends:%Y-%m-%d %H:%M:%S} UTC"
+def _backed_off(backoff: Backoff) -> dict[str, Any]:
+    """Never ProvisioningSuspended, which is for whole priorities: those that name node pools are not backed off as such
+    (pkg/backoff/npc_backoff.go)."""
     message = (
-        f"NodeProvisioning associated with this priority failed due to the {backoff.reason} error. Backing off the priority until {until}."
-        if whole_rule
-        else f"NodeProvisioning of the node pools associated with this priority failed due to the {backoff.reason} error. In "
-        f"backoff until {until}."
+        f"NodeProvisioning of the node pools associated with this priority failed due to the {backoff.reason} error. In "
+        f"backoff until {backoff.ends:%Y-%m-%d %H:%M:%S} UTC."
     )
-    kind = "ProvisioningSuspended" if whole_rule else "ProvisioningConstrained"
-    return _condition(kind, backoff.reason, message, backoff.since)
+    return _condition("ProvisioningConstrained", backoff.reason, message, backoff.since)
 
 
 def _in_progress(pool: NodePool, growth: Growth, count: int) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class AccessTokens:
         write_object(self._file, asdict(login))
 
     def prepare(self) -> None:
-        """Makes the key, for whoever may need it first."""
+        """Makes the key if it does not exist yet."""
         if not self._key.exists():
             self._key.parent.mkdir(parents=True, exist_ok=True)
             self._key.touch(mode=0o600)

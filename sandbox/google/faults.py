@@ -42,7 +42,7 @@ class Rule:
     burst: int = 0
     after: int = 0
     seed: int = 0
-    #: Of a slow answer.
+    #: Seconds of a slow answer.
     seconds: float = 0.0
     #: Tells this rule from an equal one that was set before it.
     id: str = ""

@@ -1,6 +1,6 @@
 """Which resources of the stand-in cloud are being worked on, as Google's long-running operations are seen from outside.
 
-Whoever asked may be gone: the operation goes on, and the next one on the same resource waits for it, as the real provider does
+The client may be gone: the operation goes on, and the next one on the same resource waits for it, as the real provider does
 (`containerClusterAwaitRestingState` in hashicorp/terraform-provider-google).
 """
 

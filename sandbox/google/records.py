@@ -1,6 +1,6 @@
 """Resources of the stand-in cloud that have no effect here: kept in one file, so that they outlive the daemon.
 
-The file is plain text: secret inputs are left out by whoever records a resource, and Pulumi's own state has them encrypted.
+The file is plain text: the provider that records a resource leaves secret inputs out, and Pulumi's own state has them encrypted.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Records:
             self._write(known)
 
     def delete(self, kind: str, id: str) -> None:
-        """One that is not there is no error, as for any provider."""
+        """Deleting one that is not there is not an error, as for any provider."""
         with self._lock:
             known = self._read()
             if known.get(kind, {}).pop(id, None) is not None:

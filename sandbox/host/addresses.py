@@ -31,7 +31,7 @@ class PodAddresses:
         self._nodes: dict[str, str] = {}
 
     def take(self) -> str:
-        """A pod address that nobody has; a freed one comes round last."""
+        """A pod address that is free; one that was freed comes round last."""
         with self._lock:
             for host in itertools.islice(self._hosts, _POD_NETWORK.num_addresses):
                 address = str(_POD_NETWORK[host])

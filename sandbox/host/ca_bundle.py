@@ -1,7 +1,7 @@
 """Trust in the sandbox's own certificate authority, for clients whose kubeconfig names none.
 
 The DNS endpoint of a GKE cluster has a certificate of a public authority, so its kubeconfig carries no certificate and every client goes by
-the machine's own trust. The sandbox's certificate is nobody's but its own: here it joins the machine's, in a file that SSL_CERT_FILE names
+the machine's own trust. The sandbox's certificate is its own: here it joins the machine's, in a file that SSL_CERT_FILE names
 for the sandbox's processes alone. Go programs and Python's TLS read that variable.
 """
 

@@ -24,7 +24,7 @@ class Certificates:
 
 @dataclass(frozen=True, kw_only=True)
 class FrontProxyCertificates:
-    """PEM files of the API server as a proxy to other API servers, which trust whoever shows a certificate of this CA."""
+    """PEM files of the API server as a proxy to other API servers, which trust every client with a certificate of this CA."""
 
     ca: Path
     client: Path

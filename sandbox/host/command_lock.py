@@ -39,7 +39,7 @@ def held(paths: Paths) -> Iterator[None]:
 
 
 def holder(paths: Paths) -> int | None:
-    """Pid of the process that holds the lock; None when nobody does."""
+    """Pid of the process that holds the lock; None when it is free."""
     try:
         with _path(paths).open() as file:
             try:

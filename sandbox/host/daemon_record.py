@@ -27,7 +27,7 @@ class DaemonRecord:
     server: str
     #: Where the stand-in for Cloud Monitoring's API answers.
     monitoring_endpoint: str = ""
-    #: Why it is about to end, once it is, though nobody asked it to.
+    #: Why it is about to end by itself; empty while it is not.
     ending: str = ""
 
     @classmethod

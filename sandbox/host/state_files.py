@@ -1,4 +1,4 @@
-"""Files of the sandbox's state: there as a whole or not at all, and a clear word about one that is neither.
+"""Files of the sandbox's state: there as a whole or not at all, and a clear message about one that is neither.
 
 A process may be killed, and a disk be full, at any moment; so a file is written beside its place and then moved to it. Left out: a
 machine that loses its power (nothing is synchronised to the disk), and two writers of one file, which have to lock it themselves.
@@ -42,7 +42,7 @@ def write_object(path: Path, document: Any) -> None:
 def write_text(path: Path, text: str, *, mode: int = 0o666) -> None:
     """`mode`: as of `os.open`, less the umask. Raises `OSError`; the file is then as it was."""
     coming = path.with_name(f"{path.name}.new")
-    # With its mode from the first byte on, so that nobody reads a private one meanwhile.
+    # With its mode from the first byte on, so that no other user reads a private one meanwhile.
     with open(os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
         file.write(text)
     coming.replace(path)

@@ -1,7 +1,7 @@
 """A long command run under watch: one Ctrl-C lets it end in order, a second ends it at once, and so does trouble that it would wait out.
 
 For `pulumi up`, which writes what it has made into the stack's state when it is asked to end, and leaves a lock and resources that
-nobody knows of when it is killed. It runs in a process group of its own: a terminal sends Ctrl-C to the whole foreground group, and
+Pulumi does not know of when it is killed. It runs in a process group of its own: a terminal sends Ctrl-C to the whole foreground group, and
 Pulumi takes the second signal that it would get from here for an impatient person's.
 """
 

@@ -108,7 +108,7 @@ class TcpProxy:
         try:
             await self._forward(self._backends.get(address, ()), reader, writer)
         except asyncio.CancelledError:
-            # The proxy stops: there is nobody to tell.
+            # The proxy stops, and no caller is left to tell.
             pass
         finally:
             self._connections.discard(task)

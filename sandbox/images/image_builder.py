@@ -179,7 +179,7 @@ def read_notes(state_dir: Path) -> dict[str, dict[str, str]]:
 
 
 def _base_name(base: str) -> str:
-    """Never the base's own name, under which somebody may have the real one in this daemon."""
+    """Never the base's own name, under which this daemon may have the real one."""
     return f"tpu-gpu-fungibility-sandbox/base:{hashlib.sha256(base.encode()).hexdigest()[:16]}"
 
 

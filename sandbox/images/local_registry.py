@@ -69,7 +69,7 @@ class LocalRegistry:
             try:
                 return self._get(f"{path}/blobs/{digest}").content
             except RegistryError:
-                # Manifests are no blobs to the API.
+                # To the API, manifests are not blobs.
                 return self._get(f"{path}/manifests/{digest}").content
 
         return fetch

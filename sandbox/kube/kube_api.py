@@ -102,7 +102,7 @@ class KubeApi:
             body=None if body is None else json.dumps(body).encode(),
             headers=headers,
             timeout=urllib3.Timeout(connect=timeout[0], read=timeout[1]),
-            # Whoever calls knows what may be sent again.
+            # Only the caller knows what may be sent again.
             retries=False,
             preload_content=False,
         )

@@ -30,7 +30,7 @@ _SAY_SECONDS = 15.0
 #: How soon a new series becomes a metric; prometheus-adapter's own 10 minutes are for large clusters.
 _RELIST_SECONDS = 1
 
-#: Of the real program, k8s-stackdriver custom-metrics-stackdriver-adapter/adapter.go, v0.16.9: those that mean nothing here.
+#: Flags of the real program (k8s-stackdriver custom-metrics-stackdriver-adapter/adapter.go, v0.16.9) that have no effect here.
 _SWITCHES = (
     "use-new-resource-model",
     "fallback-for-container-metrics",

@@ -1,6 +1,6 @@
 """Managed collection of one cluster: a real Prometheus that scrapes what the cluster's PodMonitorings name.
 
-It runs while a Deployment of the metrics adapter is there, since nobody else reads its metrics here; what a stack without
+It runs while a Deployment of the metrics adapter is there, since nothing else reads its metrics here; what a stack without
 autoscaling never needs is never built. Left out: the status of PodMonitorings, ClusterPodMonitoring, rules and alerts,
 and Cloud Monitoring behind it all, whose delay of some tens of seconds a sandbox does not have.
 """

@@ -128,7 +128,7 @@ class NodeAgent:
         """See `FindLog`."""
         with self._lock:
             matches = [each for each in self._workers.values() if (each.namespace, each.name) == (namespace, pod)]
-        # Of two with one name, the older one is on its way out.
+        # Of two pods with one name, the older one is ending.
         for worker in reversed(matches):
             found = worker.containers.get(container)
             if found is None:

@@ -434,5 +434,5 @@ class Container:
 
 
 def signal_number(text: str) -> int:
-    """Of `SIGTERM`, `TERM` or `15`: an image's STOPSIGNAL has it any way."""
+    """The number of `SIGTERM`, `TERM` or `15`, the forms of an image's STOPSIGNAL."""
     return int(text) if text.isdigit() else int(signal.Signals["SIG" + text.removeprefix("SIG")])

@@ -66,7 +66,7 @@ class _Server(http.server.ThreadingHTTPServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()
         connection.settimeout(_IDLE_SECONDS)
-        # The handshake is left to the first read, in the request's own thread, so that a slow one holds up nobody.
+        # The handshake is left to the first read, in the request's own thread, so that a slow one does not block others.
         return self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
     def handle_error(self, request: object, client_address: object) -> None:

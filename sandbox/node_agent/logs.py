@@ -30,7 +30,7 @@ class LogPump:
     def __init__(self, path: Path, *, stdout: int, stderr: int, name: str) -> None:
         self._path = path
         self._pipes = {stdout: "stdout", stderr: "stderr"}
-        # Made here, so that whoever reads finds it as soon as the container is said to run.
+        # Made here, so that readers find it as soon as the container is reported to run.
         path.touch()
         self._thread = threading.Thread(target=self._run, name=f"log {name}", daemon=True)
         self._thread.start()
@@ -88,7 +88,7 @@ class LogOptions:
 def read_log(path: Path, options: LogOptions, *, ended: Callable[[], bool]) -> Iterator[bytes]:
     """The log's text in pieces; when following, goes on until `ended()` and nothing is left.
 
-    A piece is empty when there is nothing new, so that whoever follows can look whether anybody still reads. The file
+    A piece is empty when there is nothing new, so that the follower can check whether its client still reads. The file
     may not be there yet.
     """
     for entry in _selected(path, options, ended):

@@ -10,7 +10,7 @@ import socket
 
 from sandbox.host.addresses import PodAddresses, to_loopback
 
-#: Any port does, so long as all sandboxes take the same: pods talk TCP, so it is in nobody's way.
+#: Any port works if all sandboxes use the same one: pods use TCP, so it collides with nothing.
 _CLAIM_PORT = 10250
 
 
@@ -24,7 +24,7 @@ class PodNetwork:
             addresses.reserve(wanted)
         address = wanted or addresses.take()
         while not self._claimed(address):
-            # Stays taken here: another sandbox has it, for how long nobody knows.
+            # Stays taken here: another sandbox has it for an unknown time.
             address = addresses.take()
         self.address = address
 

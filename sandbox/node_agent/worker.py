@@ -67,7 +67,7 @@ class PodWorker:
         self.shut_down(_ORPHAN_GRACE_SECONDS)
 
     def lost(self) -> None:
-        """The node is gone, with all that ran on it; the object is left to whoever collects it."""
+        """The node is gone with everything that ran on it; the object is left to the garbage collector."""
 
         def end() -> None:
             self._pod.silent = self._terminating = True
@@ -85,7 +85,7 @@ class PodWorker:
         self._pod.post(end)
 
     def shut_down(self, grace: float) -> None:
-        """The processes go, within so many seconds, and nobody is told: the agent ends, or the pod's object is gone."""
+        """Ends the processes within so many seconds without a report: the agent ends, or the pod's object is gone."""
 
         def end() -> None:
             self._pod.silent = True
@@ -108,7 +108,7 @@ class PodWorker:
                     while True:
                         self._pod.actions.get_nowait()()
             except Exception:
-                # A pod that nobody looks after would stay as it is for ever.
+                # A pod without a worker would stay as it is forever.
                 logger.exception("pod %s/%s: goes on in %g s", self.namespace, self.name, _API_RETRY_SECONDS)
                 time.sleep(_API_RETRY_SECONDS)
         if self._pod.network is not None:

@@ -166,7 +166,7 @@ class DockerProvider(Provider):
             "context": options["context"],
             "platform": options["platform"],
             "repoDigest": f"{repository}@{stored.digest}",
-            # Not the real one's: what stands for what, for whoever reads the stack's state.
+            # The real provider has no such output: it says what stands for what, for a person who reads the stack's state.
             "sandbox": built.how,
         }
         return _secret_names(outputs, inputs)

@@ -61,19 +61,15 @@ class GcpProvider(Provider):
         self,
         cloud: Cloud,
         records: Records,
-        cluster_versions: Sequence[str],
         secret_store: SecretStore | None = None,
         requests: GoogleRequests | None = None,
     ) -> None:
-        """`cluster_versions`: what a cluster may run, the newest first. Without `secret_store` there is no secret, without
-        `requests` no request that fails.
-        """
+        """Without `secret_store` there is no secret, without `requests` no request that fails."""
         super().__init__()
         self._requests = requests or GoogleRequests()
         self._secret_store = secret_store
         self._cloud = cloud
         self._records = records
-        self._cluster_versions = list(cluster_versions)
         self._project: str | None = None
         self._region: str | None = None
         self._zone: str | None = None
@@ -92,7 +88,7 @@ class GcpProvider(Provider):
         inputs = {key: value for key, value in news.items() if value is not None and key != _DEFAULTS}
         name = kind.auto_named
         defaults: list[str] = []
-        if name is not None and name not in inputs and "namePrefix" not in inputs:
+        if name is not None and name not in inputs:
             made_before = olds is not None and name in (olds.get(_DEFAULTS) or [])
             inputs[name] = olds[name] if olds is not None and made_before else _new_name(urn, kind, seed)
             defaults.append(name)
@@ -297,7 +293,6 @@ class GcpProvider(Provider):
         functions = {
             "gcp:organizations/getClientConfig:getClientConfig": self._client_config,
             "gcp:organizations/getProject:getProject": self._project_facts,
-            "gcp:container/getEngineVersions:getEngineVersions": self._engine_versions,
             "gcp:secretmanager/getSecretVersion:getSecretVersion": self._secret_version,
         }
         function = functions.get(token)
@@ -324,26 +319,6 @@ class GcpProvider(Provider):
             "autoCreateNetwork": True,
             **dict.fromkeys(("billingAccount", "deletionPolicy", "folderId", "orgId"), ""),
             **{key: {} for key in ("labels", "effectiveLabels", "pulumiLabels", "tags")},
-        }
-
-    def _engine_versions(self, args: Mapping[str, Any]) -> Properties:
-        prefix = args.get("versionPrefix") or ""
-        versions = [each for each in self._cluster_versions if each.startswith(prefix)]
-        latest = versions[0] if versions else ""
-        channels = dict.fromkeys(("RAPID", "REGULAR", "STABLE", "EXTENDED"), latest)
-        return {
-            "id": "versions",
-            "project": args.get("project") or self._known_project(),
-            "location": args.get("location") or self._zone or self._region,
-            "versionPrefix": prefix,
-            "defaultClusterVersion": latest,
-            "latestMasterVersion": latest,
-            "latestNodeVersion": latest,
-            "releaseChannelDefaultVersion": channels,
-            "releaseChannelLatestVersion": channels,
-            "releaseChannelUpgradeTargetVersion": channels,
-            "validMasterVersions": versions,
-            "validNodeVersions": versions,
         }
 
     def _secret_version(self, args: Mapping[str, Any]) -> Properties:
@@ -393,8 +368,6 @@ class GcpProvider(Provider):
             if not location:
                 raise ProviderError("Cannot determine location: set location in this resource, or set provider-level region or zone")
             properties["location"] = location
-        if "namePrefix" in properties and not properties.get("name"):
-            properties["name"] = f"{properties['namePrefix']}{secrets.token_hex(13)}"
         if urn.type_token == NODE_POOL:
             # The program may name the cluster by its id.
             properties["cluster"] = str(properties["cluster"]).rpartition("/")[2]

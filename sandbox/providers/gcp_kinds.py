@@ -48,7 +48,7 @@ class Kind:
     max_name_length: int = 63
     #: Whether a successor waits for its end, whatever its name (`DeleteBeforeReplace` of its ResourceInfo in pulumi-gcp).
     goes_first: bool = False
-    #: Whether making what is there already is no error, as with a role that is already granted.
+    #: Whether making an existing one succeeds, as with a role that is already granted.
     idempotent: bool = False
     #: Property -> (pattern, what is said of a value that does not match).
     patterns: Mapping[str, tuple[str, str]] | None = None
@@ -133,7 +133,7 @@ def _repository(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
 
 
 def _scanning(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether a repository is scanned: by default as the project is, whose scanning API nobody asks here."""
+    """Whether a repository is scanned: by default as the project is, whose scanning API is not looked up here."""
     enabled = config.get("enablementConfig") == "INHERITED"
     return {**config, "enablementState": "SCANNING_ACTIVE" if enabled else "SCANNING_DISABLED"}
 

@@ -37,7 +37,7 @@ _CHANNEL = re.compile(r"projects/[^/]+/notificationChannels/[^/]+")
 
 
 def dashboard_problems(properties: Mapping[str, Any]) -> list[str]:
-    """Of the resource's `dashboardJson`, which is JSON."""
+    """What is wrong with the resource's `dashboardJson`, which is JSON."""
     document = json.loads(properties["dashboardJson"])
     found = discovery.problems("monitoring.v1", "Dashboard", document, "dashboard")
     # Rules make sense of a document alone that has the right form.
@@ -45,7 +45,7 @@ def dashboard_problems(properties: Mapping[str, Any]) -> list[str]:
 
 
 def alert_policy_problems(properties: Mapping[str, Any]) -> list[str]:
-    """Of the resource's properties, which have the SDK's types."""
+    """What is wrong with the resource's properties, which have the SDK's types."""
     return list(_alert_policy_rules(properties))
 
 

@@ -1,5 +1,5 @@
 """Requests to Google's APIs as terraform-provider-google sends them: retried, given up and reported as there, on the sandbox's
-clock. Behind them is no HTTP; each is a point where `sandbox.faults` may have a faulty answer for it.
+clock. There is no HTTP behind them; each is a point where `sandbox.google.faults` may have a faulty answer for it.
 
 Sources: hashicorp/terraform-provider-google at e03b7622, which pulumi-gcp bridges: google/transport/retry_transport.go (every
 request is tried again after 0.5, 0.5, 1, 1.5, 2.5, ... s until the 120 s of config.go's synchronousTimeout are over),
@@ -59,7 +59,7 @@ _PUSH_TEXTS = {
     "503": "received unexpected HTTP status: 503 Service Unavailable",
     "dropped": "write tcp: connection reset by peer",
 }
-#: What the push does not try again: docker's errcode for 429, and an answer that is no registry's error.
+#: What the push does not try again: docker's errcode for 429, and an answer that is not a registry's error.
 _PUSH_FINAL = frozenset({"429", "503"})
 
 _T = TypeVar("_T")
@@ -198,7 +198,7 @@ class GoogleRequests:
             raise RequestError(REVOKED)
 
     def _answered(self, rule: Rule, run: Callable[[], object], cancelled: threading.Event) -> float:
-        """What a faulty answer costs in seconds of Google's. Raises `RequestError` for one that nobody tries again."""
+        """What a faulty answer costs in seconds of Google's. Raises `RequestError` for one that is not tried again."""
         if rule.answer == "409":
             raise RequestError(_TEXTS["409"], answer="409")
         if rule.answer == "lost":

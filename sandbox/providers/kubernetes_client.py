@@ -46,7 +46,7 @@ class CredentialsError(ClusterUnreachableError):
 
 
 class BrokenRequestError(ClusterUnreachableError):
-    """The connection broke under a request: the cluster is there, and what became of the request nobody knows."""
+    """The connection broke under a request: the cluster is there, and what became of the request is not known."""
 
 
 class UnknownKindError(Exception):

@@ -6,7 +6,6 @@ Kubernetes plugin is on this machine, it is left to work, since the API server b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +58,8 @@ def serve(cloud: Cloud, builder: ImageBuilder, state_dir: Path, environment: Map
     secret_store = SecretStore(state_dir / "secret-manager")
     requests = GoogleRequests(faults=FaultStore(state_dir), tokens=AccessTokens(state_dir), clock=clock)
     # Read once: a provider is made for each connection, while an engine waits for it.
-    versions, folders = [_cluster_version()], programs(PROJECT_DIR)
-    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, versions, secret_store, requests), unfinished.creating)}
+    folders = programs(PROJECT_DIR)
+    servers = {"gcp": ProviderServer(lambda: GcpProvider(cloud, records, secret_store, requests), unfinished.creating)}
     if real_plugin_on_path("kubernetes", environment) is None:
         clusters = Clusters()
         servers["kubernetes"] = ProviderServer(lambda: KubernetesProvider(clusters), unfinished.creating)
@@ -74,11 +73,3 @@ def programs(root: Path) -> dict[str, Path]:
     for file in (root / "Pulumi.yaml", *sorted(root.glob("examples/*/Pulumi.yaml"))):
         found[str(yaml.safe_load(file.read_text())["name"])] = file.parent
     return found
-
-
-def _cluster_version() -> str:
-    """Of the control plane that the sandbox builds."""
-    pinned = (PROJECT_DIR / "sandbox" / "toolchain" / "kubernetes" / "go.mod").read_text()
-    match = re.search(r"^require k8s\.io/kubernetes v(\S+)", pinned, re.MULTILINE)
-    assert match is not None, "go.mod pins the control plane"
-    return match[1]

@@ -113,7 +113,7 @@ class ReadState:
 
 
 class ProviderError(Exception):
-    """What a user should read, word by word. `code`: the status that the engine gets."""
+    """What a user should read, as it is. `code`: the status that the engine gets."""
 
     def __init__(self, message: str, code: grpc.StatusCode = grpc.StatusCode.UNKNOWN) -> None:
         super().__init__(message)
@@ -214,7 +214,7 @@ class Provider:
         try:
             self._engine.Log(engine_pb2.LogRequest(severity=engine_pb2.INFO, message=message, urn=urn, ephemeral=ephemeral), timeout=5)
         except grpc.RpcError as error:
-            # The engine may be gone already, and a message that nobody reads changes nothing.
+            # The engine may be gone already, and a message that is not read changes nothing.
             logger.debug("the engine takes no message: %s", error)
 
     # For the server.
@@ -309,7 +309,7 @@ def _call(work: Callable[..., Any], of: Callable[[_Connections, str], Provider] 
 
         def on_termination() -> None:
             if not ended.is_set():
-                # The engine is gone without a message: nobody waits any more for what this connection asked for.
+                # The engine is gone without a message: what this connection asked for is not waited for any more.
                 provider.cancelled.set()
 
         context.add_callback(on_termination)
@@ -454,7 +454,6 @@ def _diff_response(difference: Difference) -> provider_pb2.DiffResponse:
         changes=provider_pb2.DiffResponse.DIFF_SOME if changes else provider_pb2.DiffResponse.DIFF_NONE,
         diffs=list(tops),
         replaces=list(replacing),
-        stables=difference.stable,
         deleteBeforeReplace=difference.delete_before_replace and bool(replacing),
         detailedDiff={
             property_path(change.path): provider_pb2.PropertyDiff(kind=_DIFF_KINDS[change.kind, change.replaces], inputDiff=True)

@@ -78,5 +78,5 @@ def _delete(named: Mapping[str, str], kubeconfig: Path) -> None:
     try:
         cluster.delete(named["apiVersion"], named["kind"], named.get("namespace"), named["name"])
     except (KubernetesApiError, ClusterUnreachableError, UnknownKindError) as error:
-        # The next update then says that it is there, which is no worse than not starting.
+        # The next update then reports that it exists, which is better than not starting.
         logger.warning("%s %s stays: %s", named["kind"], named["name"], error)

@@ -146,7 +146,7 @@ def _from_value(value: struct_pb2.Value) -> Any:
 
 
 def _from_fields(fields: Mapping[str, struct_pb2.Value]) -> Any:
-    # A message's maps come in any order; whoever goes over these should do so in the same one each time.
+    # A message's maps come in any order; what goes over these should do so in the same one each time.
     values = {key: _from_value(fields[key]) for key in sorted(fields)}
     signature = values.get(SIGNATURE_KEY)
     if signature == SECRET_SIGNATURE:

@@ -23,7 +23,7 @@ class Release:
     """One file of a vendor's release; `members` are the programs in it by their paths, empty for a file that is the program."""
 
     url: str
-    #: Of a file with lines `DIGEST  NAME`, or with the digest alone (SHA-256).
+    #: URL of a file with lines `DIGEST  NAME`, or with only the digest (SHA-256).
     checksums: str
     members: Mapping[str, str]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.servers.model_server import ModelServer
-from tests.vllm.clients import PooledClients, Results, ask
+from tests.vllm.clients import PooledClients, ask
 from tests.vllm.servers import PORT, Server
 
 Start = Callable[..., Server]
@@ -110,39 +110,30 @@ def _wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def _after_sigterm(server: Server) -> Results:
-    """What becomes of pooled clients' requests when SIGTERM comes without the hook, while a long request is under way."""
+def test_after_sigterm_a_server_that_drains_finishes_what_it_has_and_answers_500_to_the_rest(start: Start) -> None:
+    server = start(without=("--middleware",))
     tokens = _long_tokens(server)
     clients = PooledClients(server, 4, stream=False)
     thread, long = _ask_long(server, tokens)
     _wait_until(lambda: clients.results.answered >= 4)
     server.send_sigterm()
-    _wait_until(lambda: len(clients.results.lost) >= 4)
+    _wait_until(lambda: bool(clients.results.lost))
     clients.stop()
-    clients.still_connected(within=10)
     thread.join(timeout=60)
-    clients.results.lost += [each for each in long if each is not None]
-    return clients.results
+    assert long == [None]
+    assert "HTTP 500" in clients.results.lost
 
 
-def test_after_sigterm_a_server_that_drains_finishes_what_it_has_and_answers_500_to_the_rest(start: Start) -> None:
-    results = _after_sigterm(start(without=("--middleware",)))
-    assert results.lost
-    assert set(results.lost) <= {"HTTP 500", *_ENDED}
-    assert "HTTP 500" in results.lost
-
-
-def test_after_sigterm_a_server_that_does_not_drain_cuts_off_what_it_has(start: Start) -> None:
-    results = _after_sigterm(start(without=("--middleware", "--shutdown-timeout")))
-    assert "HTTP 200 with ['abort']" in results.lost
-
-
-#: What a client sees of a server that is gone.
-_ENDED = (
-    "RemoteDisconnected('Remote end closed connection without response')",
-    "ConnectionRefusedError(111, 'Connection refused')",
-    "ConnectionResetError(104, 'Connection reset by peer')",
-)
+def test_after_sigterm_a_server_that_does_not_drain_loses_what_it_has(start: Start) -> None:
+    """It answers with `abort`, or on a busy machine not at all: vLLM then kills its engine before that has said so."""
+    server = start(without=("--middleware", "--shutdown-timeout"))
+    thread, long = _ask_long(server, _long_tokens(server))
+    time.sleep(1)
+    server.send_sigterm()
+    time.sleep(3)
+    server.end()
+    thread.join(timeout=60)
+    assert long != [None]
 
 
 def test_an_engine_that_hangs_is_found_though_the_server_says_that_it_is_healthy(start: Start) -> None:

@@ -4,7 +4,7 @@ Against (a) the critical path of the stack's own resource graph and (b) the walk
 from the table that the clock runs by. Measured from the start of `pulumi up` on an empty stack until it has ended and the service
 has answered one chat (of one token, since tokens are not on the clock), whichever is later.
 
-The sandbox's own start is left out, since Google is there before anybody begins; so is what `python -m sandbox up` does
+The sandbox's own start is left out, since Google exists before anyone begins; so is what `python -m sandbox up` does
 afterwards (waiting until every replica is where it belongs, the smoke test).
 """
 

@@ -1,7 +1,7 @@
 """The drill `load`: requests go on while the service is updated, moved, scaled, preempted, and while its servers hang and crash.
 
 What is planned may lose nothing, nor may a Spot machine's end with notice lose a request of under 15 s. What comes unannounced costs
-what is under way on the replica that it hits, and what is still sent there until somebody knows: `bound` is that number, of the
+what is under way on the replica that it hits, and what is still sent there until the failure is noticed: `bound` is that number, of the
 requests' rate and the probes' own times. Left out: several events at once, and faults of a whole zone.
 """
 

@@ -152,16 +152,7 @@ _WRONG_MAPPINGS: dict[str, tuple[Any, ...]] = {
 #: What is refused by the types that take it for what it looks like.
 _NO_QUANTITIES = ("0", "0m", "-1", "1 CPU", "1e3", "\uff11", "1.", ".5", "1K", "5GB", "5gi", "Gi")
 _NO_BYTES = ("5", "512m", "1023Ki")
-_NO_RANGES = (
-    "203.0.113.1/24",
-    "203.0.113.0",
-    "203.0.113.0/33",
-    "203.0.113.0/255.255.255.0",
-    "203.0.113.0/08",
-    "::/0",
-    "010.0.0.0/8",
-    "10.0/8",
-)
+_NO_RANGES = ("203.0.113.1/24", "203.0.113.0", "203.0.113.0/33", "203.0.113.0/255.0.0.0", "203.0.113.0/08", "::/0", "010.0.0.0/8", "1/8")
 _NO_SECRETS = ("s" * 256, "projects/p/keys/k", "key/versions/0", "key/versions/", "projects//secrets/k", "key/versions/\uff11")
 
 

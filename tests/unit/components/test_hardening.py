@@ -42,9 +42,6 @@ def _pod(run: Run) -> dict[str, Any]:
     return template
 
 
-# --- network
-
-
 # --- control plane
 
 
@@ -70,9 +67,6 @@ def test_cluster_and_repository_are_protected_by_pulumi_and_the_cluster_by_googl
     assert cluster["deletionProtection"] is True
     assert {each.type for each in prod.resources.values() if each.protect} == {CLUSTER, REPOSITORY}
     assert not [each for each in run_program().resources.values() if each.protect]
-
-
-# --- images
 
 
 # --- who reaches the servers

@@ -1,4 +1,4 @@
-"""The Deployment, the Service and the Secret: the walkthrough's, with its defects of scheduling and images done right."""
+"""What settings make of the Deployment and the Service. What the stacks' own settings make of them is in tests/unit/golden."""
 
 from __future__ import annotations
 

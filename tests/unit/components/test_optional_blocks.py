@@ -25,7 +25,7 @@ POOL = [{"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 2}]
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     records = Records(tmp_path_factory.mktemp("records") / "cloud.json")
-    with Engine(lambda: GcpProvider(DictionaryCloud(), records, ["1.37.2"])) as engine:
+    with Engine(lambda: GcpProvider(DictionaryCloud(), records)) as engine:
         connected = engine.connect()
         connected.configure(project="p", region="asia-northeast1")
         yield connected

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,12 @@ from trials.drills.settings_files import WRONG, WRONG_POOL_VALUES
 
 DIGEST = f"sha256:{'0' * 64}"
 
-_BLOCKS = Path(__file__).with_name("wrong_settings.txt").read_text().split("\n\n")
-_CASES = [block.splitlines() for block in _BLOCKS if not block.startswith("#")]
+_TEXT = Path(__file__).with_name("wrong_settings.txt").read_text()
+#: Lines of a stack's file, and the problems of these.
+_CASES = [
+    (lines.splitlines(), problems.removeprefix("> ").split("\n> "))
+    for lines, problems in re.findall(r"((?:^[^>#\n].*\n)+)((?:^> .*\n)+)", _TEXT, re.MULTILINE)
+]
 
 #: A part of a setting -> what stands beside it in the file, each value as YAML; a part without a value takes its key away.
 _BESIDE: dict[str, dict[str, str]] = {
@@ -84,10 +88,9 @@ def _load(folder: Path, *lines: str) -> Settings:
     return load_stack("dev", file=file)
 
 
-@pytest.mark.parametrize("case", _CASES, ids=lambda case: case[0][:60])
-def test_wrong_settings_are_refused_with_field_value_reason_and_fix(case: Sequence[str], tmp_path: Path) -> None:
-    expected = [line.removeprefix("> ") for line in case if line.startswith("> ")]
-    assert problems_of([line for line in case if not line.startswith("> ")], tmp_path) == expected
+@pytest.mark.parametrize(("lines", "expected"), _CASES, ids=["; ".join(lines)[:60] for lines, _ in _CASES])
+def test_wrong_settings_are_refused_with_field_value_reason_and_fix(lines: list[str], expected: list[str], tmp_path: Path) -> None:
+    assert problems_of(lines, tmp_path) == [each.rstrip("\n") for each in expected]
     for problem in expected:
         assert ". Fix: " in problem
         assert not re.search(r"\b(None|True|False)\b|v1:abc|hf_a|sk-|short-key", problem), problem

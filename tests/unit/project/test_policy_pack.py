@@ -97,7 +97,7 @@ def test_violation_names_resource_property_reason_and_fix(pack: Pack) -> None:
     (violation,) = found
     assert violation.policyName == "no-public-control-plane"
     assert violation.enforcementLevel == analyzer_pb2.MANDATORY
-    assert "cluster: masterAuthorizedNetworksConfig is missing" in violation.message
+    assert "cluster: masterAuthorizedNetworksConfig: is missing" in violation.message
     assert ". Fix: name the ranges" in violation.message
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
-from sandbox.gke.autoscaler import Autoscaler, ComputeClassRules, _Snapshot, fits
+from sandbox.gke.autoscaler import Autoscaler
+from sandbox.gke.cluster_view import ComputeClassRules, Snapshot, fits
 from sandbox.gke.node_pool import NodePool, node_allocatable, node_labels, node_taints
 from sandbox.google.latencies import Clock
 from sandbox.google.stock import OutOfStockError
@@ -35,12 +37,12 @@ def pool(name: str, machine_type: str, *, nodes: int, low: int = 0, high: int = 
     )
 
 
-def ladder(tpu: int, spot: int, on_demand: int) -> dict[str, NodePool]:
+def ladder(tpu: int, spot: int, on_demand: int, *, warm: int = 1) -> dict[str, NodePool]:
     gpu: dict[str, Any] = {"guestAccelerators": [{"type": "nvidia-l4", "count": 1}]}
     return {
         "v6e-1": pool("v6e-1", "ct6e-standard-1t", nodes=tpu, low=1),
         "l4-spot": pool("l4-spot", "g2-standard-4", nodes=spot, preemptible=True, **gpu),
-        "l4": pool("l4", "g2-standard-4", nodes=on_demand, low=1, **gpu),
+        "l4": pool("l4", "g2-standard-4", nodes=on_demand, low=warm, **gpu),
     }
 
 
@@ -79,7 +81,7 @@ class _Cluster:
 
     def add_node(self, name: str) -> str:
         self.added.append(name)
-        node = f"{name}-{len(self.by_name[name].nodes)}"
+        node = next(f"{name}-{number}" for number in range(100) if f"{name}-{number}" not in self.by_name[name].nodes)
         self.by_name[name].nodes.append(node)
         return node
 
@@ -89,15 +91,16 @@ class _Cluster:
 
 
 class _Scaler(Autoscaler):
-    """Keeps evictions in place of calling an API."""
+    """Takes nodes away at once, in place of calling an API."""
 
     def __init__(self, cluster: _Cluster, state_dir: Path) -> None:
         super().__init__(cluster, None, state_dir=state_dir)  # type: ignore[arg-type]
-        self.evicted: list[str] = []
+        self.moved: list[str] = []
         self.events: list[str] = []
 
-    def _evict(self, pod: dict[str, Any], target: NodePool) -> bool:
-        self.evicted.append(f"{pod['metadata']['name']} -> {target.name}")
+    def _move(self, pool: str, node: str, pods: list[dict[str, Any]]) -> bool:
+        self.moved += [f"{pod['metadata']['name']} off {pool}" for pod in pods]
+        self._pools.remove_node(pool, node)
         return True
 
     def _event(self, pod: dict[str, Any], reason: str, message: str, *, kind: str = "Normal") -> None:
@@ -107,21 +110,25 @@ class _Scaler(Autoscaler):
         """`fresh`: the pods that are ready have just become so, and else they were a round ago."""
         if not fresh:
             self._at_rest = {pod["metadata"]["uid"] for pod in pods}
-        pools = self._pools.by_name.values()
-        nodes = {
-            name: {
-                "metadata": {"name": name, "labels": node_labels(each, node=name, zone=ZONE)},
-                "spec": {},
-                "status": {"conditions": [{"type": "Ready", "status": "True"}]},
-            }
-            for each in pools
-            for name in each.nodes
-            if name not in each.joining
-        }
-        settled = self._step(_Snapshot(classes=(rules,), nodes=nodes, pods=pods))
+        settled = self._step(snapshot(self._pools.by_name, pods, rules))
         while self._growing:
             threading.Event().wait(0.001)
         return settled
+
+
+def snapshot(pools: dict[str, NodePool], pods: tuple[dict[str, Any], ...], rules: ComputeClassRules = RULES) -> Snapshot:
+    """Every node is ready that is not on its way."""
+    nodes = {
+        name: {
+            "metadata": {"name": name, "labels": node_labels(each, node=name, zone=ZONE)},
+            "spec": {},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+        }
+        for each in pools.values()
+        for name in each.nodes
+        if name not in each.joining
+    }
+    return Snapshot(classes=(rules,), nodes=nodes, pods=pods)
 
 
 @pytest.fixture
@@ -170,37 +177,47 @@ def test_a_pool_that_got_no_machine_is_left_alone_for_a_while(scaler_of: Any) ->
     ) in scaler.events
 
 
-def test_the_worst_placed_replica_moves_up_first(scaler_of: Any) -> None:
+def test_a_replica_moves_up_only_from_a_pool_above_its_minimum(scaler_of: Any) -> None:
     scaler, _cluster = scaler_of(tpu=2, spot=1, on_demand=1)
     scaler.round(pod("a", "v6e-1-0"), pod("b", "l4-spot-0"), pod("c", "l4-0"))
-    assert scaler.evicted == ["c -> v6e-1"]
+    assert scaler.moved == ["b off l4-spot"]
 
 
 def test_a_better_pool_below_its_maximum_grows_before_anything_is_evicted(scaler_of: Any) -> None:
     scaler, cluster = scaler_of(tpu=1, spot=1, on_demand=1)
     scaler.round(pod("a", "v6e-1-0"), pod("b", "l4-spot-0"), pod("c", "l4-0"))
-    assert (scaler.evicted, cluster.added) == ([], ["v6e-1"])
+    assert (scaler.moved, cluster.added) == ([], ["v6e-1"])
 
 
 def test_nothing_moves_while_a_replica_is_still_starting(scaler_of: Any) -> None:
-    scaler, _cluster = scaler_of(tpu=2, spot=0, on_demand=1)
-    scaler.round(pod("a", "v6e-1-0", ready=False), pod("c", "l4-0"))
-    assert scaler.evicted == []
+    scaler, _cluster = scaler_of(tpu=2, spot=1, on_demand=1)
+    scaler.round(pod("a", "v6e-1-0", ready=False), pod("b", "l4-spot-0", ready=False))
+    assert scaler.moved == []
 
 
 def test_a_replica_that_is_just_ready_stays_for_a_round_and_is_not_settled_until_then(scaler_of: Any) -> None:
-    scaler, _cluster = scaler_of(tpu=2, spot=0, on_demand=1)
-    assert not scaler.round(pod("c", "l4-0"), fresh=True)
-    assert scaler.evicted == []
-    scaler.round(pod("c", "l4-0"), fresh=True)
-    assert scaler.evicted == ["c -> v6e-1"]
+    scaler, _cluster = scaler_of(tpu=2, spot=1, on_demand=1)
+    assert not scaler.round(pod("c", "l4-spot-0"), fresh=True)
+    assert scaler.moved == []
+    scaler.round(pod("c", "l4-spot-0"), fresh=True)
+    assert scaler.moved == ["c off l4-spot"]
 
 
 def test_without_active_migration_nothing_moves(scaler_of: Any) -> None:
-    scaler, _cluster = scaler_of(tpu=2, spot=0, on_demand=1)
-    rules = ComputeClassRules(name=CLASS, rules=RULES.rules, active_migration=False, consolidation_delay_seconds=1000.0)
-    assert scaler.round(pod("c", "l4-0"), rules=rules)
-    assert scaler.evicted == []
+    scaler, _cluster = scaler_of(tpu=2, spot=1, on_demand=1)
+    rules = replace(RULES, active_migration=False, consolidation_delay_seconds=1000.0)
+    assert scaler.round(pod("c", "l4-spot-0"), rules=rules)
+    assert scaler.moved == []
+
+
+def test_back_offs_of_a_pool_grow_from_five_minutes_to_thirty(scaler_of: Any) -> None:
+    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
+    lengths = []
+    for _ in range(5):
+        scaler._back_off(cluster.by_name["v6e-1"], out_of_stock=True)
+        backoff = scaler._backoffs["v6e-1"]
+        lengths.append(round((backoff.ends - backoff.since).total_seconds() * 1000 / 60))
+    assert lengths == [5, 10, 20, 30, 30]
 
 
 def test_idle_nodes_above_the_minimum_go_away_and_the_rest_stays(scaler_of: Any) -> None:

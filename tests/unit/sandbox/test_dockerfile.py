@@ -46,6 +46,7 @@ def test_the_projects_images_have_their_entrypoint_and_say_whose_they_are(accele
     assert config.entrypoint == ("/usr/local/bin/fungibility-entrypoint",)
     assert config.env == {"ACCELERATOR": accelerator}
     assert config.labels["org.opencontainers.image.title"] == f"vllm-fungibility {accelerator.upper()}"
+    assert built.files["/usr/local/lib/fungibility/fungibility_drain.py"] == ROOT / "images" / "fungibility_drain.py"
     for name in ("fungibility-entrypoint", "fungibility-health", "fungibility-drain"):
         file = built.files[f"/usr/local/bin/{name}"]
         assert file == ROOT / "images" / name

@@ -45,7 +45,7 @@ def store(tmp_path: Path) -> SecretStore:
 @pytest.fixture
 def client(tmp_path: Path, store: SecretStore) -> Iterator[Client]:
     records = Records(tmp_path / "cloud.json")
-    with Engine(lambda: GcpProvider(DnsCloud(), records, ["1.37.2"], store)) as engine:
+    with Engine(lambda: GcpProvider(DnsCloud(), records, store)) as engine:
         connected = engine.connect()
         connected.configure(project="p", region="asia-northeast1")
         yield connected

@@ -30,7 +30,7 @@ def records(tmp_path: Path) -> Records:
 
 @pytest.fixture
 def client(records: Records) -> Iterator[Client]:
-    with Engine(lambda: GcpProvider(DictionaryCloud(), records, [])) as engine:
+    with Engine(lambda: GcpProvider(DictionaryCloud(), records)) as engine:
         connected = engine.connect()
         connected.configure(project="p", region="asia-northeast1")
         yield connected

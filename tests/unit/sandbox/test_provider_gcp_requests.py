@@ -36,7 +36,7 @@ def tokens(tmp_path: Path) -> AccessTokens:
 def client(tmp_path: Path, faults: FaultStore, tokens: AccessTokens) -> Iterator[Client]:
     requests = GoogleRequests(faults=faults, tokens=tokens, clock=Clock(100_000.0))
     cloud, records = DictionaryCloud(), Records(tmp_path / "cloud.json")
-    with Engine(lambda: GcpProvider(cloud, records, ["1.37.2"], requests=requests)) as engine:
+    with Engine(lambda: GcpProvider(cloud, records, requests=requests)) as engine:
         connected = engine.connect()
         connected.configure(project="p", region="asia-northeast1")
         yield connected

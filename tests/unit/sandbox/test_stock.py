@@ -190,7 +190,7 @@ class _EmptyShelves(DictionaryCloud):
 def test_a_failed_creation_keeps_the_pool_in_the_state_and_the_next_update_asks_google_nothing(tmp_path: Path) -> None:
     cloud = _EmptyShelves()
     inputs = {"name": "v6e-1", "cluster": "c", "location": "asia-northeast1", "initialNodeCount": 1}
-    with Engine(lambda: GcpProvider(cloud, Records(tmp_path / "cloud.json"), ["1.37.2"])) as engine:
+    with Engine(lambda: GcpProvider(cloud, Records(tmp_path / "cloud.json"))) as engine:
         client = engine.connect()
         client.configure(project="p", region="asia-northeast1")
         client.create(urn(CLUSTER, "c"), {"name": "c"})
@@ -216,19 +216,19 @@ def _backoff(*, out_of_stock: bool = True) -> Backoff:
     return Backoff(until=0.0, since=since, ends=since.replace(minute=5), out_of_stock=out_of_stock)
 
 
-def test_a_rule_without_machines_is_suspended_and_the_last_one_constrained() -> None:
+def test_a_rule_whose_pool_has_no_machines_is_constrained_and_never_suspended() -> None:
     pools = ladder(0, 0, 0)
     backoffs = {"v6e-1": _backoff(), "l4": _backoff(out_of_stock=False)}
     growths = {"l4-spot": Growth(trigger="PodPending", since=datetime(2026, 11, 25, 16, 1, tzinfo=UTC))}
     statuses = priority_statuses(RULES.rules, pools, backoffs, growths)
     shown = [(each["identifier"], each["conditions"][0]["type"], each["conditions"][0]["reason"]) for each in statuses]
     assert shown == [
-        ("0", "ProvisioningSuspended", "OutOfResources"),
+        ("0", "ProvisioningConstrained", "OutOfResources"),
         ("1", "NodeProvisioningInProgress", "PodPending"),
         ("2", "ProvisioningConstrained", "InternalError"),
     ]
     first = statuses[0]["conditions"][0]
-    assert first["message"].endswith("Backing off the priority until 2026-11-25 16:05:00 UTC.")
+    assert first["message"].endswith("In backoff until 2026-11-25 16:05:00 UTC.")
     assert first["lastTransitionTime"] == "2026-11-25T16:00:00Z"
 
 

@@ -8,5 +8,5 @@ logprobs and the like are accepted and change nothing), LoRA, embeddings and the
 #: The release whose flags, messages and metrics are followed.
 VLLM_VERSION = "0.31.0"
 
-#: What the server calls itself, so that nobody takes an answer for a model's.
+#: The version that the server reports, so that its answers are not taken for a model's.
 VERSION = f"{VLLM_VERSION}+sandbox.standin"

@@ -43,7 +43,7 @@ class Generation:
         return "".join(self._tokens[: self.produced])
 
     def tell(self) -> None:
-        """Wakes whoever waits for tokens."""
+        """Wakes the requests that wait for tokens."""
         self._news.set()
 
     async def wait(self) -> None:

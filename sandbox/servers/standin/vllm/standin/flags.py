@@ -110,59 +110,26 @@ numa-bind-nodes offload-params served-model-name sleep-preserve-parameter-names
 """
 
 _CHOICES = {
-    "dtype": ("auto", "half", "float16", "bfloat16", "float", "float32"),
-    "logprobs-mode": ("raw_logits", "raw_logprobs", "processed_logits", "processed_logprobs"),
-    "safetensors-load-strategy": ("lazy", "eager", "prefetch", "torchao"),
-    "kv-cache-dtype": (
-        "auto",
-        "float16",
-        "bfloat16",
-        "fp8",
-        "fp8_e4m3",
-        "fp8_e5m2",
-        "fp8_inc",
-        "fp8_ds_mla",
-        "nvfp4_ds_mla",
-        "turboquant_k8v4",
-        "turboquant_4bit_nc",
-        "turboquant_k3v4_nc",
-        "turboquant_3bit_nc",
-        "int4_per_token_head",
-        "int8_per_token_head",
-        "fp8_per_token_head",
-        "nvfp4",
-        "nvfp4_4over6",
-    ),
-    "prefix-caching-hash-algo": ("sha256", "sha256_cbor", "xxhash", "xxhash_cbor"),
-    "scheduling-policy": ("fcfs", "priority"),
-    "performance-mode": ("balanced", "interactivity", "throughput"),
+    "dtype": "auto half float16 bfloat16 float float32",
+    "logprobs-mode": "raw_logits raw_logprobs processed_logits processed_logprobs",
+    "safetensors-load-strategy": "lazy eager prefetch torchao",
+    "kv-cache-dtype": "auto float16 bfloat16 fp8 fp8_e4m3 fp8_e5m2 fp8_inc fp8_ds_mla nvfp4_ds_mla turboquant_k8v4 turboquant_4bit_nc "
+    "turboquant_k3v4_nc turboquant_3bit_nc int4_per_token_head int8_per_token_head fp8_per_token_head nvfp4 nvfp4_4over6",
+    "prefix-caching-hash-algo": "sha256 sha256_cbor xxhash xxhash_cbor",
+    "scheduling-policy": "fcfs priority",
+    "performance-mode": "balanced interactivity throughput",
 }
 
-_SHORT = {
-    "-q": "quantization",
-    "-pp": "pipeline-parallel-size",
-    "-n": "nnodes",
-    "-r": "node-rank",
-    "-tp": "tensor-parallel-size",
-    "-dcp": "decode-context-parallel-size",
-    "-pcp": "prefill-context-parallel-size",
-    "-dp": "data-parallel-size",
-    "-dpn": "data-parallel-rank",
-    "-dpr": "data-parallel-start-rank",
-    "-dpl": "data-parallel-size-local",
-    "-dpa": "data-parallel-address",
-    "-dpp": "data-parallel-rpc-port",
-    "-dpb": "data-parallel-backend",
-    "-dph": "data-parallel-hybrid-lb",
-    "-dpe": "data-parallel-external-lb",
-    "-dpm": "data-parallel-multi-port-external-lb",
-    "-ep": "enable-expert-parallel",
-    "--device-memory-utilization": "gpu-memory-utilization",
-    "-sc": "speculative-config",
-    "-dc": "diffusion-config",
-    "-cc": "compilation-config",
-    "-ac": "attention-config",
-}
+#: Short form of a flag, and the flag.
+_SHORT = """
+-q:quantization -pp:pipeline-parallel-size -n:nnodes -r:node-rank -tp:tensor-parallel-size
+-dcp:decode-context-parallel-size -pcp:prefill-context-parallel-size -dp:data-parallel-size -dpn:data-parallel-rank
+-dpr:data-parallel-start-rank -dpl:data-parallel-size-local -dpa:data-parallel-address -dpp:data-parallel-rpc-port
+-dpb:data-parallel-backend -dph:data-parallel-hybrid-lb -dpe:data-parallel-external-lb
+-dpm:data-parallel-multi-port-external-lb -ep:enable-expert-parallel
+--device-memory-utilization:gpu-memory-utilization -sc:speculative-config -dc:diffusion-config
+-cc:compilation-config -ac:attention-config
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -170,6 +137,7 @@ def parser() -> argparse.ArgumentParser:
     result = _Parser(prog="api_server.py", description="Sandbox stand-in for vLLM's OpenAI-compatible API server.")
     result.add_argument("model_tag", nargs="?", help="the model to serve")
     result.add_argument("--middleware", action="append")
+    short_forms = [pair.split(":") for pair in _SHORT.split()]
     kinds = {
         "true": _SWITCHES,
         "bool": _BOOLEANS,
@@ -182,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
     }
     for kind, names in kinds.items():
         for name in names.split():
-            spellings = [f"--{name}", *(short for short, long in _SHORT.items() if long == name)]
+            spellings = [f"--{name}", *(short for short, long in short_forms if long == name)]
             if kind == "true":
                 result.add_argument(*spellings, action="store_true")
             elif kind == "bool":
@@ -190,7 +158,7 @@ def parser() -> argparse.ArgumentParser:
             elif kind == "list":
                 result.add_argument(*spellings, nargs="+")
             else:
-                result.add_argument(*spellings, type=_TYPES[kind], choices=_CHOICES.get(name))
+                result.add_argument(*spellings, type=_TYPES[kind], choices=_CHOICES[name].split() if name in _CHOICES else None)
     return result
 
 

@@ -19,7 +19,7 @@ def encode(text: str) -> list[int]:
 
 
 def decode(tokens: list[int]) -> str:
-    """Raises `ValueError` for a number that is no token's."""
+    """Raises `ValueError` for a number without a token."""
     data = bytearray()
     for token in tokens:
         piece = token.to_bytes((token.bit_length() + 7) // 8, "big") if token > 0 else b""
