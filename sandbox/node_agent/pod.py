@@ -131,8 +131,8 @@ class Pod:
 
     def event(self, container: str, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         if not self.silent:
-            path = f"spec.containers{{{container}}}"
-            self.services.events.record(self.object, "Pod", kind, reason, message, field_path=path, host=self.node.name)
+            field_path = f"spec.containers{{{container}}}"
+            self.services.events.record(self.object, kind, reason, message, field=field_path, host=self.node.name)
 
     def variables(self, container: Object) -> dict[str, str]:
         """The container's environment as the pod says it. Raises `ContainerConfigError`, and what `KubeApi` raises."""
