@@ -123,16 +123,6 @@ def test_a_misspelt_nested_key_is_refused_in_the_real_providers_words_with_the_n
     ]
 
 
-def test_a_wrong_type_and_a_missing_argument_name_their_place(client: Client) -> None:
-    inputs = pool(initialNodeCount="one")
-    del inputs["cluster"]
-    reasons = [reason for _, reason in client.check(urn(NODE_POOL, "x"), inputs).failures]
-    assert reasons == [
-        "A string is not an integer. Examine values at 'x.initialNodeCount'.",
-        "Missing required argument. Examine values at 'x.cluster'.",
-    ]
-
-
 @pytest.mark.parametrize(
     ("token", "name", "expected"),
     [
@@ -268,15 +258,6 @@ def test_a_cluster_is_the_clouds_and_its_private_key_is_secret(client: Client, c
     assert outputs["masterAuth"]["clientKey"] == Secret("private")
     assert outputs["resourceLabels"] == {"team": Secret("t")}
     assert outputs["location"] == "asia-northeast1"
-
-
-@pytest.mark.parametrize("reference", ["c", CLUSTER_ID])
-def test_a_pool_finds_its_cluster_by_name_and_by_id(client: Client, cloud: DictionaryCloud, reference: str) -> None:
-    client.create(urn(CLUSTER, "c"), {"name": "c"})
-    id, outputs = client.create(urn(NODE_POOL, "l4-spot"), pool(cluster=reference))
-    assert id == f"{CLUSTER_ID}/nodePools/l4-spot"
-    assert (CLUSTER_ID, "l4-spot") in cloud.pools
-    assert (outputs["nodeCount"], outputs["version"], outputs["project"]) == (1, "v1", "p")
 
 
 def test_a_preview_makes_nothing_and_knows_no_computed_output(client: Client, cloud: DictionaryCloud) -> None:

@@ -54,13 +54,6 @@ def test_what_does_not_pass_fails_in_google_s_words_and_leaves_nothing(client: C
     client.create(urn(ACCOUNT, "nodes"), INPUTS)
 
 
-def test_a_lost_answer_is_told_as_a_conflict_with_what_was_made(client: Client, faults: FaultStore) -> None:
-    faults.set(burst("lost", 1))
-    with pytest.raises(grpc.RpcError) as raised:
-        client.create(urn(ACCOUNT, "nodes"), INPUTS)
-    assert "Error 409: Requested entity already exists" in refusal(raised)
-
-
 def test_a_cluster_that_is_made_and_cannot_be_read_is_kept_as_incomplete(client: Client, faults: FaultStore) -> None:
     # The creation, its twelve polls, and then no read.
     faults.set(burst("500", 10_000, after=13))
