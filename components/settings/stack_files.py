@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def values(
 def configuration(source: Path) -> dict[str, Any]:
     """A stack file's configuration as it is written, by `NAMESPACE:key`. Raises `StackFileError`."""
     try:
-        document = yaml.load(source.read_text(encoding="utf-8-sig"), _EngineLoader) or {}  # noqa: S506 - a safe loader
+        document = _parsed(source.read_text(encoding="utf-8-sig")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise StackFileError(f"{source}: cannot be read as YAML: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):
@@ -72,6 +73,12 @@ def configuration(source: Path) -> dict[str, Any]:
             raise StackFileError(f"{source}: {key} is given twice, once as {written}; the engine takes one of the two. Remove the other")
         found[key] = value
     return found
+
+
+@cache
+def _parsed(text: str) -> Any:
+    """A YAML file's content, parsed once a process: parsing is most of what loading a stack's settings takes. Nobody changes it."""
+    return yaml.load(text, _EngineLoader)  # noqa: S506 - a safe loader
 
 
 def is_secret(value: Any) -> bool:
