@@ -38,7 +38,7 @@ test-unit: .venv/.installed policies/.venv/.installed ## run the unit tests: qui
 	$(BIN)/pytest -n 4 --dist loadfile tests/unit
 
 test-images: .venv/.installed ## test the images' scripts, and build them if there is a Docker daemon
-	$(BIN)/pytest tests/images
+	$(BIN)/pytest -n 4 --dist loadfile tests/images
 
 test-sandbox: .venv/.installed policies/.venv/.installed ## test end to end, on a sandbox of its own
 	$(BIN)/pytest -m "not drill" tests/sandbox

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from components.settings import stack_files
 from components.settings.problems import SettingsError
 from components.settings.settings import load_stack
+from ops import cost
+from ops.cost import report as cost_report
 from ops.preflight.calls import Web
 from ops.preflight.checks import CHECKS, permissions
 from ops.preflight.context import Context
-from ops.preflight.cost_table import cost_text
 from ops.preflight.google import Google
 from ops.preflight.pulumi_cli import PulumiCli
 from ops.preflight.report import Report
@@ -53,8 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(report.document(strict=arguments.strict), indent=2))
     else:
         print(report.text())
-        if cost := cost_text(arguments.stack, settings):
-            print(f"\n{cost}")
+        print(f"\n{cost_report.text(arguments.stack, settings.place.region, cost.estimate(settings))}")
     return 0 if report.passed(strict=arguments.strict) else 1
 
 

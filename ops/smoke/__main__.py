@@ -1,4 +1,4 @@
-"""Does a stack's service answer? Waits for its health, asks for a completion and a stream, and checks model, latency and rung.
+"""Does a stack's service answer? Waits for its health, asks for a completion and a stream, and checks model, latency and node pool.
 
 The server's API key, if it has one, is read from the variable VLLM_API_KEY. Exit status: 0 good, 1 a check failed, 2 wrong
 usage, or no stack to test.
@@ -81,8 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         parser.add_argument(option, type=_seconds, default=default, metavar="S", help=f"seconds: {text} (default %(default)g)")
     parser.add_argument("--api", choices=APIS, default="chat", help="completions: for a model without a chat template (default chat)")
-    parser.add_argument("--kubeconfig", metavar="FILE", help="to ask the cluster which rung serves; default: kubectl's own choice")
-    parser.add_argument("--no-cluster", action="store_true", help="do not ask the cluster; the rung stays unknown")
+    parser.add_argument("--kubeconfig", metavar="FILE", help="to ask the cluster which pool serves; default: kubectl's own choice")
+    parser.add_argument("--no-cluster", action="store_true", help="do not ask the cluster; the pool stays unknown")
     parser.add_argument("--expect-pool", metavar="POOL", help="fail unless this accelerator pool, and no other, answers")
     return parser
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sandbox.providers.wire import Secret
@@ -33,8 +33,6 @@ class Difference:
     changes: tuple[PropertyChange, ...] = ()
     #: Whether a replaced resource goes before its successor comes, as two of one name cannot be at once.
     delete_before_replace: bool = False
-    #: Outputs that stay as they are whatever changes, so that what rests on them is not unknown in a preview.
-    stable: tuple[str, ...] = field(default=())
 
 
 def property_path(path: Path) -> str:

@@ -45,7 +45,7 @@ from sandbox.providers.server import (
     ReadState,
     Urn,
 )
-from sandbox.providers.wire import Secret, has_secret, has_unknown, plain
+from sandbox.providers.wire import Secret, has_unknown, keep_secrets, plain
 
 #: The manager of a POST; the first apply takes its fields over.
 _CREATING_MANAGER: Final = "pulumi-kubernetes"
@@ -615,24 +615,12 @@ def _input_shape(live: Object) -> Object:
 
 
 def _marked(values: Mapping[str, Any], like: Mapping[str, Any]) -> Properties:
-    """`values` with a Secret's contents secret, and everything that is secret in `like`; of lists the whole, since
-    their order may change.
-    """
+    """`values` with a Secret's contents secret, and everything that is secret in `like`."""
     marked: Properties = dict(values)
     if marked.get("kind") == "Secret":
-        for key in ("data", "stringData"):
-            if key in marked and not isinstance(marked[key], Secret):
-                marked[key] = Secret(plain(marked[key]))
-        like = {key: value for key, value in like.items() if key not in ("data", "stringData")}
-    for key, other in like.items():
-        value = marked.get(key)
-        if value is None or isinstance(value, Secret):
-            continue
-        if isinstance(value, Mapping) and isinstance(other, Mapping):
-            marked[key] = _marked(value, other)
-        elif has_secret(other):
-            marked[key] = Secret(plain(value))
-    return marked
+        marked |= {key: Secret(plain(marked[key])) for key in ("data", "stringData") if key in marked}
+    kept: Properties = keep_secrets(marked, like)
+    return kept
 
 
 def _timeout(given: float | None, inputs: Object) -> float:

@@ -4,7 +4,8 @@ Each kind's rule is a pure function from the objects seen (`Sighting`) to a `Ver
 object is live or the time is up. A stalled rollout (`ProgressDeadlineExceeded`) does not end a wait, as with the real provider,
 which lets a Deployment recover until then: with autoscaled nodes it often does.
 
-Left out: every kind but Deployment and Service, which counts as live once it exists; volume claims of a Deployment; watches,
+Left out: every kind but Deployment and Service, which counts as live once it exists; volume claims of a Deployment, Services
+without an address; watches,
 since looking once in a while is cheap on a sandbox's API server and cannot miss an event.
 """
 
@@ -121,7 +122,7 @@ def service(seen: Sighting) -> Verdict:
     kind = spec.get("type", "ClusterIP")
     addressed = kind != "LoadBalancer" or bool(((live.get("status") or {}).get("loadBalancer") or {}).get("ingress"))
     no_address = () if addressed else (_NO_ADDRESS,)
-    if kind == "ExternalName" or spec.get("clusterIP") == "None" or not spec.get("selector"):
+    if not spec.get("selector"):
         return Verdict(addressed, "Attempting to allocate IP address to Service", no_address)
     ready, pending = endpoints(seen.endpoint_slices)
     if addressed and seen.endpoint_slices and not pending:

@@ -454,7 +454,6 @@ def _diff_response(difference: Difference) -> provider_pb2.DiffResponse:
         changes=provider_pb2.DiffResponse.DIFF_SOME if changes else provider_pb2.DiffResponse.DIFF_NONE,
         diffs=list(tops),
         replaces=list(replacing),
-        stables=difference.stable,
         deleteBeforeReplace=difference.delete_before_replace and bool(replacing),
         detailedDiff={
             property_path(change.path): provider_pb2.PropertyDiff(kind=_DIFF_KINDS[change.kind, change.replaces], inputDiff=True)

@@ -41,14 +41,6 @@ def test_the_base_is_an_argument_with_a_pinned_default(accelerator: str) -> None
 
 
 @pytest.mark.parametrize("accelerator", ACCELERATORS)
-def test_a_plain_docker_build_has_the_same_base_as_a_stack(accelerator: str) -> None:
-    schema = (IMAGES.parent / "Pulumi.yaml").read_text()
-    setting = re.search(rf"^  {accelerator}BaseImage:\n(?:    .*\n)*?    default: (\S+)\n", schema, re.MULTILINE)
-    assert setting, f"Pulumi.yaml has no default for {accelerator}BaseImage"
-    assert default_base(accelerator) == setting[1]
-
-
-@pytest.mark.parametrize("accelerator", ACCELERATORS)
 def test_nothing_is_installed_or_downloaded_by_a_build(accelerator: str) -> None:
     assert not {name for name, _ in instructions(accelerator)} & {"RUN", "ADD"}
     # A frontend of its own is an image to pull before the build starts.

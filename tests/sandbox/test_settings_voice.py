@@ -21,8 +21,6 @@ from sandbox.toolchain.tools import TOOLS, Toolbox
 from tests.sandbox.conftest import ROOT
 from tests.unit.components.test_stack_files import AS_THE_ENGINE
 
-pytestmark = pytest.mark.sandbox
-
 WRONG = """\
 config:
   gcp:project: my-project

@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from googleapiclient import discovery_cache
 
+from sandbox.providers import discovery
+
 ACCOUNT = "deployer@my-project.iam.gserviceaccount.com"
 ACCESS_TOKEN = "ya29.an-access-token-that-nobody-may-see"
 REFRESH_TOKEN = "1//a-refresh-token-that-nobody-may-see"
@@ -227,8 +229,8 @@ class PreflightServer:
         if "request" in method:
             if not isinstance(sent, dict):
                 raise Violation("the method wants a body")
-            if problem := _mismatch(_document(client), {"$ref": method["request"]["$ref"]}, sent, "body"):
-                raise Violation(problem)
+            if problems := discovery.problems(client, method["request"]["$ref"], sent, "body"):
+                raise Violation(problems[0])
         elif sent is not None:
             raise Violation("the method takes no body")
         for key, value in values:
@@ -317,19 +319,12 @@ def _find(api: str, verb: str, path: str) -> tuple[str, dict[str, Any], dict[str
 
 def _check_query(api: str, method: Mapping[str, Any], values: list[tuple[str, str]]) -> None:
     known = {**_document(api)["parameters"], **method.get("parameters", {})}
-    given = [key for key, _ in values]
     for key, value in values:
-        if key not in known or known[key].get("location") != "query":
-            raise Violation(f"query parameter {key} is unknown")
-        if given.count(key) > 1 and not known[key].get("repeated"):
-            raise Violation(f"query parameter {key} is given twice")
-        if "enum" in known[key] and value not in known[key]["enum"]:
-            raise Violation(f"query parameter {key}: {value}")
-        if known[key]["type"] == "boolean" and value not in ("true", "false"):
-            raise Violation(f"query parameter {key}: {value} is no boolean")
-    for key, parameter in method.get("parameters", {}).items():
-        if parameter.get("required") and parameter["location"] == "query" and key not in given:
-            raise Violation(f"query parameter {key} is missing")
+        if known.get(key, {}).get("location") != "query" or value not in known[key].get("enum", [value]):
+            raise Violation(f"query parameter {key}={value} is unknown")
+    required = {key for key, each in method.get("parameters", {}).items() if each.get("required") and each["location"] == "query"}
+    if missing := required - {key for key, _ in values}:
+        raise Violation(f"query parameters {missing} are missing")
 
 
 def _check_answer(method: str, answer: dict[str, Any]) -> None:
@@ -337,44 +332,6 @@ def _check_answer(method: str, answer: dict[str, Any]) -> None:
     if " " in method or not _clients(api):
         return
     found = [client for client in _clients(api) if method in _methods(client)]
-    assert found, f"{method} is no method of {api}"
-    response = _methods(found[0])[method]["response"]["$ref"]
-    problem = _mismatch(_document(found[0]), {"$ref": response}, answer, method)
-    assert not problem, problem
-
-
-_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "boolean": (bool,),
-    "integer": (int,),
-    "number": (int, float),
-    "array": (list,),
-    "object": (dict,),
-}
-
-
-def _mismatch(document: Mapping[str, Any], schema: Mapping[str, Any], value: Any, where: str) -> str:
-    """Empty, or the first field that the schema does not allow: https://developers.google.com/discovery/v1/reference/apis"""
-    if "$ref" in schema:
-        schema = document["schemas"][schema["$ref"]]
-    kind = schema.get("type", "any")
-    if kind == "any":
-        return ""
-    wanted: Any = _TYPES[kind]
-    if not isinstance(value, wanted) or (isinstance(value, bool) and kind != "boolean"):
-        return f"{where} is {type(value).__name__}, not {kind}"
-    if "enum" in schema and value not in schema["enum"]:
-        return f"{where} is {value}, not one of {', '.join(schema['enum'])}"
-    if schema.get("format") in ("int64", "uint64") and kind == "string" and not re.fullmatch(r"-?\d+", value):
-        return f"{where} is {value!r}, not a number in a string"
-    if kind == "array":
-        problems = (_mismatch(document, schema["items"], each, f"{where}[{i}]") for i, each in enumerate(value))
-        return next(filter(None, problems), "")
-    if kind == "object":
-        properties, others = schema.get("properties", {}), schema.get("additionalProperties")
-        for key, each in value.items():
-            if key not in properties and others is None:
-                return f"{where} has no field {key}"
-            if problem := _mismatch(document, properties.get(key, others), each, f"{where}.{key}"):
-                return problem
-    return ""
+    assert found, f"{method} is not a method of {api}"
+    problems = discovery.problems(found[0], _methods(found[0])[method]["response"]["$ref"], answer, method)
+    assert not problems, problems[0]

@@ -14,9 +14,8 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox.cli.client import Sandbox, fresh_sandbox
@@ -32,44 +31,38 @@ _COLD_SECONDS = 3 * 3600.0
 _File = tuple[int, int, int]
 
 
-@dataclass
-class Samples:
-    """One element a fresh sandbox in each list."""
-
-    first_bytes: list[float] = field(default_factory=list)
-    second_bytes: list[float] = field(default_factory=list)
-    memory: dict[int, list[float]] = field(default_factory=lambda: {1: [], REPLICAS: []})
-    processes: dict[int, list[float]] = field(default_factory=lambda: {1: [], REPLICAS: []})
-    warm_against_unchanged: list[float] = field(default_factory=list)
-    #: MB and number of processes by program, in the last sandbox.
-    by_program: dict[int, tuple[Mapping[str, float], Mapping[str, int]]] = field(default_factory=dict)
+_FIRST, _SECOND = "image bytes of a first `up`", "image bytes of an unchanged second `up`"
+_WARM = "warm `make up` of a sandbox that is down, an unchanged second one being 1"
 
 
 def run(options: Options) -> Iterator[Findings]:
-    samples = Samples()
+    samples: dict[str, list[float]] = defaultdict(list)
+    lines: list[str] = []
     for _ in range(1 if options.quick else options.repeats):
         with fresh_sandbox("bench-footprint") as sandbox:
-            _measure(sandbox, samples)
-    yield _findings(samples)
+            lines = _measure(sandbox, samples)
+    yield _findings(samples, lines)
     if options.cold:
         yield cold_against_warm()
 
 
-def _measure(sandbox: Sandbox, samples: Samples) -> None:
+def _measure(sandbox: Sandbox, samples: dict[str, list[float]]) -> list[str]:
+    """Adds one sample to each figure; returns where this sandbox's memory went."""
     empty = files_below(_image_folders(sandbox))
     warm = _up(sandbox)
     first = files_below(_image_folders(sandbox))
     unchanged = _up(sandbox)
-    second = files_below(_image_folders(sandbox))
-    samples.first_bytes.append(moved(empty, first))
-    samples.second_bytes.append(moved(first, second))
-    samples.warm_against_unchanged.append(warm / unchanged)
+    samples[_FIRST].append(moved(empty, first))
+    samples[_SECOND].append(moved(first, files_below(_image_folders(sandbox))))
+    samples[_WARM].append(warm / unchanged)
+    lines = []
     for replicas in (1, REPLICAS):
         sandbox.command("scale", str(replicas))
         memory, processes = usage(sandbox.processes())
-        samples.memory[replicas].append(sum(memory.values()))
-        samples.processes[replicas].append(sum(processes.values()))
-        samples.by_program[replicas] = memory, processes
+        samples[_memory(replicas)].append(sum(memory.values()))
+        samples[_processes(replicas)].append(sum(processes.values()))
+        lines.append(_by_program(replicas, memory, processes))
+    return lines
 
 
 def _up(sandbox: Sandbox, timeout: float = 1800.0) -> float:
@@ -136,27 +129,27 @@ def program(command_line: bytes) -> str:
 # --- findings
 
 
-def _findings(samples: Samples) -> Findings:
-    ratios = list(zip(samples.memory[REPLICAS], samples.memory[1], strict=True))
+def _findings(samples: Mapping[str, list[float]], lines: list[str]) -> Findings:
+    one, many = samples[_memory(1)], samples[_memory(REPLICAS)]
     figures = [
-        Figure(name="image bytes of a first `up`", samples=samples.first_bytes, unit="bytes"),
-        Figure(name="image bytes of an unchanged second `up`", samples=samples.second_bytes, unit="bytes", goal=0),
-        *(
-            Figure(name=f"memory of the sandbox with {_replicas(count)}", samples=samples.memory[count], unit="MB", note="PSS")
-            for count in (1, REPLICAS)
-        ),
-        Figure(name=f"memory with {_replicas(REPLICAS)}, with 1 being 1", samples=[many / one for many, one in ratios], unit="x"),
-        *(
-            Figure(name=f"processes of the sandbox with {_replicas(count)}", samples=samples.processes[count], unit="processes")
-            for count in (1, REPLICAS)
-        ),
+        Figure(name=_FIRST, samples=samples[_FIRST], unit="bytes"),
+        Figure(name=_SECOND, samples=samples[_SECOND], unit="bytes", goal=0),
+        *(Figure(name=_memory(count), samples=samples[_memory(count)], unit="MB", note="PSS") for count in (1, REPLICAS)),
         Figure(
-            name="warm `make up` of a sandbox that is down, an unchanged second one being 1",
-            samples=samples.warm_against_unchanged,
-            unit="x",
+            name=f"memory with {_replicas(REPLICAS)}, with 1 being 1", samples=[b / a for a, b in zip(one, many, strict=True)], unit="x"
         ),
+        *(Figure(name=_processes(count), samples=samples[_processes(count)], unit="processes") for count in (1, REPLICAS)),
+        Figure(name=_WARM, samples=samples[_WARM], unit="x"),
     ]
-    return Findings(figures=figures, lines=[_by_program(count, *samples.by_program[count]) for count in (1, REPLICAS)])
+    return Findings(figures=figures, lines=lines)
+
+
+def _memory(replicas: int) -> str:
+    return f"memory of the sandbox with {_replicas(replicas)}"
+
+
+def _processes(replicas: int) -> str:
+    return f"processes of the sandbox with {_replicas(replicas)}"
 
 
 def _by_program(replicas: int, memory: Mapping[str, float], processes: Mapping[str, int]) -> str:

@@ -23,9 +23,10 @@ from typing import Any
 import yaml
 
 from components.settings.stack_files import PROJECT_NAME
-from sandbox.cli.client import CommandFailed, Sandbox, fresh_sandbox, run_command
+from sandbox.cli.client import Sandbox, fresh_sandbox, run_command
 from sandbox.google.faults import APIS, CLOUD, FaultStore
 from sandbox.providers.gcp_kinds import SERVICE
+from trials.drills.events import wait_until
 from trials.drills.inventory import cloud_inventory, difference
 from trials.drills.results import Options, Result
 
@@ -51,40 +52,58 @@ _UP = ("up", "--yes", "--skip-preview", "--non-interactive", "--refresh")
 _DESTROY = ("destroy", "--yes", "--skip-preview", "--non-interactive")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """One run of pulumi while something is wrong."""
+
+    #: Whether the stack has to be up before it.
+    there: bool
+    command: Sequence[str] = _UP
+    #: Whether settings change with it.
+    change: bool = False
+    #: Arguments of `faults set`.
+    fault: Sequence[str] = ()
+    #: Arguments of `login` before it.
+    login: Sequence[str] = ()
+    #: Happens beside it.
+    meanwhile: Callable[[], object] = lambda: None
+
+
 @dataclass
 class _Outcome:
     """One event's runs."""
 
-    event: str
     tried: int = 0
     alone: int = 0
-    second: int = 0
     given: int = 0
-    words: list[str] = field(default_factory=list)
+    #: Messages of runs that failed, and converged when they were run once more.
+    messages: list[str] = field(default_factory=list)
     #: Why runs were lost.
     lost: list[str] = field(default_factory=list)
 
-    def result(self) -> Result:
+    def result(self, event: str) -> Result:
         parts = []
         if self.alone:
             parts.append(f"{self.alone} by itself")
-        if self.second:
-            parts.append(f"{self.second} failed with a clear message and converged with the next run")
-        if self.words:
-            parts.append("said: " + " | ".join(dict.fromkeys(self.words)))
+        if self.messages:
+            parts.append(f"{len(self.messages)} failed with a clear message and converged with the next run")
+            parts.append("said: " + " | ".join(dict.fromkeys(self.messages)))
         parts += [f"lost: {each}" for each in self.lost]
         if self.given:
             parts.append(f"{self.given} faulty answers")
-        return Result(event=self.event, tried=self.tried, survived=self.alone + self.second, recovery="; ".join(parts) or "nothing")
+        return Result(event=event, tried=self.tried, survived=self.alone + len(self.messages), recovery="; ".join(parts) or "nothing")
 
 
 def run(options: Options) -> Iterator[Result]:
-    """Yields a result an API, answer and mode. Raises `CommandFailed` when the sandbox itself does not work."""
+    """Yields a result for each event. Raises `CommandFailed` when the sandbox itself does not work."""
     with fresh_sandbox("drill-answers", _VARIABLES) as sandbox:
         sandbox.command("up")
         drill = _Drill(sandbox, random.Random(options.seed))
-        for name, event in options.sample(drill.events()):
-            yield event(_Outcome(name)).result()
+        for name, steps in options.sample(drill.events()):
+            outcome = _Outcome()
+            for step in steps:
+                drill.take(step, outcome)
+            yield outcome.result(name)
 
 
 class _Drill:
@@ -98,141 +117,69 @@ class _Drill:
         self._there = self._inventory()
         self._up = True
 
-    def events(self) -> list[tuple[str, Callable[[_Outcome], _Outcome]]]:
-        events: list[tuple[str, Callable[[_Outcome], _Outcome]]] = []
+    def events(self) -> list[tuple[str, list[_Step]]]:
+        events: list[tuple[str, list[_Step]]] = []
         faults = [(api, answer) for api in APIS for answer in _ANSWERS]
         for api, answer in faults:
-            rate = ("--api", api, "--answer", answer, "--rate", str(_RATE))
-            events.append((f"{api}: {answer}, 5 %, from nothing and destroyed", self._from_nothing(rate)))
+            rate = ("--api", api, "--answer", answer, "--rate", str(_RATE), "--seed", str(self._dice.randrange(1000)))
+            steps = [_Step(there=False, fault=rate), _Step(there=True, command=_DESTROY, fault=rate)]
+            events.append((f"{api}: {answer}, 5 %, from nothing and destroyed", steps))
         for api, answer in faults:
             # In the middle: an update of this size asks either API some dozens of times, but changes a few things only.
             after = "0" if answer == "409" else str(self._dice.randrange(12))
             burst = ("--api", api, "--answer", answer, "--burst", str(_BURST), "--after", after)
-            events.append((f"{api}: {answer}, burst of {_BURST}, a changing update", self._changing(burst)))
+            events.append((f"{api}: {answer}, burst of {_BURST}, a changing update", [_Step(there=True, change=True, fault=burst)]))
         outage = ("--api", CLOUD, "--answer", "503", "--burst", str(_OUTAGE))
-        events += [
-            ("cloud: 503 for longer than the provider tries again, a changing update", self._changing(outage)),
-            ("kubernetes: API server restarted, changing updates", self._restarts),
-            ("kubernetes: API server restarted, an update from nothing", self._restart_from_nothing),
-            ("credentials: access tokens that live 2 s", self._short_tokens),
-            ("credentials: the registry's token expires before the push", self._expired_push),
-            ("credentials: the login is revoked in the middle", self._revoked),
+        restarts = [partial(self._restart, self._dice.uniform(1.0, 8.0)) for _ in range(3)]
+        short, expired = ("--lifetime", "2"), ("--lifetime", "0.01")
+        return [
+            *events,
+            ("cloud: 503 for longer than the provider tries again, a changing update", [_Step(there=True, change=True, fault=outage)]),
+            ("kubernetes: API server restarted, changing updates", [_Step(there=True, change=True, meanwhile=each) for each in restarts]),
+            ("kubernetes: API server restarted, an update from nothing", [_Step(there=False, meanwhile=self._restart_when_there)]),
+            ("credentials: access tokens that live 2 s", [_Step(there=False, login=short), _Step(there=True, change=True, login=short)]),
+            ("credentials: the registry's token expires before the push", [_Step(there=False, login=expired)]),
+            (
+                "credentials: the login is revoked in the middle",
+                [_Step(there=False, meanwhile=partial(self._revoke, seconds)) for seconds in (1.0, 6.0)],
+            ),
         ]
-        return events
 
-    # --- events
-
-    def _from_nothing(self, fault: Sequence[str]) -> Callable[[_Outcome], _Outcome]:
-        def event(outcome: _Outcome) -> _Outcome:
-            self._need(there=False)
-            self._tried(outcome, _UP, (*fault, "--seed", str(self._dice.randrange(1000))))
-            self._tried(outcome, _DESTROY, (*fault, "--seed", str(self._dice.randrange(1000))))
-            return outcome
-
-        return event
-
-    def _changing(self, fault: Sequence[str]) -> Callable[[_Outcome], _Outcome]:
-        def event(outcome: _Outcome) -> _Outcome:
-            self._need(there=True)
+    def take(self, step: _Step, outcome: _Outcome) -> None:
+        """One run with what is wrong, once more without it where it failed, and a look at what there is then."""
+        if step.there != self._up:
+            self._pulumi(*(_UP if step.there else _DESTROY), check=True)
+        if step.change:
             self._change()
-            self._tried(outcome, _UP, fault)
-            return outcome
-
-        return event
-
-    def _restarts(self, outcome: _Outcome) -> _Outcome:
-        self._need(there=True)
-        for _ in range(3):
-            self._change()
-            seconds = self._dice.uniform(1.0, 8.0)
-            self._tried(outcome, _UP, meanwhile=partial(self._restart, seconds))
-        return outcome
-
-    def _restart_from_nothing(self, outcome: _Outcome) -> _Outcome:
-        self._need(there=False)
-        self._tried(outcome, _UP, meanwhile=lambda: self._restart_when_there(self._dice.uniform(0.5, 4.0)))
-        return outcome
-
-    def _short_tokens(self, outcome: _Outcome) -> _Outcome:
-        self._need(there=False)
-        self._sandbox.command("login", "--lifetime", "2")
-        try:
-            self._tried(outcome, _UP)
-            self._change()
-            self._tried(outcome, _UP)
-        finally:
-            self._sandbox.command("login")
-        return outcome
-
-    def _expired_push(self, outcome: _Outcome) -> _Outcome:
-        self._need(there=False)
-        self._sandbox.command("login", "--lifetime", "0.01")
-        self._tried(outcome, _UP, between=lambda: self._sandbox.command("login"))
-        return outcome
-
-    def _revoked(self, outcome: _Outcome) -> _Outcome:
-        def revoke(seconds: float) -> None:
-            time.sleep(seconds)
-            self._sandbox.command("login", "--revoked")
-
-        for seconds in (1.0, 6.0):
-            self._need(there=False)
-            self._tried(outcome, _UP, meanwhile=partial(revoke, seconds), between=lambda: self._sandbox.command("login"))
-            # An update that was over before its login was has proven nothing, and wants the login back all the same.
-            self._sandbox.command("login")
-        return outcome
-
-    # --- parts
-
-    def _need(self, *, there: bool) -> None:
-        """A stack that is up, or none, before an event."""
-        if there != self._up:
-            self._pulumi(*(_UP if there else _DESTROY), check=True)
-            self._up = there
-
-    def _tried(
-        self,
-        outcome: _Outcome,
-        command: Sequence[str],
-        fault: Sequence[str] = (),
-        *,
-        meanwhile: Callable[[], object] | None = None,
-        between: Callable[[], object] | None = None,
-    ) -> None:
-        """One run with the fault, once more without it where it failed, and a look at what there is then."""
         before = len(self._faults.given())
-        if fault:
-            self._sandbox.command("faults", "set", *fault)
-        beside = threading.Thread(target=meanwhile) if meanwhile else None
-        if beside is not None:
-            beside.start()
+        if step.login:
+            self._sandbox.command("login", *step.login)
+        if step.fault:
+            self._sandbox.command("faults", "set", *step.fault)
+        beside = threading.Thread(target=step.meanwhile)
+        beside.start()
         try:
-            first = self._pulumi(*command)
+            first = self._pulumi(*step.command)
         finally:
-            if beside is not None:
-                beside.join()
-            if fault:
-                self._sandbox.command("faults", "clear")
+            beside.join()
+            self._sandbox.command("faults", "clear")
+            self._sandbox.command("login")
         outcome.tried += 1
-        self._up = command == _UP
+        self._up = step.command == _UP
         outcome.given += len(self._faults.given()) - before
-        words = _error(first)
-        if first.returncode != 0 and between is not None:
-            between()
-        if first.returncode != 0 and self._pulumi(*command).returncode != 0:
+        said = _error(first)
+        if first.returncode != 0 and self._pulumi(*step.command).returncode != 0:
             # Everything that follows needs a stack that is as it should be.
-            third = self._pulumi(*command)
-            outcome.lost.append(f"the next run failed, too; the third {'failed' if third.returncode else 'converged'}: {words}")
-            return
-        if wrong := self._wrong(command):
+            third = self._pulumi(*step.command)
+            outcome.lost.append(f"the next run failed, too; the third {'failed' if third.returncode else 'converged'}: {said}")
+        elif wrong := self._wrong(step.command):
             outcome.lost.append(wrong)
         elif first.returncode == 0:
             outcome.alone += 1
         elif _UNCLEAR.search(first.stdout + first.stderr) or not _CLEAR.search(first.stdout + first.stderr):
-            outcome.lost.append(f"an unclear message: {words}")
+            outcome.lost.append(f"an unclear message: {said}")
         else:
-            outcome.second += 1
-            outcome.words.append(words)
+            outcome.messages.append(said)
 
     def _wrong(self, command: Sequence[str]) -> str:
         """What is not as it should be after a run that said it was; empty when all is."""
@@ -241,7 +188,7 @@ class _Drill:
             return f"left behind: {', '.join(there)}" if there else ""
         if there != self._there:
             return difference(self._there, there)
-        changes = self._preview()
+        changes = self._sandbox.preview(**self._changes)
         return f"the next preview is not empty: {changes}" if changes else ""
 
     def _inventory(self) -> dict[str, int]:
@@ -279,21 +226,18 @@ class _Drill:
     def _pulumi(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         return self._sandbox.pulumi(*arguments, check=check, overrides=self._changes or None)
 
-    def _preview(self) -> dict[str, str]:
-        return self._sandbox.preview(**self._changes)
-
     def _restart(self, after: float) -> None:
         time.sleep(after)
         self._sandbox.command("restart-api-server", "--away", "2")
 
-    def _restart_when_there(self, after: float) -> None:
+    def _restart_when_there(self) -> None:
         """As soon as there is a cluster, and a little later."""
-        deadline = time.monotonic() + 300
-        while not self._sandbox.paths.kubeconfig.exists():
-            if time.monotonic() > deadline:
-                raise CommandFailed("no cluster came within 300 s")
-            time.sleep(0.1)
-        self._restart(after)
+        wait_until(self._sandbox.paths.kubeconfig.exists, 300, "a cluster")
+        self._restart(1.0)
+
+    def _revoke(self, after: float) -> None:
+        time.sleep(after)
+        self._sandbox.command("login", "--revoked")
 
 
 def _error(result: subprocess.CompletedProcess[str]) -> str:

@@ -1,8 +1,7 @@
 """Random settings files: each is refused with reason and fix before a resource is touched, or deploys and is unchanged at a second look.
 
-Three widths. All files are read by the settings' own check, and of some the whole program runs, against a monitor that records
-what would be registered. What is accepted of those goes to a real API server as a dry run, object by object. And a few accepted files
-are deployed for good, one update after the other, on one sandbox. Which values are drawn is in `settings_files`.
+All files are read by the settings' own check, and a few accepted ones are deployed for good, one update after the other, on one sandbox.
+The unit tests run the whole program for some as well. Which values are drawn is in `settings_files`.
 """
 
 from __future__ import annotations
@@ -14,38 +13,20 @@ from typing import Any
 
 import hypothesis
 from hypothesis import HealthCheck, Phase
-from pulumi.runtime.mocks import MockMonitor
 
 from components.settings import settings, stack_files
 from components.settings.problems import Problem, SettingsError
 from components.settings.sections import Settings
 from sandbox.cli.client import CommandFailed, Sandbox, fresh_sandbox
-from sandbox.kube.kube_api import ApiError, KubeApi
-from tests.unit.program import NAMESPACE, Run, run_program_anew
 from trials.drills.results import Options, Result
 from trials.drills.settings_files import SettingsFile, settings_files
 
-#: How many files of each width in a whole drill.
-READ, RUN, APPLIED, DEPLOYED = 5000, 200, 60, 12
+#: How many files a whole drill reads and deploys.
+READ, DEPLOYED = 5000, 12
 
 _SCHEMA_DEFAULTS = stack_files.values("dev", {"gcp:project": "my-project"})
 
-#: Kind -> where the API server has its objects.
-_PATHS = {
-    "ComputeClass": "/apis/cloud.google.com/v1/computeclasses",
-    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
-    "HorizontalPodAutoscaler": "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers",
-    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
-    "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
-    "PodMonitoring": "/apis/monitoring.googleapis.com/v1/namespaces/{}/podmonitorings",
-    "Secret": "/api/v1/namespaces/{}/secrets",
-    "Service": "/api/v1/namespaces/{}/services",
-    "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
-}
-
 _UPDATE = ("up", "--yes", "--skip-preview", "--non-interactive")
-
-_SCRATCH = "kube-node-lease"
 
 #: What a deployed file keeps, since the sandbox has nothing that it could name, or to end within the time of a drill.
 _KEPT: Mapping[str, Any] = {
@@ -73,10 +54,8 @@ class Wrong(AssertionError):
 
 def run(options: Options) -> Iterator[Result]:
     yield _widely("read by the settings' check", options, options.some(READ), judge)
-    yield _widely("the whole program run, recording", options, options.some(RUN), run_recorded)
     with fresh_sandbox("drill-settings", {"SANDBOX_SPEED": "1000"}) as sandbox:
         sandbox.command("up")
-        yield _applied(sandbox, options)
         yield from _deployed(sandbox, options)
 
 
@@ -91,70 +70,42 @@ def judge(file: SettingsFile) -> Settings | None:
         _check_refusal(file, error.problems, str(error))
         return None
     except Exception as error:
-        raise Wrong(f"{_shown(file)}: {type(error).__name__}: {error}") from error
+        raise Wrong(f"{shown(file)}: {type(error).__name__}: {error}") from error
     if file.wrong:
-        raise Wrong(f"{_shown(file)}: accepted, in spite of {', '.join(file.wrong)}")
+        raise Wrong(f"{shown(file)}: accepted, in spite of {', '.join(file.wrong)}")
     return accepted
-
-
-def run_recorded(file: SettingsFile) -> Run | None:
-    """What the program registers for an accepted file, None for a refused one, which registers nothing. Raises `Wrong`."""
-    registered: list[str] = []
-    register = MockMonitor.RegisterResource
-
-    def recorded(monitor: MockMonitor, request: Any) -> Any:
-        registered.append(request.type)
-        return register(monitor, request)  # type: ignore[no-untyped-call]
-
-    accepted = judge(file)
-    MockMonitor.RegisterResource = recorded  # type: ignore[method-assign]
-    try:
-        run = run_program_anew(file.values)
-    except SettingsError as error:
-        if accepted is not None:
-            raise Wrong(f"{_shown(file)}: accepted, and refused by the program: {error}") from error
-        if touched := [each for each in registered if each != "pulumi:pulumi:Stack"]:
-            raise Wrong(f"{_shown(file)}: refused after {touched} were registered") from error
-        return None
-    except Exception as error:
-        raise Wrong(f"{_shown(file)}: the program ended with {type(error).__name__}: {error}") from error
-    finally:
-        MockMonitor.RegisterResource = register  # type: ignore[method-assign]
-    if accepted is None:
-        raise Wrong(f"{_shown(file)}: refused by the check, and accepted by the program")
-    return run
 
 
 def _parse(file: SettingsFile) -> Settings:
     values = dict(_SCHEMA_DEFAULTS)
     for key, value in file.values.items():
-        name = key if ":" in key else f"{NAMESPACE}:{key}"
+        name = key if ":" in key else f"{stack_files.PROJECT_NAME}:{key}"
         if value is None:
             values.pop(name, None)
         else:
             values[name] = value if isinstance(value, str) else json.dumps(value)
-    return settings.parse(values, namespace=NAMESPACE, stack="dev")
+    return settings.parse(values, namespace=stack_files.PROJECT_NAME, stack="dev")
 
 
 def _check_refusal(file: SettingsFile, problems: tuple[Problem, ...], message: str) -> None:
     for problem in problems:
         if not (problem.field and problem.reason and problem.fix):
-            raise Wrong(f"{_shown(file)}: a problem without field, reason or fix: {problem}")
+            raise Wrong(f"{shown(file)}: a problem without field, reason or fix: {problem}")
         if any(word in str(problem) for word in ("Traceback", "object at 0x", " None.")):
-            raise Wrong(f"{_shown(file)}: not for a person to read: {problem}")
+            raise Wrong(f"{shown(file)}: not for a person to read: {problem}")
     try:
         message.encode()
     except UnicodeEncodeError as error:
-        raise Wrong(f"{_shown(file)}: a message that cannot be printed") from error
+        raise Wrong(f"{shown(file)}: a message that cannot be printed") from error
     fields = [problem.field for problem in problems]
     for wrong in file.wrong:
         # Among several wrong things in one list one can hide another; alone each has to be named.
         wanted = wrong if len(file.wrong) == 1 else wrong.partition("[")[0]
         if not any(field == wanted or field.startswith((f"{wanted}.", f"{wanted}[")) for field in fields):
-            raise Wrong(f"{_shown(file)}: {wanted} is not named among {', '.join(fields)}")
+            raise Wrong(f"{shown(file)}: {wanted} is not named among {', '.join(fields)}")
 
 
-def _shown(file: SettingsFile) -> str:
+def shown(file: SettingsFile) -> str:
     tops = {wrong.partition("[")[0] for wrong in file.wrong} or set(file.values)
     text = json.dumps({key: value for key, value in file.values.items() if key in tops})
     return text if len(text) < 2000 else f"{text[:2000]}..."
@@ -214,38 +165,6 @@ def drawn(count: int, seed: int) -> list[SettingsFile]:
 
 
 # --- on a sandbox
-
-
-def _applied(sandbox: Sandbox, options: Options) -> Result:
-    """Every Kubernetes object of accepted files as a dry run on the API server, and every machine type asked of the sandbox."""
-    from kubernetes import config
-
-    api = KubeApi(config.new_client_from_config(str(sandbox.paths.kubeconfig)))
-    files = drawn(options.some(APPLIED), options.seed)
-    refusals: list[str] = []
-    objects = 0
-    for file in files:
-        run = run_recorded(file)
-        assert run is not None, "the file was accepted when it was drawn"
-        for resource in run.resources.values():
-            kind = resource.inputs.get("kind")
-            if not resource.type.startswith("kubernetes:") or kind not in _PATHS:
-                continue
-            metadata = resource.inputs["metadata"]
-            # In a namespace that is there and has none of them, so that nothing is mixed with what is deployed.
-            wanted = {**metadata, **({"namespace": _SCRATCH} if "namespace" in metadata else {})}
-            objects += 1
-            path = f"{_PATHS[kind].format(_SCRATCH)}/{metadata['name']}?dryRun=All&fieldManager=drill&force=true"
-            try:
-                api.patch(path, {**resource.inputs, "metadata": wanted}, "application/apply-patch+yaml")
-            except ApiError as error:
-                refusals.append(f"{error} ({_shown(file)})")
-    return Result(
-        event="objects of accepted files, as a dry run on the API server",
-        tried=objects,
-        survived=objects - len(refusals),
-        recovery="; ".join(refusals[:3]) or f"of {len(files)} files",
-    )
 
 
 def _deployed(sandbox: Sandbox, options: Options) -> Iterator[Result]:

@@ -20,18 +20,12 @@ def _run(context: Context) -> list[Finding]:
     off = [api for api in asked if states.get(api) != "ENABLED"]
     findings = []
     for api in before:
-        what = f"{api}.googleapis.com"
         if api in off:
-            findings.append(
-                failed(
-                    what,
-                    "off, and `up` needs it to switch on the others",
-                    reason="the provider enables APIs through Service Usage and reads the project through Resource Manager",
-                    fix=enable_command(context.project, api),
-                )
-            )
+            reason = "the provider enables APIs through Service Usage and reads the project through Resource Manager"
+            fix = enable_command(context.project, api)
+            findings.append(failed(f"{api}.googleapis.com", "off, and `up` needs it to switch on the others", reason=reason, fix=fix))
         else:
-            findings.append(ok(what, "on"))
+            findings.append(ok(f"{api}.googleapis.com", "on"))
     later = [api for api in program if api in off and api not in before]
     if later:
         note = f"off, switched on by `up`: {', '.join(later)} (checks that ask them are skipped; {{}})"

@@ -20,14 +20,8 @@ def _run(context: Context) -> list[Finding]:
             finding = "expired or revoked: Google gives no token for them"
         else:
             finding = "there are none" if "not found" in failure.message else "cannot be used"
-        return [
-            failed(
-                _WHAT,
-                finding,
-                reason=failure.message,
-                fix=f"{LOGIN}  (in CI: Workload Identity Federation, or GOOGLE_APPLICATION_CREDENTIALS)",
-            )
-        ]
+        fix = f"{LOGIN}  (in CI: Workload Identity Federation, or GOOGLE_APPLICATION_CREDENTIALS)"
+        return [failed(_WHAT, finding, reason=failure.message, fix=fix)]
     return [ok(_WHAT, f"{identity.kind}, and Google gives a token for it")]
 
 

@@ -45,26 +45,15 @@ def _one(context: Context, known: frozenset[str] | str, api: str, what: str, ide
             return ok(what, "the name is free")
         return explain(failure, what, context)
     if isinstance(known, str):
-        return warning(
-            what,
-            "exists, and whose it is could not be told",
-            reason=known,
-            fix=f"pulumi stack select {context.stack} && pulumi stack export >/dev/null  (it has to work here)",
-        )
+        fix = f"pulumi stack select {context.stack} && pulumi stack export >/dev/null  (it has to work here)"
+        return warning(what, "exists, and whose it is could not be told", reason=known, fix=fix)
     if identity not in known:
-        return failed(
-            what,
-            f"exists, and is not of stack {context.stack}",
-            reason=f"{identity} is not in the stack's state",
-            fix=f"pulumi config set {setting} ANOTHER_NAME --stack {context.stack}, or delete the one that is there",
-        )
+        fix = f"pulumi config set {setting} ANOTHER_NAME --stack {context.stack}, or delete the one that is there"
+        return failed(what, f"exists, and is not of stack {context.stack}", reason=f"{identity} is not in the stack's state", fix=fix)
     if found.get("status") in _BROKEN:
-        return warning(
-            what,
-            f"is this stack's, and its state is {found['status']}",
-            reason=str(found.get("statusMessage") or "GKE says so"),
-            fix=f"gcloud container operations list --location={context.settings.place.region} --project={context.project}",
-        )
+        fix = f"gcloud container operations list --location={context.settings.place.region} --project={context.project}"
+        reason = str(found.get("statusMessage") or "GKE says so")
+        return warning(what, f"is this stack's, and its state is {found['status']}", reason=reason, fix=fix)
     return ok(what, "exists, and is this stack's")
 
 

@@ -28,14 +28,9 @@ def _run(context: Context) -> list[Finding]:
             if failure.reason != "refused":
                 raise
             untested.update(permissions)
-            findings.append(
-                warning(
-                    f"{_WHAT}: {role}",
-                    "not checked: Google does not test one of them on a project",
-                    reason=f"{failure.service}: {failure.message}",
-                    fix=f"compare by hand: gcloud iam roles describe {role}",
-                )
-            )
+            value = "not checked: Google does not test one of them on a project"
+            reason, fix = f"{failure.service}: {failure.message}", f"compare by hand: gcloud iam roles describe {role}"
+            findings.append(warning(f"{_WHAT}: {role}", value, reason=reason, fix=fix))
     member = context.google.member()
     short: dict[tuple[str, str], list[str]] = {}
     for need in needs:
@@ -56,13 +51,9 @@ def _run(context: Context) -> list[Finding]:
 
 
 def _no_such_project(context: Context, failure: CallFailed) -> Finding:
-    """The question itself needs no permission, so who is refused it is in the wrong place."""
-    return failed(
-        _WHAT,
-        f"project {context.project} does not exist, or nothing in it is yours",
-        reason=failure.message,
-        fix=f"gcloud projects list; pulumi config set gcp:project PROJECT_ID --stack {context.stack}",
-    )
+    """The question itself needs no permission, so a caller to whom it is refused is in the wrong place."""
+    fix = f"gcloud projects list; pulumi config set gcp:project PROJECT_ID --stack {context.stack}"
+    return failed(_WHAT, f"project {context.project} does not exist, or nothing in it is yours", reason=failure.message, fix=fix)
 
 
 def _granted(context: Context, permissions: list[str]) -> list[str]:

@@ -90,15 +90,11 @@ def judge(what: str, limit: Limit, own: int, demand: Demand, fix: str, note: str
     have = f"{free:g} free of {limit.value:g}"
     if free >= demand.maximum:
         return ok(what, f"{have}; {pools} may reach {demand.maximum}")
-    cause = f"limit {limit.value:g}, others use {others:g}, this stack {own}" + (f"; {note}" if note else "")
+    reason = f"limit {limit.value:g}, others use {others:g}, this stack {own}" + (f"; {note}" if note else "")
     if free >= demand.initial:
-        return warning(
-            what,
-            f"{have}, enough to start with ({demand.initial}); {pools} may reach {demand.maximum}",
-            reason=cause,
-            fix=f"{fix}, or lower maxNodeCount",
-        )
-    return failed(what, f"{have}, and {pools} {'start' if several else 'starts'} with {demand.initial}", reason=cause, fix=fix)
+        value = f"{have}, enough to start with ({demand.initial}); {pools} may reach {demand.maximum}"
+        return warning(what, value, reason=reason, fix=f"{fix}, or lower maxNodeCount")
+    return failed(what, f"{have}, and {pools} {'start' if several else 'starts'} with {demand.initial}", reason=reason, fix=fix)
 
 
 def _run(context: Context) -> list[Finding]:
@@ -159,14 +155,9 @@ class _Limits:
                 return None
             limit = None
         if limit is None:
-            self.problems.append(
-                warning(
-                    what,
-                    "not checked: the project has no quota of this name",
-                    reason=f"the name is from {metric.source}" + ("" if metric.verified else " (unverified)"),
-                    fix=f"compare by hand: {_console(self._context.project)}",
-                )
-            )
+            reason = f"the name is from {metric.source}" + ("" if metric.verified else " (unverified)")
+            fix = f"compare by hand: {_console(self._context.project)}"
+            self.problems.append(warning(what, "not checked: the project has no quota of this name", reason=reason, fix=fix))
         return limit
 
     def _of_service_usage(self, metric: QuotaMetric, kind: Kind) -> Limit | None:

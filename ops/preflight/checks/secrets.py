@@ -52,12 +52,8 @@ def _one(context: Context, setting: str, reference: SecretReference) -> Finding:
             return failed(what, f"does not exist in project {project}", reason=failure.message, fix=make)
         if failure.reason == "denied":
             # Unlike other rights to read, `up` has to have this one.
-            return failed(
-                what,
-                "may not be read, and `up` reads it",
-                reason=failure.message,
-                fix=grant_command(project, context.google.member(), "roles/secretmanager.secretAccessor"),
-            )
+            fix = grant_command(project, context.google.member(), "roles/secretmanager.secretAccessor")
+            return failed(what, "may not be read, and `up` reads it", reason=failure.message, fix=fix)
         return explain(failure, what, context)
     if not value.strip():
         return failed(what, "is empty", reason="its version holds no text", fix=make.replace("create", "versions add"))

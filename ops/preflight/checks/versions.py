@@ -48,15 +48,9 @@ def _run(context: Context) -> list[Finding]:
         what = f"{_TITLE} of cluster {settings.cluster.name}"
         if version_key(running) >= version_key(least):
             return [ok(what, f"{running}, and {why} needs {least}")]
-        return [
-            failed(
-                what,
-                f"{running} is too old: {why} needs {least}",
-                reason="the cluster was made with an older version",
-                fix=f"gcloud container clusters upgrade {settings.cluster.name} --master --location={settings.place.region} "
-                f"--project={project}",
-            )
-        ]
+        fix = f"gcloud container clusters upgrade {settings.cluster.name} --master --location={settings.place.region} --project={project}"
+        value = f"{running} is too old: {why} needs {least}"
+        return [failed(what, value, reason="the cluster was made with an older version", fix=fix)]
     answer = context.google.get("container", f"v1/{location}/serverConfig")
     what = f"{_TITLE} of channel {settings.cluster.release_channel} in {settings.place.region}"
     listing = (
@@ -71,14 +65,9 @@ def _run(context: Context) -> list[Finding]:
     if version_key(default) >= version_key(least):
         return [ok(what, f"{default}, and {why} needs {least}")]
     newer = [name for name in ("REGULAR", "RAPID") if _serves(channels.get(name), least)]
-    return [
-        failed(
-            what,
-            f"{default} is too old: {why} needs {least}",
-            reason="a new cluster gets the channel's default version",
-            fix=f"pulumi config set releaseChannel {newer[0]}" if newer else listing,
-        )
-    ]
+    fix = f"pulumi config set releaseChannel {newer[0]}" if newer else listing
+    value = f"{default} is too old: {why} needs {least}"
+    return [failed(what, value, reason="a new cluster gets the channel's default version", fix=fix)]
 
 
 def _serves(channel: dict[str, str] | None, least: str) -> bool:

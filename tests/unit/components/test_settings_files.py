@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import hypothesis
 import pytest
 from hypothesis import HealthCheck
+from pulumi.runtime.mocks import MockMonitor
 
 from components.settings import settings
 from components.settings.accelerator_pool import KEYS
+from components.settings.problems import SettingsError
 from components.settings.schema import schema_settings
 from sandbox.google.machine_types import size_of
-from trials.drills.settings import Wrong, judge, run_recorded
+from tests.unit.program import Run, run_program_anew
+from trials.drills.settings import Wrong, judge, shown
 from trials.drills.settings_files import SETTINGS, WRONG_POOL_VALUES, SettingsFile, settings_files
 
 _FILES = hypothesis.settings(max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def run_recorded(file: SettingsFile) -> Run | None:
+    """What the program registers for an accepted file, None for a refused one, which registers nothing. Raises `Wrong`."""
+    registered: list[str] = []
+    register = MockMonitor.RegisterResource
+
+    def recorded(monitor: MockMonitor, request: Any) -> Any:
+        registered.append(request.type)
+        return register(monitor, request)  # type: ignore[no-untyped-call]
+
+    accepted = judge(file)
+    MockMonitor.RegisterResource = recorded  # type: ignore[method-assign]
+    try:
+        run = run_program_anew(file.values)
+    except SettingsError as error:
+        if accepted is not None:
+            raise Wrong(f"{shown(file)}: accepted, and refused by the program: {error}") from error
+        if touched := [each for each in registered if each != "pulumi:pulumi:Stack"]:
+            raise Wrong(f"{shown(file)}: refused after {touched} were registered") from error
+        return None
+    except Exception as error:
+        raise Wrong(f"{shown(file)}: the program ended with {type(error).__name__}: {error}") from error
+    finally:
+        MockMonitor.RegisterResource = register  # type: ignore[method-assign]
+    if accepted is None:
+        raise Wrong(f"{shown(file)}: refused by the check, and accepted by the program")
+    return run
 
 
 def test_every_setting_and_every_key_of_a_pool_is_drawn() -> None:

@@ -14,9 +14,11 @@ import pytest
 from bootstrap import roles
 from components.settings import stack_files
 from components.settings.settings import load_stack
+from ops import cost
+from ops.cost import report
 from ops.findings import STATUSES, failed, ok, skipped
 from ops.preflight import __main__ as command
-from ops.preflight import cost_table, requirements
+from ops.preflight import requirements
 from ops.preflight.checks import CHECKS
 from ops.preflight.quota_metrics import GPUS_ALL_REGIONS, METRICS
 from ops.preflight.report import Outcome, Report
@@ -120,7 +122,8 @@ def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str
 
 
 def test_cost_is_printed_below_the_checks(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _main(bench, capsys)[1].rstrip().endswith(cost_table.cost_text("dev", bench.context().settings).rstrip())
+    settings = bench.context().settings
+    assert _main(bench, capsys)[1].rstrip().endswith(report.text("dev", settings.place.region, cost.estimate(settings)).rstrip())
     json.loads(_main(bench, capsys, "--json")[1])
 
 

@@ -71,9 +71,9 @@ def test_a_good_service_passes_every_check_and_says_who_answered() -> None:
         what = Target(service_url=server.url, model=MODEL, pools=("v6e-1", "l4-spot"))
         report = checks.run(what, limits=QUICK)
     assert report.ok
-    names = ["health", "model", "completion", "total", "stream", "first token", "rung"]
+    names = ["health", "model", "completion", "total", "stream", "first token", "pool"]
     assert found(report) == dict.fromkeys(names, "ok")
-    assert report.rung == {"pool": "l4-spot", "priority": 2, "pod": "vllm-1", "node": "node-1"}
+    assert report.served_by == {"pool": "l4-spot", "priority": 2, "pod": "vllm-1", "node": "node-1"}
 
 
 def test_a_model_without_a_chat_template_is_asked_by_completions() -> None:
@@ -92,17 +92,17 @@ def test_health_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.ok
 
 
-def test_without_a_way_to_the_cluster_the_rung_is_not_checked_and_that_is_no_failure() -> None:
+def test_without_a_way_to_the_cluster_the_pool_is_not_checked_and_that_is_not_a_failure() -> None:
     with serving() as server:
         report = run(server.url, ask_cluster=True)
     assert report.ok
-    assert found(report)["rung"] == "skipped"
+    assert found(report)["pool"] == "skipped"
 
 
 def test_expected_pool_that_does_not_answer_fails() -> None:
     with serving(chat=says(chat(), X_Sandbox_Pool="l4")) as server:
         assert run(server.url, expected_pool="l4").ok
-        cause, fix = failure(run(server.url, expected_pool="v6e-1"), "rung")
+        cause, fix = failure(run(server.url, expected_pool="v6e-1"), "pool")
     assert "expected v6e-1" in cause
     assert "out of stock" in fix
 
@@ -157,13 +157,9 @@ _HTML = says(b"<html>welcome to nginx</html>", kind="text/html")
 _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ("503", "chat", says({"error": {"message": "overloaded"}}, 503), "answers 503", "kubectl logs"),
     (
-        "full",
-        "chat",
-        says({"error": {"message": "The engine is currently busy and cannot accept new requests."}}, 503),
-        "answers 503",
+        "full", "chat", says({"error": {"message": "The engine is currently busy and cannot accept new requests."}}, 503), "answers 503",
         "maxQueuedRequests",
     ),
-    ("500", "stream", says(b"Internal Server Error", 500, kind="text/plain"), "500: Internal", "kubectl logs"),
     ("429", "chat", says({"error": "slow down"}, 429, Retry_After="7"), "answers 429", "try again in 7 s"),
     ("403", "models", says(b"denied", 403), "answers 403", "keeps you out"),
     ("404", "models", says({"detail": "Not Found"}, 404), "answers 404", "ending in /v1"),
@@ -171,44 +167,32 @@ _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ("redirect", "models", says(b"", 302, Location="https://login.example/"), "login.example", "--url"),
     ("401 without a key", "models", says({"error": "Unauthorized"}, 401), "wants an API key", f"export {KEY_VARIABLE}"),
     ("other model listed", "models", says({"data": [{"id": "meta/llama"}]}), "serves meta/llama, not Qwen", "rollout"),
-    ("no model listed", "models", says({"data": []}), "serves none", "rollout"),
     ("models no list", "models", says({"data": "x"}), "not a list of models", "leads to vLLM"),
-    ("models not JSON", "models", _HTML, "not JSON", "leads to vLLM"),
     (
-        "model not known",
-        "chat",
-        says({"error": {"message": "The model `x` does not exist."}}, 404),
-        f"has no model {MODEL}",
+        "model not known", "chat", says({"error": {"message": "The model `x` does not exist."}}, 404), f"has no model {MODEL}",
         "older update",
     ),
     ("other model answers", "chat", says(chat("meta/llama")), "answered by model meta/llama", "older update"),
-    ("other model streams", "stream", streams(*stream_events("meta/llama")), "by model meta/llama", "older update"),
     ("models change in a stream", "stream", streams(*stream_events()[:2], *stream_events("meta/llama")), "several models", "older update"),
     ("not JSON", "chat", _HTML, "it is not JSON", "leads to vLLM"),
-    ("JSON, no object", "chat", says(["x"]), "not an object", "leads to vLLM"),
     ("no choices", "chat", says({"model": MODEL, "choices": []}), "not an answer of this kind", "leads to vLLM"),
     ("no model", "chat", says({"choices": [{"message": {"content": "x"}}]}), "names no model", "leads to vLLM"),
     ("content a number", "chat", says({"model": MODEL, "choices": [{"message": {"content": 7}}]}), "is not a text", "leads"),
     ("empty answer", "chat", says(chat(text="  ")), "answer is empty", "weights"),
-    ("null answer", "chat", says(chat(text=None)), "answer is empty", "weights"),
     ("empty stream", "stream", streams(*stream_events(text="")), "answer is empty", "weights"),
     ("cut short", "chat", cut_short(json.dumps(chat()).encode()), "breaks off in the middle", "restarts"),
     ("closed", "chat", closes, "closes it without an answer", "restarts"),
     ("no stream", "stream", says(chat()), "content type application/json", "gathers the stream"),
     ("stream breaks off", "stream", breaks_off(*stream_events()[:3]), "breaks off in the middle", "restarts"),
     ("stream without its end", "stream", streams(*stream_events()[:3]), "without finish_reason and [DONE]", "timeout"),
-    ("stream without [DONE]", "stream", streams(*stream_events()[:-1]), "without [DONE]", "timeout"),
     ("stream of nonsense", "stream", streams(*stream_events()[:2], "{broken"), "event of the stream is malformed", "vLLM"),
     ("event without choices", "stream", streams({"model": MODEL}), "not an answer of this kind", "leads to vLLM"),
     (
-        "error in a stream",
-        "stream",
-        streams(*stream_events()[:2], {"error": {"message": "EngineDeadError"}}),
-        "EngineDeadError",
+        "error in a stream", "stream", streams(*stream_events()[:2], {"error": {"message": "EngineDeadError"}}), "EngineDeadError",
         "kubectl logs",
     ),
     ("endless answer", "chat", says(b" " * (5 * 1024 * 1024)), "more than 4 MiB", "leads to vLLM"),
-]
+]  # fmt: skip
 
 _CHECK_OF = {"models": "model", "chat": "completion", "stream": "stream"}
 
@@ -227,7 +211,7 @@ def test_what_cannot_be_asked_is_skipped_and_says_why() -> None:
     with serving(models=says(b"", 403)) as server:
         report = run(server.url)
     skipped = {each.field: each.reason for each in report.checks if each.status == "skipped"}
-    assert skipped.pop("rung") == "not asked (--no-cluster)"
+    assert skipped.pop("pool") == "not asked (--no-cluster)"
     assert skipped == dict.fromkeys(["completion", "total", "stream", "first token"], "model failed")
 
 
@@ -336,7 +320,7 @@ def test_status_is_0_for_good_and_1_for_a_failed_check_and_json_says_the_same(ca
         document = json.loads(capsys.readouterr().out)
         assert document["ok"] is True
         assert document["service_url"] == server.url
-        assert {each["field"]: each["status"] for each in document["checks"]}["rung"] == "skipped"
+        assert {each["field"]: each["status"] for each in document["checks"]}["pool"] == "skipped"
         assert command.main([*asked[:3], "other/model", "--json", "--no-cluster"]) == 1
         assert json.loads(capsys.readouterr().out)["ok"] is False
 

@@ -216,12 +216,6 @@ def test_an_unnamed_object_gets_a_name_of_its_seed_and_keeps_it(provider: Kubern
     assert again["metadata"] == first["metadata"]
 
 
-def test_a_secret_is_sent_encoded_and_stays_secret(provider: KubernetesProvider) -> None:
-    inputs = provider.check(SECRET, None, {**secret(), "stringData": {"token": TOKEN}}, b"").inputs
-    assert inputs["data"] == Secret({"token": base64.b64encode(TOKEN.encode()).decode()})
-    assert "stringData" not in inputs
-
-
 @pytest.mark.parametrize(
     ("of", "given", "expected"),
     [
