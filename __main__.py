@@ -2,7 +2,11 @@
 
 import pulumi
 
-from components import interpreter, providers, secret_manager
+from components import interpreter
+
+interpreter.prepare()
+
+from components import providers, secret_manager
 from components.cluster.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
 from components.cluster.cluster import Cluster
 from components.cluster.cluster_hardening import ClusterArgs
@@ -17,7 +21,6 @@ from components.serving.weights_cache import WeightsCache, WeightsCacheArgs, mak
 from components.settings import settings
 from ops import cost
 
-interpreter.prepare()
 config = settings.load()
 # Seen in every preview, before it is spent.
 pulumi.log.info(cost.summary(config))
