@@ -87,7 +87,8 @@ class ClusterSettings:
     deletion_protection: bool = setting(
         Boolean(),
         default=False,
-        description="Whether Google refuses to delete the cluster, and Pulumi the cluster and the image repository.",
+        description="Whether Google refuses to delete the cluster, and Pulumi the cluster, its pools, the image repository, the "
+        "dashboard and the alerts.",
     )
     system_machine_type: str = setting(
         _PLAIN_MACHINE,
