@@ -44,16 +44,15 @@ def main(argv: list[str] | None = None) -> int:
 def _target(arguments: argparse.Namespace) -> target.Target:
     if arguments.stack:
         if arguments.model:
-            raise target.TargetError("--model: a stack's outputs name its model. Fix: leave --model or --stack out.")
+            raise target.TargetError("--model", arguments.model, "a stack's outputs name its model", "leave --model or --stack out")
         found = target.of_stack(arguments.stack)
     else:
         if not arguments.model:
-            raise target.TargetError("--url: needs the model's name as well. Fix: add --model ORGANISATION/NAME.")
+            raise target.TargetError("--url", arguments.url, "needs the model's name as well", "add --model ORGANISATION/NAME")
         found = target.Target(service_url=target.check_url(arguments.url), model=arguments.model)
     if arguments.expect_pool and found.pools and arguments.expect_pool not in found.pools:
-        raise target.TargetError(
-            f"--expect-pool: {arguments.expect_pool!r} is not a pool of stack {found.stack}. Fix: name one of {', '.join(found.pools)}."
-        )
+        reason, fix = f"is not a pool of stack {found.stack}", f"name one of {', '.join(found.pools)}"
+        raise target.TargetError("--expect-pool", arguments.expect_pool, reason, fix)
     return found
 
 
@@ -61,7 +60,7 @@ def _key() -> str:
     key = os.environ.get(KEY_VARIABLE, "").strip()
     # requests would name the whole value in its error.
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise target.TargetError(f"{KEY_VARIABLE}: it holds a character that no HTTP header may. Fix: set it to the key alone.")
+        raise target.TargetError(KEY_VARIABLE, None, "it holds a character that no HTTP header may", "set it to the key alone")
     return key
 
 

@@ -336,6 +336,9 @@ def test_what_cannot_be_made_is_told_with_the_fix(provider: KubernetesProvider, 
     cluster.create(config_map("theirs", name="a", namespace="default"), manager="kubectl")
     with pytest.raises(ProviderError, match="exists already and is not this stack's.*pulumi import"):
         Made(provider, CONFIG_MAP, config_map(name="a"))
+    provider.configure({}, {"kubeconfig": kubeconfig(), "upsertExistingObjects": "true"})
+    assert Made(provider, CONFIG_MAP, config_map(name="a")).outputs["data"] == {"a": "1"}
+    assert cluster.calls[-1] == ("apply", False)
     cluster.unknown_kinds = {"ComputeClass"}
     custom = {"apiVersion": "cloud.google.com/v1", "kind": "ComputeClass", "metadata": {"name": "c"}, "spec": {}}
     with pytest.raises(ProviderError, match=r"no matches for kind.*depends_on"):
