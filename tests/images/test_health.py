@@ -323,7 +323,7 @@ def test_an_engine_may_stand_still_for_a_while(probed: Probed, engine: EngineSer
     assert [probed.health(**{patience: "60"})[0] for _ in range(3)] == [0, 0, 0]
 
 
-def test_a_full_queue_is_no_fault_for_a_while(probed: Probed, engine: EngineServer) -> None:
+def test_a_full_queue_counts_as_healthy_for_a_while(probed: Probed, engine: EngineServer) -> None:
     engine.metrics, engine.status = metrics(running=9, waiting=1, tokens=5), 503
     full = (0, "healthy: serving, with a full queue (10 requests under way)")
     assert [probed.health(HEALTH_FULL_SECONDS="60") for _ in range(2)] == [(0, "healthy: serving"), full]
