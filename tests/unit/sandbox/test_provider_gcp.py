@@ -14,10 +14,8 @@ import pytest
 from sandbox.gke.cloud import Cloud, CloudError
 from sandbox.google.records import AlreadyExistsError, Records
 from sandbox.providers.gcp import GcpProvider
-from sandbox.providers.gcp_kinds import BUCKET, CLUSTER, KINDS, NODE_POOL, SERVICE, project_number
+from sandbox.providers.gcp_kinds import BUCKET, CLUSTER, NODE_POOL, SERVICE, project_number
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown
-from tests.unit.bootstrap_program import run_bootstrap
-from tests.unit.program import ROOT
 from tests.unit.provider_client import Client, Engine, urn
 
 ACCOUNT = "gcp:serviceaccount/account:Account"
@@ -387,13 +385,6 @@ def test_secrets_never_reach_the_file_of_records(client: Client, tmp_path: Path)
     assert "hunter2" not in file.read_text()
     assert id in file.read_text()
     assert file.stat().st_mode & 0o777 == 0o600
-
-
-def test_every_kind_that_the_program_and_its_bootstrap_make_has_an_entry() -> None:
-    inventories = "".join(each.read_text() for each in (ROOT / "tests" / "unit" / "golden").iterdir())
-    made = set(re.findall(r"gcp:\w+/\w+:\w+", inventories)) | {each.type for each in run_bootstrap().resources.values()}
-    assert NODE_POOL in made
-    assert {each for each in made if each.startswith("gcp:")} <= KINDS.keys()
 
 
 def test_a_kind_without_an_entry_is_refused(client: Client) -> None:
