@@ -2,7 +2,11 @@
 
 import pulumi
 
-from components import interpreter, providers, secret_manager
+from components import interpreter
+
+interpreter.prepare()
+
+from components import providers, secret_manager
 from components.cluster.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
 from components.cluster.cluster import Cluster
 from components.cluster.cluster_hardening import ClusterArgs
@@ -17,7 +21,6 @@ from components.serving.weights_cache import WeightsCache, WeightsCacheArgs, mak
 from components.settings import settings
 from ops import cost
 
-interpreter.prepare()
 config = settings.load()
 # Seen in every preview, before it is spent.
 pulumi.log.info(cost.summary(config))
@@ -45,7 +48,7 @@ registry = ImageRegistry("images", registry_args, pulumi.ResourceOptions(provide
 pools_args = AcceleratorPoolsArgs(config.place, config.accelerators, config.cluster, cluster, network)
 AcceleratorPools("accelerator-pools", pools_args, in_project)
 if config.monitoring.enabled:
-    observability_args = ObservabilityArgs(config.place, config.monitoring, config.cluster.name, config.accelerators.pools)
+    observability_args = ObservabilityArgs(config.place, config.monitoring, config.cluster, config.accelerators.pools)
     Observability("observability", observability_args, in_project)
 
 kubernetes = providers.kubernetes_provider(cluster)

@@ -119,7 +119,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
             minutes=_SLOW_MINUTES,
             documentation=_text(
                 f"More than {settings.waiting_alert_requests} requests have waited in the servers' queues for {_SLOW_MINUTES} min.",
-                "The dashboard: are as many replicas ready as wanted, and on which pool? Replicas on a lower rung answer fewer requests.",
+                "The dashboard: are as many replicas ready as wanted, and on which pool? Replicas on a lower pool answer fewer requests.",
                 "All ready and on the best pool: more `replicas`, or `maxReplicas` if an autoscaler sets the number (and "
                 "`maxNodeCount` of the first pools).",
                 "Fewer ready than wanted: continue with the alert about pending replicas.",
@@ -134,7 +134,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
             documentation=_text(
                 f"One request in twenty has waited longer than {settings.first_token_alert_seconds} s for its first token, "
                 f"for {_SLOW_MINUTES} min.",
-                "The dashboard: do requests wait (then more replicas), or are replicas on a lower rung than usual?",
+                "The dashboard: do requests wait (then more replicas), or are replicas on a lower pool than usual?",
                 "Neither: longer prompts than usual, or a server that compiles for new shapes; `kubectl logs` shows it.",
             ),
         ),

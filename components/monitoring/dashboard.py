@@ -76,7 +76,7 @@ def _charts(scope: Scope, pools: Sequence[PricedPool], settings: MonitoringSetti
     names = [each.pool.name for each in pools]
     return [
         _Chart(
-            title="Ready replicas by pool: which rung serves",
+            title="Ready replicas by pool",
             queries=[("", promql.ready_by_pool(scope))],
             axis="replicas",
             stacked=True,

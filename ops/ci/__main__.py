@@ -8,7 +8,9 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from components.settings.problems import Problem
 from ops.ci import report, step_record
 from ops.ci.github import GitHub, GitHubError
 from ops.ci.masking import masker
@@ -16,7 +18,10 @@ from ops.ci.step_record import RecordError
 
 
 class UsageError(Exception):
-    """A variable or an argument is missing or wrong; the text says which and what to do."""
+    """A variable or an argument is missing or wrong; the message is the problem."""
+
+    def __init__(self, field: str, value: Any, reason: str, fix: str) -> None:
+        super().__init__(str(Problem(field, value, reason, fix)))
 
 
 def main(argv: list[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
@@ -52,10 +57,8 @@ def _comment(arguments: argparse.Namespace, environment: Mapping[str, str]) -> i
 def _drift_issue(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     steps = step_record.read_folder(arguments.reports / arguments.stack)
     if "drift" not in steps:
-        raise UsageError(
-            f"{arguments.reports / arguments.stack}: has no record of a drift check. "
-            f"Make one first: make drift STACK={arguments.stack} REPORT={arguments.reports}"
-        )
+        fix = f"make one first: make drift STACK={arguments.stack} REPORT={arguments.reports}"
+        raise UsageError("--reports", str(arguments.reports / arguments.stack), "has no record of a drift check", fix)
     record, origin = steps["drift"], _origin(environment)
     github, mark = _github(environment), report.marker(f"drift:{arguments.stack}")
     if record.status == 0:
@@ -74,7 +77,8 @@ def _drift_issue(arguments: argparse.Namespace, environment: Mapping[str, str]) 
 def _deployed_commit(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     commit = _github(environment).deployed_commit(arguments.stack) or ""
     if commit and not re.fullmatch(r"[0-9a-f]{40,64}", commit):
-        raise UsageError(f"GitHub's deployment to {arguments.stack} names {commit!r}, which is not a commit")
+        reason = f"is what GitHub's deployment to {arguments.stack} names, and is not a commit"
+        raise UsageError("commit", commit, reason, "look at the repository's deployments, and deploy again")
     print(commit or f"nothing was ever deployed to {arguments.stack}")
     # What later steps of a GitHub job read: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
     if file := environment.get("GITHUB_OUTPUT"):
@@ -95,13 +99,11 @@ def _origin(environment: Mapping[str, str]) -> report.Origin:
 def _github(environment: Mapping[str, str]) -> GitHub:
     missing = [name for name in ("GITHUB_TOKEN", "GITHUB_REPOSITORY") if not environment.get(name)]
     if missing:
-        raise UsageError(
-            f"{' and '.join(missing)}: not set. A workflow sets GITHUB_REPOSITORY itself and passes "
-            "GITHUB_TOKEN by `env`; by hand: GITHUB_REPOSITORY=OWNER/NAME GITHUB_TOKEN=$(gh auth token)"
-        )
+        fix = "a workflow sets GITHUB_REPOSITORY itself and passes GITHUB_TOKEN by `env`; by hand: GITHUB_REPOSITORY=OWNER/NAME "
+        raise UsageError(" and ".join(missing), None, "is not set", f"{fix}GITHUB_TOKEN=$(gh auth token)")
     repository = environment["GITHUB_REPOSITORY"]
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise UsageError(f"GITHUB_REPOSITORY: {repository!r} is not a repository. Give OWNER/NAME")
+        raise UsageError("GITHUB_REPOSITORY", repository, "is not a repository", "give OWNER/NAME")
     return GitHub(
         api_url=environment.get("GITHUB_API_URL") or "https://api.github.com", repository=repository, token=environment["GITHUB_TOKEN"]
     )

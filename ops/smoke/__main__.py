@@ -1,4 +1,4 @@
-"""Does a stack's service answer? Waits for its health, asks for a completion and a stream, and checks model, latency and rung.
+"""Does a stack's service answer? Waits for its health, asks for a completion and a stream, and checks model, latency and node pool.
 
 The server's API key, if it has one, is read from the variable VLLM_API_KEY. Exit status: 0 good, 1 a check failed, 2 wrong
 usage, or no stack to test.
@@ -44,16 +44,15 @@ def main(argv: list[str] | None = None) -> int:
 def _target(arguments: argparse.Namespace) -> target.Target:
     if arguments.stack:
         if arguments.model:
-            raise target.TargetError("--model: a stack's outputs name its model. Fix: leave --model or --stack out.")
+            raise target.TargetError("--model", arguments.model, "a stack's outputs name its model", "leave --model or --stack out")
         found = target.of_stack(arguments.stack)
     else:
         if not arguments.model:
-            raise target.TargetError("--url: needs the model's name as well. Fix: add --model ORGANISATION/NAME.")
+            raise target.TargetError("--url", arguments.url, "needs the model's name as well", "add --model ORGANISATION/NAME")
         found = target.Target(service_url=target.check_url(arguments.url), model=arguments.model)
     if arguments.expect_pool and found.pools and arguments.expect_pool not in found.pools:
-        raise target.TargetError(
-            f"--expect-pool: {arguments.expect_pool!r} is not a pool of stack {found.stack}. Fix: name one of {', '.join(found.pools)}."
-        )
+        reason, fix = f"is not a pool of stack {found.stack}", f"name one of {', '.join(found.pools)}"
+        raise target.TargetError("--expect-pool", arguments.expect_pool, reason, fix)
     return found
 
 
@@ -61,7 +60,7 @@ def _key() -> str:
     key = os.environ.get(KEY_VARIABLE, "").strip()
     # requests would name the whole value in its error.
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise target.TargetError(f"{KEY_VARIABLE}: it holds a character that no HTTP header may. Fix: set it to the key alone.")
+        raise target.TargetError(KEY_VARIABLE, None, "it holds a character that no HTTP header may", "set it to the key alone")
     return key
 
 
@@ -81,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         parser.add_argument(option, type=_seconds, default=default, metavar="S", help=f"seconds: {text} (default %(default)g)")
     parser.add_argument("--api", choices=APIS, default="chat", help="completions: for a model without a chat template (default chat)")
-    parser.add_argument("--kubeconfig", metavar="FILE", help="to ask the cluster which rung serves; default: kubectl's own choice")
-    parser.add_argument("--no-cluster", action="store_true", help="do not ask the cluster; the rung stays unknown")
+    parser.add_argument("--kubeconfig", metavar="FILE", help="to ask the cluster which pool serves; default: kubectl's own choice")
+    parser.add_argument("--no-cluster", action="store_true", help="do not ask the cluster; the pool stays unknown")
     parser.add_argument("--expect-pool", metavar="POOL", help="fail unless this accelerator pool, and no other, answers")
     return parser
 

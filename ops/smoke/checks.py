@@ -1,4 +1,4 @@
-"""The checks, in order: health, model, completion, stream, latency, rung.
+"""The checks, in order: health, model, completion, stream, latency, pool.
 
 A check that cannot be made is skipped, and says why; it is never counted as good. Left out: how results are shown (`ops.findings`).
 """
@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ops.findings import Finding, failed, lines, ok, skipped
-from ops.smoke.rungs import UnknownRung, serving_pools
 from ops.smoke.service import Answer, Api, Failure, NotYet, Service
+from ops.smoke.serving_pools import UnknownPool, serving_pools
 from ops.smoke.target import Target
 
 PROMPT = "Why is the sky blue?"
@@ -41,11 +41,11 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """`rung` is what is known of the rung that answered: `pool`, its `priority` from 1 (the best), and perhaps `pod` and `node`."""
+    """The checks, and what is known of the pod that answered: its `pool`, the pool's `priority` from 1, perhaps `pod` and `node`."""
 
     target: Target
     checks: tuple[Finding, ...]
-    rung: dict[str, Any] = field(default_factory=dict)
+    served_by: dict[str, Any] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[str]:
@@ -62,7 +62,7 @@ class Report:
             "service_url": self.target.service_url,
             "model": self.target.model,
             "ok": self.ok,
-            "rung": self.rung or None,
+            "served_by": self.served_by or None,
             "checks": [asdict(each) for each in self.checks],
         }
 
@@ -98,14 +98,14 @@ def run(
         smoke.completion()
         smoke.stream()
     smoke.skip_the_rest()
-    smoke.rung(kubeconfig, ask_cluster=ask_cluster, expected=expected_pool)
-    return Report(target=target, checks=tuple(smoke.results), rung=smoke.found_rung)
+    smoke.serving_pool(kubeconfig, ask_cluster=ask_cluster, expected=expected_pool)
+    return Report(target=target, checks=tuple(smoke.results), served_by=smoke.served_by)
 
 
 class _Run:
     def __init__(self, target: Target, limits: Limits, service: Service) -> None:
         self.results: list[Finding] = []
-        self.found_rung: dict[str, Any] = {}
+        self.served_by: dict[str, Any] = {}
         self._target = target
         self._limits = limits
         self._service = service
@@ -159,31 +159,31 @@ class _Run:
                 because = {"total": "completion", "first token": "stream"}.get(name, first)
                 self.results.append(skipped(name, reason=f"{because if because in known else first} failed"))
 
-    def rung(self, kubeconfig: str | None, *, ask_cluster: bool, expected: str | None) -> None:
-        """Which rung answered, by the stand-in's own headers or by the pods that are ready."""
+    def serving_pool(self, kubeconfig: str | None, *, ask_cluster: bool, expected: str | None) -> None:
+        """Which node pool answered, by the stand-in's own headers or by the pods that are ready."""
         if pool := self._place.get("pool"):
-            self.found_rung = self._rung_of(pool) | self._place
-            self._judge_rung([pool], f"{self._named(pool)}, pod {self._place.get('pod')}, node {self._place.get('node')}", expected)
+            self.served_by = self._priority_of(pool) | self._place
+            self._judge_pool([pool], f"{self._named(pool)}, pod {self._place.get('pod')}, node {self._place.get('node')}", expected)
             return
         try:
             if not ask_cluster:
-                raise UnknownRung("not asked (--no-cluster)")
+                raise UnknownPool("not asked (--no-cluster)")
             counts = Counter(pool or "no pool" for pool in serving_pools(self._target, kubeconfig))
-        except UnknownRung as reason:
+        except UnknownPool as reason:
             if expected is None:
-                self.results.append(skipped("rung", reason=str(reason)))
+                self.results.append(skipped("pool", reason=str(reason)))
             else:
                 fix = f"give access to the cluster, or leave --expect-pool {expected} out"
-                self._failed("rung", f"cannot be found out: {reason}", fix)
+                self._failed("pool", f"cannot be found out: {reason}", fix)
             return
         if not counts:
             fix = "`kubectl describe pods` says what they wait for; the runbook has the stock-out"
-            self._failed("rung", "no pod is ready behind the service", fix)
+            self._failed("pool", "no pod is ready behind the service", fix)
             return
         pools = sorted(counts, key=self._rank)
-        self.found_rung = self._rung_of(pools[0]) | {"ready": counts[pools[0]]} if len(pools) == 1 else {"ready": dict(counts)}
+        self.served_by = self._priority_of(pools[0]) | {"ready": counts[pools[0]]} if len(pools) == 1 else {"ready": dict(counts)}
         listing = ", ".join(f"{self._named(pool)}: {counts[pool]} ready" for pool in pools)
-        self._judge_rung(pools, listing if len(pools) == 1 else f"one of {listing}", expected)
+        self._judge_pool(pools, listing if len(pools) == 1 else f"one of {listing}", expected)
 
     # --- small parts
 
@@ -207,18 +207,18 @@ class _Run:
             return None
         return answer
 
-    def _judge_rung(self, pools: list[str], found: str, expected: str | None) -> None:
+    def _judge_pool(self, pools: list[str], found: str, expected: str | None) -> None:
         if expected is not None and pools != [expected]:
             fix = "the pools before it may be out of stock, or active migration is not done yet: `kubectl get pods -o wide`"
-            self._failed("rung", f"{found}; expected {expected}", fix)
+            self._failed("pool", f"{found}; expected {expected}", fix)
         else:
-            self._good("rung", found)
+            self._good("pool", found)
 
     def _rank(self, pool: str) -> int:
         pools = self._target.pools
         return pools.index(pool) if pool in pools else len(pools)
 
-    def _rung_of(self, pool: str) -> dict[str, Any]:
+    def _priority_of(self, pool: str) -> dict[str, Any]:
         return {"pool": pool, "priority": self._rank(pool) + 1 if pool in self._target.pools else None}
 
     def _named(self, pool: str) -> str:
@@ -228,7 +228,7 @@ class _Run:
 
     def _within(self, name: str, seconds: float, limit: float, option: str) -> None:
         if seconds > limit:
-            fix = "see waiting requests and the rung that answers; a start may still be compiling"
+            fix = "see waiting requests and the pool that answers; a start may still be compiling"
             self.results.append(failed(name, "too slow", reason=f"{option} is {limit:g} s", fix=fix, seconds=seconds))
         else:
             self._good(name, f"within {limit:g} s", seconds)

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from components.settings.problems import Problem
 from components.settings.stack_files import PROJECT_DIR
 from ops import pulumi_command
 from ops.pulumi_command import PulumiError
 
 
 class TargetError(Exception):
-    """Nothing can be tested, as there is nothing to ask; the message says why and what to do."""
+    """Nothing can be tested; the message is the problem."""
+
+    def __init__(self, field: str, value: Any, reason: str, fix: str) -> None:
+        super().__init__(str(Problem(field, value, reason, fix)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +48,12 @@ def check_url(url: str) -> str:
     except ValueError:
         port_is_number = False
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_number:
-        raise TargetError(
-            f"--url: {url!r} is not a URL with http or https and a host. "
-            "Fix: give the base URL of an OpenAI client, such as http://203.0.113.7/v1."
-        )
+        fix = "give the base URL of an OpenAI client, such as http://203.0.113.7/v1"
+        raise TargetError("--url", url, "is not a URL with http or https and a host", fix)
     if parts.username or parts.password:
         # Not repeated here: it holds a password.
-        raise TargetError("--url: it holds a user name or a password. Fix: leave them out; an API key goes into the variable VLLM_API_KEY.")
+        fix = "leave them out; an API key goes into the variable VLLM_API_KEY"
+        raise TargetError("--url", None, "it holds a user name or a password", fix)
     return url.rstrip("/")
 
 
@@ -59,12 +62,12 @@ def of_stack(stack: str, *, project_dir: Path = PROJECT_DIR) -> Target:
     try:
         # Without the secret ones: a smoke test needs none.
         outputs = json.loads(pulumi_command.output("stack", "output", "--json", stack=stack, directory=project_dir))
-    except PulumiError as error:
-        raise TargetError(f"--stack {stack}: {error}. Fix: `pulumi stack ls` lists the stacks, `pulumi whoami -v` the backend.") from error
-    except ValueError as error:
-        raise TargetError(f"--stack {stack}: `pulumi stack output --json` printed no JSON: {error}") from error
+    except (PulumiError, ValueError) as error:
+        reason = str(error) if isinstance(error, PulumiError) else f"`pulumi stack output --json` printed no JSON ({error})"
+        raise TargetError("--stack", stack, reason, "`pulumi stack ls` lists the stacks, `pulumi whoami -v` the backend") from error
     if not isinstance(outputs, dict):
-        raise TargetError(f"--stack {stack}: `pulumi stack output --json` printed no mapping of outputs")
+        reason = "`pulumi stack output --json` printed no mapping of outputs"
+        raise TargetError("--stack", stack, reason, "`pulumi version` says which version prints it")
     return of_outputs(stack, outputs)
 
 
@@ -72,11 +75,8 @@ def of_outputs(stack: str, outputs: Mapping[str, Any]) -> Target:
     """The target that these outputs of a stack name. Raises `TargetError`."""
     missing = [name for name in ("service_url", "model") if not isinstance(outputs.get(name), str)]
     if missing:
-        known = ", ".join(sorted(outputs)) or "none"
-        raise TargetError(
-            f"--stack {stack}: its outputs lack {' and '.join(missing)} (there: {known}). "
-            f"Fix: `pulumi up --stack {stack}`; an update that failed half-way leaves outputs out."
-        )
+        reason = f"its outputs lack {' and '.join(missing)} (there: {', '.join(sorted(outputs)) or 'none'})"
+        raise TargetError("--stack", stack, reason, f"`pulumi up --stack {stack}`; an update that failed half-way leaves outputs out")
 
     def text(name: str) -> str:
         value = outputs.get(name)

@@ -128,9 +128,13 @@ class NodePools:
     def _roll_out(self, pool: NodePool, nodes: list[str], *, replace: bool) -> None:
         """Brings the pool's new inputs to its nodes, and their number within its limits."""
         if replace:
+            surge = int((pool.inputs.get("upgradeSettings") or {}).get("maxSurge", 1))
             for node in nodes:
-                self.add_node(pool.name)
+                if surge:
+                    self.add_node(pool.name)
                 self.remove_node(pool.name, node)
+                if not surge:
+                    self.add_node(pool.name)
         else:
             for node in nodes:
                 self._relabel(pool, node)

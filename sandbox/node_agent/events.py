@@ -1,4 +1,4 @@
-"""Events as the kubelet writes them, from a thread of its own: nothing waits for one, and a lost one is no failure.
+"""Events as the kubelet writes them, from a thread of its own: nothing waits for one, and a lost one does not matter.
 
 An event that comes again is counted up instead of written anew.
 """
@@ -9,7 +9,6 @@ import logging
 import queue
 import threading
 import uuid
-from dataclasses import dataclass
 from typing import Literal
 
 import urllib3
@@ -22,56 +21,36 @@ logger = logging.getLogger(__name__)
 _REMEMBERED = 1000
 
 
-@dataclass(frozen=True)
-class _Event:
-    uid: str
-    reason: str
-    message: str
-    field_path: str
-
-
 class EventRecorder:
-    """Thread-safe; `component` is who reports: `kubelet`, `service-controller`."""
+    """Thread-safe; `component` is the reporter, as `kubelet`."""
 
     def __init__(self, api: KubeApi, component: str) -> None:
         self._api = api
         self._component = component
         self._queue: queue.SimpleQueue[Object | None] = queue.SimpleQueue()
-        #: Event -> (path of its object, how often it came).
-        self._seen: dict[_Event, tuple[str, int]] = {}
+        #: (uid, field, reason, message) -> (path of its object, how often it came).
+        self._seen: dict[tuple[str, ...], tuple[str, int]] = {}
         self._thread = threading.Thread(target=self._run, name=f"events {component}", daemon=True)
         self._thread.start()
 
-    def record(
-        self,
-        obj: Object,
-        kind: str,
-        event_type: Literal["Normal", "Warning"],
-        reason: str,
-        message: str,
-        *,
-        field_path: str = "",
-        host: str = "",
-    ) -> None:
-        """`obj` is the object concerned, `field_path` the part of it, as `spec.containers{vllm-tpu}`."""
-        metadata = obj["metadata"]
-        involved = {
-            "apiVersion": "v1",
-            "kind": kind,
-            "name": metadata["name"],
-            "namespace": metadata["namespace"],
-            "uid": metadata["uid"],
-            "resourceVersion": metadata.get("resourceVersion", ""),
-        }
-        if field_path:
-            involved["fieldPath"] = field_path
+    def record(self, pod: Object, event_type: Literal["Normal", "Warning"], reason: str, message: str, *, field: str, host: str) -> None:
+        """`field` is the part of the pod that is concerned, as `spec.containers{vllm-tpu}`."""
+        metadata = pod["metadata"]
         now = timestamp()
         self._queue.put(
             {
                 "apiVersion": "v1",
                 "kind": "Event",
                 "metadata": {"name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}", "namespace": metadata["namespace"]},
-                "involvedObject": involved,
+                "involvedObject": {
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "name": metadata["name"],
+                    "namespace": metadata["namespace"],
+                    "uid": metadata["uid"],
+                    "resourceVersion": metadata.get("resourceVersion", ""),
+                    "fieldPath": field,
+                },
                 "reason": reason,
                 # The API's limit is 1,024 bytes.
                 "message": message.encode()[:1000].decode(errors="ignore"),
@@ -94,13 +73,14 @@ class EventRecorder:
             try:
                 self._write(event)
             except (ApiError, urllib3.exceptions.HTTPError) as error:
+                # Its namespace may be on its way out, too.
                 logger.info("event %s of %s is lost: %s", event["reason"], event["involvedObject"]["name"], error)
 
     def _write(self, event: Object) -> None:
         involved = event["involvedObject"]
-        key = _Event(involved["uid"], event["reason"], event["message"], involved.get("fieldPath", ""))
+        key = (involved["uid"], involved["fieldPath"], event["reason"], event["message"])
         if key in self._seen:
-            path, count = self._seen[key]
+            path, count = self._seen.pop(key)
             try:
                 self._api.patch(path, {"count": count + 1, "lastTimestamp": event["lastTimestamp"]})
                 self._seen[key] = (path, count + 1)
@@ -109,13 +89,7 @@ class EventRecorder:
                 if error.status != 404:
                     raise
         collection = f"/api/v1/namespaces/{involved['namespace']}/events"
-        try:
-            self._api.create(collection, event)
-        except ApiError as error:
-            # The namespace may be on its way out.
-            if error.status not in (403, 404):
-                raise
-            return
+        self._api.create(collection, event)
         while len(self._seen) >= _REMEMBERED:
             del self._seen[next(iter(self._seen))]
         self._seen[key] = (f"{collection}/{event['metadata']['name']}", 1)

@@ -66,7 +66,7 @@ class Node:
             return self._images.get(image, float("inf")) <= time.monotonic()
 
     def pull(self, image: str, base: str, seconds: float) -> float:
-        """When (monotonic) the node has the image, which it begins to pull if nobody has asked for it yet.
+        """When (monotonic) the node has the image, which it begins to pull if it has not been requested yet.
 
         One at a time, as the kubelet does unless it is told otherwise:
         https://kubernetes.io/docs/concepts/containers/images/#serial-and-parallel-image-pulls
@@ -131,8 +131,8 @@ class Pod:
 
     def event(self, container: str, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         if not self.silent:
-            path = f"spec.containers{{{container}}}"
-            self.services.events.record(self.object, "Pod", kind, reason, message, field_path=path, host=self.node.name)
+            field_path = f"spec.containers{{{container}}}"
+            self.services.events.record(self.object, kind, reason, message, field=field_path, host=self.node.name)
 
     def variables(self, container: Object) -> dict[str, str]:
         """The container's environment as the pod says it. Raises `ContainerConfigError`, and what `KubeApi` raises."""

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from sandbox.host.processes import Spawner
+from sandbox.host.processes import Spawner, processes_with
 from sandbox.node_agent.logs import LogPump
 
 #: Carried by every process of one run of a container.
@@ -25,7 +25,7 @@ _KILL_ROUNDS = 20
 
 
 class ContainerProcess:
-    """Starts at construction; `OSError` when the program cannot be started. Whoever starts one has to `follow` it."""
+    """Starts at construction; `OSError` when the program cannot be started. Its owner has to `follow` it."""
 
     def __init__(
         self,
@@ -94,26 +94,12 @@ def kill_all(session: int, mark: str) -> None:
         os.killpg(session, signal.SIGKILL)
     # A process may start another between two looks.
     for _ in range(_KILL_ROUNDS):
-        pids = _marked(mark)
+        pids = processes_with(CONTAINER_MARK, mark)
         if not pids:
             return
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-
-
-def _marked(mark: str) -> list[int]:
-    wanted = f"{CONTAINER_MARK}={mark}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                # A zombie's environment is empty.
-                if wanted in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found
 
 
 def run_in_container(argv: Sequence[str], *, process: ContainerProcess, spawner: Spawner, timeout: float) -> tuple[int, str]:

@@ -4,8 +4,8 @@ What the engine sees is as with pulumi-gcp: inputs checked against the SDK's typ
 Pulumi's making where the program gives none, replacements where Google cannot change a thing in place, computed outputs
 (`gcp_kinds`), unknowns for them in previews, conflicts (409) and refusals in the words of Google's API.
 
-Left out: rules of Google's API beyond names and conflicts (quotas, permissions, values), labels and defaults that the real provider adds
-to inputs, and default node pools, which here no cluster has.
+Left out: rules of Google's API beyond names and conflicts (quotas, permissions, values), `deletionPolicy`, labels and defaults that
+the real provider adds to inputs, and default node pools, which here no cluster has.
 """
 
 from __future__ import annotations
@@ -260,14 +260,11 @@ class GcpProvider(Provider):
         return {**kept, **outputs, **constant}
 
     def delete(self, urn: Urn, id: str, inputs: Properties, outputs: Properties, timeout: float | None) -> None:
-        policy = plain(outputs.get("deletionPolicy"))
-        if policy == "PREVENT":
-            raise ProviderError(f"cannot destroy {_noun(urn)} without setting deletion_policy to a value other than PREVENT")
         if urn.type_token == CLUSTER and plain(outputs.get("deletionProtection", True)):
             raise ProviderError(
                 "Cannot destroy cluster because deletion_protection is set to true. Set it to false to proceed with cluster deletion."
             )
-        if policy == "ABANDON" or (urn.type_token == SERVICE and not plain(outputs.get("disableOnDestroy"))):
+        if urn.type_token == SERVICE and not plain(outputs.get("disableOnDestroy")):
             # It stays in the cloud, and Pulumi knows it no longer.
             return
 

@@ -5,7 +5,7 @@ provider does it (https://github.com/pulumi/pulumi-kubernetes, provider/pkg/prov
 its state has the same shape, so that the real plugin can take a stack over. The values in between are worked out in
 `kubernetes_diff`, the waits in `kubernetes_await`, requests are made in `kubernetes_client`.
 
-Left out, and refused with a message: settings of the provider beyond its kubeconfig, annotations of Pulumi's that the program
+Left out, and refused with a message: settings of the provider that the program does not use, annotations of Pulumi's that the program
 does not use, CustomResourceDefinitions, patch resources, Helm, Kustomize and YAML, functions and lists.
 """
 
@@ -56,7 +56,7 @@ _FIELD_MANAGER: Final = "__fieldManager"
 _API_VERSION: Final = "__initialApiVersion"
 
 #: The provider's settings that are read; `enableServerSideApply` is true here, and the engine's own two mean nothing to a provider.
-_SETTINGS: Final = frozenset({"kubeconfig", "enableServerSideApply", "version", "pluginDownloadURL"})
+_SETTINGS: Final = frozenset({"kubeconfig", "upsertExistingObjects", "enableServerSideApply", "version", "pluginDownloadURL"})
 
 _AUTONAMED: Final = "pulumi.com/autonamed"
 _PATCH_FORCE: Final = "pulumi.com/patchForce"
@@ -114,11 +114,13 @@ class KubernetesProvider(Provider):
         self._kubeconfig: Kubeconfig | None = None
         #: Why there is no kubeconfig, while there is none.
         self._unreachable = "the provider is not configured"
+        #: Whether an object that exists is taken over by its creation.
+        self._upserts = False
 
     # --- the provider resource
 
     def check_config(self, urn: Urn, olds: Properties, news: Properties) -> Checked:
-        reason = f"this stand-in works by server-side apply with `kubeconfig` alone. Leave it out, or {_REAL_PLUGIN}"
+        reason = f"this stand-in reads `kubeconfig` and `upsertExistingObjects`, and applies on the server. Leave it out, or {_REAL_PLUGIN}"
         given = {key: value for key, value in plain(news).items() if value not in (None, "") and not key.startswith("__")}
         refused = [key for key in given if key not in _SETTINGS]
         if given.get("enableServerSideApply", True) in (False, "false"):
@@ -134,6 +136,7 @@ class KubernetesProvider(Provider):
 
     def configure(self, variables: Mapping[str, str], args: Properties) -> None:
         self._kubeconfig, self._unreachable = None, ""
+        self._upserts = plain(args).get("upsertExistingObjects") in (True, "true")
         if has_unknown(args.get("kubeconfig")):
             self._unreachable = "its kubeconfig is not known yet"
             return
@@ -210,7 +213,7 @@ class KubernetesProvider(Provider):
             cluster = self._cluster()
             if preview:
                 cluster.resource(body["apiVersion"], body["kind"])
-            live = self._post(cluster, urn, body, preview)
+            live = self._post(cluster, urn, body, manager, preview)
         except (ClusterUnreachableError, UnknownKindError) as error:
             if preview and not isinstance(error, BrokenRequestError):
                 return planned
@@ -332,13 +335,16 @@ class KubernetesProvider(Provider):
             # An update that is refused is told by `update`, in its own words.
             return None
 
-    def _post(self, cluster: ClusterClient, urn: Urn, body: Object, preview: bool) -> Object:
+    def _post(self, cluster: ClusterClient, urn: Urn, body: Object, manager: str, preview: bool) -> Object:
         body = copy.deepcopy(body)
         retries = iter(() if preview else _CREATE_RETRIES)
         while True:
             try:
                 if not cluster.resource(body["apiVersion"], body["kind"]).namespaced:
                     body["metadata"].pop("namespace", None)
+                if self._upserts:
+                    force = preview or _annotation(body, _PATCH_FORCE) == "true"
+                    return cluster.apply(body, manager=manager, force=force, dry_run=preview)
                 return cluster.create(body, manager=_CREATING_MANAGER, dry_run=preview)
             except UnknownKindError as error:
                 if not self._pause(retries, urn, error):
@@ -517,21 +523,28 @@ def _creation_error(body: Object, hide: Callable[[object], str], error: Kubernet
     if error.code == 409 and error.reason == "AlreadyExists":
         return ProviderError(
             f"{where} was not created: {hide(error)}. The object exists already and is not this stack's. For a renamed resource "
-            "give the old name as an alias; to manage an object that is there, `pulumi import` it"
+            "give the old name as an alias; to manage an object that is there, `pulumi import` it; to take over what exists "
+            "without asking, set upsertExistingObjects on the provider"
         )
+    if error.field_conflict:
+        return _conflict(where, "", hide(error))
     return ProviderError(f"{where} was not successfully created by the Kubernetes API server: {hide(error)}")
 
 
 def _update_error(id: str, body: Object, manager: str, hide: Callable[[object], str], error: KubernetesApiError) -> ProviderError:
     where = f"{body['kind']} {id}"
     if error.field_conflict:
-        return ProviderError(
-            f"{where}: the server-side apply of field manager {manager!r} conflicts with another manager of the same fields: "
-            f"{hide(error)}. To leave them to the other, name them in ignore_changes or take them out of the program; to take them "
-            f'over, set the annotation {_PATCH_FORCE}: "true"'
-        )
+        return _conflict(where, f" of field manager {manager!r}", hide(error))
     again = ". Another client changed it at the same moment: run `pulumi up` again" if error.code == 409 else ""
     return ProviderError(f"update of {where} failed: {hide(error)}{again}")
+
+
+def _conflict(where: str, by: str, reason: str) -> ProviderError:
+    return ProviderError(
+        f"{where}: the server-side apply{by} conflicts with another manager of the same fields: {reason}. To leave them to the "
+        f"other, name them in ignore_changes or take them out of the program; to take them over, set the annotation "
+        f'{_PATCH_FORCE}: "true"'
+    )
 
 
 def _hiding(inputs: Properties) -> Callable[[object], str]:

@@ -193,7 +193,7 @@ METRICS_TOOLS: tuple[Tool, ...] = (
         version_command=("--version",),
         fits=_between((3, 4), (4,)),
         ldflags=f"-X github.com/prometheus/common/version.Version={PROMETHEUS_VERSION}",
-        # Of its kinds of service discovery only Kubernetes's: the others bring the SDKs of two dozen clouds.
+        # Only Kubernetes's service discovery: the others bring the SDKs of two dozen clouds.
         tags=("remove_all_sd", "enable_kubernetes_sd"),
         release=_of_github(
             "prometheus/prometheus",
@@ -240,20 +240,24 @@ class Toolbox:
             return
         disk_space.require(self._paths.cache, disk_space.LINK_MB, "the cache of tools")
         self._paths.tools.mkdir(parents=True, exist_ok=True)
+        # What the machine has waits for nobody else's build.
+        if not self._missing(wanted, link=True):
+            return
         with (self._paths.cache / "build.lock").open("w") as lock:
             # A command and a daemon may want the same at once, and share the folders of the build.
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self._ensure_missing([tool for tool in wanted if not self._is_ready(tool)])
+            self._get(self._missing(wanted))
 
-    def _ensure_missing(self, missing: list[Tool]) -> None:
-        missing = [tool for tool in missing if not self._use_installed(tool)]
+    def _missing(self, wanted: Sequence[Tool], *, link: bool = False) -> list[Tool]:
+        """`link`: after links to what the machine has."""
+        missing = [tool for tool in wanted if not self._is_ready(tool) and not (link and self._use_installed(tool))]
         # A part is not missing beside a whole that has just been found on the machine.
-        missing = [tool for tool in missing if not self._is_ready(tool)]
-        if not missing:
-            return
+        return [tool for tool in missing if not self._is_ready(tool)]
+
+    def _get(self, missing: list[Tool]) -> None:
         if self._way == "download":
             self._download([tool for tool in missing if tool.release])
-            missing = [tool for tool in missing if not self._is_ready(tool)]
+            missing = self._missing(missing)
         if not missing:
             return
         disk_space.require(self._paths.cache, disk_space.BUILD_MB, f"building {', '.join(tool.name for tool in missing)}")

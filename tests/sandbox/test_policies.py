@@ -49,7 +49,7 @@ def test_setting_that_costs_too_much_is_refused_before_anything_is_made(sandbox:
     assert violations(preview.stdout, "mandatory") == {"cost-ceiling"}
     assert "v6e-1 20 x 3.24" in preview.stdout
     assert "is above the ceiling of 12" in preview.stdout
-    # Source ranges are the cure of the other.
+    # Source ranges fix the other one.
     assert violations(preview.stdout, "advisory") == {"no-public-control-plane"}
 
 

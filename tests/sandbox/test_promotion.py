@@ -43,7 +43,7 @@ def promoted(sandbox: Sandbox) -> Iterator[Stack]:
 
 
 def _kubectl(sandbox: Sandbox, stack: Stack, *arguments: str) -> Any:
-    """As whoever has the stack's own kubeconfig output."""
+    """With the stack's own kubeconfig output."""
     kubeconfig = sandbox.state / "promoted-kubeconfig"
     kubeconfig.touch(mode=0o600)
     kubeconfig.write_text(stack.pulumi("stack", "output", "kubeconfig", "--show-secrets").stdout)
@@ -101,7 +101,7 @@ def test_both_stacks_answer_and_the_smoke_test_passes_on_the_promoted_one(sandbo
     document = json.loads(result.stdout)
     assert document["ok"] is True
     assert document["service_url"] == promoted.outputs()["service_url"]
-    assert document["rung"]["pool"] in promoted.outputs()["accelerator_pools"]
+    assert document["served_by"]["pool"] in promoted.outputs()["accelerator_pools"]
     assert requests.get(f"{sandbox.outputs()['service_url']}/models", timeout=10).ok
 
 

@@ -26,7 +26,7 @@ _IMAGES = Path(__file__).resolve().parents[2] / "images"
 MODEL = "Qwen/Qwen2-1.5B"
 PORT = 8000
 
-_START_SECONDS = 300.0
+_START_SECONDS = 600.0
 _ANSWER_SECONDS = 120.0
 
 

@@ -8,7 +8,8 @@ requests' rate and the probes' own times. Left out: several events at once, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,63 +82,79 @@ class _Service:
     def deploy(self, **changes: Any) -> None:
         """An update with the drill's settings and changes to them."""
         self.deployed = None
-        events.deploy(self.sandbox, **{**_SETTINGS, **changes})
-        self.deployed = {**_SETTINGS, **changes}
+        settings = {**_SETTINGS, "acceleratorPools": events.cold_pools(self.sandbox), **changes}
+        events.deploy(self.sandbox, **settings)
+        self.deployed = settings
 
     def settle(self, count: int, **changes: Any) -> None:
         """So many replicas, all of them where they belong; an update comes before only where the settings are others."""
-        if self.deployed != {**_SETTINGS, **changes}:
+        if self.deployed != {**_SETTINGS, "acceleratorPools": events.cold_pools(self.sandbox), **changes}:
             self.deploy(**changes)
         self.sandbox.command("scale", str(count))
 
     def without_the_tpu_pool(self) -> dict[str, Any]:
-        return {"acceleratorPools": events.pools(self.sandbox, enabled=False)}
+        return {"acceleratorPools": events.cold_pools(self.sandbox, enabled=False)}
 
     def wait_for(self, count: int) -> None:
         events.wait_until(lambda: len(events.serving(self.sandbox)) == count, 90, f"{count} ready replicas")
+
+    def under_load(
+        self, *, tokens: Sequence[int] = _TOKENS, keep_alive: bool = False, answer_seconds: float = 60.0
+    ) -> AbstractContextManager[Load]:
+        return load(self.sandbox, tokens=tokens, keep_alive=keep_alive, answer_seconds=answer_seconds, calm_seconds=_BEFORE_SECONDS)
+
+
+Event = Callable[[_Service, str], Iterator[Result]]
 
 
 # --- planned
 
 
-def _rolling_update(service: _Service, name: str, *, keep_alive: bool) -> Iterator[Result]:
-    service.settle(2)
-    with load(service.sandbox, tokens=_TOKENS, keep_alive=keep_alive, calm_seconds=_BEFORE_SECONDS) as traffic:
-        service.deploy(maxModelLen=4096)
-    yield _planned(name, traffic, "each new pod served before an old one left")
+def _planned_event(
+    happen: Callable[[_Service], str], *, keep_alive: bool = False, settle: Callable[[_Service], None] | None = None
+) -> Event:
+    """`happen` returns how the service came through; `settle` puts the service where it begins."""
+
+    def event(service: _Service, name: str) -> Iterator[Result]:
+        if settle:
+            settle(service)
+        else:
+            service.settle(2)
+        with service.under_load(keep_alive=keep_alive) as traffic:
+            recovery = happen(service)
+        yield _planned(name, traffic, recovery)
+
+    return event
 
 
-def _drain(service: _Service, name: str) -> Iterator[Result]:
-    service.settle(2)
+def _update(service: _Service) -> str:
+    service.deploy(maxModelLen=4096)
+    return "each new pod served before an old one left"
+
+
+def _drain(service: _Service) -> str:
     node = min(events.serving(service.sandbox))
-    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
-        events.drain(service.sandbox, node)
+    events.drain(service.sandbox, node)
     service.sandbox.kubectl("uncordon", node)
-    yield _planned(name, traffic, "its replica finished what was under way, and came up on another node")
+    return "its replica finished what was under way, and came up on another node"
 
 
-def _scale(service: _Service, name: str) -> Iterator[Result]:
-    service.settle(1, replicas=1)
-    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
-        service.sandbox.command("scale", "3")
-        service.sandbox.command("scale", "1")
-    yield _planned(name, traffic, "replicas came on the best pools that had room, and left after their last answer")
+def _scale(service: _Service) -> str:
+    service.sandbox.command("scale", "3")
+    service.sandbox.command("scale", "1")
+    return "replicas came on the best pools that had room, and left after their last answer"
 
 
-def _pool_out_of_service(service: _Service, name: str) -> Iterator[Result]:
-    service.settle(2)
-    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
-        service.deploy(**service.without_the_tpu_pool())
-        _wait_for_pools(service, lambda pool: pool != "v6e-1", "both replicas on other pools")
-    yield _planned(name, traffic, "one setting (`enabled: false`), and replicas on the next pools before the TPUs' left")
+def _disable_pool(service: _Service) -> str:
+    service.deploy(**service.without_the_tpu_pool())
+    _wait_for_pools(service, lambda pool: pool != "v6e-1", "both replicas on other pools")
+    return "one setting (`enabled: false`), and replicas on the next pools before the TPUs' left"
 
 
-def _migration(service: _Service, name: str) -> Iterator[Result]:
-    service.settle(2, **service.without_the_tpu_pool())
-    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
-        service.deploy()
-        _wait_for_pools(service, lambda pool: pool == "v6e-1", "both replicas back on the TPUs")
-    yield _planned(name, traffic, "the TPU pool came back, and replicas moved up to it one at a time")
+def _migrate(service: _Service) -> str:
+    service.deploy()
+    _wait_for_pools(service, lambda pool: pool == "v6e-1", "both replicas back on the TPUs")
+    return "the TPU pool came back, and replicas moved up to it one at a time"
 
 
 def _wait_for_pools(service: _Service, wanted: Callable[[str], bool], what: str) -> None:
@@ -148,17 +165,20 @@ def _wait_for_pools(service: _Service, wanted: Callable[[str], bool], what: str)
     events.wait_until(there, 120, what)
 
 
-def _update_that_crashes(service: _Service, name: str) -> Iterator[Result]:
-    service.settle(2)
+def _update_that_crashes(service: _Service) -> str:
     wrong = ["--no-such-flag"]
     patience = {"serverStartupSeconds": 20, "rolloutTimeoutSeconds": 30}
-    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
-        said = events.deploy(
-            service.sandbox, check=False, **{**_SETTINGS, **patience, "tpuServerArguments": wrong, "gpuServerArguments": wrong}
-        )
-        service.deploy()
+    settings = {
+        **_SETTINGS,
+        "acceleratorPools": events.cold_pools(service.sandbox),
+        **patience,
+        "tpuServerArguments": wrong,
+        "gpuServerArguments": wrong,
+    }
+    said = events.deploy(service.sandbox, check=False, **settings)
+    service.deploy()
     named = "failed and named the container" if "CrashLoopBackOff" in said else "failed"
-    yield _planned(name, traffic, f"the update {named}; the old pods served on, and the next update, corrected, went through")
+    return f"the update {named}; the old pods served on, and the next update, corrected, went through"
 
 
 # --- unannounced
@@ -166,7 +186,7 @@ def _update_that_crashes(service: _Service, name: str) -> Iterator[Result]:
 
 def _preemption(service: _Service, name: str) -> Iterator[Result]:
     service.settle(3)
-    with load(service.sandbox, tokens=_TOKENS_WITH_LONG, calm_seconds=_BEFORE_SECONDS) as traffic:
+    with service.under_load(tokens=_TOKENS_WITH_LONG) as traffic:
         events.preempt(service.sandbox, "l4-spot", told=traffic.happens)
     short = traffic.report.only(lambda each: each.tokens * _TOKEN_SECONDS < POD_SECONDS)
     yield _result(f"{name}: requests of under {POD_SECONDS:g} s", short, "its pod left the load balancer first, and finished", 0)
@@ -178,88 +198,55 @@ def _preemption(service: _Service, name: str) -> Iterator[Result]:
 
 def _preemption_without_notice(service: _Service, name: str) -> Iterator[Result]:
     service.settle(3)
-    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
+    with service.under_load() as traffic:
         events.preempt(service.sandbox, "l4-spot", notice=0, told=traffic.happens)
     recovery = "the autoscaler brought another node once Kubernetes had missed its heartbeats"
-    seen = SILENT_SECONDS + _MONITOR_SECONDS + _HEARD_SECONDS
-    yield _unannounced(name, traffic, seen, replicas=3, recovery=recovery)
+    yield _unannounced(name, traffic, SILENT_SECONDS + _HEARD_SECONDS, replicas=3, recovery=recovery)
 
 
-def _hang(service: _Service, name: str, *, engine: bool) -> Iterator[Result]:
-    service.settle(2)
-    pod = events.replicas(service.sandbox)[0]["name"]
-    before = events.restarts(service.sandbox, pod)
-    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS, answer_seconds=2 * _RESTART_SECONDS) as traffic:
-        service.sandbox.command("hang", pod, *(["--engine"] if engine else []))
-        traffic.happens()
-        _wait_for_restarts(service, pod, before + 1)
-        service.wait_for(2)
-    seen = _ENGINE_HANG_SEEN_SECONDS if engine else _HANG_SEEN_SECONDS
-    yield _unannounced(name, traffic, seen, replicas=2, recovery="the liveness probe restarted its container")
+def _fault(command: str, *options: str, seen: float, recovery: str, restarts: int = 1) -> Event:
+    """A command of the sandbox strikes one of two replicas; without `--once` a crash goes on until the pod is deleted."""
+
+    def event(service: _Service, name: str) -> Iterator[Result]:
+        service.settle(2)
+        sandbox, pod = service.sandbox, events.replicas(service.sandbox)[0]["name"]
+        wanted = events.restarts(sandbox, pod) + restarts
+        with service.under_load(answer_seconds=2 * _RESTART_SECONDS) as traffic:
+            sandbox.command(command, pod, *options)
+            traffic.happens()
+            events.wait_until(lambda: events.restarts(sandbox, pod) >= wanted, _RESTART_SECONDS, f"restart {wanted} of {pod}")
+            if restarts > 1:
+                sandbox.kubectl("delete", "pod", pod)
+            service.wait_for(2)
+        yield _unannounced(name, traffic, seen, replicas=2, recovery=recovery)
+
+    return event
 
 
-def _death(service: _Service, name: str) -> Iterator[Result]:
-    service.settle(2)
-    pod = events.replicas(service.sandbox)[0]["name"]
-    before = events.restarts(service.sandbox, pod)
-    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
-        service.sandbox.command("crash", pod, "--once")
-        traffic.happens()
-        _wait_for_restarts(service, pod, before + 1)
-        service.wait_for(2)
-    yield _unannounced(name, traffic, _HEARD_SECONDS, replicas=2, recovery="its container was started again")
+_RESTARTED = "the liveness probe restarted its container"
+_IN_VAIN = "it was restarted in vain, more and more slowly; `kubectl delete pod` brought another"
 
-
-def _crash_loop(service: _Service, name: str) -> Iterator[Result]:
-    service.settle(2)
-    pod = events.replicas(service.sandbox)[0]["name"]
-    before = events.restarts(service.sandbox, pod)
-    with load(service.sandbox, tokens=_TOKENS, calm_seconds=_BEFORE_SECONDS) as traffic:
-        service.sandbox.command("crash", pod)
-        traffic.happens()
-        _wait_for_restarts(service, pod, before + 3)
-        service.sandbox.kubectl("delete", "pod", pod)
-        service.wait_for(2)
-    recovery = "it was restarted in vain, more and more slowly; `kubectl delete pod` brought another"
-    yield _unannounced(name, traffic, _HEARD_SECONDS, replicas=2, recovery=recovery)
-
-
-def _wait_for_restarts(service: _Service, pod: str, count: int) -> None:
-    events.wait_until(lambda: events.restarts(service.sandbox, pod) >= count, _RESTART_SECONDS, f"restart {count} of {pod}")
-
-
-_EVENTS: tuple[tuple[str, Callable[[_Service, str], Iterator[Result]]], ...] = (
-    ("rolling update, a connection a request", lambda service, name: _rolling_update(service, name, keep_alive=False)),
-    ("rolling update, connections kept open", lambda service, name: _rolling_update(service, name, keep_alive=True)),
-    ("drain of a node", _drain),
-    ("scale-out 1 to 3 to 1", _scale),
-    ("the TPU pool taken out of service", _pool_out_of_service),
-    ("active migration back to the TPUs", _migration),
-    ("an update whose servers crash on start", _update_that_crashes),
+_EVENTS: tuple[tuple[str, Event], ...] = (
+    ("rolling update, a connection a request", _planned_event(_update)),
+    ("rolling update, connections kept open", _planned_event(_update, keep_alive=True)),
+    ("drain of a node", _planned_event(_drain)),
+    ("scale-out 1 to 3 to 1", _planned_event(_scale, settle=lambda service: service.settle(1, replicas=1))),
+    ("the TPU pool taken out of service", _planned_event(_disable_pool)),
+    (
+        "active migration back to the TPUs",
+        _planned_event(_migrate, settle=lambda service: service.settle(2, **service.without_the_tpu_pool())),
+    ),
+    ("an update whose servers crash on start", _planned_event(_update_that_crashes)),
     ("Spot preemption, 30 s of notice", _preemption),
     ("Spot preemption without notice", _preemption_without_notice),
-    ("a server that hangs", lambda service, name: _hang(service, name, engine=False)),
-    ("a server whose engine hangs, /health still 200", lambda service, name: _hang(service, name, engine=True)),
-    ("a server that is killed", _death),
-    ("a server that crashes, and then on every start", _crash_loop),
+    ("a server that hangs", _fault("hang", seen=_HANG_SEEN_SECONDS, recovery=_RESTARTED)),
+    ("a server whose engine hangs, /health still 200", _fault("hang", "--engine", seen=_ENGINE_HANG_SEEN_SECONDS, recovery=_RESTARTED)),
+    ("a server that is killed", _fault("crash", "--once", seen=_HEARD_SECONDS, recovery="its container was started again")),
+    ("a server that crashes, and then on every start", _fault("crash", seen=_HEARD_SECONDS, recovery=_IN_VAIN, restarts=3)),
 )
 
 
 # --- results
-
-
-@dataclass(frozen=True)
-class _Losses:
-    """What an unannounced event cost: requests under way on the replica, and those that still came to it."""
-
-    under_way: int
-    later: int
-
-
-def _losses(report: Report, happened: float) -> _Losses:
-    lost = [each for each in report.exchanges if each.result != "answered"]
-    before = sum(each.sent <= happened for each in lost)
-    return _Losses(under_way=before, later=len(lost) - before)
 
 
 def _share(report: Report, at: float, *, replicas: int) -> int:
@@ -287,11 +274,11 @@ def _planned(event: str, traffic: Load, recovery: str) -> Result:
 
 def _unannounced(event: str, traffic: Load, seconds: float, *, replicas: int, recovery: str) -> Result:
     """`seconds` until requests go to the others; each of the replicas has its share of them until then."""
-    losses = _losses(traffic.report, traffic.happened)
-    under_way = _share(traffic.report, traffic.happened, replicas=replicas)
+    lost = [each for each in traffic.report.exchanges if each.result != "answered"]
+    under_way = sum(each.sent <= traffic.happened for each in lost)
     later = math.ceil(RATE * seconds / replicas) + 1
     explained = (
-        f"{recovery}; {losses.under_way} were under way on it, {losses.later} came to it in the "
+        f"{recovery}; {under_way} were under way on it, {len(lost) - under_way} came to it in the "
         f"{seconds:g} s until it gets no more (at most {later} of {RATE:g} a second to {replicas} replicas)"
     )
-    return _result(event, traffic.report, explained, min(losses.under_way, under_way) + later)
+    return _result(event, traffic.report, explained, min(under_way, _share(traffic.report, traffic.happened, replicas=replicas)) + later)

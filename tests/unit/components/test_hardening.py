@@ -65,7 +65,15 @@ def test_ranges_of_the_control_plane_let_no_stranger_s_machine_of_google_cloud_i
 
 def test_cluster_and_repository_are_protected_by_pulumi_and_the_cluster_by_google(prod: Run, cluster: dict[str, Any]) -> None:
     assert cluster["deletionProtection"] is True
-    assert {each.type for each in prod.resources.values() if each.protect} == {CLUSTER, REPOSITORY}
+    kinds = {
+        CLUSTER,
+        "gcp:container/nodePool:NodePool",
+        REPOSITORY,
+        "gcp:monitoring/dashboard:Dashboard",
+        "gcp:monitoring/alertPolicy:AlertPolicy",
+    }
+    assert {each.type for each in prod.resources.values() if each.protect} == kinds
+    assert all(each.protect for each in prod.resources.values() if each.type in kinds)
     assert not [each for each in run_program().resources.values() if each.protect]
 
 

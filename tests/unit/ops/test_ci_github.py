@@ -297,9 +297,9 @@ def test_a_new_comment_whose_answer_was_lost_is_not_written_twice(github: GitHub
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda variables: variables.pop("GITHUB_TOKEN"), "GITHUB_TOKEN: not set"),
-        (lambda variables: variables.pop("GITHUB_REPOSITORY"), "GITHUB_REPOSITORY: not set"),
-        (lambda variables: variables.update(GITHUB_REPOSITORY="name"), "'name' is not a repository"),
+        (lambda variables: variables.pop("GITHUB_TOKEN"), "GITHUB_TOKEN: is not set. Fix: "),
+        (lambda variables: variables.pop("GITHUB_REPOSITORY"), "GITHUB_REPOSITORY: is not set. Fix: "),
+        (lambda variables: variables.update(GITHUB_REPOSITORY="name"), '"name" is not a repository'),
     ],
 )
 def test_missing_variables_are_named(

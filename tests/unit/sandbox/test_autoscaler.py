@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
+from components.catalog.node_labels import COMPUTE_CLASS_LABEL
 from sandbox.gke.autoscaler import Autoscaler
 from sandbox.gke.cluster_view import ComputeClassRules, Snapshot, fits
 from sandbox.gke.node_pool import NodePool, node_allocatable, node_labels, node_taints
@@ -152,12 +152,6 @@ def test_a_full_pool_is_passed_over(scaler_of: Any) -> None:
     assert cluster.added == ["l4-spot"]
 
 
-def test_a_free_node_is_left_to_the_scheduler(scaler_of: Any) -> None:
-    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
-    scaler.round(pod("a", "v6e-1-0"), pod("b"))
-    assert cluster.added == []
-
-
 def test_a_pool_that_got_no_machine_is_left_alone_for_a_while(scaler_of: Any) -> None:
     scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
     real = cluster.add_node
@@ -237,14 +231,6 @@ def test_a_pod_fits_only_where_it_tolerates_every_taint() -> None:
     assert not fits(intolerant, labels, taints)
 
 
-def test_a_required_affinity_keeps_a_pod_off_other_pools() -> None:
-    tpu = ladder(1, 0, 0)["v6e-1"]
-    picky = pod("a")
-    term = {"matchExpressions": [{"key": NODE_POOL_LABEL, "operator": "NotIn", "values": ["v6e-1"]}]}
-    picky["spec"]["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
-    assert not fits(picky, node_labels(tpu, node="n", zone=ZONE), node_taints(tpu))
-
-
 def test_a_node_offers_its_accelerators_and_what_gke_leaves_of_the_machine() -> None:
     pools = ladder(1, 1, 1)
     assert node_allocatable(pools["v6e-1"])["google.com/tpu"] == "1"
@@ -252,9 +238,3 @@ def test_a_node_offers_its_accelerators_and_what_gke_leaves_of_the_machine() -> 
     assert (l4["nvidia.com/gpu"], l4["cpu"]) == ("1", "3920m")
     # 100 GB: room for one limit of 43Gi and not for two, as the walkthrough relies on.
     assert 43 * 2**30 < int(l4["ephemeral-storage"]) < 2 * 43 * 2**30
-
-
-def test_node_names_tell_tpus_and_pools_as_gke_does() -> None:
-    pools = ladder(0, 0, 0)
-    assert pools["v6e-1"].new_node_name("tpu-gpu-fungibility").startswith("gke-tpu-")
-    assert pools["l4-spot"].new_node_name("tpu-gpu-fungibility").startswith("gke-tpu-gpu-fungibility-l4-spot-")

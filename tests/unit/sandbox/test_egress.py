@@ -67,13 +67,3 @@ def test_an_unreachable_service_is_reported_and_not_awaited(proxy: EgressProxy, 
     client, answer = connect(proxy, target)
     client.close()
     assert b" 502 " in answer
-
-
-def test_the_api_server_uses_it_for_the_cluster_only(proxy: EgressProxy) -> None:
-    (selection,) = proxy.configuration()["egressSelections"]
-    assert selection["name"] == "cluster"
-    assert selection["connection"]["transport"] == {"uds": {"udsName": proxy.name}}
-
-
-def test_a_proxy_that_never_started_stops() -> None:
-    EgressProxy().stop()

@@ -181,13 +181,6 @@ def test_daemon_that_cannot_reach_the_registry_is_asked_for_the_image(machine: M
     assert "connection refused" in built.how
 
 
-def test_a_save_without_manifest_is_refused(machine: Machine) -> None:
-    with tarfile.open(machine.fake / "saved.tar", "w"):
-        pass
-    with pytest.raises(DockerError, match=r"Docker 26\.1\.5 saves images without a manifest; install docker-registry"):
-        machine.build()
-
-
 @pytest.mark.parametrize(
     ("answers", "reason"),
     [
@@ -211,19 +204,6 @@ def test_daemon_that_does_not_answer_is_given_up_on(machine: Machine, monkeypatc
     machine.answer(seconds=30)
     with pytest.raises(NoDocker, match=r"docker version did not end within 0\.2 s"):
         machine.find()
-
-
-def test_failed_build_shows_dockers_output(machine: Machine, tmp_path: Path) -> None:
-    class Failing(DockerEngine):
-        def build(self, **_: Any) -> str:
-            raise DockerError("ERROR: failed to solve: not found")
-
-    engine = Failing(str(machine.bin / "docker"), machine.environment, "26.1.5")
-    builder = ImageBuilder(machine.images, state_dir=machine.state, find_docker=lambda: engine)
-    context = BuildContext(ROOT / "images", ROOT / "images/gpu.Dockerfile")
-    with pytest.raises(DockerError, match="failed to solve"):
-        builder.build(BuildRequest(name=f"{REPOSITORY}:GPU", context=context, platform="linux/amd64", args={}))
-    assert read_notes(machine.state) == {}
 
 
 def test_record_keeps_the_last_build_of_each_image(machine: Machine) -> None:

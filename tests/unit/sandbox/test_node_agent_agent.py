@@ -158,12 +158,6 @@ def test_a_pod_waits_for_its_node_to_be_there(cluster: Cluster) -> None:
     cluster.running(pod())
 
 
-def test_pods_that_are_there_from_before_are_taken_on(cluster: Cluster) -> None:
-    cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod()])
-    cluster.running(pod())
-
-
 def test_a_pod_that_is_missing_from_a_new_list_is_ended_and_its_files_go(cluster: Cluster) -> None:
     cluster.nodes.sync([NODE])
     cluster.pods.sync([pod()])
@@ -261,16 +255,6 @@ def test_stopping_ends_all_processes_and_leaves_the_pods_in_the_api(cluster: Clu
     assert cluster.processes() == 0
     assert len(cluster.api.statuses) == written
     assert not cluster.api.removed
-
-
-def test_containers_get_the_mark_of_the_sandbox_and_nothing_else_of_the_daemon_s(cluster: Cluster) -> None:
-    cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod("env; " + STEADY)])
-    cluster.running(pod())
-    path, _ = cluster.agent._find_log("default", "pod", "main", False)
-    cluster.wait(lambda: "starts" in path.read_text())
-    assert f"FUNGIBILITY_SANDBOX={cluster.folder}" in path.read_text()
-    assert "ONLY_OF_THE_DAEMON" not in path.read_text()
 
 
 def test_a_log_that_is_not_there_is_told_in_the_kubelets_words(cluster: Cluster) -> None:

@@ -31,21 +31,6 @@ def test_a_gpu_node_lists_its_gpus_and_has_no_tpu(tmp_path: Path) -> None:
     assert not Path(devices.environment["TPU_DEVICE"]).exists()
 
 
-def test_gpus_of_two_nodes_differ_and_of_one_node_stay_the_same(tmp_path: Path) -> None:
-    first, second = NodeDevices(tmp_path / "1"), NodeDevices(tmp_path / "2")
-    first.make("node-1", {GPU_LABEL: "nvidia-l4"})
-    second.make("node-2", {GPU_LABEL: "nvidia-l4"})
-    before = listed(first)
-    first.make("node-1", {GPU_LABEL: "nvidia-l4"})
-    assert listed(first) == before != listed(second)
-
-
-def test_a_plain_node_has_neither(tmp_path: Path) -> None:
-    devices = NodeDevices(tmp_path)
-    devices.make("node-1", {})
-    assert not any(Path(path).exists() for path in devices.environment.values())
-
-
 @pytest.mark.parametrize("arguments", [[], ["--query-gpu=name"]])
 def test_the_stand_in_for_nvidia_smi_does_not_make_things_up(tmp_path: Path, arguments: list[str]) -> None:
     devices = NodeDevices(tmp_path)

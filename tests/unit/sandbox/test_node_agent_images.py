@@ -35,12 +35,6 @@ def test_the_images_programs_come_first_then_the_sandboxs_python_then_the_machin
     assert str(rootfs / "opt/tool/bin") not in folders
 
 
-def test_an_image_without_a_path_has_the_usual_one(rootfs: Path) -> None:
-    folders = search_path(rootfs, [Path("/venv/bin")], None).split(os.pathsep)
-    assert folders[:2] == [str(rootfs / "usr/local/bin"), "/venv/bin"]
-    assert folders[-1] == "/bin"
-
-
 def test_a_container_starts_in_the_images_folder_or_in_its_own(rootfs: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     assert working_directory(rootfs, "/usr/local", own) == rootfs / "usr/local"

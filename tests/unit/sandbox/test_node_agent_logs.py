@@ -122,10 +122,3 @@ def test_following_gives_what_comes_and_ends_with_the_container(tmp_path: Path) 
         return looks == 4
 
     assert read(path, LogOptions(follow=True, tail_lines=1), ended) == "a\nb\nc\n"
-
-
-def test_following_without_news_gives_the_reader_a_chance_to_stop(tmp_path: Path) -> None:
-    pieces = read_log(log(tmp_path / "0.log", "F a"), LogOptions(follow=True), ended=lambda: False)
-    assert next(pieces) == b"a\n"
-    assert next(pieces) == b""
-    pieces.close()  # type: ignore[attr-defined]

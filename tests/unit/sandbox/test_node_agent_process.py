@@ -64,26 +64,6 @@ def test_the_exit_code_of_a_signal_is_128_and_its_number(spawner: Spawner, tmp_p
     assert Started(spawner, tmp_path, "sh", "-c", script).exit_code() == code
 
 
-def test_what_it_says_until_its_end_is_in_the_log_when_its_end_is_told(spawner: Spawner, tmp_path: Path) -> None:
-    started = Started(spawner, tmp_path, "sh", "-c", "echo out; echo err >&2; echo last")
-    started.exit_code()
-    assert sorted(started.lines()) == ["err", "last", "out"]
-
-
-def test_it_has_the_given_environment_and_nothing_of_this_process_s(
-    spawner: Spawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LEAKED", "yes")
-    started = Started(spawner, tmp_path, "sh", "-c", 'echo "$GIVEN,${LEAKED:-},$PWD"', GIVEN="1")
-    started.exit_code()
-    assert started.lines() == [f"1,,{tmp_path}"]
-
-
-def test_a_program_that_is_not_there_is_refused_at_once(spawner: Spawner, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        Started(spawner, tmp_path, "no-such-program")
-
-
 def test_a_signal_goes_to_the_main_process_alone(spawner: Spawner, tmp_path: Path) -> None:
     script = "trap 'echo main; exit 0' TERM; (trap 'echo child' TERM; sleep 30) & echo ready; wait"
     started = Started(spawner, tmp_path, "sh", "-c", script)
@@ -91,12 +71,6 @@ def test_a_signal_goes_to_the_main_process_alone(spawner: Spawner, tmp_path: Pat
     started.process.signal(signal.SIGTERM)
     assert started.exit_code() == 0
     assert started.lines() == ["ready", "main"]
-
-
-def test_children_end_with_the_main_process(spawner: Spawner, tmp_path: Path) -> None:
-    started = Started(spawner, tmp_path, "sh", "-c", "sleep 60 & echo $!; exit 0")
-    started.exit_code()
-    assert not alive(int(started.lines()[0]))
 
 
 def test_a_child_that_left_the_session_ends_too(spawner: Spawner, tmp_path: Path) -> None:
@@ -149,8 +123,3 @@ def test_a_command_beside_it_that_takes_too_long_is_ended(spawner: Spawner, slee
     assert time.monotonic() - began < 3
     commands = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout.splitlines()
     assert "sleep 61" not in commands
-
-
-def test_a_command_beside_it_that_is_not_there_is_told(spawner: Spawner, sleeping: Started) -> None:
-    with pytest.raises(FileNotFoundError):
-        run(spawner, sleeping, "no-such-program")

@@ -113,7 +113,7 @@ class FakeEvents:
     def __init__(self) -> None:
         self.reasons: list[tuple[str, str]] = []
 
-    def record(self, obj: Object, kind: str, event_type: str, reason: str, message: str, **_: str) -> None:
+    def record(self, pod: Object, event_type: str, reason: str, message: str, **_: str) -> None:
         self.reasons.append((reason, message))
 
 
@@ -271,21 +271,6 @@ def test_a_pod_stays_ready_while_it_is_being_ended(bench: Bench) -> None:
     assert not ready(bench.api.statuses[-1])
 
 
-def test_what_ignores_sigterm_is_killed_with_all_that_it_started(bench: Bench) -> None:
-    # One child leaves the process group.
-    script = "trap '' TERM; setsid sleep 987 & sleep 987 & echo starts; while :; do sleep 0.05; done"
-    pod = bench.pod({"args": [script]})
-    worker = bench.run(pod)
-    bench.wait_started()
-    start = time.monotonic()
-    worker.update(deleted(pod, 1))
-    bench.api.wait_removed()
-    assert time.monotonic() - start >= 1
-    assert main_state(bench.api.statuses[-1])["terminated"]["exitCode"] == 137
-    mark = f"FUNGIBILITY_SANDBOX={bench.folder}".encode()
-    assert not [path for path in Path("/proc").glob("[0-9]*/environ") if mark in _read(path)]
-
-
 @pytest.mark.parametrize("hook", [None, {"exec": {"command": ["sleep", "986"]}}, {"sleep": {"seconds": 986}}])
 def test_a_second_deletion_shortens_the_grace_period_and_with_it_the_hook_before_the_end(bench: Bench, hook: Object | None) -> None:
     args = ["trap '' TERM; echo starts; while :; do sleep 0.05; done"]
@@ -405,43 +390,10 @@ def test_nothing_else_is_probed_before_the_startup_probe_succeeds(bench: Bench) 
     bench.api.wait(ready)
 
 
-def test_readiness_comes_and_goes_with_its_probe(bench: Bench) -> None:
-    here = bench.folder / "serving"
-    probe = {"exec": {"command": ["test", "-e", str(here)]}, "periodSeconds": 0.05, "failureThreshold": 1}
-    bench.run(bench.pod({"args": [STEADY], "readinessProbe": probe}))
-    bench.api.wait(lambda status: status["phase"] == "Running" and not ready(status))
-    here.touch()
-    bench.api.wait(ready)
-    here.unlink()
-    status = bench.api.wait(lambda status: not ready(status))
-    message = next(each["message"] for each in status["conditions"] if each["type"] == "Ready")
-    assert message == "containers with unready status: [main]"
-
-
 def test_a_pod_that_uses_what_the_sandbox_leaves_out_waits_and_says_why(bench: Bench) -> None:
     bench.run(bench.pod({"args": [STEADY]}, initContainers=[{"name": "first", "image": "shell:1"}]))
     status = bench.api.wait(waits_for("CreateContainerConfigError"))
     assert main_state(status)["waiting"]["message"].startswith("spec.initContainers: the sandbox's nodes do not have it")
-
-
-def test_a_pod_of_a_lost_node_ends_without_a_word(bench: Bench) -> None:
-    worker = bench.run(bench.pod({"args": [STEADY]}))
-    bench.wait_started()
-    written = len(bench.api.statuses)
-    worker.lost()
-    assert worker.ended.wait(5)
-    assert bench.log() == "starts"
-    assert len(bench.api.statuses) == written
-    assert not bench.api.removed
-
-
-def test_a_pod_whose_object_is_gone_is_ended(bench: Bench) -> None:
-    worker = bench.run(bench.pod({"args": [STEADY]}))
-    bench.wait_started()
-    worker.gone()
-    assert worker.ended.wait(5)
-    assert bench.log() == "starts\nends"
-    assert not bench.api.removed
 
 
 def test_a_status_that_could_not_be_written_is_written_later(bench: Bench) -> None:

@@ -65,13 +65,6 @@ def test_later_layers_lie_over_earlier_ones_whether_compressed_or_not(tmp_path: 
     }
 
 
-def test_programs_stay_executable_and_links_stay_links(tmp_path: Path) -> None:
-    blobs = Blobs()
-    unpack(blobs.image(layer(("run", b"#!"), mode=0o755), layer(("go", "/run"))), blobs.__getitem__, tmp_path, DECLARED)
-    assert (tmp_path / "run").stat().st_mode & 0o111 == 0o111
-    assert (tmp_path / "go").readlink() == Path("/run")
-
-
 @pytest.mark.parametrize("content", [b"no JSON", b"[]", b"{}"])
 def test_what_is_not_a_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(OciImageError):

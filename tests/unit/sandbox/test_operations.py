@@ -54,14 +54,3 @@ def test_a_cluster_s_end_waits_for_its_pools_and_another_operation_does_not() ->
         assert not deleted.wait(timeout=0.1)
     assert ends(waiting)
     assert deleted.is_set()
-
-
-def test_an_operation_that_failed_is_over() -> None:
-    operations = Operations()
-    try:
-        with operations.running(CLUSTER):
-            raise ValueError
-    except ValueError:
-        pass
-    operations.wait(CLUSTER)
-    assert not operations.runs(CLUSTER)

@@ -80,11 +80,6 @@ def test_an_image_is_built_stored_and_named_by_digest(client: Client, store: Ima
     assert entrypoint.stat().st_mode & 0o111
 
 
-def test_an_equal_build_has_an_equal_digest(client: Client) -> None:
-    first = client.create(URN, checked(client, inputs()))
-    assert client.create(URN, checked(client, inputs())) == first
-
-
 def test_nothing_differs_when_only_the_credentials_are_new(client: Client) -> None:
     old = checked(client, inputs())
     registry = {"server": "asia-northeast1-docker.pkg.dev", "username": "v", "password": Secret("new")}
@@ -100,12 +95,6 @@ def test_a_changed_file_of_the_context_makes_a_diff_and_another_digest(client: C
     assert client.diff(URN, old, new).details == {"build.contextDigest": "UPDATE"}
     after = client.update(URN, id, old, outputs, new)
     assert after["repoDigest"] != outputs["repoDigest"]
-
-
-def test_an_ignored_file_makes_no_diff(client: Client, project: Path) -> None:
-    old = checked(client, inputs())
-    (project / "images/notes.txt").write_text("not in the context")
-    assert not client.diff(URN, old, checked(client, inputs())).changed
 
 
 @pytest.mark.parametrize(

@@ -72,12 +72,6 @@ def test_ids_are_google_s(client: Client, token: str, inputs: dict[str, Any], id
     assert client.create(urn(token, "x"), inputs)[0] == id
 
 
-def test_a_subnetwork_knows_its_gateway_and_its_link(client: Client) -> None:
-    id, outputs = client.create(urn(SUBNETWORK, "s"), SUBNET)
-    assert outputs["gatewayAddress"] == "10.64.0.1"
-    assert outputs["selfLink"] == f"https://www.googleapis.com/compute/v1/{id}"
-
-
 @pytest.mark.parametrize(
     ("token", "old", "change", "replaces"),
     [
@@ -101,19 +95,6 @@ def test_what_google_cannot_change_in_place_replaces(
     found = client.diff(urn(token, "x"), old, {**old, **change})
     assert found.changed
     assert bool(found.replaces) is replaces
-
-
-@pytest.mark.parametrize(
-    ("token", "inputs", "said"),
-    [
-        (NAT, {"router": "r", "sourceSubnetworkIpRangesToNat": "ALL"}, "LIST_OF_SUBNETWORKS"),
-        (NETWORK, {"name": "N"}, "lowercase letters"),
-        (CLUSTER, {"datapathProvider": "CILIUM"}, "ADVANCED_DATAPATH"),
-    ],
-)
-def test_values_that_google_does_not_know_are_refused(client: Client, token: str, inputs: dict[str, Any], said: str) -> None:
-    ((_, reason),) = client.check(urn(token, "x"), inputs).failures
-    assert said in reason
 
 
 def test_a_cluster_s_name_joins_what_the_program_says_of_its_endpoints(client: Client) -> None:
@@ -148,9 +129,7 @@ def test_the_latest_version_of_a_secret_is_read_as_a_secret(client: Client, stor
         ({"secret": "key", "project": "q"}, f"projects/{project_number('q')}/secrets/key] not found"),
     ],
 )
-def test_a_secret_that_is_not_there_is_refused_in_google_s_words(
-    client: Client, store: SecretStore, args: dict[str, str], said: str
-) -> None:
+def test_a_missing_secret_is_refused_with_google_s_message(client: Client, store: SecretStore, args: dict[str, str], said: str) -> None:
     store.add("p", "key", "one")
     with pytest.raises(grpc.RpcError) as raised:
         client.invoke(VERSION, **args)
@@ -158,7 +137,7 @@ def test_a_secret_that_is_not_there_is_refused_in_google_s_words(
     assert said in refusal(raised)
 
 
-def test_a_secret_is_made_once_and_read_by_its_owner_alone(store: SecretStore, tmp_path: Path) -> None:
+def test_a_secret_is_made_once_and_readable_only_by_its_owner(store: SecretStore, tmp_path: Path) -> None:
     store.ensure("p", "key")
     first = store.read("p", "key", "latest")
     store.ensure("p", "key")

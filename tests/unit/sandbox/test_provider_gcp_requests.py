@@ -46,25 +46,12 @@ def burst(answer: str, count: int, after: int = 0) -> Rule:
     return Rule(api=CLOUD, answer=answer, burst=count, after=after)
 
 
-def test_what_passes_is_not_seen(client: Client, faults: FaultStore) -> None:
-    faults.set(burst("503", 5))
-    assert client.create(urn(ACCOUNT, "nodes"), INPUTS)[0] == "projects/p/serviceAccounts/nodes@p.iam.gserviceaccount.com"
-    assert len(faults.given()) == 5
-
-
 def test_what_does_not_pass_fails_in_google_s_words_and_leaves_nothing(client: Client, faults: FaultStore) -> None:
     faults.set(burst("409", 1))
     with pytest.raises(grpc.RpcError) as raised:
         client.create(urn(ACCOUNT, "nodes"), INPUTS)
     assert refusal(raised) == "Error creating Account: googleapi: Error 409: The operation was aborted., aborted"
     client.create(urn(ACCOUNT, "nodes"), INPUTS)
-
-
-def test_a_lost_answer_is_told_as_a_conflict_with_what_was_made(client: Client, faults: FaultStore) -> None:
-    faults.set(burst("lost", 1))
-    with pytest.raises(grpc.RpcError) as raised:
-        client.create(urn(ACCOUNT, "nodes"), INPUTS)
-    assert "Error 409: Requested entity already exists" in refusal(raised)
 
 
 def test_a_cluster_that_is_made_and_cannot_be_read_is_kept_as_incomplete(client: Client, faults: FaultStore) -> None:
@@ -74,14 +61,6 @@ def test_a_cluster_that_is_made_and_cannot_be_read_is_kept_as_incomplete(client:
         client.create(urn(CLUSTER, "c"), {"name": "c", "location": "asia-northeast1"})
     assert "Error reading Cluster after it was created: googleapi: Error 500" in refusal(raised)
     assert raised.value.trailing_metadata() is not None
-
-
-def test_a_refresh_that_is_given_up_says_of_what(client: Client, faults: FaultStore) -> None:
-    id, outputs = client.create(urn(ACCOUNT, "nodes"), INPUTS)
-    faults.set(burst("503", 10_000))
-    with pytest.raises(grpc.RpcError) as raised:
-        client.read(urn(ACCOUNT, "nodes"), id, INPUTS, outputs)
-    assert refusal(raised) == "Error reading Account: googleapi: Error 503: The service is currently unavailable., backendError"
 
 
 def test_without_a_login_there_is_no_token(client: Client, tokens: AccessTokens) -> None:

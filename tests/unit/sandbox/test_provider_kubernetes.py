@@ -216,12 +216,6 @@ def test_an_unnamed_object_gets_a_name_of_its_seed_and_keeps_it(provider: Kubern
     assert again["metadata"] == first["metadata"]
 
 
-def test_a_secret_is_sent_encoded_and_stays_secret(provider: KubernetesProvider) -> None:
-    inputs = provider.check(SECRET, None, {**secret(), "stringData": {"token": TOKEN}}, b"").inputs
-    assert inputs["data"] == Secret({"token": base64.b64encode(TOKEN.encode()).decode()})
-    assert "stringData" not in inputs
-
-
 @pytest.mark.parametrize(
     ("of", "given", "expected"),
     [
@@ -342,6 +336,9 @@ def test_what_cannot_be_made_is_told_with_the_fix(provider: KubernetesProvider, 
     cluster.create(config_map("theirs", name="a", namespace="default"), manager="kubectl")
     with pytest.raises(ProviderError, match="exists already and is not this stack's.*pulumi import"):
         Made(provider, CONFIG_MAP, config_map(name="a"))
+    provider.configure({}, {"kubeconfig": kubeconfig(), "upsertExistingObjects": "true"})
+    assert Made(provider, CONFIG_MAP, config_map(name="a")).outputs["data"] == {"a": "1"}
+    assert cluster.calls[-1] == ("apply", False)
     cluster.unknown_kinds = {"ComputeClass"}
     custom = {"apiVersion": "cloud.google.com/v1", "kind": "ComputeClass", "metadata": {"name": "c"}, "spec": {}}
     with pytest.raises(ProviderError, match=r"no matches for kind.*depends_on"):

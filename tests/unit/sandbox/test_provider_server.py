@@ -225,18 +225,6 @@ def test_a_half_made_resource_is_handed_over_to_be_saved(client: Client) -> None
     assert from_struct(detail.inputs) == {"do": "half"}
 
 
-@pytest.mark.parametrize("method", ["Update", "Delete", "GetSchema"])
-def test_what_a_provider_lacks_is_said(client: Client, method: str) -> None:
-    requests = {
-        "Update": provider_pb2.UpdateRequest(urn=THING),
-        "Delete": provider_pb2.DeleteRequest(urn=THING),
-        "GetSchema": provider_pb2.GetSchemaRequest(),
-    }
-    with pytest.raises(grpc.RpcError) as raised:
-        getattr(client.stub, method)(requests[method], timeout=20)
-    assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
-
-
 def test_an_interruption_ends_what_waits_and_the_next_engine_at_its_address_begins_anew(client: Client) -> None:
     client.stub.Cancel(empty_pb2.Empty(), timeout=20)
     # As an engine begins.

@@ -87,26 +87,12 @@ def test_each_mistake_in_a_pool_is_the_one_problem(inputs: dict[str, Any], expec
     assert problem.startswith(expected)
 
 
-def test_all_mistakes_come_at_once() -> None:
-    inputs = pool(nodeConfig={"machineTyp": "x", "diskSizeGb": "9"}, locaton="l")
-    assert [problem.split(":")[0] for problem in problems(POOL, inputs)] == [
-        "nodeConfig.machineTyp",
-        "nodeConfig.diskSizeGb",
-        "locaton",
-    ]
-
-
 def test_kubernetes_specs_are_checked_to_their_leaves() -> None:
     environment = [{"name": "N", "valueFrom": {"fieldRef": {"fieldPth": "status.hostIP", "fieldPath": "x"}}}]
     assert problems(DEPLOYMENT, deployment({"env": environment})) == [
         "spec.template.spec.containers[0].env[0].valueFrom.fieldRef.fieldPth: unknown key; did you mean fieldPath?"
     ]
     assert problems(DEPLOYMENT, deployment({"image": "i", "resources": {"limits": {"nvidia.com/gpu": "1"}}})) == []
-
-
-def test_a_literal_hint_takes_its_values_only() -> None:
-    (problem,) = problems(DEPLOYMENT, {**deployment({}), "kind": "Deploymint"})
-    assert problem == "kind: 'Deploymint' is not one of 'Deployment'; did you mean Deployment?"
 
 
 def test_a_port_may_be_a_number_or_a_name_and_nothing_else() -> None:
@@ -161,20 +147,11 @@ def test_a_type_that_no_sdk_has_is_a_problem(token: str, nearest: str | None) ->
     assert token in str(problem)
 
 
-def test_keys_with_dots_are_quoted_in_paths() -> None:
-    (problem,) = problems(DEPLOYMENT, deployment({"resources": {"limits": {"nvidia.com/gpu": 1}}}))
-    assert problem == 'spec.template.spec.containers[0].resources.limits["nvidia.com/gpu"]: 1 is not a string'
-
-
 @pytest.mark.parametrize("package", ["gcp", "kubernetes", "docker"])
 def test_a_providers_own_arguments_have_known_keys(package: str) -> None:
     token = f"pulumi:providers:{package}"
     assert problems(token, {"version": "1.0.0", "__internal": {}}) == []
     assert problems(token, {"nonsense": "1"}) == ["nonsense: unknown key"]
-
-
-def test_a_misspelt_argument_of_a_provider_has_a_nearest() -> None:
-    assert problems("pulumi:providers:gcp", {"projct": "p"}) == ["projct: unknown key; did you mean project?"]
 
 
 def test_a_resources_properties_are_its_inputs_and_what_is_computed() -> None:

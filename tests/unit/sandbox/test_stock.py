@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import grpc  # type: ignore[import-untyped]
 import pulumi
 import pytest
 
-from components.cluster.pool_failures import error_hook, explanation
+from components.cluster.pool_failures import explanation
 from components.settings.accelerator_pool import AcceleratorPool, parse_pools
 from sandbox import __main__ as commands
-from sandbox.gke.cloud import PoolInErrorStateError
 from sandbox.gke.node_pool import NodePool
 from sandbox.gke.node_pools import NodePools
-from sandbox.gke.scaling_messages import Backoff, Growth, failed_scale_up, not_triggered, priority_statuses
+from sandbox.gke.scaling_messages import Backoff, Growth, priority_statuses
 from sandbox.google.latencies import Clock
-from sandbox.google.records import Records
-from sandbox.google.stock import OutOfStockError, Stock, StockError, refusal, require_pool
+from sandbox.google.stock import OutOfStockError, Stock, StockError, require_pool
 from sandbox.host.paths import Paths
-from sandbox.providers.gcp import GcpProvider
-from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL
+from sandbox.providers.gcp_kinds import NODE_POOL
 from tests.unit.program import run_program
-from tests.unit.provider_client import Engine, partial_failure, urn
 from tests.unit.sandbox.test_autoscaler import RULES, ladder
-from tests.unit.sandbox.test_provider_gcp import DictionaryCloud
 
 ZONE = "asia-northeast1-b"
 
@@ -181,33 +174,6 @@ def test_new_limits_of_a_pool_without_stock_are_no_failure(stock: Stock, tmp_pat
 # --- the provider
 
 
-class _EmptyShelves(DictionaryCloud):
-    def create_node_pool(self, cluster_id: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        facts = super().create_node_pool(cluster_id, name, inputs)
-        raise PoolInErrorStateError(refusal("n", project="p", zone=ZONE), facts)
-
-
-def test_a_failed_creation_keeps_the_pool_in_the_state_and_the_next_update_asks_google_nothing(tmp_path: Path) -> None:
-    cloud = _EmptyShelves()
-    inputs = {"name": "v6e-1", "cluster": "c", "location": "asia-northeast1", "initialNodeCount": 1}
-    with Engine(lambda: GcpProvider(cloud, Records(tmp_path / "cloud.json"))) as engine:
-        client = engine.connect()
-        client.configure(project="p", region="asia-northeast1")
-        client.create(urn(CLUSTER, "c"), {"name": "c"})
-        with pytest.raises(grpc.RpcError) as raised:
-            client.create(urn(NODE_POOL, "v6e-1"), inputs)
-        failed = partial_failure(raised.value)
-        (reason,) = failed.reasons
-        assert reason.endswith('NodePool v6e-1 was created in the error state "RUNNING_WITH_ERROR"')
-        # As from the real provider, which drops Google's words.
-        assert "GCE_STOCKOUT" not in reason
-        asked = dict(cloud.pools)
-        cloud.pools.clear()
-        assert client.update(urn(NODE_POOL, "v6e-1"), failed.id, inputs, {"nodeCount": 1.0}, inputs) == {"nodeCount": 1.0}
-        assert cloud.pools == {}
-        assert asked[tuple(failed.id.split("/nodePools/"))]["name"] == "v6e-1"
-
-
 # --- the autoscaler's words
 
 
@@ -230,15 +196,6 @@ def test_a_rule_whose_pool_has_no_machines_is_constrained_and_never_suspended() 
     first = statuses[0]["conditions"][0]
     assert first["message"].endswith("In backoff until 2026-11-25 16:05:00 UTC.")
     assert first["lastTransitionTime"] == "2026-11-25T16:00:00Z"
-
-
-def test_events_have_the_words_of_gke_s_autoscaler() -> None:
-    assert failed_scale_up(ladder(0, 0, 0)["l4"], out_of_stock=True) == (
-        "Node scale up in zones asia-northeast1-b associated with this pod failed: GCE out of resources. Pod is at risk of not "
-        "being scheduled."
-    )
-    reasons = ["in backoff after failed scale-up", "max node group size reached", "in backoff after failed scale-up"]
-    assert not_triggered(reasons) == ("pod didn't trigger scale-up: 2 in backoff after failed scale-up, 1 max node group size reached")
 
 
 # --- what the program says
@@ -280,10 +237,6 @@ def test_a_pool_without_machines_is_named_with_the_reason_and_the_cures(error: s
         assert part in said
 
 
-def test_without_another_pool_the_message_does_not_promise_a_service() -> None:
-    assert "nothing serves" in (_explained("RUNNING_WITH_ERROR", others=()) or "")
-
-
 def test_a_quota_is_told_from_a_stock_out_and_other_errors_speak_for_themselves() -> None:
     said = _explained("googleapi: Error 403: Insufficient regional quota to satisfy request, forbidden") or ""
     assert "quota does not allow" in said
@@ -313,11 +266,3 @@ def test_the_program_explains_the_failure_of_each_of_its_accelerator_pools_and_n
     assert warn.call_count == 1
     assert "Accelerator pool l4-spot" in said
     assert "(v6e-1, l4)" in said
-
-
-def test_a_disabled_pool_is_not_one_to_run_on_instead() -> None:
-    pool = _pool()
-    with mock.patch("pulumi.ErrorHook", lambda _name, explain: explain), mock.patch("pulumi.log.warn") as warn:
-        hook: Any = error_hook({"v6e-1": pool, "l4": replace(pool, name="l4", enabled=False)})
-        hook(pulumi.ErrorHookArgs("", "", "v6e-1", NODE_POOL, failed_operation="create", errors=["RUNNING_WITH_ERROR"]))
-    assert "No other pool is enabled" in warn.call_args[0][0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,14 @@ def test_two_that_want_the_same_at_once_build_it_once(machine: Machine) -> None:
     for each in both:
         each.join()
     assert machine.builds() == [["v3"], ["prometheus"]]
+
+
+def test_what_the_machine_has_waits_for_nobody_elses_build(machine: Machine) -> None:
+    machine.install("etcd", "etcd Version: 3.6.1")
+    machine.paths.cache.mkdir()
+    with (machine.paths.cache / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        machine.ensure("etcd")
 
 
 def test_a_failed_build_shows_its_end_and_what_helps(machine: Machine) -> None:

@@ -25,7 +25,7 @@ _TOKEN_SECONDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where the server runs: the names of the pod, its node, the node's pool (the rung) and machine type."""
+    """Where the server runs: the names of the pod, its node, the node's pool and machine type."""
 
     pod: str
     node: str

@@ -41,7 +41,7 @@ def answer(place: Place, model: str, prompt: str) -> str:
     text = (
         f"This is a stand-in for vLLM in a sandbox with simulated hardware, and no model has thought about this. "
         f'{model} would answer here to: "{heard}". '
-        f"Served by pod {place.pod} on node {place.node} of rung {place.pool} ({place.machine_type})."
+        f"Served by pod {place.pod} on node {place.node} of pool {place.pool} ({place.machine_type})."
     )
     return text.encode("ascii", "replace").decode()
 

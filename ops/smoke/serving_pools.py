@@ -1,4 +1,4 @@
-"""Which rung serves: the node pools of the pods that are ready behind the service, asked of the cluster.
+"""Which node pools serve: the node pools of the pods that are ready behind the service, asked of the cluster.
 
 No answer of vLLM's names its pod; when all ready pods are on one pool it is that pool all the same. The cluster is the one of a
 kubeconfig, and is believed only if a Service of it has the stack's very address.
@@ -21,21 +21,21 @@ _SECONDS = (5.0, 20.0)
 _RETRY = Retry(total=2, backoff_factor=1, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
 
 
-class UnknownRung(Exception):
+class UnknownPool(Exception):
     """The cluster cannot be asked, or is another one; the message says why and what would help."""
 
 
 def serving_pools(target: Target, kubeconfig: str | None) -> list[str]:
-    """The pool of each ready pod behind the stack's service, empty for a node that is in none. Raises `UnknownRung`.
+    """The pool of each ready pod behind the stack's service, empty for a node that is in none. Raises `UnknownPool`.
 
     `kubeconfig`: a file; None for kubectl's own choice.
     """
     if not target.service_ip or not target.namespace:
-        raise UnknownRung("without --stack there is no cluster to ask")
+        raise UnknownPool("without --stack there is no cluster to ask")
     try:
         from kubernetes import client, config
     except ImportError as error:
-        raise UnknownRung("the package `kubernetes` is not installed (requirements-dev.txt has it)") from error
+        raise UnknownPool("the package `kubernetes` is not installed (requirements-dev.txt has it)") from error
     configuration = client.Configuration()
     configuration.retries = _RETRY
     try:
@@ -46,11 +46,11 @@ def serving_pools(target: Target, kubeconfig: str | None) -> list[str]:
         nodes = core.list_node(_request_timeout=_SECONDS).items
     except client.ApiException as error:
         fix = ": log in again (`gcloud auth login`)" if error.status == 401 else ""
-        raise UnknownRung(f"the cluster of the kubeconfig answers {error.status} {error.reason}{fix}") from error
+        raise UnknownPool(f"the cluster of the kubeconfig answers {error.status} {error.reason}{fix}") from error
     except HTTPError as error:
-        raise UnknownRung(f"the cluster of the kubeconfig does not answer ({type(error).__name__})") from error
+        raise UnknownPool(f"the cluster of the kubeconfig does not answer ({type(error).__name__})") from error
     except (config.ConfigException, OSError, ValueError) as error:
-        raise UnknownRung(f"no cluster access: {str(error).splitlines()[0]}") from error
+        raise UnknownPool(f"no cluster access: {str(error).splitlines()[0]}") from error
     pools = {node.metadata.name: (node.metadata.labels or {}).get(NODE_POOL_LABEL, "") for node in nodes}
     return [pools.get(pod.spec.node_name, "") for pod in pods if _is_ready(pod)]
 
@@ -63,7 +63,7 @@ def _selector(services: list[Any], target: Target) -> dict[str, str]:
         ingress = (service.status.load_balancer.ingress if service.status.load_balancer else None) or []
         if any(each.ip == target.service_ip for each in ingress) and any(each.port == port for each in service.spec.ports or []):
             return dict(service.spec.selector or {})
-    raise UnknownRung(
+    raise UnknownPool(
         f"no Service in namespace {target.namespace} of the kubeconfig's cluster has the address {target.service_ip}: it is "
         f"another cluster (`gcloud container clusters get-credentials {target.cluster_name} "
         f"--location {target.cluster_location}`)"

@@ -1,4 +1,4 @@
-"""Which rung serves, asked of an API server that answers as Kubernetes does, and of some that do not."""
+"""Which node pools serve, asked of an API server that answers as Kubernetes does, and of some that do not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib3.util import Retry
 from ops.findings import Finding
 from ops.smoke import checks
 from ops.smoke.checks import Limits
-from ops.smoke.rungs import UnknownRung, serving_pools
+from ops.smoke.serving_pools import UnknownPool, serving_pools
 from ops.smoke.target import Target
 from tests.unit.misbehaving_server import MODEL, Handler, Reply, Server, says, serving
 
@@ -87,7 +87,7 @@ def of_stack(url: str = "http://198.51.100.7/v1") -> Target:
     )
 
 
-def rung(kubeconfig: str, model_server: Server, **options: Any) -> Finding:
+def pool_check(kubeconfig: str, model_server: Server, **options: Any) -> Finding:
     """The check of a service that says nothing of its pod; its cluster knows it by another address."""
     target = of_stack(model_server.url)
     return checks.run(target, limits=Limits(healthy=1.0), kubeconfig=kubeconfig, **options).checks[-1]
@@ -107,14 +107,14 @@ def test_cluster_without_the_stacks_address_and_port_is_not_believed(tmp_path: P
     url = "http://198.51.100.7/v1" if port == 80 else f"http://198.51.100.7:{port}/v1"
     with (
         api_server(tmp_path, services=others) as (_, kubeconfig),
-        pytest.raises(UnknownRung, match="another cluster .*get-credentials my-cluster --location asia-northeast1"),
+        pytest.raises(UnknownPool, match="another cluster .*get-credentials my-cluster --location asia-northeast1"),
     ):
         serving_pools(of_stack(url), kubeconfig)
 
 
-def test_every_way_not_to_reach_the_cluster_is_told(tmp_path: Path) -> None:
+def test_every_failure_to_reach_the_cluster_is_reported(tmp_path: Path) -> None:
     def told(kubeconfig: str, target: Target | None = None) -> str:
-        with pytest.raises(UnknownRung) as caught:
+        with pytest.raises(UnknownPool) as caught:
             serving_pools(target or of_stack(), kubeconfig)
         return str(caught.value)
 
@@ -138,16 +138,16 @@ def test_an_api_server_that_is_busy_for_a_moment_is_asked_again(tmp_path: Path, 
         assert serving_pools(of_stack(), kubeconfig) == ["v6e-1"]
     with (
         api_server(tmp_path, services=says({"message": "busy"}, status)) as (server, kubeconfig),
-        pytest.raises(UnknownRung, match=f"answers {status}"),
+        pytest.raises(UnknownPool, match=f"answers {status}"),
     ):
         serving_pools(of_stack(), kubeconfig)
     assert len(server.seen) == 3
 
 
-def test_a_login_that_has_ended_is_told_with_its_cure_and_asked_about_once(tmp_path: Path) -> None:
+def test_an_expired_login_is_reported_once_with_its_fix(tmp_path: Path) -> None:
     with (
         api_server(tmp_path, services=says({"message": "Unauthorized"}, 401)) as (server, kubeconfig),
-        pytest.raises(UnknownRung, match="401 .*log in again .*gcloud auth login"),
+        pytest.raises(UnknownPool, match="401 .*log in again .*gcloud auth login"),
     ):
         serving_pools(of_stack(), kubeconfig)
     assert len(server.seen) == 1
@@ -162,25 +162,25 @@ def both(folder: Path, **changes: Any) -> Iterator[tuple[str, Server]]:
             yield kubeconfig, model_server
 
 
-def test_one_pool_of_ready_pods_is_the_rung_that_answered(tmp_path: Path) -> None:
+def test_one_pool_of_ready_pods_is_the_pool_that_answered(tmp_path: Path) -> None:
     with both(tmp_path, pods=[pod("a", "node-1"), pod("b", "node-1")]) as (kubeconfig, server):
-        found = rung(kubeconfig, server)
+        found = pool_check(kubeconfig, server)
         assert (found.status, found.value) == ("ok", "v6e-1 (1 of 3): 2 ready")
-        assert rung(kubeconfig, server, expected_pool="v6e-1").status == "ok"
+        assert pool_check(kubeconfig, server, expected_pool="v6e-1").status == "ok"
         report = checks.run(of_stack(server.url), limits=Limits(healthy=1.0), kubeconfig=kubeconfig)
-    assert json.loads(json.dumps(report.document()))["rung"] == {"pool": "v6e-1", "priority": 1, "ready": 2}
+    assert json.loads(json.dumps(report.document()))["served_by"] == {"pool": "v6e-1", "priority": 1, "ready": 2}
 
 
 def test_several_pools_are_named_best_first(tmp_path: Path) -> None:
     with both(tmp_path, pods=[pod("b", "node-2"), pod("a", "node-1")]) as (kubeconfig, server):
-        found = rung(kubeconfig, server)
+        found = pool_check(kubeconfig, server)
         assert (found.status, found.value) == ("ok", "one of v6e-1 (1 of 3): 1 ready, l4 (3 of 3): 1 ready")
-        assert rung(kubeconfig, server, expected_pool="v6e-1").status == "failed"
+        assert pool_check(kubeconfig, server, expected_pool="v6e-1").status == "failed"
 
 
 def test_no_ready_pod_is_a_failure_with_a_fix(tmp_path: Path) -> None:
     with both(tmp_path, pods=[pod("a", "node-1", ready=False)]) as (kubeconfig, server):
-        found = rung(kubeconfig, server)
+        found = pool_check(kubeconfig, server)
     assert (found.status, found.value) == ("failed", "no pod is ready behind the service")
     assert "describe pods" in found.fix
 
@@ -190,7 +190,7 @@ def test_expected_pool_that_cannot_be_found_out_is_a_failure(tmp_path: Path) -> 
         says({"message": "no"}, 401)(handler)
 
     with both(tmp_path, services=refuses) as (kubeconfig, server):
-        assert rung(kubeconfig, server).status == "skipped"
-        found = rung(kubeconfig, server, expected_pool="v6e-1")
+        assert pool_check(kubeconfig, server).status == "skipped"
+        found = pool_check(kubeconfig, server, expected_pool="v6e-1")
     assert found.status == "failed"
     assert "cannot be found out: the cluster of the kubeconfig answers 401" in found.value
