@@ -20,16 +20,6 @@ def test_a_burst_begins_after_the_requests_before_it_and_ends(tmp_path: Path) ->
     assert hits(store, 8) == [False, False, False, True, True, False, False, False]
 
 
-def test_a_rate_hits_about_so_many_and_the_same_ones_for_the_same_seed(tmp_path: Path) -> None:
-    first, second, other = (FaultStore(tmp_path / name) for name in ("a", "b", "c"))
-    for store, seed in ((first, 1), (second, 1), (other, 2)):
-        store.set(Rule(api=CLOUD, answer="500", rate=0.05, seed=seed))
-    drawn = hits(first, 2000)
-    assert 60 < sum(drawn) < 140
-    assert drawn == hits(second, 2000)
-    assert drawn != hits(other, 2000)
-
-
 @pytest.mark.parametrize("answer", ["409", "lost"])
 def test_a_conflict_and_a_lost_change_need_a_change(tmp_path: Path, answer: str) -> None:
     store = FaultStore(tmp_path)

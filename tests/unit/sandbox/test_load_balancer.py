@@ -87,13 +87,6 @@ def test_ports_are_matched_by_name_over_all_slices_of_the_service() -> None:
 # --- choices
 
 
-def test_a_service_gets_the_next_address_when_another_has_its_port() -> None:
-    taken = [("127.0.0.2", 80), ("127.0.0.3", 443)]
-    assert choose_address([8080], taken) == "127.0.0.2"
-    assert choose_address([80], taken) == "127.0.0.3"
-    assert choose_address([80, 443], taken) == "127.0.0.4"
-
-
 def test_a_service_gets_the_address_of_its_status_again() -> None:
     assert choose_address([80], [], preferred="127.0.0.7") == "127.0.0.7"
     assert choose_address([80], [("127.0.0.7", 80)], preferred="127.0.0.7") == "127.0.0.2"
@@ -187,22 +180,6 @@ def test_what_the_client_sends_arrives_and_its_end_does_not_end_the_answer(proxy
         while data := connection.recv(65536):
             received += data
     assert received == b"a" + sent
-
-
-def test_open_connections_spread_evenly(proxy: TcpProxy, backend: Callable[[str], Backend]) -> None:
-    address = free_address()
-    proxy.listen(address, [backend("a").address, backend("b").address])
-    connections = [connect(address) for _ in range(6)]
-    names = [each.recv(1) for each in connections]
-    for each in connections:
-        each.close()
-    assert sorted(names) == [b"a"] * 3 + [b"b"] * 3
-
-
-def test_a_client_sees_that_its_backend_refuses(proxy: TcpProxy, backend: Callable[[str], Backend]) -> None:
-    address = free_address()
-    proxy.listen(address, [free_address(), backend("b").address])
-    assert sorted(who_answers(address) for _ in range(4)) == ["", "", "b", "b"]
 
 
 @pytest.mark.parametrize("backends", [[], [("127.0.0.1", 1)]], ids=["none", "none-that-answers"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +11,10 @@ import grpc  # type: ignore[import-untyped]
 import pytest
 
 from sandbox.gke.cloud import Cloud, CloudError
-from sandbox.google.records import AlreadyExistsError, Records
+from sandbox.google.records import Records
 from sandbox.providers.gcp import GcpProvider
 from sandbox.providers.gcp_kinds import BUCKET, CLUSTER, NODE_POOL, SERVICE, project_number
-from sandbox.providers.wire import UNKNOWN, Secret, has_unknown
+from sandbox.providers.wire import UNKNOWN, Secret
 from tests.unit.provider_client import Client, Engine, urn
 
 ACCOUNT = "gcp:serviceaccount/account:Account"
@@ -266,16 +265,6 @@ def test_a_preview_makes_nothing_and_knows_no_computed_output(client: Client, cl
     assert cloud.clusters == {}
 
 
-def test_a_previewed_update_keeps_what_was_computed_so_that_nothing_else_seems_to_change(client: Client) -> None:
-    old = {"name": "c", "description": "d"}
-    id, outputs = client.create(urn(CLUSTER, "c"), old)
-    news = {"name": "c", "resourceLabels": {"a": UNKNOWN}}
-    previewed = client.update(urn(CLUSTER, "c"), id, old, outputs, news, preview=True)
-    assert previewed["endpoint"] == outputs["endpoint"]
-    assert has_unknown(previewed["resourceLabels"])
-    assert "description" not in previewed
-
-
 def test_a_refresh_sees_the_size_that_the_autoscaler_made_and_what_is_gone(client: Client, cloud: DictionaryCloud) -> None:
     client.create(urn(CLUSTER, "c"), {"name": "c"})
     id, outputs = client.create(urn(NODE_POOL, "x"), pool())
@@ -294,13 +283,6 @@ def test_a_protected_cluster_is_not_deleted_and_protection_is_the_default(
         client.delete(urn(CLUSTER, "c"), id, outputs)
     assert refusal(raised).startswith("Cannot destroy cluster because deletion_protection is set to true.")
     assert id in cloud.clusters
-
-
-def test_an_unprotected_cluster_is_deleted_and_one_that_is_gone_is_no_error(client: Client, cloud: DictionaryCloud) -> None:
-    id, outputs = client.create(urn(CLUSTER, "c"), {"name": "c", "deletionProtection": False})
-    for _ in range(2):
-        client.delete(urn(CLUSTER, "c"), id, outputs)
-    assert cloud.clusters == {}
 
 
 # --- records
@@ -390,20 +372,6 @@ def test_secrets_never_reach_the_file_of_records(client: Client, tmp_path: Path)
 def test_a_kind_without_an_entry_is_refused(client: Client) -> None:
     with pytest.raises(grpc.RpcError, match="gcp:pubsub/topic:Topic is not among the kinds of the sandbox's Google Cloud"):
         client.check(urn("gcp:pubsub/topic:Topic", "news"), {})
-
-
-def test_records_outlive_the_process_and_of_one_id_there_is_one(tmp_path: Path) -> None:
-    Records(tmp_path / "r.json").create("k", "i", {"a": 1}, owner="first")
-    again = Records(tmp_path / "r.json")
-    assert again.get("k", "i") == {"a": 1}
-    with pytest.raises(AlreadyExistsError) as raised:
-        again.create("k", "i", {}, owner="second")
-    assert raised.value.owner == "first"
-    again.update("k", "i", {"a": 2})
-    assert again.get("k", "i") == {"a": 2}
-    again.delete("k", "i")
-    again.delete("k", "i")
-    assert json.loads((tmp_path / "r.json").read_text()) == {}
 
 
 # --- values and names that the real provider refuses

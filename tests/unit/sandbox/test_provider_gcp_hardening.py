@@ -137,16 +137,6 @@ def test_a_missing_secret_is_refused_with_google_s_message(client: Client, store
     assert said in refusal(raised)
 
 
-def test_a_secret_is_made_once_and_readable_only_by_its_owner(store: SecretStore, tmp_path: Path) -> None:
-    store.ensure("p", "key")
-    first = store.read("p", "key", "latest")
-    store.ensure("p", "key")
-    assert first is not None
-    assert store.read("p", "key", "latest") == first
-    assert len(first.value) == 64
-    assert (tmp_path / "secrets/p/key/1").stat().st_mode & 0o777 == 0o600
-
-
 # --- trust
 
 
@@ -164,14 +154,3 @@ def test_the_sandbox_s_authority_joins_the_machine_s_once(tmp_path: Path) -> Non
     subjects = [str(known["subject"]) for known in context.get_ca_certs()]
     assert any("sandbox-ca" in each for each in subjects)
     assert len(subjects) > 1
-
-
-def test_the_bundle_is_never_made_of_itself(tmp_path: Path) -> None:
-    bundle = tmp_path / "trust.pem"
-    other = tmp_path / "mine.pem"
-    other.write_text("mine")
-    ca_bundle.make_bundle(bundle, {ca_bundle.VARIABLE: str(other)})
-    assert bundle.read_text() == "mine"
-    bundle.unlink()
-    ca_bundle.make_bundle(bundle, {ca_bundle.VARIABLE: str(bundle)})
-    assert "BEGIN CERTIFICATE" in bundle.read_text()

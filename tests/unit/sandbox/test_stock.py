@@ -163,14 +163,6 @@ def test_a_held_request_is_not_relabelled_when_its_pool_changes(stock: Stock, tm
     assert (len(pool.nodes), pool.joining, pool.held) == (1, {}, set())
 
 
-def test_new_limits_of_a_pool_without_stock_do_not_fail(stock: Stock, tmp_path: Path) -> None:
-    stock.set("v6e-1", "out")
-    cluster = _Machines(stock, tmp_path, speed=10_000.0)
-    cluster.by_name["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
-    cluster.update("v6e-1", {**INPUTS, "autoscaling": {"minNodeCount": 2, "maxNodeCount": 2}})
-    assert (cluster.by_name["v6e-1"].minimum, cluster.by_name["v6e-1"].in_operation) == (2, False)
-
-
 # --- the provider
 
 
