@@ -133,7 +133,7 @@ lint: .venv/.installed ## run every linter and the type checker
 pages: .venv/.installed ## write the generated pages again (docs/settings.md, docs/results.md, tables in others)
 	$(BIN)/python -m ops pages
 
-check: lint test-unit ## run linters and unit tests, about a minute: the loop while you work
+check: lint test-unit ## run linters and unit tests: the loop while you work
 
 format: .venv/.installed ## format the code
 	$(BIN)/ruff check --fix .
