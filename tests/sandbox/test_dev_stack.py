@@ -217,7 +217,7 @@ def test_bad_settings_are_refused_all_at_once_before_anything_is_touched(sandbox
         assert part in result.stdout + result.stderr
 
 
-def test_class_that_gke_refuses_is_refused_in_its_words(sandbox: Sandbox) -> None:
+def test_class_that_gke_refuses_is_refused_with_its_message(sandbox: Sandbox) -> None:
     refused = sandbox.kubectl(
         "apply",
         "-f",
