@@ -35,7 +35,7 @@ status: .venv/.installed ## show nodes by pool, and the pods on them
 test: test-unit test-images test-sandbox ## run every test except the nightly ones
 
 test-unit: .venv/.installed policies/.venv/.installed ## run the unit tests: quick and offline
-	$(BIN)/pytest -n 4 --dist loadfile tests/unit
+	$(BIN)/pytest -n 4 --dist loadgroup tests/unit
 
 test-images: .venv/.installed ## test the images' scripts, and build them if there is a Docker daemon
 	$(BIN)/pytest -n 4 --dist loadfile tests/images
@@ -133,7 +133,7 @@ lint: .venv/.installed ## run every linter and the type checker
 pages: .venv/.installed ## write the generated pages again (docs/settings.md, docs/results.md, tables in others)
 	$(BIN)/python -m ops pages
 
-check: lint test-unit ## run linters and unit tests, about a minute: the loop while you work
+check: lint test-unit ## run linters and unit tests: the loop while you work
 
 format: .venv/.installed ## format the code
 	$(BIN)/ruff check --fix .

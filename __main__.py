@@ -48,7 +48,7 @@ registry = ImageRegistry("images", registry_args, pulumi.ResourceOptions(provide
 pools_args = AcceleratorPoolsArgs(config.place, config.accelerators, config.cluster, cluster, network)
 AcceleratorPools("accelerator-pools", pools_args, in_project)
 if config.monitoring.enabled:
-    observability_args = ObservabilityArgs(config.place, config.monitoring, config.cluster.name, config.accelerators.pools)
+    observability_args = ObservabilityArgs(config.place, config.monitoring, config.cluster, config.accelerators.pools)
     Observability("observability", observability_args, in_project)
 
 kubernetes = providers.kubernetes_provider(cluster)

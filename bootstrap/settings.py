@@ -41,7 +41,7 @@ _KEYS = ("name", "project", "reviewers", "readsFrom", "secrets")
 class Environment:
     """One stack of the program, and the project that it is deployed to."""
 
-    #: Of the stack and of its GitHub environment.
+    #: Name of the stack and of its GitHub environment.
     name: str
     project: str
     #: `User:NUMBER` or `Team:NUMBER`: one of them has to approve an update; empty for none.

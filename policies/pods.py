@@ -148,7 +148,7 @@ RULES = (
         name="no-remote-code-with-privilege",
         description="A privileged container runs no code from a model's repository (`--trust-remote-code`).",
         level="mandatory",
-        because="whoever may push to the repository would have the node",
+        because="anyone who may push to the repository would have all rights of the node",
         check=remote_code,
     ),
 )

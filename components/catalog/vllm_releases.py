@@ -24,7 +24,7 @@ _COMMITS: dict[str, Release] = {"2e33fe419186c65a18da6668972d61d7bbc31564": (0, 
 
 
 def release_of(image: str) -> Release | None:
-    """The release that the image's tag names; None of a tag that names none, and of a digest without a tag."""
+    """The release that the image's tag names; None for a tag that names no release, and for a digest without a tag."""
     tag = _tag(image)
     match = re.match(r"v(\d+)\.(\d+)", tag)
     return (int(match[1]), int(match[2])) if match else _COMMITS.get(tag)

@@ -135,6 +135,8 @@ class AcceleratorPools(pulumi.ComponentResource):
                 **node_pool_arguments(args.vpc is not None),
                 opts=pulumi.ResourceOptions(
                     parent=self,
+                    # Or a `pulumi destroy` without preview would take the pools before it comes to the cluster, which refuses.
+                    protect=args.settings.deletion_protection,
                     # The cluster autoscaler owns the size from the first minute on, and a changed initial count would
                     # replace the pool and everything that runs on it (pulumi-gcp#412).
                     ignore_changes=["initialNodeCount", "nodeCount"],

@@ -127,7 +127,6 @@ class Cluster(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:Cluster", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
         apis = enable_apis(name, (*_APIS, *args.apis), project=args.place.project, parent=self)
         account = serviceaccount.Account(
             f"{name}-nodes",
@@ -196,7 +195,7 @@ class Cluster(pulumi.ComponentResource):
                 **node_labels(args.place.labels),
             },
             **node_pool_arguments(args.vpc is not None),
-            opts=child,
+            opts=pulumi.ResourceOptions(parent=self, protect=args.cluster.deletion_protection),
         )
         self.name = cluster.name
         self.location = cluster.location

@@ -19,7 +19,7 @@ from components.monitoring.alerts import Alert, alerts
 from components.monitoring.dashboard import PricedPool, dashboard
 from components.monitoring.promql import Scope
 from components.settings.accelerator_pool import AcceleratorPool
-from components.settings.sections import MonitoringSettings, Place
+from components.settings.sections import ClusterSettings, MonitoringSettings, Place
 
 #: How long an incident stays open once its data has stopped coming; the API's minimum.
 _AUTO_CLOSE = "1800s"
@@ -31,7 +31,7 @@ _EVALUATION_INTERVAL = "60s"
 class ObservabilityArgs:
     place: Place
     monitoring: MonitoringSettings
-    cluster_name: str
+    cluster: ClusterSettings
     #: In order of priority.
     pools: tuple[AcceleratorPool, ...]
 
@@ -69,10 +69,10 @@ class Observability(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ObservabilityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:Observability", name, None, opts)
-        scope = Scope(cluster=args.cluster_name, location=args.place.region)
+        scope = Scope(cluster=args.cluster.name, location=args.place.region)
         apis = enable_apis(name, ("monitoring",), project=args.place.project, parent=self)
         # Explicit, since no output depends on an API being on.
-        child = pulumi.ResourceOptions(parent=self, depends_on=apis)
+        child = pulumi.ResourceOptions(parent=self, depends_on=apis, protect=args.cluster.deletion_protection)
         document = dashboard(
             scope=scope,
             pools=[PricedPool(pool=pool, price=node_price(pool.machine_type, pool.provisioning, args.place.region)) for pool in args.pools],
@@ -86,7 +86,7 @@ class Observability(pulumi.ComponentResource):
                 f"{name}-{alert.name}",
                 project=args.place.project,
                 notification_channels=list(args.monitoring.notification_channels),
-                **alert_policy(alert, cluster_name=args.cluster_name),
+                **alert_policy(alert, cluster_name=args.cluster.name),
                 opts=child,
             )
         self.register_outputs({"dashboard_id": self.dashboard_id})

@@ -33,6 +33,8 @@ PORT = 10250
 
 LABELS = {"run": NAME, "k8s-app": NAME}
 
+_GET_PROJECT = "gcp:organizations/getProject:getProject"
+
 #: Version -> priority among the versions; the HorizontalPodAutoscaler asks for the newest one available.
 _API_VERSIONS = {"v1beta1": 100, "v1beta2": 200}
 
@@ -93,13 +95,28 @@ def deployment_spec(account_name: str) -> Any:
     }
 
 
+async def _project_number(project: str, parent: pulumi.Resource) -> str:
+    """Raises `pulumi.RunError`: the SDK's own function ends the program with its traceback."""
+    options = pulumi.InvokeOptions(parent=parent)
+    try:
+        found = await pulumi.runtime.invoke_async(_GET_PROJECT, {"projectId": project}, options, organizations.GetProjectResult)
+    except Exception as error:  # noqa: BLE001 - the SDK raises no narrower one
+        reason = str(error).rpartition("returned an error: ")[2]
+        raise pulumi.RunError(
+            f"maxReplicas: the number of project {project}, by which IAM calls the metrics adapter, cannot be read: {reason}. Fix: give "
+            "whoever deploys resourcemanager.projects.get on the project (roles/browser), by which the provider reads the project and its "
+            "billing information; or set maxReplicas to 0"
+        ) from None
+    return str(found.number)
+
+
 class MetricsAdapter(pulumi.ComponentResource):
     """The adapter, its rights in the cluster and in the project, and its place in the Kubernetes API."""
 
     def __init__(self, name: str, args: MetricsAdapterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:MetricsAdapter", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        number = organizations.get_project_output(project_id=args.project, opts=pulumi.InvokeOutputOptions(parent=self)).number
+        number: pulumi.Output[str] = pulumi.Output.from_input(_project_number(args.project, self))
         reader = projects.IAMMember(
             f"{name}-monitoring-viewer",
             project=args.project,

@@ -286,7 +286,8 @@ def _arguments(arguments: tuple[str, ...], notes: Notes) -> None:
         if not argument.isprintable() or not argument:
             notes.refuse("is not a command line argument", "remove it, or what cannot be printed in it", value=argument)
         elif argument[0] in _DASHES:
-            notes.refuse("begins with a dash that is no hyphen, so vLLM would take it for a value", "write -- in its place", value=argument)
+            reason = "begins with a dash that is not a hyphen, so vLLM would take it for a value"
+            notes.refuse(reason, "write -- in its place", value=argument)
         elif not argument.startswith("-"):
             if room < 1:
                 reason, fix = (

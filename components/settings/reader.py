@@ -64,7 +64,7 @@ class ValueType:
 
     #: As pages call it.
     name: str
-    #: Whether an empty text is a value, and not one that somebody left out.
+    #: Whether an empty text is a value, and does not count as missing.
     takes_empty = False
 
     def read(self, value: Any, notes: Notes) -> Any:

@@ -14,8 +14,14 @@ _HEAD = """\
 # Settings
 
 In `Pulumi.<stack>.yaml`, or by `pulumi config set KEY VALUE`. They are checked together before the first resource: every problem comes at
-once, each with the field, the value, the reason and the fix. `gcp:project` is required. This page is generated from
-`components/settings/sections.py`.
+once, each with the field, the value, the reason and the fix, in the same words from `pulumi preview` and from the commands that read the
+stack's file (cost, preflight). This page is generated from `components/settings/sections.py`.
+
+- `gcp:project` is required. The other keys of Google's provider are not read: `gcp:region`, `gcp:zone` and the like are refused, and the
+  message says what to set in their place. So is a key of another namespace.
+- A key without a value (`replicas:`) is refused; remove the key for its default. `yes` and `no` are texts, as in YAML 1.2, and a time or a
+  date needs quotes.
+- Encrypt secrets alone. What else is encrypted only the engine can read, so that the other commands refuse it.
 """
 
 _CONFIG = "\n# Defaults; docs/settings.md says what each setting is.\nconfig:\n"

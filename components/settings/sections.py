@@ -87,7 +87,8 @@ class ClusterSettings:
     deletion_protection: bool = setting(
         Boolean(),
         default=False,
-        description="Whether Google refuses to delete the cluster, and Pulumi the cluster and the image repository.",
+        description="Whether Google refuses to delete the cluster, and Pulumi the cluster, its pools, the image repository, the "
+        "dashboard and the alerts.",
     )
     system_machine_type: str = setting(
         _PLAIN_MACHINE,
@@ -173,12 +174,12 @@ class ImageSettings:
     gpu_base_image: str = setting(
         formats.BASE_IMAGE,
         default="docker.io/vllm/vllm-openai:v0.31.0@sha256:c1c9f6fd5c109ba7f0546a59f5b2f15fb87f64c77782e90a27b648b42a8e67c3",
-        description="Image that the GPU image is built on; a tag other than latest, or a digest.",
+        description="Image that the GPU image is built on; with its registry, and a tag that has a version or a digest.",
     )
     tpu_base_image: str = setting(
         formats.BASE_IMAGE,
         default="docker.io/vllm/vllm-tpu:v0.27.0@sha256:d6748bc7b1b020ab6411506d4bf30f8bfabb5db2b8505328f26d1a545b479df8",
-        description="Image that the TPU image is built on; a tag other than latest, or a digest.",
+        description="Image that the TPU image is built on; with its registry, and a tag that has a version or a digest.",
     )
     #: References by digest that run as they are.
     prebuilt: Mapping[Kind, str] = setting(

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +45,13 @@ def stack_file(stack: str, project_dir: Path = PROJECT_DIR) -> Path:
 def values(
     stack: str, overrides: Mapping[str, Any] | None = None, *, project_dir: Path = PROJECT_DIR, file: Path | None = None
 ) -> dict[str, Any]:
-    """What the engine would hand to the program: the stack's file, then `overrides`. Raises `StackFileError`.
+    """What the engine would hand to the program: Pulumi.yaml's values, the stack's file, then `overrides`. Raises `StackFileError`.
 
     `NAMESPACE:key` -> text, structures as JSON; `ENCRYPTED` for what only the engine can read. An override of None removes the key; a
     key without a namespace is the program's own. `file` is read instead of `Pulumi.STACK.yaml`.
     """
-    found = {
-        key: ENCRYPTED if _has_secret(value) else _text(value)
-        for key, value in configuration(file or stack_file(stack, project_dir)).items()
-    }
+    written = {**_project_values(project_dir / "Pulumi.yaml"), **configuration(file or stack_file(stack, project_dir))}
+    found = {key: ENCRYPTED if _has_secret(value) else _text(value) for key, value in written.items()}
     for key, value in (overrides or {}).items():
         found[_full_key(key)] = value if value is None else _text(value)
     return {key: value for key, value in found.items() if value is not None}
@@ -60,18 +59,39 @@ def values(
 
 def configuration(source: Path) -> dict[str, Any]:
     """A stack file's configuration as it is written, by `NAMESPACE:key`. Raises `StackFileError`."""
-    try:
-        document = yaml.load(source.read_text(encoding="utf-8-sig"), _EngineLoader) or {}  # noqa: S506 - a safe loader
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise StackFileError(f"{source}: cannot be read as YAML: {error}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):
-        raise StackFileError(f"{source}: has no `config:` mapping of settings")
+    document = _document(source)
+    if document.get("environment"):
+        reason = "takes values from environments (`environment:`), which only the engine can read"
+        raise StackFileError(f"{source}: {reason}. Fix: write the settings in the file itself")
     found: dict[str, Any] = {}
     for written, value in (document.get("config") or {}).items():
         if (key := _full_key(written)) in found:
             raise StackFileError(f"{source}: {key} is given twice, once as {written}; the engine takes one of the two. Remove the other")
         found[key] = value
     return found
+
+
+def _project_values(source: Path) -> dict[str, Any]:
+    """What Pulumi.yaml gives every stack, by `NAMESPACE:key`: a default, or below a key of another namespace a value."""
+    found = (_document(source).get("config") or {}).items() if source.exists() else ()
+    values = {_full_key(key): each.get("value", each.get("default")) if isinstance(each, dict) else each for key, each in found}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _document(source: Path) -> dict[str, Any]:
+    try:
+        document = _parsed(source.read_text(encoding="utf-8-sig")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise StackFileError(f"{source}: cannot be read as YAML: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):
+        raise StackFileError(f"{source}: has no `config:` mapping of settings")
+    return document
+
+
+@cache
+def _parsed(text: str) -> Any:
+    """A YAML file's content, parsed once a process: parsing is most of what loading a stack's settings takes. Nobody changes it."""
+    return yaml.load(text, _EngineLoader)  # noqa: S506 - a safe loader
 
 
 def is_secret(value: Any) -> bool:
@@ -97,8 +117,10 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-class _EngineLoader(yaml.SafeLoader):
+class _EngineLoader(yaml.CSafeLoader):
     """Scalars as the engine's YAML library takes them, which follows YAML 1.2 in most; a key that is given twice is refused.
+
+    libyaml's parser, of which the engine's is a translation, also refuses the same texts, and takes a tenth of the time.
 
     https://github.com/yaml/go-yaml, resolve.go: `yes` and `1:30` are texts, `010` is 8, and a time becomes text in Go's own form.
     """

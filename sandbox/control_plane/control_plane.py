@@ -46,7 +46,7 @@ _CONNECT_TRIES = 60
 
 _PORTS_FILE = "ports.json"
 
-#: How often other ports are tried for a new cluster whose ports somebody has taken since they were chosen.
+#: How often other ports are tried for a new cluster whose ports were taken after they had been chosen.
 _PORT_TRIES = 3
 
 #: kube-controller-manager's defaults, which run on the sandbox's clock: how often a HorizontalPodAutoscaler is looked at,
@@ -104,7 +104,7 @@ class ControlPlane:
         self._front_proxy = make_front_proxy_certificates(state_dir / "certificates")
         self._access_tokens, self._faults = access_tokens, faults
         self._front = self._make_front()
-        #: Programs that are away because somebody asked for it.
+        #: Programs that are down on request.
         self._away: set[str] = set()
 
     def _make_front(self) -> KubernetesFront:
@@ -205,7 +205,7 @@ class ControlPlane:
         )
 
     def ended(self) -> str | None:
-        """The name of a program that has ended though nobody asked for it, with its exit status and its log."""
+        """The name of a program that has ended without a request, with its exit status and its log."""
         for name, process in list(self._processes.items()):
             if name not in self._away and (code := process.poll()) is not None:
                 return f"{name} ended with status {code}; its log: {self._log(name)}"

@@ -119,7 +119,7 @@ class Autoscaler:
         for compute_class in snapshot.classes:
             acted = self._scale_up(snapshot, compute_class) or acted
         acted = self._fill_to_minimum() or acted
-        # A replica that is just ready stays for a round: whoever waits for it has to see it, too.
+        # A replica that has just become ready stays for a round, so that its observers see it too.
         at_rest = {pod["metadata"]["uid"] for pod in snapshot.pods if is_settled(pod)}
         fresh = bool(at_rest - self._at_rest)
         self._at_rest = at_rest

@@ -72,7 +72,7 @@ def _tolerates(toleration: dict[str, str], taint: dict[str, str]) -> bool:
 
 
 def _term_matches(term: dict[str, Any], labels: dict[str, str]) -> bool:
-    """Of the operators, those that a program of this project uses."""
+    """Evaluates the operators that this project's program uses."""
     return all(
         (labels.get(each["key"]) in each["values"]) is {"In": True, "NotIn": False}[each["operator"]]
         for each in term.get("matchExpressions") or []

@@ -75,7 +75,7 @@ def unneeded_nodes(snapshot: Snapshot, pools: Sequence[NodePool], leaving: Itera
     """Nodes that scale-down would take once they have been unneeded for the consolidation delay, the empty ones first.
 
     `pkg/core/scaledown/planner/planner.go`: a node is unneeded when its use is not above the threshold and its pods fit on other nodes;
-    an unneeded node is no place to move to. So a warm node, which its pool's minimum keeps, is one for ever.
+    an unneeded node is not a place to move to. So a warm node, which its pool's minimum keeps, always is one.
     """
     spare = {pool.name: spare_nodes(pool, leaving) for pool in pools}
     found: dict[str, Sequence[str]] = {}

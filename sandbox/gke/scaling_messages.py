@@ -50,14 +50,14 @@ class Growth:
 
 
 def failed_scale_up(pool: NodePool, *, out_of_stock: bool) -> str:
-    """Of the warning FailedScaleUp."""
+    """The message of the warning FailedScaleUp."""
     what = "GCE out of resources" if out_of_stock else "Internal error"
     zones = ", ".join(pool.zones)
     return f"Node scale up in zones {zones} associated with this pod failed: {what}. Pod is at risk of not being scheduled."
 
 
 def not_triggered(reasons: Iterable[str]) -> str:
-    """Of the event NotTriggerScaleUp, from each pool's reason."""
+    """The message of the event NotTriggerScaleUp, from each pool's reason."""
     counted = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(reasons).items()))
     return f"pod didn't trigger scale-up: {counted}" if counted else "pod didn't trigger scale-up"
 

@@ -66,7 +66,7 @@ LATENCIES = MappingProxyType(
     }
 )
 
-# Of a Spot or preemptible machine's end, on everybody's clock: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/spot-vms.
+# The end of a Spot or preemptible machine, in real seconds: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/spot-vms.
 NOTICE_SECONDS = 30.0
 #: What is left of it for pods that are not critical; older versions of GKE gave 25.
 POD_SECONDS = 15.0
@@ -88,7 +88,7 @@ class Clock:
         time.sleep(self.seconds(operation))
 
     def seconds(self, operation: str) -> float:
-        """Of this machine's clock."""
+        """Seconds of this machine's clock."""
         return self.scaled(LATENCIES[operation])
 
     def scaled(self, seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""Events as the kubelet writes them, from a thread of its own: nothing waits for one, and a lost one is no failure.
+"""Events as the kubelet writes them, from a thread of its own: nothing waits for one, and a lost one does not matter.
 
 An event that comes again is counted up instead of written anew.
 """

@@ -72,8 +72,13 @@ class Heartbeats:
     def _run(self) -> None:
         while not self._stopping:
             self._wake.clear()
-            taken = [self._beat(each) for each in self._beating()]
-            self._wake.wait(_RENEW_SECONDS if all(taken) else _RETRY_SECONDS)
+            try:
+                taken = all([self._beat(each) for each in self._beating()])
+            except Exception:
+                # Without this thread every node would fall silent.
+                logger.exception("heartbeats: tries again in %g s", _RETRY_SECONDS)
+                taken = False
+            self._wake.wait(_RENEW_SECONDS if taken else _RETRY_SECONDS)
 
     def _beat(self, beat: Beat) -> bool:
         """False when the API server did not take it."""

@@ -66,7 +66,7 @@ class Node:
             return self._images.get(image, float("inf")) <= time.monotonic()
 
     def pull(self, image: str, base: str, seconds: float) -> float:
-        """When (monotonic) the node has the image, which it begins to pull if nobody has asked for it yet.
+        """When (monotonic) the node has the image, which it begins to pull if it has not been requested yet.
 
         One at a time, as the kubelet does unless it is told otherwise:
         https://kubernetes.io/docs/concepts/containers/images/#serial-and-parallel-image-pulls

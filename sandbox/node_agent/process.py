@@ -25,7 +25,7 @@ _KILL_ROUNDS = 20
 
 
 class ContainerProcess:
-    """Starts at construction; `OSError` when the program cannot be started. Whoever starts one has to `follow` it."""
+    """Starts at construction; `OSError` when the program cannot be started. Its owner has to `follow` it."""
 
     def __init__(
         self,

@@ -193,7 +193,7 @@ METRICS_TOOLS: tuple[Tool, ...] = (
         version_command=("--version",),
         fits=_between((3, 4), (4,)),
         ldflags=f"-X github.com/prometheus/common/version.Version={PROMETHEUS_VERSION}",
-        # Of its kinds of service discovery only Kubernetes's: the others bring the SDKs of two dozen clouds.
+        # Only Kubernetes's service discovery: the others bring the SDKs of two dozen clouds.
         tags=("remove_all_sd", "enable_kubernetes_sd"),
         release=_of_github(
             "prometheus/prometheus",

@@ -30,7 +30,7 @@ def _files() -> dict[str, bytes]:
 
 
 def digest(files: dict[str, bytes]) -> str:
-    """Of all files in the order of their names."""
+    """The digest of all files in the order of their names."""
     whole = hashlib.sha256()
     for name in sorted(files):
         whole.update(files[name])
@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that was killed is no error of the server's."""
+        """A killed client is not an error of the server."""
 
 
 @contextmanager

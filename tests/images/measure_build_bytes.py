@@ -9,7 +9,7 @@ A "new machine" has no cache of any kind, as a hosted CI runner.
 
 Needs root, dockerd, the docker command with buildx, Debian's docker-registry, and disk of about six times the base.
 `buildkitd` on PATH adds the rows of a BuildKit of its own; where it is missing they are left out.
-Left out: times (loopback is no network), TLS and authentication, and Artifact Registry itself: whether it mounts blobs
+Left out: times (loopback is not a network), TLS and authentication, and Artifact Registry itself: whether it mounts blobs
 between repositories is its own to say; the standard that it implements has the call, and these rows use it.
 """
 

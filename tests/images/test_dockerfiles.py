@@ -57,7 +57,7 @@ def test_files_are_copied_without_need_of_the_base(accelerator: str) -> None:
     assert all(arguments.split()[-1].startswith("/") for arguments in copies)
 
 
-def test_the_context_holds_what_is_copied_and_no_more() -> None:
+def test_the_context_holds_only_what_is_copied() -> None:
     lines = [line for line in (IMAGES / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"
     assert {line.removeprefix("!") for line in lines[1:]} == set(copied("gpu")) == set(copied("tpu"))

@@ -108,7 +108,7 @@ def test_requests_under_way_are_waited_for(
     assert 3 <= seconds < 7
 
 
-def test_a_pause_between_two_requests_is_no_end(drain: Callable[..., tuple[int, float, str]], server: MetricsServer) -> None:
+def test_a_pause_between_two_requests_does_not_end_the_drain(drain: Callable[..., tuple[int, float, str]], server: MetricsServer) -> None:
     server.under_way = lambda: (server.asked % 2, 0)
     code, seconds, _ = drain("0", "3", port=server.port)
     assert code == 0
@@ -142,7 +142,7 @@ def test_a_server_that_is_slow_to_answer_is_busy_and_is_waited_for(
     assert 13 <= seconds < 18
 
 
-def test_the_server_is_told_before_it_settles(drain: Callable[..., tuple[int, float, str]], tmp_path: Path) -> None:
+def test_the_server_is_notified_before_the_settle_time(drain: Callable[..., tuple[int, float, str]], tmp_path: Path) -> None:
     hook = threading.Thread(target=drain, args=("2", "2"))
     hook.start()
     time.sleep(1)

@@ -213,7 +213,7 @@ def test_tpu_container_without_the_driver_files_idles_on_nvidias_device_file(nod
     assert f"a GPU device is present at {node.nvidia_device}" in node.run("tpu").wait_for_role("idle").log
 
 
-def test_gpu_container_does_not_serve_on_a_device_file_alone(node: Node) -> None:
+def test_a_device_file_is_not_enough_for_the_gpu_container_to_serve(node: Node) -> None:
     node.add_nvidia_device()
     container = node.run("gpu", DEVICE_WAIT_SECONDS="0")
     assert container.process.wait(timeout=10) == 1
@@ -241,7 +241,7 @@ def test_exactly_one_container_of_a_pod_serves(node: Node, tpu: bool, gpu: bool,
         pytest.param("echo 'GPU 0: NVIDIA L4 (UUID: GPU-1)' >&2", id="not-on-stdout"),
     ],
 )
-def test_a_gpu_that_does_not_answer_is_no_gpu(node: Node, nvidia_smi: str) -> None:
+def test_a_gpu_that_does_not_answer_does_not_count(node: Node, nvidia_smi: str) -> None:
     node.add_gpu(f"#!/bin/sh\n{nvidia_smi}\n")
     container = node.run("gpu", DEVICE_WAIT_SECONDS="0")
     assert container.process.wait(timeout=10) == 1
@@ -254,7 +254,7 @@ def test_a_gpu_listed_after_a_warning_is_a_gpu(node: Node) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "dangling link"])
-def test_what_is_no_character_device_is_no_tpu(node: Node, kind: str) -> None:
+def test_only_a_character_device_is_a_tpu(node: Node, kind: str) -> None:
     if kind == "file":
         node.tpu_device.touch()
     elif kind == "folder":
@@ -303,7 +303,7 @@ def test_an_nvidia_smi_that_hangs_does_not_hold_the_loop_up(node: Node) -> None:
     container.wait_for_server()
 
 
-def test_waiting_is_said_once_a_minute(node: Node) -> None:
+def test_waiting_is_reported_once_a_minute(node: Node) -> None:
     text = ENTRYPOINT.read_text()
     assert text.count("\nremind_seconds=60\n") == text.count("\npoll_seconds=2\n") == 1
     quick = text.replace("\nremind_seconds=60\n", "\nremind_seconds=2\n").replace("\npoll_seconds=2\n", "\npoll_seconds=0.1\n")

@@ -224,7 +224,7 @@ def test_serving_is_not_healthy_when_nothing_listens(probed: Probed, probe: tupl
     assert probed.health(*probe) == (1, f"not healthy: no answer from http://127.0.0.1:{port}/health")
 
 
-def test_a_server_that_accepts_and_says_nothing_is_given_up_on(probed: Probed) -> None:
+def test_a_server_that_accepts_and_does_not_answer_is_given_up_on(probed: Probed) -> None:
     with says(b"") as port:
         probed.start("serving", f"--port={port}")
         started = time.monotonic()
@@ -247,7 +247,7 @@ def test_a_status_line_without_a_reason_counts(probed: Probed) -> None:
 
 
 @PROBES
-def test_an_engine_that_does_no_step_and_makes_no_token_is_not_healthy_though_the_server_says_so(
+def test_an_engine_without_steps_and_tokens_is_not_healthy_though_the_server_reports_healthy(
     probed: Probed, engine: EngineServer, probe: tuple[str, ...]
 ) -> None:
     engine.metrics, engine.answers = metrics(running=2, waiting=1, tokens=5), False
@@ -277,7 +277,7 @@ def test_an_engine_that_idles_is_healthy_because_it_makes_a_token(probed: Probed
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_token_that_is_refused_by_the_server_is_no_token(probed: Probed, engine: EngineServer, status: int) -> None:
+def test_a_token_that_the_server_refuses_does_not_count(probed: Probed, engine: EngineServer, status: int) -> None:
     engine.metrics, engine.status = metrics(running=0, waiting=0, tokens=5), status
     assert probed.health()[0] == 0
     code, said = probed.health()
@@ -285,7 +285,7 @@ def test_a_token_that_is_refused_by_the_server_is_no_token(probed: Probed, engin
     assert said.endswith(f"and no answer to a request for one token but HTTP {status}")
 
 
-def test_a_request_that_is_refused_before_the_engine_says_nothing_and_is_logged_once(
+def test_a_request_refused_before_the_engine_proves_nothing_and_is_logged_once(
     probed: Probed, engine: EngineServer, tmp_path: Path
 ) -> None:
     engine.metrics, engine.status = metrics(running=0, waiting=0, tokens=5), 400
@@ -323,7 +323,7 @@ def test_an_engine_may_stand_still_for_a_while(probed: Probed, engine: EngineSer
     assert [probed.health(**{patience: "60"})[0] for _ in range(3)] == [0, 0, 0]
 
 
-def test_a_full_queue_is_no_fault_for_a_while(probed: Probed, engine: EngineServer) -> None:
+def test_a_full_queue_counts_as_healthy_for_a_while(probed: Probed, engine: EngineServer) -> None:
     engine.metrics, engine.status = metrics(running=9, waiting=1, tokens=5), 503
     full = (0, "healthy: serving, with a full queue (10 requests under way)")
     assert [probed.health(HEALTH_FULL_SECONDS="60") for _ in range(2)] == [(0, "healthy: serving"), full]
@@ -340,7 +340,7 @@ def test_a_server_with_an_api_key_is_asked_with_it(probed: Probed, engine: Engin
     assert [key for _, key in engine.asked] == ["Bearer sk-of-a-test"]
 
 
-def test_a_server_without_such_metrics_is_healthy_by_its_own_word(probed: Probed, engine: EngineServer) -> None:
+def test_a_server_without_such_metrics_is_healthy_by_its_own_answer(probed: Probed, engine: EngineServer) -> None:
     engine.metrics, engine.answers = "python_info 1.0", False
     assert [probed.health()[0] for _ in range(3)] == [0, 0, 0]
     assert engine.asked == []

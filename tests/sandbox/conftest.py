@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def bare() -> Iterator[Sandbox]:
-    """A sandbox that nobody has started; taken down at the end whatever happens."""
+    """A sandbox that was not started; always taken down at the end."""
     sandbox = Sandbox(ROOT / ".sandbox" / "test-state", SPEED)
     _down(sandbox)
     yield sandbox

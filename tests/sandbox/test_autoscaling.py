@@ -167,7 +167,7 @@ def test_waiting_requests_scale_out_and_their_absence_scales_in(scaling: Sandbox
         eventually(lambda: _replicas(scaling)[0] >= 2, "the HPA wants a second replica")
         eventually(lambda: min(_replicas(scaling)) >= 2, "two replicas are ready")
         eventually(lambda: len(_metric(scaling)) >= 2, "both have the metric")
-        # The replicas are the autoscaler's: what it made of them is no difference to the program.
+        # The autoscaler owns the replicas, so its changes show no difference.
         assert scaling.preview(**settings) == {}
     assert load.outcomes["answered"] > CLIENTS
     assert set(load.outcomes) == {"answered"}

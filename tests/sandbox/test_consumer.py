@@ -88,7 +88,7 @@ def test_kubeconfig_is_secret_in_state_outputs_and_everything_printed(sandbox: S
             assert hidden not in text
     (provider,) = [each for each in consumer.resources() if each["type"] == "pulumi:providers:kubernetes"]
     assert "ciphertext" in provider["inputs"]["kubeconfig"]
-    # What is no secret can be read in the state.
+    # Values that are not secret can be read in the state.
     assert sandbox.outputs()["service_url"] in exported
 
 

@@ -33,7 +33,7 @@ def test_dev_stack_passes_with_advisories_by_its_configuration_alone(sandbox: Sa
     assert lenient.returncode == 0, lenient.stdout + lenient.stderr
     assert violations(lenient.stdout, "advisory") == {"no-public-control-plane", "no-open-server"}
     assert violations(lenient.stdout, "mandatory") == set()
-    assert "cluster: masterAuthorizedNetworksConfig: is missing, so the whole internet may try" in lenient.stdout
+    assert 'masterAuthorizedNetworksConfig.cidrBlocks[0].cidrBlock: "0.0.0.0/0" lets the whole internet try' in lenient.stdout
     # Production's levels hold for a stack without a configuration.
     strict = checked_preview(sandbox)
     assert strict.returncode != 0
@@ -49,7 +49,7 @@ def test_setting_that_costs_too_much_is_refused_before_anything_is_made(sandbox:
     assert violations(preview.stdout, "mandatory") == {"cost-ceiling"}
     assert "v6e-1 20 x 3.24" in preview.stdout
     assert "is above the ceiling of 12" in preview.stdout
-    # Source ranges are the cure of the other.
+    # Source ranges fix the other one.
     assert violations(preview.stdout, "advisory") == {"no-public-control-plane"}
 
 

@@ -51,7 +51,7 @@ def test_second_preview_is_empty(prod: Sandbox) -> None:
     prod.pulumi("preview", "--expect-no-changes", "--non-interactive")
 
 
-def test_server_answers_those_who_have_the_key_and_nobody_else(prod: Sandbox, key: str) -> None:
+def test_server_answers_only_clients_with_the_key(prod: Sandbox, key: str) -> None:
     url = prod.outputs()["service_url"]
     assert requests.get(f"{url}/models", timeout=10).status_code == 401
     assert requests.get(f"{url}/models", headers={"Authorization": "Bearer wrong"}, timeout=10).status_code == 401

@@ -43,7 +43,7 @@ def promoted(sandbox: Sandbox) -> Iterator[Stack]:
 
 
 def _kubectl(sandbox: Sandbox, stack: Stack, *arguments: str) -> Any:
-    """As whoever has the stack's own kubeconfig output."""
+    """With the stack's own kubeconfig output."""
     kubeconfig = sandbox.state / "promoted-kubeconfig"
     kubeconfig.touch(mode=0o600)
     kubeconfig.write_text(stack.pulumi("stack", "output", "kubeconfig", "--show-secrets").stdout)

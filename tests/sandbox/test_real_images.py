@@ -106,7 +106,7 @@ def test_state_status_and_up_say_that_docker_built_and_what_stands_for_the_base(
         assert resource["outputs"]["sandbox"] == note["how"]
 
 
-def test_unchanged_build_is_no_change(real: Sandbox) -> None:
+def test_an_unchanged_build_shows_no_change(real: Sandbox) -> None:
     assert real.preview() == {}
 
 

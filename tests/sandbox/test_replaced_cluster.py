@@ -20,7 +20,7 @@ def _answers(sandbox: Sandbox) -> str:
     return str(outputs["service_url"])
 
 
-def test_under_its_own_name_it_is_refused_with_the_cure_and_serves_on(sandbox: Sandbox) -> None:
+def test_under_its_own_name_it_is_refused_with_the_fix_and_keeps_serving(sandbox: Sandbox) -> None:
     before = _answers(sandbox)
     refused = sandbox.pulumi(*_UP, check=False, overrides=_CHANGE)
     assert refused.returncode != 0

@@ -17,7 +17,7 @@ _UP = ("up", "--yes", "--skip-preview", "--non-interactive", "--continue-on-erro
 
 @pytest.fixture
 def fourth_pool(sandbox: Sandbox) -> str:
-    """A pool that the settings name and nobody has made yet."""
+    """A pool that the settings name and that does not exist yet."""
     document = yaml.safe_load(sandbox.stack_config.read_text())
     pools = document["config"][f"{PROJECT_NAME}:acceleratorPools"]
     pools.append({**pools[-1], "name": POOL})

@@ -15,7 +15,7 @@ from sandbox.cli.client import Sandbox
 from sandbox.cli.traffic import Report
 from trials.drills.events import load, preempt, replicas, restarts, serving, wait_until
 
-#: Of the stand-in some 0.3 to 4 s; the longest of them is under way whenever a pod is told to end.
+#: Answers of the stand-in of 0.3 to 4 s; the longest of them is under way whenever a pod is told to end.
 TOKENS = (16, 64, 200)
 
 
@@ -55,7 +55,7 @@ def test_a_rolling_update_loses_no_request_though_clients_keep_their_connections
 
 
 def test_preemption_with_notice_loses_no_request_of_less_than_ten_seconds(sandbox: Sandbox) -> None:
-    sandbox.command("scale", "3")
+    sandbox.command("scale", "4")
     with traffic(sandbox) as report:
         preempt(sandbox, "l4-spot", notice=12)
     assert_nothing_lost(report())

@@ -182,7 +182,7 @@ def config(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev") ->
 
 
 def run_program(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev") -> Run:
-    """What `__main__.py` does with these settings; run once in a process for each set of them, so nobody may change what is returned.
+    """What `__main__.py` does with these settings; run once in a process for each set of them, so the result must not be changed.
 
     Raises what the program raises.
     """
@@ -195,7 +195,7 @@ def _run_once(overrides: str, stack: str) -> Run:
 
 
 def run_program_anew(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev") -> Run:
-    """Runs `__main__.py` even if it ran with these settings before: for whoever watches it run. Raises what the program raises."""
+    """Runs `__main__.py` even if it ran with these settings before, for tests that watch it run. Raises what the program raises."""
     run = Run()
     mocks.set_mocks(_Mocks(), project=NAMESPACE, stack=stack, monitor=_RecordingMonitor(run))
     values = config(overrides, stack=stack)

@@ -96,6 +96,12 @@ def pools(sandbox: Sandbox, **first: Any) -> list[dict[str, Any]]:
     return [{**found[0], **first}, *found[1:]]
 
 
+def cold_pools(sandbox: Sandbox, **first: Any) -> list[dict[str, Any]]:
+    """As `pools`, and none but the first is warm: replicas stay on nodes of a lower pool's minimum (docs/ladder.md)."""
+    best, *lower = pools(sandbox, **first)
+    return [best, *({**pool, "minNodeCount": 0} for pool in lower)]
+
+
 def deploy(sandbox: Sandbox, *, check: bool = True, **settings: Any) -> str:
     """`pulumi up` with changed settings; what it printed."""
     done = sandbox.pulumi("up", "--yes", "--non-interactive", overrides=settings, check=check)

@@ -82,17 +82,18 @@ class _Service:
     def deploy(self, **changes: Any) -> None:
         """An update with the drill's settings and changes to them."""
         self.deployed = None
-        events.deploy(self.sandbox, **{**_SETTINGS, **changes})
-        self.deployed = {**_SETTINGS, **changes}
+        settings = {**_SETTINGS, "acceleratorPools": events.cold_pools(self.sandbox), **changes}
+        events.deploy(self.sandbox, **settings)
+        self.deployed = settings
 
     def settle(self, count: int, **changes: Any) -> None:
         """So many replicas, all of them where they belong; an update comes before only where the settings are others."""
-        if self.deployed != {**_SETTINGS, **changes}:
+        if self.deployed != {**_SETTINGS, "acceleratorPools": events.cold_pools(self.sandbox), **changes}:
             self.deploy(**changes)
         self.sandbox.command("scale", str(count))
 
     def without_the_tpu_pool(self) -> dict[str, Any]:
-        return {"acceleratorPools": events.pools(self.sandbox, enabled=False)}
+        return {"acceleratorPools": events.cold_pools(self.sandbox, enabled=False)}
 
     def wait_for(self, count: int) -> None:
         events.wait_until(lambda: len(events.serving(self.sandbox)) == count, 90, f"{count} ready replicas")
@@ -167,7 +168,13 @@ def _wait_for_pools(service: _Service, wanted: Callable[[str], bool], what: str)
 def _update_that_crashes(service: _Service) -> str:
     wrong = ["--no-such-flag"]
     patience = {"serverStartupSeconds": 20, "rolloutTimeoutSeconds": 30}
-    settings = {**_SETTINGS, **patience, "tpuServerArguments": wrong, "gpuServerArguments": wrong}
+    settings = {
+        **_SETTINGS,
+        "acceleratorPools": events.cold_pools(service.sandbox),
+        **patience,
+        "tpuServerArguments": wrong,
+        "gpuServerArguments": wrong,
+    }
     said = events.deploy(service.sandbox, check=False, **settings)
     service.deploy()
     named = "failed and named the container" if "CrashLoopBackOff" in said else "failed"

@@ -1,6 +1,6 @@
 """Random settings files: values that are right, just right, and wrong, of every setting and of every key of an accelerator pool.
 
-A file is what somebody may write into `Pulumi.STACK.yaml`. Of a wrong value is known at which field it has to be refused; a file
+A file is what a person may write into `Pulumi.STACK.yaml`. Of a wrong value is known at which field it has to be refused; a file
 without one is either refused, since its values do not go together, or has to work. Left out: what only a live project can say
 (quota, namespaces that are missing), and encrypted values, which the engine turns into plain ones.
 """

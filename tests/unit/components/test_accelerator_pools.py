@@ -81,7 +81,7 @@ def test_disabled_pool_stays_and_gives_its_idle_nodes_back(dev: Run) -> None:
     run = run_program({"acceleratorPools": pools})
     assert set(run.resources) == set(dev.resources)
     before, after = (each.named(NODE_POOL, "v6e-1").inputs for each in (dev, run))
-    # Of these an existing pool ignores the initial count: nothing is replaced.
+    # An existing pool ignores the initial count, so nothing is replaced.
     changed = {key for key in before if before[key] != after.get(key)}
     assert changed == {"autoscaling", "initialNodeCount"}
     assert after["autoscaling"] == {"minNodeCount": 0, "maxNodeCount": 2}
@@ -98,7 +98,7 @@ def test_key_of_a_pool_reaches_its_node_pool(key: str, base: dict[str, Any]) -> 
     assert _at(changed, path) == expected
 
 
-def test_what_a_machine_carries_need_not_be_said() -> None:
+def test_a_machines_accelerator_need_not_be_set() -> None:
     said = [{**_pools()[0], "tpuTopology": ASSERTIONS["tpuTopology"]}, *_pools()[1:]]
     unsaid = [{key: value for key, value in pool.items() if key not in ASSERTIONS} for pool in said]
     one, other = (

@@ -83,7 +83,7 @@ def test_prebuilt_image_of_an_accelerator_without_pool_is_left_alone() -> None:
         ("text", "nothing"),
     ],
 )
-def test_another_stack_without_the_image_is_refused_in_words(images: Any, found: str) -> None:
+def test_another_stack_without_the_image_is_refused_with_a_message(images: Any, found: str) -> None:
     with pytest.raises(pulumi.RunError) as refused:
         promoted_image(images, "tpu", "o/p/dev")
     message = str(refused.value)
@@ -101,7 +101,7 @@ class _Refusal(grpc.RpcError):  # type: ignore[misc]
         return 'invocation of getClientConfig returned an error: Error setting access_token: oauth2: "invalid_grant"'
 
 
-def test_without_a_login_the_program_ends_with_a_word_that_says_how_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_login_the_program_ends_with_how_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise _Refusal
 

@@ -81,7 +81,7 @@ def test_containers_of_a_disabled_pool_stay_so_that_nothing_is_built_when_it_com
     assert [each["name"] for each in containers] == ["vllm-gpu", "vllm-tpu"]
 
 
-def test_pod_leaves_the_load_balancer_before_its_server_is_told_to_stop(pod: dict[str, Any]) -> None:
+def test_pod_leaves_the_load_balancer_before_its_server_is_stopped(pod: dict[str, Any]) -> None:
     assert pod["terminationGracePeriodSeconds"] == 120
     gpu, tpu = (_container(pod, name) for name in ("vllm-gpu", "vllm-tpu"))
     drain = "/usr/local/bin/fungibility-drain"
@@ -91,7 +91,7 @@ def test_pod_leaves_the_load_balancer_before_its_server_is_told_to_stop(pod: dic
         assert "--shutdown-timeout=110" in container["args"]
 
 
-def test_whatever_decides_an_answer_is_the_same_on_every_accelerator() -> None:
+def test_settings_that_decide_an_answer_are_the_same_on_every_accelerator() -> None:
     pod = _pod(run_program({"maxModelLen": 4096, "modelRevision": "ba1cf1846d7df0a0591d6c00649f57e798519da8"}))
     for name in ("vllm-gpu", "vllm-tpu"):
         arguments = _container(pod, name)["args"]
@@ -180,7 +180,7 @@ def test_chips_of_a_host_are_as_many_as_the_machine_has(machine_type: str) -> No
     assert x * y * z == machine.count
 
 
-def test_ladder_of_tpus_alone_runs_one_container_without_nvidia_s_volume() -> None:
+def test_a_stack_with_only_tpus_runs_one_container_without_nvidia_s_volume() -> None:
     pools = json.loads(config()[f"{NAMESPACE}:acceleratorPools"])[:1]
     run = run_program({"acceleratorPools": pools, "gpuBaseImage": ""})
     pod = _pod(run)

@@ -51,7 +51,7 @@ def _xla_path(**overrides: Any) -> str:
     ],
     ids=["image", "argument", "model", "topology", "generation"],
 )
-def test_whatever_may_decide_how_vllm_compiles_opens_a_new_folder(change: dict[str, Any]) -> None:
+def test_every_change_that_may_affect_compilation_opens_a_new_folder(change: dict[str, Any]) -> None:
     assert _key(**change) != _key()
 
 
@@ -70,7 +70,7 @@ def test_compiled_programs_are_on_the_node_until_there_is_a_bucket() -> None:
     assert on_node.rpartition("/")[2] == in_bucket.rpartition("/")[2]
 
 
-def test_folder_on_the_node_is_the_tpu_container_s_alone() -> None:
+def test_folder_on_the_node_is_only_mounted_by_the_tpu_container() -> None:
     caches = ModelCaches(xla=True)
     assert cache_mounts("gpu", caches) == []
     assert cache_environment("gpu", MACHINE_TYPES["g2-standard-4"], caches, image="i", arguments=[]) == []

@@ -14,7 +14,7 @@ from sandbox.google.records import Records
 from sandbox.providers.computed_fields import computed_fields
 from sandbox.providers.gcp import GcpProvider
 from tests.unit.components.test_program import CHANGES, REFUSAL, TOGETHER
-from tests.unit.program import Resource, Run, run_program
+from tests.unit.program import Resource, run_program
 from tests.unit.provider_client import Client, Engine, urn
 from tests.unit.sandbox.test_provider_gcp import DictionaryCloud
 
@@ -31,25 +31,13 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield connected
 
 
-@pytest.fixture(scope="module")
-def runs() -> dict[str, Run]:
-    return {}
-
-
-def _run(runs: dict[str, Run], overrides: dict[str, Any]) -> Run:
-    key = json.dumps(overrides, sort_keys=True)
-    if key not in runs:
-        runs[key] = run_program(overrides)
-    return runs[key]
-
-
-def _resources(runs: dict[str, Run], row: OptionalBlock) -> tuple[dict[str, Any], dict[str, Any]]:
+def _resources(row: OptionalBlock) -> tuple[dict[str, Any], dict[str, Any]]:
     """Inputs of one resource of the row's kind with the setting on, and off again."""
     beside = TOGETHER.get(row.setting, {})
     off = {"acceleratorPools": POOL} if row.setting == "acceleratorPools" else beside
     found = []
     for overrides in ({**beside, row.setting: row.on}, off):
-        of_kind = {each.name: each for each in _run(runs, overrides).of_type(row.resource)}
+        of_kind = {each.name: each for each in run_program(overrides).of_type(row.resource)}
         found.append(next((each for name, each in of_kind.items() if name in ("l4", "cluster", "images")), None))
         if found[-1] is None:
             found[-1] = next(iter(of_kind.values()))
@@ -63,8 +51,8 @@ def _at(inputs: Any, field: str) -> Any:
 
 
 @ROWS
-def test_the_program_says_what_off_means(row: OptionalBlock, runs: dict[str, Run]) -> None:
-    on, off = _resources(runs, row)
+def test_the_program_says_what_off_means(row: OptionalBlock) -> None:
+    on, off = _resources(row)
     assert _at(on, row.field) != row.off
     assert _at(off, row.field) == row.off
     assert (row.field in computed_fields(row.resource)) is row.computed
@@ -73,8 +61,8 @@ def test_the_program_says_what_off_means(row: OptionalBlock, runs: dict[str, Run
 
 
 @ROWS
-def test_switching_off_is_one_change_and_then_none(row: OptionalBlock, runs: dict[str, Run], client: Client) -> None:
-    on, off = _resources(runs, row)
+def test_switching_off_is_one_change_and_then_none(row: OptionalBlock, client: Client) -> None:
+    on, off = _resources(row)
     found = client.diff(urn(row.resource, "x"), on, off)
     top = row.field.partition(".")[0]
     kinds = {kind for path, kind in found.details.items() if path.startswith(top)}
@@ -96,9 +84,9 @@ def _vanished(before: Any, after: Any, path: tuple[str, ...] = ()) -> Iterator[s
 
 
 @pytest.mark.parametrize("key", [key for key, (_, kind) in CHANGES.items() if kind != REFUSAL])
-def test_no_setting_leaves_a_field_out_that_the_provider_would_keep(key: str, runs: dict[str, Run]) -> None:
-    changed = _run(runs, {**TOGETHER.get(key, {}), key: CHANGES[key][0]})
-    baseline = _run(runs, {})
+def test_no_setting_leaves_a_field_out_that_the_provider_would_keep(key: str) -> None:
+    changed = run_program({**TOGETHER.get(key, {}), key: CHANGES[key][0]})
+    baseline = run_program()
     for one, other in ((changed, baseline), (baseline, changed)):
         for resource in one.resources.values():
             match = other.resources.get(resource.urn)

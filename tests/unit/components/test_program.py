@@ -52,7 +52,7 @@ def _transitive(run: Run, urn: str) -> set[str]:
 
 
 def test_stacks_make_exactly_the_resources_of_their_golden_files() -> None:
-    """Of dev everything is written down, of prod what differs from it."""
+    """The golden file of dev has everything, that of prod the differences from it."""
     dev, prod = (inventory(run_program(stack=stack)) for stack in ("dev", "prod"))
     made = {"dev": dev, "prod": difference(prod, dev)}
     for stack, lines in made.items():
@@ -279,7 +279,7 @@ def test_a_fourth_pool_adds_one_resource(baseline: Run) -> None:
     assert changed.resources[added].type == NODE_POOL
 
 
-def test_a_ladder_of_gpus_alone_builds_and_runs_no_tpu_image() -> None:
+def test_a_stack_with_only_gpus_neither_builds_nor_runs_a_tpu_image() -> None:
     run = run_program({"acceleratorPools": CHANGES["acceleratorPools"][0], "tpuBaseImage": ""})
     assert [image.name for image in run.of_type(IMAGE)] == ["images-gpu"]
     containers = run.only(DEPLOYMENT).inputs["spec"]["template"]["spec"]["containers"]

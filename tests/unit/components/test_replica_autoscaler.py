@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+from unittest import mock
 
+import pulumi
 import pytest
 
-from components.serving.metrics_adapter import NAME, NAMESPACE
+from components.serving.metrics_adapter import NAME, NAMESPACE, _project_number
 from tests.unit.program import Run, run_program
 
 AUTOSCALER = "kubernetes:autoscaling/v2:HorizontalPodAutoscaler"
@@ -56,6 +59,14 @@ def test_adapter_may_read_metrics_as_its_kubernetes_account_and_nothing_else(sca
     )
     role = scaled.only("kubernetes:rbac.authorization.k8s.io/v1:ClusterRole")
     assert role.inputs["rules"] == [{"apiGroups": [""], "resources": ["pods", "nodes", "nodes/stats"], "verbs": ["get", "list", "watch"]}]
+
+
+def test_a_project_that_cannot_be_read_is_refused_with_the_right_that_is_missing() -> None:
+    refused = Exception("invoke of gcp:organizations/getProject:getProject failed: returned an error: googleapi: Error 403: no, forbidden")
+    with mock.patch("pulumi.runtime.invoke_async", mock.AsyncMock(side_effect=refused)), pytest.raises(pulumi.RunError) as raised:
+        asyncio.run(_project_number("my-project", mock.Mock()))
+    for part in ("maxReplicas", "my-project", "Error 403: no, forbidden", "resourcemanager.projects.get"):
+        assert part in str(raised.value)
 
 
 def test_adapter_s_place_in_the_api_comes_after_it_and_the_autoscaler_after_both(scaled: Run) -> None:

@@ -1,6 +1,6 @@
 """What settings are refused, each with field, value, reason and fix, and what is allowed near it.
 
-wrong_settings.txt has what somebody may write into a stack's file and, after `>`, each problem that has to be named. Wrong values of
+wrong_settings.txt has what a person may write into a stack's file and, after `>`, each problem that has to be named. Wrong values of
 every declared setting come from the declarations (`trials.drills.settings_files`).
 """
 
@@ -247,7 +247,7 @@ def test_dev_settings_are_the_walkthrough_s_and_prod_s_the_hardened_ones() -> No
     assert (prod.network.control_plane_endpoint, prod.network.network_policy, prod.security.binary_authorization) == ("dns", True, True)
     assert prod.security.api_key_secret == SecretReference(project=None, secret="vllm-api-key", version="latest")
     assert prod.scaling.replicas > 1
-    # Nobody is let in before somebody says who.
+    # No client is admitted before ranges are named.
     assert not is_internet(prod.network.load_balancer_source_ranges)
 
 

@@ -34,36 +34,45 @@ def file(tmp_path: Path) -> Path:
 def test_scalars_and_structures_are_the_engine_s(written: str, file: Path) -> None:
     file.write_text(f"config:\n  key: {written}\n")
     expected = AS_THE_ENGINE[written]
-    text = values("x", file=file)[f"{PROJECT_NAME}:key"]
+    text = values("x", file=file, project_dir=file.parent)[f"{PROJECT_NAME}:key"]
     assert (text if isinstance(expected, str) else json.loads(text)) == expected
 
 
 @pytest.mark.parametrize("text", ["config:\r\n  key: |\r\n    a\r\n    b\r\n", "\ufeffconfig:\n  key: |\n    a\n    b\n"])
 def test_line_ends_and_marks_of_windows_make_no_difference(text: str, file: Path) -> None:
     file.write_bytes(text.encode())
-    assert values("x", file=file) == {f"{PROJECT_NAME}:key": "a\nb\n"}
+    assert values("x", file=file, project_dir=file.parent) == {f"{PROJECT_NAME}:key": "a\nb\n"}
 
 
 def test_keys_with_and_without_a_namespace_are_the_same_and_overrides_come_last(file: Path) -> None:
     file.write_text("config:\n  a: 1\n  tpu-gpu-fungibility:b: 2\n  tpu-gpu-fungibility:config:c: 3\n  gcp:project: p\n")
     expected = {f"{PROJECT_NAME}:a": "1", f"{PROJECT_NAME}:b": "2", f"{PROJECT_NAME}:c": "3", "gcp:project": "p"}
-    assert values("x", file=file) == expected
-    assert values("x", {"a": None, "b": [5], "gcp:project": "q"}, file=file) == {
+    assert values("x", file=file, project_dir=file.parent) == expected
+    assert values("x", {"a": None, "b": [5], "gcp:project": "q"}, file=file, project_dir=file.parent) == {
         f"{PROJECT_NAME}:b": "[5]",
         f"{PROJECT_NAME}:c": "3",
         "gcp:project": "q",
     }
 
 
+def test_values_of_the_project_come_before_the_stack_s(file: Path) -> None:
+    (file.parent / "Pulumi.yaml").write_text(
+        "config:\n  a: 1\n  b: {default: [x]}\n  c: {default: {}}\n  gcp:project: {value: p}\n  d: {type: string}\n"
+    )
+    file.write_text("config:\n  a: 2\n")
+    expected = {f"{PROJECT_NAME}:a": "2", f"{PROJECT_NAME}:b": '["x"]', f"{PROJECT_NAME}:c": "{}", "gcp:project": "p"}
+    assert values("x", file=file, project_dir=file.parent) == expected
+
+
 @pytest.mark.parametrize("written", ["{secure: v1:abc}", "[a, {secure: v1:abc}]", "[{a: {b: {secure: v1:abc}}}]"])
 def test_what_is_encrypted_even_in_part_is_marked_and_never_shown(written: str, file: Path) -> None:
     file.write_text(f"config:\n  key: {written}\n")
-    assert values("x", file=file) == {f"{PROJECT_NAME}:key": ENCRYPTED}
+    assert values("x", file=file, project_dir=file.parent) == {f"{PROJECT_NAME}:key": ENCRYPTED}
 
 
 def test_a_mapping_that_has_a_key_secure_is_not_encrypted_for_that(file: Path) -> None:
     file.write_text("config:\n  key: {secure: 5}\n")
-    assert values("x", file=file) == {f"{PROJECT_NAME}:key": '{"secure": 5}'}
+    assert values("x", file=file, project_dir=file.parent) == {f"{PROJECT_NAME}:key": '{"secure": 5}'}
 
 
 @pytest.mark.parametrize(
@@ -75,6 +84,7 @@ def test_a_mapping_that_has_a_key_secure_is_not_encrypted_for_that(file: Path) -
         ("config:\n  model: a/b\n  model: c/d\n", "model is given twice"),
         ("config:\n  labels: {a: b, a: c}\n", "a is given twice"),
         ("config:\n  model: a/b\n  tpu-gpu-fungibility:model: c/d\n", "tpu-gpu-fungibility:model is given twice"),
+        ("environment: [team]\nconfig:\n  model: a/b\n", "takes values from environments"),
         ("config:\n  model: !python/object:os.system x\n", "cannot be read as YAML"),
     ],
 )

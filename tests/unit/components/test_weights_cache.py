@@ -38,7 +38,7 @@ def _waits_for(run: Run, urn: str) -> set[str]:
 def test_without_the_setting_there_is_no_bucket_and_no_account() -> None:
     run = run_program()
     assert not any(run.of_type(token) for token in (BUCKET, MEMBER, ACCOUNT))
-    # Said all the same: Kubernetes keeps one that is no longer said.
+    # Set in any case: Kubernetes keeps a field that is no longer set.
     assert run.only(DEPLOYMENT).inputs["spec"]["template"]["spec"]["serviceAccountName"] == "default"
 
 
@@ -55,7 +55,7 @@ def test_bucket_of_copies_is_private_near_the_nodes_and_goes_with_the_stack(buck
     }
 
 
-def test_pods_of_one_service_account_alone_use_the_bucket_and_may_not_change_it(on: Run) -> None:
+def test_only_pods_of_one_service_account_use_the_bucket_and_may_not_change_it(on: Run) -> None:
     member = on.only(MEMBER).inputs
     assert member == {
         "bucket": "weights-cache-1a2b3c4",

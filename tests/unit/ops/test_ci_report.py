@@ -119,7 +119,7 @@ def test_inline_code_survives_ticks_and_table_bars() -> None:
 # --- drift
 
 
-def test_drift_is_told_from_a_check_that_failed() -> None:
+def test_drift_differs_from_a_failed_check() -> None:
     found, broken = record("drift", status=7, stdout="~ changed"), record("drift", status=255, stderr="error: no login")
     assert report.drift_found(found)
     assert not report.drift_found(broken)
@@ -131,12 +131,12 @@ def test_drift_is_told_from_a_check_that_failed() -> None:
 # --- masking
 
 
-def test_secrets_of_the_environment_are_hidden_whatever_their_form() -> None:
+def test_secrets_of_the_environment_are_hidden_in_every_form() -> None:
     mask = masker({"MY_API_KEY": "correct horse", "HUGGING_FACE_TOKEN": "line one abc\nline two def", "HOME": "/home/me-myself"})
     assert mask("correct horse in /home/me-myself: line two def") == "[secret] in /home/me-myself: [secret]"
 
 
-def test_paths_addresses_and_short_values_are_no_secrets() -> None:
+def test_paths_addresses_and_short_values_are_not_secrets() -> None:
     variables = {"GOOGLE_CREDENTIALS": "/tmp/credentials.json", "TOKEN_URL": "https://sts.googleapis.com", "A_TOKEN": "yes"}
     text = "/tmp/credentials.json https://sts.googleapis.com yes"
     assert masker(variables)(text) == text

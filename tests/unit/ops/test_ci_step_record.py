@@ -42,7 +42,7 @@ def test_a_command_that_ends_by_a_signal_has_a_shell_s_exit_status(tmp_path: Pat
     assert run(tmp_path, "import os; os.kill(os.getpid(), 15)") == 143
 
 
-def test_a_command_that_is_not_there_is_a_record_too(tmp_path: Path) -> None:
+def test_a_missing_command_is_recorded_too(tmp_path: Path) -> None:
     assert ci.main(["record", "--folder", str(tmp_path), "preview", "--", "/no/such/pulumi"], {}) == 127
     assert "/no/such/pulumi: cannot be run: No such file" in read_folder(tmp_path)["preview"].stderr
 

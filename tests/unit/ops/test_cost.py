@@ -35,7 +35,7 @@ def counts(found: cost.Estimate) -> dict[str, tuple[int, int, int]]:
     return {line.name: (line.idle, line.usual, line.maximum) for line in found.lines}
 
 
-def test_dev_is_what_the_ladder_says() -> None:
+def test_dev_makes_the_pools_of_its_list() -> None:
     found = cost.estimate(settings.load_stack("dev", {"gcp:project": "my-project"}))
     assert counts(found) == {
         "v6e-1": (1, 1, 2),

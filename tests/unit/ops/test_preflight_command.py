@@ -74,7 +74,7 @@ def _main(bench: Bench, capsys: pytest.CaptureFixture[str], *arguments: str) -> 
     return status, out, err
 
 
-def test_who_may_only_look_is_not_asked_for_permissions(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_reader_is_not_checked_for_permissions(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = _main(bench, capsys, "--json")
     asked = {finding["check"] for finding in json.loads(out)["findings"]}
     _, out, _ = _main(bench, capsys, "--json", "--reader")
@@ -89,7 +89,7 @@ def test_warnings_pass_unless_they_may_not(bench: Bench, capsys: pytest.CaptureF
     assert json.loads(out)["ok"] is False
 
 
-def test_a_failure_is_shown_with_cause_and_a_cure_in_one_piece(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_shown_with_cause_and_fix_in_one_piece(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     bench.server.set("cloudbilling.projects.getBillingInfo", {})
     status, out, _ = _main(bench, capsys)
     assert status == 1

@@ -260,7 +260,7 @@ def test_what_is_being_replaced_goes_when_its_successor_is_there_and_only_that_i
     assert [(each["id"][-1], each.get("delete")) for each in state.resources(stack.state)] == [("a", True), ("b", None)]
 
 
-def test_what_an_earlier_update_had_yet_to_delete_is_no_successor() -> None:
+def test_a_resource_that_an_earlier_update_had_yet_to_delete_is_not_a_successor() -> None:
     serving, killed = killed_replacement()
     earlier = {**serving, "id": "projects/p/locations/r/clusters/older", "delete": True}
     killed["deployment"]["resources"].insert(0, earlier)
@@ -269,7 +269,7 @@ def test_what_an_earlier_update_had_yet_to_delete_is_no_successor() -> None:
     assert state.resources(stack.state) == [earlier, serving]
 
 
-def test_a_successor_is_there_under_whatever_id_its_provider_gives_it() -> None:
+def test_a_successor_exists_under_the_id_that_its_provider_gives_it() -> None:
     member = "gcp:projects/iAMMember:IAMMember"
     operation = pending(member, "reader", {"project": "p", "role": "r", "member": "user:b"})
     urn = operation["resource"]["urn"]

@@ -65,7 +65,7 @@ def closed_port() -> int:
 # --- what is good
 
 
-def test_a_good_service_passes_every_check_and_says_who_answered() -> None:
+def test_a_good_service_passes_every_check_and_the_report_names_the_pod() -> None:
     good = says(chat(), X_Sandbox_Pod="vllm-1", X_Sandbox_Node="node-1", X_Sandbox_Pool="l4-spot")
     with serving(chat=good) as server:
         what = Target(service_url=server.url, model=MODEL, pools=("v6e-1", "l4-spot"))
@@ -107,7 +107,7 @@ def test_expected_pool_that_does_not_answer_fails() -> None:
     assert "out of stock" in fix
 
 
-# --- nobody there
+# --- no service
 
 
 def test_refused_connection() -> None:
@@ -124,7 +124,7 @@ def test_unknown_name_fails_at_once() -> None:
     assert "DNS" in fix or "name server" in fix
 
 
-def test_host_that_takes_no_connection_is_told_from_one_that_refuses() -> None:
+def test_a_silent_host_differs_from_one_that_refuses() -> None:
     # A listener whose queue is full: the kernel drops what comes then, as a firewall does.
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -277,14 +277,14 @@ def test_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert KEY not in printed
 
 
-def test_refused_key_is_told_from_a_missing_one() -> None:
+def test_refused_key_differs_from_a_missing_one() -> None:
     with serving(models=echoes_credentials(401)) as server:
         cause, fix = failure(run(server.url, key=KEY), "model")
     assert f"refuses the API key of {KEY_VARIABLE}" in cause
     assert KEY not in cause + fix
 
 
-def test_without_a_key_no_credential_is_sent_whatever_netrc_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_key_no_credential_is_sent_even_from_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login me password secret\n")
     netrc.chmod(0o600)
@@ -294,7 +294,7 @@ def test_without_a_key_no_credential_is_sent_whatever_netrc_has(tmp_path: Path, 
         assert not [headers for _, headers, _ in server.seen if "Authorization" in headers]
 
 
-def test_key_that_no_header_may_hold_is_refused_without_being_shown(
+def test_a_key_that_a_header_cannot_hold_is_refused_without_being_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, f"{KEY}\nX-Other: 1")

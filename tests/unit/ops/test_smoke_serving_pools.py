@@ -112,7 +112,7 @@ def test_cluster_without_the_stacks_address_and_port_is_not_believed(tmp_path: P
         serving_pools(of_stack(url), kubeconfig)
 
 
-def test_every_way_not_to_reach_the_cluster_is_told(tmp_path: Path) -> None:
+def test_every_failure_to_reach_the_cluster_is_reported(tmp_path: Path) -> None:
     def told(kubeconfig: str, target: Target | None = None) -> str:
         with pytest.raises(UnknownPool) as caught:
             serving_pools(target or of_stack(), kubeconfig)
@@ -144,7 +144,7 @@ def test_an_api_server_that_is_busy_for_a_moment_is_asked_again(tmp_path: Path, 
     assert len(server.seen) == 3
 
 
-def test_a_login_that_has_ended_is_told_with_its_cure_and_asked_about_once(tmp_path: Path) -> None:
+def test_an_expired_login_is_reported_once_with_its_fix(tmp_path: Path) -> None:
     with (
         api_server(tmp_path, services=says({"message": "Unauthorized"}, 401)) as (server, kubeconfig),
         pytest.raises(UnknownPool, match="401 .*log in again .*gcloud auth login"),

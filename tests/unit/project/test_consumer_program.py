@@ -108,7 +108,7 @@ def test_gateway_asks_the_other_stacks_service_in_its_namespace_by_an_image_of_i
     }
 
 
-def test_kubeconfig_is_the_providers_alone_and_secret_and_nothing_else_becomes_secret(made: Run) -> None:
+def test_kubeconfig_is_secret_and_used_only_by_the_provider_and_nothing_else_becomes_secret(made: Run) -> None:
     for each in made.resources.values():
         if each.type == "pulumi:providers:kubernetes":
             assert each.secrets == ["kubeconfig"]
@@ -128,7 +128,7 @@ def test_pods_have_no_rights_and_no_token(made: Run) -> None:
     assert "tolerations" not in pod
 
 
-def test_servers_key_goes_by_a_secret_alone() -> None:
+def test_servers_key_only_goes_by_a_secret() -> None:
     made = run(upstreamApiKey=KEY)
     secret = made.only("kubernetes:core/v1:Secret")
     assert secret.inputs["stringData"] == {"api-key": KEY}
@@ -172,7 +172,7 @@ def test_missing_output_names_output_stack_and_fix_before_any_resource(missing: 
     assert [each.type for each in made.resources.values() if each.custom] == []
 
 
-def test_every_wrong_output_is_told_at_once_and_a_kubeconfig_is_not_shown() -> None:
+def test_all_wrong_outputs_are_reported_at_once_and_a_kubeconfig_is_not_shown() -> None:
     check = module("inference_stack").check
     wrong = {**OUTPUTS, "service_url": "198.51.100.7", "model": 7, "kubeconfig": "half a secret"}
     with pytest.raises(pulumi.RunError) as caught:

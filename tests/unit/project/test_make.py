@@ -110,7 +110,7 @@ def test_recovery_takes_the_options_that_the_runbook_names() -> None:
     assert "-m ops recovery --stack dev --take-lock" in result.stdout
 
 
-def test_help_lists_every_target_with_a_word(programs: Path) -> None:
+def test_help_describes_every_target(programs: Path) -> None:
     listed = [line.split()[0] for line in make("help").stdout.splitlines()]
     assert {
         "preview",

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.client import ApiException
 
-from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
+from components.catalog.node_labels import COMPUTE_CLASS_LABEL
 from sandbox.gke.autoscaler import Autoscaler
 from sandbox.gke.cluster_view import ComputeClassRules, Snapshot, fits
 from sandbox.gke.node_pool import NodePool, node_allocatable, node_labels, node_taints
@@ -152,12 +153,6 @@ def test_a_full_pool_is_passed_over(scaler_of: Any) -> None:
     assert cluster.added == ["l4-spot"]
 
 
-def test_a_free_node_is_left_to_the_scheduler(scaler_of: Any) -> None:
-    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
-    scaler.round(pod("a", "v6e-1-0"), pod("b"))
-    assert cluster.added == []
-
-
 def test_a_pool_that_got_no_machine_is_left_alone_for_a_while(scaler_of: Any) -> None:
     scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
     real = cluster.add_node
@@ -210,6 +205,33 @@ def test_without_active_migration_nothing_moves(scaler_of: Any) -> None:
     assert scaler.moved == []
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_node_is_closed_and_emptied_only_where_disruption_budgets_allow_it(tmp_path: Path, refused: bool) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    class Core:
+        def patch_node(self, name: str, body: dict[str, Any]) -> None:
+            asked.append((f"unschedulable {body['spec']['unschedulable']}", None))
+
+        def create_namespaced_pod_eviction(self, name: str, namespace: str, body: Any, dry_run: str | None = None) -> None:
+            asked.append((name, dry_run))
+            if refused:
+                raise ApiException(status=429)
+
+        def create_namespaced_event(self, namespace: str, body: Any) -> None:
+            asked.append((body.reason, None))
+
+    cluster = _Cluster(ladder(1, 1, 1))
+    scaler = Autoscaler(cluster, None, state_dir=tmp_path)  # type: ignore[arg-type]
+    scaler._core = Core()
+    assert scaler._move("l4-spot", "l4-spot-0", [pod("a", "l4-spot-0")]) is not refused
+    while scaler._leaving:
+        threading.Event().wait(0.001)
+    done = [("unschedulable True", None), ("a", None), ("ScaleDown", None)]
+    assert asked == [("a", "All"), *([] if refused else done)]
+    assert cluster.removed == ([] if refused else ["l4-spot-0"])
+
+
 def test_back_offs_of_a_pool_grow_from_five_minutes_to_thirty(scaler_of: Any) -> None:
     scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
     lengths = []
@@ -237,14 +259,6 @@ def test_a_pod_fits_only_where_it_tolerates_every_taint() -> None:
     assert not fits(intolerant, labels, taints)
 
 
-def test_a_required_affinity_keeps_a_pod_off_other_pools() -> None:
-    tpu = ladder(1, 0, 0)["v6e-1"]
-    picky = pod("a")
-    term = {"matchExpressions": [{"key": NODE_POOL_LABEL, "operator": "NotIn", "values": ["v6e-1"]}]}
-    picky["spec"]["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
-    assert not fits(picky, node_labels(tpu, node="n", zone=ZONE), node_taints(tpu))
-
-
 def test_a_node_offers_its_accelerators_and_what_gke_leaves_of_the_machine() -> None:
     pools = ladder(1, 1, 1)
     assert node_allocatable(pools["v6e-1"])["google.com/tpu"] == "1"
@@ -252,9 +266,3 @@ def test_a_node_offers_its_accelerators_and_what_gke_leaves_of_the_machine() -> 
     assert (l4["nvidia.com/gpu"], l4["cpu"]) == ("1", "3920m")
     # 100 GB: room for one limit of 43Gi and not for two, as the walkthrough relies on.
     assert 43 * 2**30 < int(l4["ephemeral-storage"]) < 2 * 43 * 2**30
-
-
-def test_node_names_tell_tpus_and_pools_as_gke_does() -> None:
-    pools = ladder(0, 0, 0)
-    assert pools["v6e-1"].new_node_name("tpu-gpu-fungibility").startswith("gke-tpu-")
-    assert pools["l4-spot"].new_node_name("tpu-gpu-fungibility").startswith("gke-tpu-gpu-fungibility-l4-spot-")

@@ -20,7 +20,7 @@ def test_the_front_proxy_is_a_client_of_the_one_name_that_counts_and_its_ca_is_i
     usage = client.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert ExtendedKeyUsageOID.CLIENT_AUTH in usage
     assert stat.S_IMODE(files.client_key.stat().st_mode) == 0o600
-    # Whoever the cluster's own CA vouches for may not speak for others.
+    # A certificate of the cluster's own CA must not speak for others.
     cluster = make_certificates(tmp_path, names=("localhost",), addresses=())
     assert cluster.ca.read_bytes() != files.ca.read_bytes()
 

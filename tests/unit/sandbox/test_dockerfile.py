@@ -62,7 +62,7 @@ def test_the_consumers_image_is_read() -> None:
 # --- what is read
 
 
-def test_lines_go_on_past_comments_and_blanks_to_the_end_of_the_file(folder: Path) -> None:
+def test_lines_continue_past_comments_and_blanks_to_the_end_of_the_file(folder: Path) -> None:
     built = image(folder, "FROM x", "LABEL a=1 \\", "  # a comment", "", '  b="2 3" \\')
     assert built.config.labels == {"a": "1", "b": "2 3"}
 
@@ -119,7 +119,7 @@ def test_what_is_not_read_is_refused_with_its_line(folder: Path, lines: list[str
     assert message in str(raised.value)
 
 
-def test_the_base_is_named_whatever_else_the_file_has(folder: Path) -> None:
+def test_the_base_is_named_in_spite_of_other_instructions(folder: Path) -> None:
     lines = ("ARG B=x:1", "FROM ${B}", "RUN true", "WORKDIR /")
     assert base_image(context(folder, *lines), {}) == "x:1"
     assert base_image(context(folder, *lines), {"B": "x:2"}) == "x:2"

@@ -14,10 +14,6 @@ def hits(store: FaultStore, count: int, *, api: str = CLOUD, writes: bool = True
     return [store.draw(api, f"request {number}", writes=writes) is not None for number in range(count)]
 
 
-def test_without_a_rule_every_answer_is_a_true_one(tmp_path: Path) -> None:
-    assert not any(hits(FaultStore(tmp_path / "there-is-none"), 5))
-
-
 def test_a_burst_begins_after_the_requests_before_it_and_ends(tmp_path: Path) -> None:
     store = FaultStore(tmp_path)
     store.set(Rule(api=CLOUD, answer="503", burst=2, after=3))
@@ -32,13 +28,6 @@ def test_a_rate_hits_about_so_many_and_the_same_ones_for_the_same_seed(tmp_path:
     assert 60 < sum(drawn) < 140
     assert drawn == hits(second, 2000)
     assert drawn != hits(other, 2000)
-
-
-def test_a_rule_only_affects_its_own_api(tmp_path: Path) -> None:
-    store = FaultStore(tmp_path)
-    store.set(Rule(api=KUBERNETES, answer="500", rate=1.0))
-    assert hits(store, 1, api=CLOUD) == [False]
-    assert hits(store, 1, api=KUBERNETES) == [True]
 
 
 @pytest.mark.parametrize("answer", ["409", "lost"])

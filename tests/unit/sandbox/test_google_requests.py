@@ -81,26 +81,11 @@ def test_a_change_whose_answer_is_lost_is_made_a_second_time(world: World) -> No
     assert world.write() == 2
 
 
-def test_an_operation_s_polls_outlast_an_outage_that_ends_a_request(world: World) -> None:
-    world.fault("503", burst=60, after=1)
-    assert world.write(long=True) == 1
-
-
 def test_a_change_that_cannot_be_read_back_keeps_what_it_made(world: World) -> None:
     world.fault("500", burst=10_000, after=1)
     with pytest.raises(UnreadError) as error:
         world.write()
     assert error.value.result == 1
-
-
-def test_a_cancelled_update_does_not_wait_for_the_next_try(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    slow = GoogleRequests(faults=world.faults, tokens=world.tokens, clock=Clock(0.001))
-    world.fault("503", burst=100)
-    cancelled = threading.Event()
-    cancelled.set()
-    with pytest.raises(RequestError, match="cancelled"):
-        slow.read("read Thing", world.make, cancelled=cancelled)
 
 
 def test_without_a_login_no_request_is_sent_and_the_message_is_google_s(world: World) -> None:
@@ -117,16 +102,6 @@ def test_a_push_is_tried_again_after_broken_connections_and_errors_of_the_regist
         world.fault(answer, burst=4)
         world.requests.push("image", None, world.make, cancelled=RUNNING)
     assert world.made == 2
-
-
-@pytest.mark.parametrize(
-    ("answer", "burst", "word"),
-    [("429", 1, "toomanyrequests"), ("503", 1, "503 Service"), ("dropped", 5, "connection reset")],
-)
-def test_a_push_is_given_up_after_five_tries_or_at_once(world: World, answer: str, burst: int, word: str) -> None:
-    world.fault(answer, burst=burst)
-    with pytest.raises(RequestError, match=word):
-        world.requests.push("image", None, world.make, cancelled=RUNNING)
 
 
 def test_a_push_with_a_token_that_has_ended_says_which_and_how_to_get_another(world: World) -> None:

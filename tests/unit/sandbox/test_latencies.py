@@ -16,7 +16,7 @@ from sandbox.images.image_store import ImageStore
 
 
 class Time:
-    """This machine's clock, which passes only when somebody waits or works."""
+    """This machine's clock, which only passes during waits and work."""
 
     def __init__(self) -> None:
         self.now = 1000.0

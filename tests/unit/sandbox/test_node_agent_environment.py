@@ -62,7 +62,7 @@ def test_references_are_expanded_once_and_double_dollars_escape_them(text: str, 
         ({"command": ["sh"], "args": ["-c", "echo $(X) $$(X)"]}, ["sh", "-c", "echo 1 $(X)"]),
     ],
 )
-def test_command_replaces_entrypoint_and_cmd_while_args_replace_cmd_alone(container: Object, expected: list[str]) -> None:
+def test_command_replaces_entrypoint_and_cmd_while_args_only_replace_cmd(container: Object, expected: list[str]) -> None:
     assert command_line(container, entrypoint=["/entry"], cmd=["$(X)"], variables={"X": "1"}) == expected
 
 

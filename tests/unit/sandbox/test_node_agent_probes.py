@@ -155,7 +155,7 @@ class Watched:
         time.sleep(0.02)
 
 
-def test_readiness_is_told_when_it_changes_and_every_failure_is_told() -> None:
+def test_readiness_is_reported_when_it_changes_and_every_failure_is_reported() -> None:
     watched = Watched("Readiness", [False, True, True, False, True], failureThreshold=1)
     watched.finish()
     assert watched.decisions == [False, True, False, True]
@@ -192,7 +192,7 @@ def test_startup_and_liveness_probes_end_with_what_they_decide(
     assert len(watched.attempts) == len(results)
 
 
-def test_attempts_that_cannot_be_made_are_told_and_not_counted() -> None:
+def test_impossible_attempts_are_reported_and_not_counted() -> None:
     watched = Watched("Liveness", [False, None, None, None, False], failureThreshold=2)
     watched.finish()
     assert watched.decisions == [False]

@@ -245,7 +245,7 @@ def test_a_container_sees_its_environment_and_nothing_of_this_machines(bench: Be
     assert "ONLY_OF_THE_HOST" not in bench.log()
 
 
-def test_a_deleted_pod_is_told_to_end_and_then_removed(bench: Bench) -> None:
+def test_a_deleted_pod_is_asked_to_end_and_then_removed(bench: Bench) -> None:
     pod = bench.pod({"args": [STEADY], "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "sleep 0.3"]}}}})
     worker = bench.run(pod)
     bench.wait_started()
@@ -309,7 +309,7 @@ def test_a_missing_secret_is_waited_for(bench: Bench) -> None:
     bench.api.wait(ready)
 
 
-def test_an_image_that_is_not_there_is_asked_for_again(bench: Bench) -> None:
+def test_a_missing_image_is_requested_again(bench: Bench) -> None:
     bench.run(bench.pod({"image": "shell:2", "args": [STEADY]}))
     bench.api.wait(waits_for("ErrImagePull"))
     bench.api.wait(waits_for("ImagePullBackOff"))
@@ -343,7 +343,7 @@ def test_images_are_pulled_one_after_the_other_and_kept(bench: Bench) -> None:
     assert worker.node.pull("shell:3", "d", 100.0) > time.monotonic() + 50
 
 
-def test_a_program_that_is_not_there_is_a_start_error(bench: Bench) -> None:
+def test_a_missing_program_is_a_start_error(bench: Bench) -> None:
     bench.run(bench.pod({"command": ["/no/such"]}, restartPolicy="Never"))
     status = bench.api.wait(lambda status: status["phase"] == "Failed")
     ended = main_state(status)["terminated"]

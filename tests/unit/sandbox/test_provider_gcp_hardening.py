@@ -129,9 +129,7 @@ def test_the_latest_version_of_a_secret_is_read_as_a_secret(client: Client, stor
         ({"secret": "key", "project": "q"}, f"projects/{project_number('q')}/secrets/key] not found"),
     ],
 )
-def test_a_secret_that_is_not_there_is_refused_in_google_s_words(
-    client: Client, store: SecretStore, args: dict[str, str], said: str
-) -> None:
+def test_a_missing_secret_is_refused_with_google_s_message(client: Client, store: SecretStore, args: dict[str, str], said: str) -> None:
     store.add("p", "key", "one")
     with pytest.raises(grpc.RpcError) as raised:
         client.invoke(VERSION, **args)
@@ -139,7 +137,7 @@ def test_a_secret_that_is_not_there_is_refused_in_google_s_words(
     assert said in refusal(raised)
 
 
-def test_a_secret_is_made_once_and_read_by_its_owner_alone(store: SecretStore, tmp_path: Path) -> None:
+def test_a_secret_is_made_once_and_readable_only_by_its_owner(store: SecretStore, tmp_path: Path) -> None:
     store.ensure("p", "key")
     first = store.read("p", "key", "latest")
     store.ensure("p", "key")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from pulumi.runtime.proto import provider_pb2
 
 from sandbox.google.latencies import Clock
 from sandbox.images.image_builder import ImageBuilder
 from sandbox.images.image_store import ImageStore
 from sandbox.providers.serve import Providers, serve
+from sandbox.providers.wire import to_struct
+from tests.unit.bootstrap_program import run_bootstrap
+from tests.unit.program import Run, run_program
 from tests.unit.provider_client import Client
 
 
@@ -53,3 +57,21 @@ def test_a_real_kubernetes_plugin_is_left_to_work(tmp_path: Path) -> None:
         assert list(running.servers) == ["gcp", "docker"]
     finally:
         running.stop()
+
+
+@pytest.mark.parametrize(
+    "run", [run_program, lambda: run_program({"namespace": "serving"}, stack="prod"), run_bootstrap], ids=["dev", "prod", "bootstrap"]
+)
+def test_the_stand_ins_take_all_that_the_program_and_its_bootstrap_make(providers: Providers, run: Callable[[], Run]) -> None:
+    clients = {package: Client(server) for package, server in providers.servers.items()}
+    try:
+        for resource in run().resources.values():
+            kind, _, package = resource.type.rpartition(":")
+            if kind == "pulumi:providers" and package in clients:
+                request = provider_pb2.CheckRequest(urn=resource.urn, news=to_struct(resource.inputs))
+                assert not clients[package].stub.CheckConfig(request).failures, resource.urn
+            elif resource.type.partition(":")[0] in clients:
+                assert clients[resource.type.partition(":")[0]].check(resource.urn, resource.inputs).failures == [], resource.urn
+    finally:
+        for client in clients.values():
+            client.close()

@@ -1,4 +1,4 @@
-"""Rooms of the sandbox import each other one way: whoever changes one knows which others can be affected."""
+"""Rooms of the sandbox import each other in one direction, so it is clear which others a change can affect."""
 
 from __future__ import annotations
 

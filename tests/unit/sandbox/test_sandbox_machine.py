@@ -49,7 +49,7 @@ def taken() -> Iterator[int]:
 
 
 def record(**changes: object) -> dict[str, object]:
-    """Of a daemon that lives as long as this process."""
+    """The record of a daemon that lives as long as this process."""
     known = {"pid": os.getpid(), "started": process_start(os.getpid()), "debug_providers": "gcp:1", "speed": 1.0, "server": "stand-in"}
     return {**known, **changes}
 

@@ -63,7 +63,7 @@ def _share_of_worse(then: int, now: int, *, deviation: float, slower: float = 1.
 
 
 @pytest.mark.parametrize(("then", "now"), [(2, 2), (2, 3), (3, 2), (2, 5), (5, 2), (3, 3), (3, 5), (4, 4), (5, 5)])
-def test_what_did_not_change_is_called_worse_no_more_often_with_few_samples_than_with_five(then: int, now: int) -> None:
+def test_an_unchanged_figure_is_called_worse_no_more_often_with_few_samples_than_with_five(then: int, now: int) -> None:
     # Noise so large that the least share of the value keeps nothing back; 1 in 200 and what 4,000 draws may be off by.
     assert _share_of_worse(then, now, deviation=0.2) <= 0.0085
 
@@ -85,7 +85,7 @@ def test_figures_are_compared_by_name() -> None:
     assert "growth: measured then, and not now: gone" in comparison.remarks
 
 
-def test_another_machine_is_said_and_neither_seconds_nor_megabytes_are_compared() -> None:
+def test_another_machine_is_reported_and_neither_seconds_nor_megabytes_are_compared() -> None:
     other = replace(MACHINE, cpu="Another CPU", cores=64)
     units = ("s", "MB", "x", "bytes", "processes")
     saved = section(*(figure([1.0] * 3, name=unit, unit=unit) for unit in units), machine=other)

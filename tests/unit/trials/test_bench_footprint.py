@@ -14,7 +14,7 @@ from trials.bench import footprint
 from trials.bench.footprint import files_below, moved, program, remove, usage
 
 
-def test_bytes_are_those_of_new_and_changed_files_alone(tmp_path: Path) -> None:
+def test_bytes_are_those_of_new_and_changed_files_only(tmp_path: Path) -> None:
     store, registry = tmp_path / "images", tmp_path / "registry"
     store.mkdir()
     (store / "stays").write_bytes(b"x" * 100)

@@ -18,7 +18,7 @@ def _samples(seconds: dict[int, list[float]]) -> Samples:
     return samples
 
 
-def test_linear_growth_is_1_whatever_it_starts_from() -> None:
+def test_linear_growth_is_1_from_any_start() -> None:
     assert _samples({size: [4.0 + 0.03 * size] for size in POOLS}).one_more() == pytest.approx(1.0)
 
 

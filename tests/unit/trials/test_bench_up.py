@@ -100,7 +100,7 @@ def test_a_resource_waits_for_its_dependencies_and_its_provider_and_for_no_compo
     assert _urn("component") not in found
 
 
-def test_a_resource_waits_for_a_parent_that_is_no_component() -> None:
+def test_a_resource_waits_for_a_parent_that_is_not_a_component() -> None:
     child = resource("gcp:x:Y", "child", parent=_urn("a"))
     assert resource_graph([resource("gcp:x:Y", "a"), child])[_urn("child")].after == (_urn("a"),)
 
@@ -164,7 +164,7 @@ def test_a_stack_whose_pods_wait_for_the_autoscaler_is_refused() -> None:
 # --- the walkthrough
 
 
-def test_asynchronous_commands_give_the_prompt_back_at_once_and_go_on() -> None:
+def test_asynchronous_commands_return_at_once_and_continue() -> None:
     plan = {each.command.text: each for each in walkthrough.schedule()}
     cluster = plan["gcloud container clusters create"]
     pool = plan["gcloud container node-pools create v6e-1 --async"]

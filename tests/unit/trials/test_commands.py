@@ -72,7 +72,7 @@ def test_wrong_arguments_are_refused_with_what_is_right(arguments: list[str], sa
     assert said in capsys.readouterr().err
 
 
-def test_a_file_to_compare_with_that_is_not_there_is_refused_before_anything_is_measured(
+def test_a_missing_file_to_compare_with_is_refused_before_anything_is_measured(
     benches: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     benches(one=_fails(AssertionError("measured")))
@@ -90,9 +90,7 @@ def test_results_are_kept_as_json_and_page_and_the_run_s_own_where_asked(benches
     assert _figures(tmp_path / "run.json") == {"two": ["b"]}
 
 
-def test_what_got_worse_since_the_last_run_is_said_and_is_exit_status_1(
-    benches: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_worse_figure_is_reported_and_exits_with_1(benches: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     benches(one=_measures(figure([1.0, 1.1, 1.1, 1.1, 1.2], name="a"), figure([3.0] * 5, name="b")))
     assert command.main([]) == 0
     assert "nothing moved beyond the noise" in capsys.readouterr().out
@@ -169,7 +167,7 @@ def test_a_drill_that_fails_loses_neither_what_it_found_nor_the_other_drills(
 
 
 @pytest.mark.parametrize(("bound", "status"), [(1, 0), (0, 1)])
-def test_a_loss_within_its_bound_is_no_failure_of_the_drills(put: Callable[..., None], bound: int, status: int) -> None:
+def test_a_loss_within_its_bound_does_not_fail_the_drills(put: Callable[..., None], bound: int, status: int) -> None:
     put("drills", one=lambda _: iter([Result(event="hang", tried=3, survived=2, bound=bound, recovery="restarted")]))
     assert drills.main([]) == status
 

@@ -25,7 +25,7 @@ def test_a_planned_event_may_lose_nothing() -> None:
     assert result.recovery == "moved (2 RemoteDisconnected)"
 
 
-def test_an_unannounced_event_may_cost_what_was_under_way_on_the_replica_and_what_came_until_somebody_knew() -> None:
+def test_an_unannounced_event_may_cost_the_replicas_requests_until_it_is_noticed() -> None:
     lost = [exchange(9, 30, "cut"), exchange(12, 13, "failed"), exchange(13, 14, "failed")]
     result = load._unannounced("hang", traffic(*lost, exchange(8, 12), exchange(9, 11)), 15, replicas=2, recovery="restarted")
     assert result.lost == 3
