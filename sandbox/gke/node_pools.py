@@ -82,7 +82,7 @@ class NodePools:
             self._make_first_nodes(pool, give_up)
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                # Of this machine's disk, which is nothing that a pool of Google's could suffer from: it has never been there.
+                # The cause is this machine's disk, which Google's pools do not have: the pool counts as never made.
                 with self.lock:
                     del self.by_name[pool_name]
             raise
@@ -106,7 +106,7 @@ class NodePools:
                 logger.warning("node pool %s is RUNNING_WITH_ERROR: %s", pool.name, pool.error)
                 raise OutOfStockError(pool.error, seconds=final.seconds) from refused
         with self.lock:
-            # Not before: one that a crash cuts short has never been there, since nobody was told that it is.
+            # Not earlier: a pool whose creation a crash cuts short counts as never made, since it was never reported.
             self._save(pool)
 
     def update(self, pool_name: str, inputs: dict[str, Any]) -> None:
@@ -236,7 +236,7 @@ class NodePools:
                 pool.nodes.remove(node)
 
     def lose_node(self, node: str) -> None:
-        """The machine is gone with all that runs on it, as after a preemption; nobody drains it."""
+        """Removes the machine with everything that runs on it, as after a preemption, without a drain."""
         with self.lock:
             for pool in self.by_name.values():
                 if node in pool.nodes:

@@ -103,7 +103,7 @@ def test_up_ends_with_one_replica_on_the_tpu(sandbox: Sandbox) -> None:
     assert "Application startup complete." in sandbox.kubectl("logs", pod["name"], "vllm-tpu")
 
 
-def test_up_says_where_the_service_is_who_answered_and_that_it_is_a_sandbox(sandbox: Sandbox) -> None:
+def test_up_reports_the_service_the_pod_that_answered_and_that_it_is_a_sandbox(sandbox: Sandbox) -> None:
     screen = (sandbox.state.parent / "last-up.txt").read_text()
     assert "v6e-1" in screen
     assert "/v1" in screen
@@ -217,7 +217,7 @@ def test_bad_settings_are_refused_all_at_once_before_anything_is_touched(sandbox
         assert part in result.stdout + result.stderr
 
 
-def test_class_that_gke_refuses_is_refused_in_its_words(sandbox: Sandbox) -> None:
+def test_class_that_gke_refuses_is_refused_with_its_message(sandbox: Sandbox) -> None:
     refused = sandbox.kubectl(
         "apply",
         "-f",

@@ -15,7 +15,7 @@ from sandbox.cli.client import Sandbox
 from sandbox.cli.traffic import Report
 from trials.drills.events import load, preempt, replicas, restarts, serving, wait_until
 
-#: Of the stand-in some 0.3 to 4 s; the longest of them is under way whenever a pod is told to end.
+#: Answers of the stand-in of 0.3 to 4 s; the longest of them is under way whenever a pod is told to end.
 TOKENS = (16, 64, 200)
 
 

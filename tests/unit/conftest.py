@@ -13,7 +13,7 @@ import pytest
 # again while they load and with every program that a test runs, which is a seventh of the tier's time.
 gc.set_threshold(200_000, 50, 10_000)
 
-# A program that is refused leaves thousands of futures that nobody awaits any more. When they are collected, which is in the middle of
+# A refused program leaves thousands of futures that are never awaited. When they are collected, which is in the middle of
 # another test, asyncio would write each of them with its traceback: seconds in which that test's server does not answer.
 logging.getLogger("asyncio").disabled = True
 

@@ -98,7 +98,7 @@ class Server:
 
     @property
     def command_line(self) -> list[str]:
-        """Of the main process, as the kernel has it."""
+        """The command line of the main process, as the kernel has it."""
         return Path(f"/proc/{self._process.pid}/cmdline").read_bytes().decode().split("\0")[:-1]
 
     def processes(self) -> list[int]:
@@ -106,7 +106,7 @@ class Server:
         return [pid for pid in _all_processes() if _session(pid) == self._process.pid]
 
     def memory_bytes(self) -> int:
-        """Of all its processes; what several of them share is divided among them."""
+        """The memory of all its processes; shared pages are divided among them."""
         total = 0
         for pid in self.processes():
             if found := re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE):
@@ -218,7 +218,7 @@ def _session(pid: int) -> int | None:
 
 
 def _address(text: str) -> str:
-    """Of the kernel's hexadecimal words in the machine's byte order; IPv4 in IPv6 as IPv4."""
+    """An address from the kernel's hexadecimal words in the machine's byte order; IPv4 in IPv6 as IPv4."""
     words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
     if len(words) == 4 and words[:3] != [bytes(4), bytes(4), b"\0\0\xff\xff"]:
         return "0.0.0.0" if not any(b"".join(words)) else b"".join(words).hex(":", 2)

@@ -45,7 +45,7 @@ def _pod(run: Run) -> dict[str, Any]:
 # --- control plane
 
 
-def test_control_plane_is_reached_by_name_alone_and_its_kubeconfig_trusts_public_authorities(prod: Run, cluster: dict[str, Any]) -> None:
+def test_control_plane_is_only_reached_by_name_and_its_kubeconfig_trusts_public_authorities(prod: Run, cluster: dict[str, Any]) -> None:
     assert cluster["controlPlaneEndpointsConfig"] == {
         "dnsEndpointConfig": {"allowExternalTraffic": True},
         "ipEndpointsConfig": {"enabled": False},
@@ -94,7 +94,7 @@ def test_policy_admits_clients_and_collectors_to_the_server_s_port_and_nothing_e
     assert expression["values"] == ["gmp-system", "gke-gmp-system"]
 
 
-def test_policy_admits_the_namespaces_that_somebody_named() -> None:
+def test_policy_admits_the_listed_namespaces() -> None:
     (rule,) = _policy(client_namespaces=["chat"])["ingress"]
     (expression,) = rule["from_"][-1]["namespace_selector"]["match_expressions"]
     assert "chat" in expression["values"]
@@ -103,7 +103,7 @@ def test_policy_admits_the_namespaces_that_somebody_named() -> None:
 def test_everybody_outside_is_not_everybody_inside() -> None:
     (rule,) = _policy(ranges=NetworkRanges(nodes="10.64.0.0/22", pods="10.65.0.0/17", services="10.64.16.0/20"))["ingress"]
     assert rule["from_"][0] == {"ip_block": {"cidr": "0.0.0.0/0", "except_": ["10.65.0.0/17"]}}
-    # The API server refuses an exception that is no part of its range.
+    # The API server refuses an exception outside of its range.
     assert address_block("203.0.113.0/24", "10.65.0.0/17") == {"cidr": "203.0.113.0/24"}
 
 

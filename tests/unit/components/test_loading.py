@@ -1,4 +1,4 @@
-"""What the program and the sandbox's commands load, and how often they read: what nobody needs, every run would pay for."""
+"""What the program and the sandbox's commands load, and how often they read: every run would pay for what is not needed."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def _loaded_by(module: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        # Of the sandbox, the tools beside the program, and what these need.
+        # Packages of the sandbox, of the tools beside the program, and of their libraries.
         "sandbox", "ops.preflight", "ops.smoke", "kubernetes", "googleapiclient", "google.auth", "rich",
-        # Of the SDKs, packages for what only another stack has: a network, an autoscaler, a bucket, stored secrets.
+        # Packages of the SDKs for what only another stack has: a network, an autoscaler, a bucket, stored secrets.
         "pulumi_gcp.compute", "pulumi_gcp.secretmanager", "pulumi_gcp.storage",
         "pulumi_kubernetes.autoscaling.v2", "pulumi_kubernetes.rbac.v1",
         # Of the packages that it uses, modules that it does not.

@@ -151,7 +151,7 @@ def test_comment_is_made_once_and_then_updated_in_place(github: GitHub, server: 
     assert server.comments[0]["of"] == "12"
 
 
-def test_somebody_else_s_comment_is_never_touched_though_it_has_the_marker(github: GitHub, server: FakeGitHub) -> None:
+def test_another_users_comment_is_never_touched_even_with_the_marker(github: GitHub, server: FakeGitHub) -> None:
     server.comments = [server.item(1, body=f"quoted: {MARK}", login="somebody")]
     assert github.put_comment(12, MARK, f"{MARK} new").action == "created"
     assert server.comments[0]["body"] == f"quoted: {MARK}"
@@ -232,7 +232,7 @@ def test_deployed_commit_is_the_last_success_s(
     assert output.read_text() == f"commit={commit}\n"
 
 
-def test_what_is_no_commit_never_reaches_the_next_step(
+def test_an_invalid_commit_never_reaches_the_next_step(
     server: FakeGitHub, environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.deployments = [{"id": 1, "environment": "prod", "sha": "main\nother=1", "state": "success"}]

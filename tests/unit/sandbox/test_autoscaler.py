@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.client import ApiException
 
 from components.catalog.node_labels import COMPUTE_CLASS_LABEL
 from sandbox.gke.autoscaler import Autoscaler
@@ -152,7 +153,7 @@ def test_a_full_pool_is_passed_over(scaler_of: Any) -> None:
     assert cluster.added == ["l4-spot"]
 
 
-def test_a_pool_that_got_no_machine_is_left_alone_for_a_while(scaler_of: Any) -> None:
+def test_a_pool_without_stock_is_not_tried_again_for_a_while(scaler_of: Any) -> None:
     scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
     real = cluster.add_node
 
@@ -202,6 +203,33 @@ def test_without_active_migration_nothing_moves(scaler_of: Any) -> None:
     rules = replace(RULES, active_migration=False, consolidation_delay_seconds=1000.0)
     assert scaler.round(pod("c", "l4-spot-0"), rules=rules)
     assert scaler.moved == []
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_node_is_closed_and_emptied_only_where_disruption_budgets_allow_it(tmp_path: Path, refused: bool) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    class Core:
+        def patch_node(self, name: str, body: dict[str, Any]) -> None:
+            asked.append((f"unschedulable {body['spec']['unschedulable']}", None))
+
+        def create_namespaced_pod_eviction(self, name: str, namespace: str, body: Any, dry_run: str | None = None) -> None:
+            asked.append((name, dry_run))
+            if refused:
+                raise ApiException(status=429)
+
+        def create_namespaced_event(self, namespace: str, body: Any) -> None:
+            asked.append((body.reason, None))
+
+    cluster = _Cluster(ladder(1, 1, 1))
+    scaler = Autoscaler(cluster, None, state_dir=tmp_path)  # type: ignore[arg-type]
+    scaler._core = Core()
+    assert scaler._move("l4-spot", "l4-spot-0", [pod("a", "l4-spot-0")]) is not refused
+    while scaler._leaving:
+        threading.Event().wait(0.001)
+    done = [("unschedulable True", None), ("a", None), ("ScaleDown", None)]
+    assert asked == [("a", "All"), *([] if refused else done)]
+    assert cluster.removed == ([] if refused else ["l4-spot-0"])
 
 
 def test_back_offs_of_a_pool_grow_from_five_minutes_to_thirty(scaler_of: Any) -> None:

@@ -257,7 +257,7 @@ def test_stopping_ends_all_processes_and_leaves_the_pods_in_the_api(cluster: Clu
     assert not cluster.api.removed
 
 
-def test_a_log_that_is_not_there_is_told_in_the_kubelets_words(cluster: Cluster) -> None:
+def test_a_missing_log_is_reported_with_the_kubelets_message(cluster: Cluster) -> None:
     cluster.nodes.sync([NODE])
     cluster.pods.sync([pod(image="absent:1")])
     cluster.api.wait(lambda status: "waiting" in status["containerStatuses"][0]["state"])

@@ -143,7 +143,7 @@ class Seen:
         self._told.put(f"{kind} {name}")
         if name == self.fail_once_on:
             self.fail_once_on = ""
-            raise RuntimeError("a bug of whoever listens")
+            raise RuntimeError("a bug of the listener")
 
     def next(self) -> str:
         return self._told.get(timeout=10)

@@ -56,7 +56,7 @@ async def main():
         server = await asyncio.start_server(answer, host, 0)
         names = [sock.getsockname() for sock in server.sockets]
         print(*(name[0] for name in names))
-        # Of several, each with a port of its own: the one for IPv4.
+        # Several sockets, each with a port of its own: take the one for IPv4.
         (port,) = (name[1] for name in names if len(name) == 2)
         reader, writer = await asyncio.open_connection("localhost", port)
         print((await reader.read()).decode()); writer.close(); server.close()

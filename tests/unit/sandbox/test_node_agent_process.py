@@ -64,7 +64,7 @@ def test_the_exit_code_of_a_signal_is_128_and_its_number(spawner: Spawner, tmp_p
     assert Started(spawner, tmp_path, "sh", "-c", script).exit_code() == code
 
 
-def test_a_signal_goes_to_the_main_process_alone(spawner: Spawner, tmp_path: Path) -> None:
+def test_a_signal_only_goes_to_the_main_process(spawner: Spawner, tmp_path: Path) -> None:
     script = "trap 'echo main; exit 0' TERM; (trap 'echo child' TERM; sleep 30) & echo ready; wait"
     started = Started(spawner, tmp_path, "sh", "-c", script)
     started.wait_for_line("ready")

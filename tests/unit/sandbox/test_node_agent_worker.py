@@ -245,7 +245,19 @@ def test_a_container_sees_its_environment_and_nothing_of_this_machines(bench: Be
     assert "ONLY_OF_THE_HOST" not in bench.log()
 
 
-def test_a_deleted_pod_is_told_to_end_and_then_removed(bench: Bench) -> None:
+@pytest.mark.parametrize(("links", "expected"), [({}, {"KUBERNETES", "VLLM"}), ({"enableServiceLinks": False}, {"KUBERNETES"})])
+def test_a_pod_gets_the_variables_of_its_namespaces_services_unless_it_wants_none(bench: Bench, links: Object, expected: set[str]) -> None:
+    kubernetes, vllm = (
+        {"metadata": {"name": name}, "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 1}]}} for name in ("kubernetes", "vllm")
+    )
+    bench.api.objects["/api/v1/namespaces/default/services/kubernetes"] = kubernetes
+    bench.api.objects["/api/v1/namespaces/default/services"] = {"items": [kubernetes, vllm]}
+    bench.run(bench.pod({"args": ["env"]}, restartPolicy="Never", **links))
+    bench.api.wait(lambda status: status["phase"] == "Succeeded")
+    assert {line.split("_SERVICE_HOST=")[0] for line in bench.log().splitlines() if "_SERVICE_HOST=" in line} == expected
+
+
+def test_a_deleted_pod_is_asked_to_end_and_then_removed(bench: Bench) -> None:
     pod = bench.pod({"args": [STEADY], "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "sleep 0.3"]}}}})
     worker = bench.run(pod)
     bench.wait_started()
@@ -309,7 +321,7 @@ def test_a_missing_secret_is_waited_for(bench: Bench) -> None:
     bench.api.wait(ready)
 
 
-def test_an_image_that_is_not_there_is_asked_for_again(bench: Bench) -> None:
+def test_a_missing_image_is_requested_again(bench: Bench) -> None:
     bench.run(bench.pod({"image": "shell:2", "args": [STEADY]}))
     bench.api.wait(waits_for("ErrImagePull"))
     bench.api.wait(waits_for("ImagePullBackOff"))
@@ -343,7 +355,7 @@ def test_images_are_pulled_one_after_the_other_and_kept(bench: Bench) -> None:
     assert worker.node.pull("shell:3", "d", 100.0) > time.monotonic() + 50
 
 
-def test_a_program_that_is_not_there_is_a_start_error(bench: Bench) -> None:
+def test_a_missing_program_is_a_start_error(bench: Bench) -> None:
     bench.run(bench.pod({"command": ["/no/such"]}, restartPolicy="Never"))
     status = bench.api.wait(lambda status: status["phase"] == "Failed")
     ended = main_state(status)["terminated"]

@@ -1,4 +1,4 @@
-"""The stand-in cloud's operations go on without whoever asked, and the next one on the same resource waits."""
+"""The stand-in cloud's operations continue without their client, and the next one on the same resource waits."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_only_what_a_dashboards_text_means_makes_a_difference(
     assert client.diff(urn(DASHBOARD, "d"), inputs(before), inputs(after)).details == details
 
 
-def test_text_that_is_no_json_is_refused_early_and_an_unknown_one_is_not(client: Client) -> None:
+def test_invalid_json_is_refused_early_and_an_unknown_text_is_not(client: Client) -> None:
     (failure,) = client.check(urn(DASHBOARD, "d"), {"dashboardJson": "{"}).failures
     assert '"dashboardJson" contains an invalid JSON' in failure[1]
     assert client.check(urn(DASHBOARD, "d"), {"dashboardJson": UNKNOWN}).failures == []

@@ -46,7 +46,7 @@ def burst(answer: str, count: int, after: int = 0) -> Rule:
     return Rule(api=CLOUD, answer=answer, burst=count, after=after)
 
 
-def test_what_does_not_pass_fails_in_google_s_words_and_leaves_nothing(client: Client, faults: FaultStore) -> None:
+def test_a_fault_that_does_not_pass_fails_with_google_s_message_and_leaves_nothing(client: Client, faults: FaultStore) -> None:
     faults.set(burst("409", 1))
     with pytest.raises(grpc.RpcError) as raised:
         client.create(urn(ACCOUNT, "nodes"), INPUTS)

@@ -46,7 +46,7 @@ def test_stock_can_be_set_before_the_first_up(tmp_path: Path, monkeypatch: pytes
     assert Stock(Paths.from_environment().stock).short() == {"v6e-1": "out"}
 
 
-def test_a_pool_that_nobody_has_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+def test_an_unknown_pool_is_refused_with_the_names_of_all_pools(tmp_path: Path) -> None:
     paths = Paths(cache=tmp_path, state=tmp_path)
     with pytest.raises(StockError, match=r"v6e: no accelerator pool of that name; pools are l4, l4-spot, v6e-1"):
         require_pool(paths, "v6e")
@@ -149,7 +149,7 @@ def test_a_held_request_is_refused_when_the_cluster_ends(stock: Stock, tmp_path:
         cluster.add_node("v6e-1")
 
 
-def test_a_held_request_is_no_node_to_relabel_when_its_pool_changes(stock: Stock, tmp_path: Path) -> None:
+def test_a_held_request_is_not_relabelled_when_its_pool_changes(stock: Stock, tmp_path: Path) -> None:
     stock.set("v6e-1", "hold")
     cluster = _Machines(stock, tmp_path, speed=100.0)
     pool = cluster.by_name["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
@@ -163,7 +163,7 @@ def test_a_held_request_is_no_node_to_relabel_when_its_pool_changes(stock: Stock
     assert (len(pool.nodes), pool.joining, pool.held) == (1, {}, set())
 
 
-def test_new_limits_of_a_pool_without_stock_are_no_failure(stock: Stock, tmp_path: Path) -> None:
+def test_new_limits_of_a_pool_without_stock_do_not_fail(stock: Stock, tmp_path: Path) -> None:
     stock.set("v6e-1", "out")
     cluster = _Machines(stock, tmp_path, speed=10_000.0)
     cluster.by_name["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
@@ -221,7 +221,7 @@ def _explained(*errors: str, others: tuple[str, ...] = ("l4",)) -> str | None:
         'NodePool "v6e-1" has state "PROVISIONING" with message ""',
     ],
 )
-def test_a_pool_without_machines_is_named_with_the_reason_and_the_cures(error: str) -> None:
+def test_a_pool_without_machines_is_named_with_the_reason_and_the_fixes(error: str) -> None:
     said = _explained(error) or ""
     for part in (
         "Accelerator pool v6e-1",
@@ -237,7 +237,7 @@ def test_a_pool_without_machines_is_named_with_the_reason_and_the_cures(error: s
         assert part in said
 
 
-def test_a_quota_is_told_from_a_stock_out_and_other_errors_speak_for_themselves() -> None:
+def test_a_quota_differs_from_a_stock_out_and_other_errors_are_left_as_they_are() -> None:
     said = _explained("googleapi: Error 403: Insufficient regional quota to satisfy request, forbidden") or ""
     assert "quota does not allow" in said
     assert "make preflight" in said

@@ -144,7 +144,7 @@ def test_a_failed_build_shows_its_end_and_what_helps(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(("prints", "used"), [("go version go1.26.8 linux/amd64", True), ("go version go1.21.0 linux/amd64", False)])
-def test_go_on_path_builds_when_it_is_new_enough_else_the_one_of_pypi(
+def test_go_on_path_builds_if_it_is_new_enough_else_the_one_from_pypi(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, prints: str, used: bool
 ) -> None:
     go = machine.install("go", prints)
