@@ -136,12 +136,7 @@ class Container:
         try:
             image = self._services.images.resolve(view.image)
         except ValueError as error:
-            message = f'Failed to parse image name "{view.image}": {error}'
-            if view.waiting is None or view.waiting[0] != "InvalidImageName":
-                self._event("Warning", "InspectFailed", message)
-            self._set_waiting("InvalidImageName", message)
-            # A pod's image can be changed.
-            self.wake_at = now + _CONFIG_RETRY_SECONDS
+            self._refused("InvalidImageName", "InspectFailed", f'Failed to parse image name "{view.image}": {error}', now)
             return
         if image is None:
             self._pull_failed(now)
@@ -152,12 +147,16 @@ class Container:
         try:
             variables = self._pod.variables(self._spec)
         except ContainerConfigError as error:
-            if view.waiting is None or view.waiting[0] != "CreateContainerConfigError":
-                self._event("Warning", "Failed", f"Error: {error}")
-            self._set_waiting("CreateContainerConfigError", str(error))
-            self.wake_at = now + _CONFIG_RETRY_SECONDS
+            self._refused("CreateContainerConfigError", "Failed", str(error), now)
             return
         self._launch(image, variables, now)
+
+    def _refused(self, reason: str, event: str, message: str, now: float) -> None:
+        """It cannot be started as it is; what it lacks may come, and a pod's image can be changed."""
+        if self.view.waiting is None or self.view.waiting[0] != reason:
+            self._event("Warning", event, f"Error: {message}")
+        self._set_waiting(reason, message)
+        self.wake_at = now + _CONFIG_RETRY_SECONDS
 
     @property
     def _not_found(self) -> str:

@@ -164,11 +164,12 @@ class Pod:
         }
 
     def _service_variables(self) -> dict[str, str]:
-        every = self.services.api.get(f"/api/v1/namespaces/{self.namespace}/services").get("items") or []
-        if self.namespace != "default":
-            master = self._lookup("/api/v1/namespaces/default/services/kubernetes")
-            every = [*([master] if master else []), *every]
-        return service_variables(every)
+        """Those of the API server's Service, and of the namespace's others unless the pod wants none."""
+        master = self._lookup("/api/v1/namespaces/default/services/kubernetes")
+        services = [master] if master else []
+        if self.object["spec"].get("enableServiceLinks", True):
+            services += self.services.api.get(f"/api/v1/namespaces/{self.namespace}/services").get("items") or []
+        return service_variables(services)
 
     def _lookup(self, path: str) -> Object | None:
         try:

@@ -372,6 +372,8 @@ class Toolbox:
             "GOTOOLCHAIN": "local",
             "GOWORK": "off",
             "CGO_ENABLED": "0",
+            # The compiler collects its garbage half as often, for an eighth less processor time and up to twice the memory.
+            "GOGC": "200",
         }
 
     def _build(self, tools: list[Tool], go: Path, title: str) -> None:

@@ -32,7 +32,7 @@ def test_an_update_outlasts_what_the_real_providers_outlast(sandbox: Sandbox) ->
     assert sandbox.preview() == {}
 
 
-def test_without_a_login_an_update_says_which_why_and_how_to_log_in_again(sandbox: Sandbox) -> None:
+def test_without_a_login_an_update_reports_which_why_and_how_to_log_in_again(sandbox: Sandbox) -> None:
     sandbox.command("login", "--revoked")
     try:
         result = sandbox.pulumi("preview", "--non-interactive", check=False)

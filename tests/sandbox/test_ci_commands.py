@@ -108,7 +108,7 @@ def test_a_killed_update_is_recovered(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.drill
-def test_a_lock_of_another_machine_is_taken_away_by_who_knows(sandbox: Sandbox) -> None:
+def test_a_lock_of_another_machine_is_removed_on_request(sandbox: Sandbox) -> None:
     locks = leave_lock(sandbox, hostname="elsewhere")
     locked = run(sandbox, 'make deploy STACK="$STACK"')
     assert locked.returncode == 2
@@ -117,6 +117,6 @@ def test_a_lock_of_another_machine_is_taken_away_by_who_knows(sandbox: Sandbox) 
     assert refused.returncode == 2
     assert "of me on elsewhere, since 2026-01-01T00:00:00Z. Nothing was changed." in refused.stderr
     assert list(locks.glob("*.json"))
-    result = run(sandbox, page_s_commands("test_a_lock_of_another_machine_is_taken_away_by_who_knows"))
+    result = run(sandbox, page_s_commands("test_a_lock_of_another_machine_is_removed_on_request"))
     assert result.returncode == 0, result.stderr
     assert not list(locks.glob("*.json"))

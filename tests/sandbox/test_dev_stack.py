@@ -104,7 +104,7 @@ def test_up_ends_with_one_replica_on_the_tpu(sandbox: Sandbox) -> None:
     assert "Application startup complete." in sandbox.kubectl("logs", pod["name"], "vllm-tpu")
 
 
-def test_up_says_where_the_service_is_who_answered_and_that_it_is_a_sandbox(sandbox: Sandbox) -> None:
+def test_up_reports_the_service_the_pod_that_answered_and_that_it_is_a_sandbox(sandbox: Sandbox) -> None:
     screen = (sandbox.state.parent / "last-up.txt").read_text()
     assert "v6e-1" in screen
     assert "/v1" in screen

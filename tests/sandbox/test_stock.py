@@ -41,7 +41,7 @@ def _wait(comes_true: Callable[[], bool]) -> None:
         time.sleep(0.3)
 
 
-def test_a_pool_out_of_stock_is_named_with_the_cure_serves_nobody_ill_and_is_completed_by_the_next_update(
+def test_a_pool_out_of_stock_is_named_with_the_fix_does_not_interrupt_service_and_is_completed_by_the_next_update(
     sandbox: Sandbox, fourth_pool: str
 ) -> None:
     first = sandbox.pulumi(*_UP, check=False)

@@ -6,7 +6,6 @@ import gc
 import logging
 import socketserver
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,23 +13,9 @@ import pytest
 # again while they load and with every program that a test runs, which is a seventh of the tier's time.
 gc.set_threshold(200_000, 50, 10_000)
 
-# A program that is refused leaves thousands of futures that nobody awaits any more. When they are collected, which is in the middle of
+# A refused program leaves thousands of futures that are never awaited. When they are collected, which is in the middle of
 # another test, asyncio would write each of them with its traceback: seconds in which that test's server does not answer.
 logging.getLogger("asyncio").disabled = True
-
-
-#: Both run the program with one change of each setting; in one process they share the runs.
-_TOGETHER = ("test_program", "test_optional_blocks")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests stay in one process where several run at a time, as with xdist's `loadfile`."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            group = "settings" if item.path.stem in _TOGETHER else str(item.path.relative_to(here))
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)

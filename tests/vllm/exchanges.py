@@ -62,7 +62,7 @@ SUCCESSES: dict[str, Exchange] = {
     "chat": _chat(ignore_eos=True),
     "chat with max_completion_tokens": _chat(max_tokens=None, max_completion_tokens=4),
     "chat without a model": _chat(model=None, ignore_eos=True),
-    "chat with more tokens than fit beside the prompt": _chat(max_tokens=32768),
+    "chat with more tokens than fit beside the prompt": _chat(max_tokens=8192),
     "chat of two choices": _chat(n=2, ignore_eos=True),
     "chat streamed": _chat(stream=True, ignore_eos=True),
     "chat streamed with usage": _chat(**_USAGE, ignore_eos=True),

@@ -201,7 +201,8 @@ def _preemption_without_notice(service: _Service, name: str) -> Iterator[Result]
     with service.under_load() as traffic:
         events.preempt(service.sandbox, "l4-spot", notice=0, told=traffic.happens)
     recovery = "the autoscaler brought another node once Kubernetes had missed its heartbeats"
-    yield _unannounced(name, traffic, SILENT_SECONDS + _HEARD_SECONDS, replicas=3, recovery=recovery)
+    seen = SILENT_SECONDS + _MONITOR_SECONDS + _HEARD_SECONDS
+    yield _unannounced(name, traffic, seen, replicas=3, recovery=recovery)
 
 
 def _fault(command: str, *options: str, seen: float, recovery: str, restarts: int = 1) -> Event:

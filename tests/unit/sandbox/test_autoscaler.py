@@ -153,7 +153,7 @@ def test_a_full_pool_is_passed_over(scaler_of: Any) -> None:
     assert cluster.added == ["l4-spot"]
 
 
-def test_a_pool_that_got_no_machine_is_left_alone_for_a_while(scaler_of: Any) -> None:
+def test_a_pool_without_stock_is_not_tried_again_for_a_while(scaler_of: Any) -> None:
     scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
     real = cluster.add_node
 

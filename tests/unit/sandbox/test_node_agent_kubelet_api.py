@@ -101,7 +101,7 @@ def test_following_ends_when_the_reader_goes_away(kubelet: Kubelet) -> None:
         time.sleep(0.6)
         if kubelet.asked == before:
             return
-        assert time.monotonic() < deadline, "the log is still followed for nobody"
+        assert time.monotonic() < deadline, "the log is still followed without a client"
 
 
 @pytest.mark.parametrize("what", ["exec", "attach", "portForward"])
@@ -111,12 +111,12 @@ def test_what_the_sandbox_does_not_do_is_refused_with_a_reason(kubelet: Kubelet,
     assert f"do not simulate {what}" in text
 
 
-def test_a_client_that_says_nothing_holds_up_nobody(kubelet: Kubelet) -> None:
+def test_a_silent_client_does_not_block_others(kubelet: Kubelet) -> None:
     with socket.create_connection(("127.0.0.1", kubelet.api.port)):
         assert kubelet.get("/healthz")[0] == 200
 
 
-def test_the_port_stays_the_same_over_a_restart_unless_somebody_took_it(tmp_path: Path, certificates: Certificates) -> None:
+def test_the_port_survives_a_restart_unless_it_was_taken(tmp_path: Path, certificates: Certificates) -> None:
     first = Kubelet(tmp_path, certificates).api
     port = first.port
     first.stop()

@@ -245,6 +245,18 @@ def test_a_container_sees_its_environment_and_nothing_of_this_machines(bench: Be
     assert "ONLY_OF_THE_HOST" not in bench.log()
 
 
+@pytest.mark.parametrize(("links", "expected"), [({}, {"KUBERNETES", "VLLM"}), ({"enableServiceLinks": False}, {"KUBERNETES"})])
+def test_a_pod_gets_the_variables_of_its_namespaces_services_unless_it_wants_none(bench: Bench, links: Object, expected: set[str]) -> None:
+    kubernetes, vllm = (
+        {"metadata": {"name": name}, "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 1}]}} for name in ("kubernetes", "vllm")
+    )
+    bench.api.objects["/api/v1/namespaces/default/services/kubernetes"] = kubernetes
+    bench.api.objects["/api/v1/namespaces/default/services"] = {"items": [kubernetes, vllm]}
+    bench.run(bench.pod({"args": ["env"]}, restartPolicy="Never", **links))
+    bench.api.wait(lambda status: status["phase"] == "Succeeded")
+    assert {line.split("_SERVICE_HOST=")[0] for line in bench.log().splitlines() if "_SERVICE_HOST=" in line} == expected
+
+
 def test_a_deleted_pod_is_asked_to_end_and_then_removed(bench: Bench) -> None:
     pod = bench.pod({"args": [STEADY], "lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", "sleep 0.3"]}}}})
     worker = bench.run(pod)
