@@ -27,38 +27,25 @@ pulumi.log.info(cost.summary(config))
 
 gcp = providers.gcp_provider(config.place.project, config.place.region)
 docker = providers.docker_provider()
-in_project = pulumi.ResourceOptions(providers=[gcp])
+in_gcp = pulumi.ResourceOptions(providers=[gcp])
 
-network = None
-if config.network.ranges is not None:
-    network = Network("network", NetworkArgs(config.place, config.cluster.name, config.network.ranges), in_project)
-cluster_args = ClusterArgs(
-    config.place, config.cluster, config.security, config.network, vpc=network, bucket_mounts=config.server.weights_cache
-)
-cluster = Cluster("cluster", cluster_args, in_project)
-registry_args = ImageRegistryArgs(
-    config.place,
-    config.images,
-    kinds=config.accelerators.kinds,
-    reader=cluster.node_service_account,
-    access_token=providers.access_token(gcp),
-    protect=config.cluster.deletion_protection,
-)
+network_args = NetworkArgs(config.place, config.cluster.name, config.network.ranges) if config.network.ranges else None
+network = Network("network", network_args, in_gcp) if network_args else None
+cluster_args = ClusterArgs(config.place, config.cluster, config.security, config.network, network, config.server.weights_cache)
+cluster = Cluster("cluster", cluster_args, in_gcp)
+registry_args = ImageRegistryArgs(config.place, config.images, config.accelerators, config.cluster, cluster, providers.access_token(gcp))
 registry = ImageRegistry("images", registry_args, pulumi.ResourceOptions(providers=[gcp, docker]))
-pools_args = AcceleratorPoolsArgs(config.place, config.accelerators, config.cluster, cluster, network)
-AcceleratorPools("accelerator-pools", pools_args, in_project)
+AcceleratorPools("accelerator-pools", AcceleratorPoolsArgs(config.place, config.accelerators, config.cluster, cluster, network), in_gcp)
 if config.monitoring.enabled:
-    observability_args = ObservabilityArgs(config.place, config.monitoring, config.cluster, config.accelerators.pools)
-    Observability("observability", observability_args, in_project)
+    Observability("observability", ObservabilityArgs(config.place, config.monitoring, config.cluster, config.accelerators.pools), in_gcp)
 
 kubernetes = providers.kubernetes_provider(cluster)
 in_cluster = pulumi.ResourceOptions(providers=[kubernetes])
 compute_class = ComputeClass("compute-class", config.accelerators, in_cluster)
 in_namespace = pulumi.ResourceOptions.merge(in_cluster, after_namespace(config.server.namespace, cluster))
-in_both = pulumi.ResourceOptions.merge(in_namespace, in_project)
-weights_cache = None
-if config.server.weights_cache:
-    weights_cache = WeightsCache("weights-cache", WeightsCacheArgs(config.place, config.server.namespace, cluster.workload_pool), in_both)
+in_both = pulumi.ResourceOptions.merge(in_namespace, in_gcp)
+bucket_args = WeightsCacheArgs(config.place, config.server.namespace, cluster.workload_pool)
+weights_cache = WeightsCache("weights-cache", bucket_args, in_both) if config.server.weights_cache else None
 server_args = InferenceServerArgs(
     config.server,
     config.scaling,

@@ -7,7 +7,7 @@ another project's repository, which that project has to grant.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,10 @@ import pulumi_docker
 from pulumi_gcp import artifactregistry
 
 from components.catalog.machines import Kind
+from components.cluster.cluster import Cluster
 from components.cluster.project_services import enable_apis
 from components.settings.formats import is_digest_reference
-from components.settings.sections import ImageSettings, Place
+from components.settings.sections import AcceleratorSettings, ClusterSettings, ImageSettings, Place
 
 #: Build context and Dockerfiles, relative to the program.
 CONTEXT = "images"
@@ -34,14 +35,12 @@ PLATFORM = "linux/amd64"
 class ImageRegistryArgs:
     place: Place
     images: ImageSettings
-    #: The accelerators that need an image.
-    kinds: Sequence[Kind]
-    #: E-mail address of the account that pulls the images.
-    reader: pulumi.Input[str]
+    accelerators: AcceleratorSettings
+    #: Whose nodes pull the images. It is protected where the cluster is: other stacks may run its images.
+    cluster_settings: ClusterSettings
+    cluster: Cluster
     #: OAuth access token of the account that pushes them; secret.
     access_token: pulumi.Input[str]
-    #: Whether Pulumi refuses to delete the repository: other stacks may run its images.
-    protect: bool
 
 
 def repository_arguments(args: ImageRegistryArgs) -> dict[str, Any]:
@@ -89,7 +88,7 @@ class ImageRegistry(pulumi.ComponentResource):
                 parent=self,
                 # Explicit, since no output depends on an API being on.
                 depends_on=enable_apis(name, _apis(args), project=args.place.project, parent=self),
-                protect=args.protect,
+                protect=args.cluster_settings.deletion_protection,
             ),
         )
         reader = artifactregistry.RepositoryIamMember(
@@ -98,7 +97,7 @@ class ImageRegistry(pulumi.ComponentResource):
             location=args.place.region,
             repository=repository.name,
             role="roles/artifactregistry.reader",
-            member=pulumi.Output.from_input(args.reader).apply(lambda email: f"serviceAccount:{email}"),
+            member=pulumi.Output.from_input(args.cluster.node_service_account).apply(lambda email: f"serviceAccount:{email}"),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.repository = repository.repository_id.apply(
@@ -106,7 +105,7 @@ class ImageRegistry(pulumi.ComponentResource):
             lambda known: f"{server}/{args.place.project.replace(':', '/')}/{known}"
         )
         self.images = {}
-        for kind in args.kinds:
+        for kind in args.accelerators.kinds:
             if kind in args.images.prebuilt:
                 self.images[kind] = pulumi.Output.from_input(args.images.prebuilt[kind])
             elif args.images.prebuilt_from:

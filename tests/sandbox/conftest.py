@@ -19,7 +19,7 @@ TOKEN = "hf_sandboxTokenThatNobodyMaySee"
 SPEED = {"SANDBOX_SPEED": "500"}
 
 #: First comes what expects the stack as it was deployed, then what leaves it changed, then what takes its cluster away. A file that is
-#: not named has a sandbox of its own, and comes after them or beside them.
+#: not named has a sandbox of its own, and comes after them.
 _ORDER = (
     "test_dev_stack",
     "test_ci_commands",
@@ -47,8 +47,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.sandbox)
-            # What shares a sandbox stays together where several files run at a time.
-            item.add_marker(pytest.mark.xdist_group("shared" if item.path.stem in places else item.path.stem))
     items.sort(key=lambda item: places.get(item.path.stem, len(_ORDER)) if item.path.is_relative_to(here) else -1)
 
 

