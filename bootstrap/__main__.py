@@ -44,10 +44,7 @@ backend_url = state.bucket.apply(lambda bucket: f"gs://{bucket}")
 accounts = {
     name: account
     for each, accounts in access.items()
-    for name, account in (
-        (each, accounts.deploy_account),
-        (f"{each}{settings.PREVIEW_SUFFIX}", accounts.preview_account),
-    )
+    for name, account in ((each, accounts.deploy_account), (f"{each}{settings.PREVIEW_SUFFIX}", accounts.preview_account))
 }
 pulumi.export("backend_url", backend_url)
 pulumi.export("secrets_providers", {name: key.apply(lambda known: f"gcpkms://{known}") for name, key in state.keys.items()})
@@ -57,10 +54,7 @@ pulumi.export(
     "github_commands",
     pulumi.Output.all(backend=backend_url, provider=identity.provider, accounts=accounts).apply(
         lambda known: github_commands.commands(
-            config,
-            backend_url=known["backend"],
-            identity_provider=known["provider"],
-            accounts=known["accounts"],
+            config, backend_url=known["backend"], identity_provider=known["provider"], accounts=known["accounts"]
         )
     ),
 )

@@ -93,10 +93,7 @@ class EnvironmentAccess(pulumi.ComponentResource):
             project=self._args.environment.project,
             role=role,
             member=_member(account),
-            condition={
-                "title": "Only the roles that the program grants",
-                "expression": roles.grant_condition(),
-            }
+            condition={"title": "Only the roles that the program grants", "expression": roles.grant_condition()}
             if role == roles.LIMITED_ROLE
             else None,
             opts=pulumi.ResourceOptions(parent=self, depends_on=self._apis),

@@ -135,8 +135,7 @@ class BootstrapSettings:
     )
     branch: str = setting(_BRANCH, default="main", description="The branch that deploys.")
     environments: tuple[Environment, ...] = setting(
-        Structure(_parse_environments, (), "list"),
-        description="The environments; docs/deploy.md lists the keys of one.",
+        Structure(_parse_environments, (), "list"), description="The environments; docs/deploy.md lists the keys of one."
     )
 
     @property

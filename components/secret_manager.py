@@ -19,9 +19,6 @@ def value_of(value: pulumi.Input[str], reference: SecretReference | None, gcp: p
     if reference is None:
         return value
     found = secretmanager.get_secret_version_output(
-        project=reference.project,
-        secret=reference.secret,
-        version=reference.version,
-        opts=pulumi.InvokeOutputOptions(provider=gcp),
+        project=reference.project, secret=reference.secret, version=reference.version, opts=pulumi.InvokeOutputOptions(provider=gcp)
     )
     return pulumi.Output.secret(found.secret_data)

@@ -46,13 +46,7 @@ def _item(container: Any, key: Any) -> Any:
 
 def resource_of(args: Any) -> Resource:
     """Converts the SDK's arguments of a resource policy, or a resource of a stack policy."""
-    return Resource(
-        urn=args.urn,
-        type=args.resource_type,
-        name=args.name,
-        properties=plain(args.props),
-        protect=bool(args.opts.protect),
-    )
+    return Resource(urn=args.urn, type=args.resource_type, name=args.name, properties=plain(args.props), protect=bool(args.opts.protect))
 
 
 class Pack:
@@ -79,8 +73,7 @@ class Pack:
             # cluster does not exist yet). The inputs came before, resource by resource.
             resources = [self._inputs.get(each.urn) or resource_of(each) for each in args.resources]
             _report(
-                rule.check(resources, _options(rule, args)),
-                lambda each: report(str(each), each.resource.urn if each.resource else None),
+                rule.check(resources, _options(rule, args)), lambda each: report(str(each), each.resource.urn if each.resource else None)
             )
 
         return sdk.StackValidationPolicy(validate=validate, **_common(rule))
@@ -100,12 +93,7 @@ def _options(rule: Rule, args: Any) -> Options:
 
 
 def _common(rule: Rule) -> dict[str, Any]:
-    return {
-        "name": rule.name,
-        "description": rule.description,
-        "enforcement_level": _LEVELS[rule.level],
-        "config_schema": _schema(rule),
-    }
+    return {"name": rule.name, "description": rule.description, "enforcement_level": _LEVELS[rule.level], "config_schema": _schema(rule)}
 
 
 def _schema(rule: Rule) -> sdk.PolicyConfigSchema | None:

@@ -136,11 +136,7 @@ RULES = (
         level="mandatory",
         because="a privileged container has all rights of its node",
         options={
-            "allowed": Option(
-                type="array",
-                default=["vllm-gpu", "vllm-tpu"],
-                description="Names of containers that may be privileged.",
-            )
+            "allowed": Option(type="array", default=["vllm-gpu", "vllm-tpu"], description="Names of containers that may be privileged.")
         },
         check=privileged,
     ),

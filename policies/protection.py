@@ -40,13 +40,7 @@ RULES = (
         description="The cluster of a production stack is protected by Google and by Pulumi.",
         level="mandatory",
         because="after a deletion the service is down until accelerators are in stock again",
-        options={
-            "stacks": Option(
-                type="array",
-                default=["prod", "prod-*"],
-                description="Names of production stacks; * matches anything.",
-            )
-        },
+        options={"stacks": Option(type="array", default=["prod", "prod-*"], description="Names of production stacks; * matches anything.")},
         check=unprotected,
     ),
 )

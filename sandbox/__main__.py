@@ -31,10 +31,7 @@ COMMANDS = {
     "hang": ("trouble", "make the server of a pod hang without dying"),
     "crash": ("trouble", "kill the server of a pod, and let it fail at every start until the pod is deleted"),
     "traffic": ("cluster", "send requests at a steady rate and count those that are answered, failed and cut"),
-    "faults": (
-        "trouble",
-        "faulty answers of the stand-in cloud's and the cluster's API; works before the first `up` too",
-    ),
+    "faults": ("trouble", "faulty answers of the stand-in cloud's and the cluster's API; works before the first `up` too"),
     "login": ("administration", "log in the sandbox's Google account, with a lifetime of access tokens, or revoke its login"),
     "restart-api-server": ("administration", "kill the cluster's API server and start it again"),
     "logs": ("administration", "the containers' logs, or the daemon's"),
@@ -66,10 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"sandbox: interrupted.{_WHAT_STAYS if name == 'up' else ''}", file=sys.stderr)
         return 128 + signal.SIGINT
     except Terminated:
-        print(
-            "sandbox: `up` was told to end (SIGTERM), as `python -m sandbox down` tells one that is under way",
-            file=sys.stderr,
-        )
+        print("sandbox: `up` was told to end (SIGTERM), as `python -m sandbox down` tells one that is under way", file=sys.stderr)
         return 128 + signal.SIGTERM
     except Exception as error:
         # The clients whose errors these are take half a second to load.

@@ -119,10 +119,7 @@ class AcceleratorPools(pulumi.ComponentResource):
                 node_locations=list(pool.zones),
                 initial_node_count=pool.initial_node_count if pool.enabled else 0,
                 # The maximum of a disabled pool stays, so that enabling it again changes one number and waits for nothing.
-                autoscaling={
-                    "min_node_count": pool.min_node_count if pool.enabled else 0,
-                    "max_node_count": pool.max_node_count,
-                },
+                autoscaling={"min_node_count": pool.min_node_count if pool.enabled else 0, "max_node_count": pool.max_node_count},
                 management={"auto_repair": True, "auto_upgrade": True},
                 upgrade_settings=upgrade_settings(pool),
                 node_config=node_config(

@@ -60,12 +60,7 @@ def make_kubeconfig(*, context: str, endpoint: str, ca_certificate: str | None) 
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {
-                "name": context,
-                "cluster": server | ({"certificate-authority-data": ca_certificate} if ca_certificate else {}),
-            }
-        ],
+        "clusters": [{"name": context, "cluster": server | ({"certificate-authority-data": ca_certificate} if ca_certificate else {})}],
         "contexts": [{"name": context, "context": {"cluster": context, "user": context}}],
         "current-context": context,
         "users": [
@@ -206,9 +201,7 @@ class Cluster(pulumi.ComponentResource):
         self.kubeconfig = pulumi.Output.secret(
             kubeconfig_endpoint(cluster, args.dns_endpoint).apply(
                 lambda known: make_kubeconfig(
-                    context=f"gke_{args.place.project}_{args.place.region}_{args.cluster.name}",
-                    endpoint=known[0],
-                    ca_certificate=known[1],
+                    context=f"gke_{args.place.project}_{args.place.region}_{args.cluster.name}", endpoint=known[0], ca_certificate=known[1]
                 )
             )
         )

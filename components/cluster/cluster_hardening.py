@@ -67,10 +67,7 @@ def cluster_arguments(args: ClusterArgs) -> dict[str, Any]:
             "network": args.vpc.network_id,
             "subnetwork": args.vpc.subnetwork_id,
             "networking_mode": "VPC_NATIVE",
-            "ip_allocation_policy": {
-                "cluster_secondary_range_name": POD_RANGE_NAME,
-                "services_secondary_range_name": SERVICE_RANGE_NAME,
-            },
+            "ip_allocation_policy": {"cluster_secondary_range_name": POD_RANGE_NAME, "services_secondary_range_name": SERVICE_RANGE_NAME},
         }
     if args.cluster.maintenance_window is not None:
         window = args.cluster.maintenance_window

@@ -64,12 +64,7 @@ class Network(pulumi.ComponentResource):
             opts=beside(self, "Subnetwork"),
         )
         router = compute.Router(
-            name,
-            project=args.place.project,
-            region=args.place.region,
-            name=args.name,
-            network=network.id,
-            opts=successor_first(self),
+            name, project=args.place.project, region=args.place.region, name=args.name, network=network.id, opts=successor_first(self)
         )
         nat = compute.RouterNat(
             name,

@@ -56,13 +56,7 @@ def error_hook(pools: Mapping[str, AcceleratorPool]) -> pulumi.ErrorHook:
         if pool is not None and args.failed_operation != "delete":
             others = [each.name for each in pools.values() if each.enabled and each is not pool]
             inputs = args.new_inputs or {}
-            said = explanation(
-                pool,
-                args.errors,
-                others=others,
-                cluster=str(inputs.get("cluster")),
-                location=str(inputs.get("location")),
-            )
+            said = explanation(pool, args.errors, others=others, cluster=str(inputs.get("cluster")), location=str(inputs.get("location")))
             if said is not None:
                 pulumi.log.warn(said)
         # A retry would only find that the pool exists.

@@ -42,12 +42,7 @@ class _Chart:
     threshold: tuple[str, float] | None = None
 
 
-def dashboard(
-    *,
-    scope: Scope,
-    pools: Sequence[PricedPool],
-    settings: MonitoringSettings,
-) -> dict[str, Any]:
+def dashboard(*, scope: Scope, pools: Sequence[PricedPool], settings: MonitoringSettings) -> dict[str, Any]:
     """A text with the ladder on top, and the charts under it in rows of two."""
     charts = _charts(scope, pools, settings)
     text = {
@@ -66,21 +61,13 @@ def dashboard(
         }
         for index, chart in enumerate(charts)
     ]
-    return {
-        "displayName": f"{scope.cluster}: inference",
-        "mosaicLayout": {"columns": _COLUMNS, "tiles": [text, *tiles]},
-    }
+    return {"displayName": f"{scope.cluster}: inference", "mosaicLayout": {"columns": _COLUMNS, "tiles": [text, *tiles]}}
 
 
 def _charts(scope: Scope, pools: Sequence[PricedPool], settings: MonitoringSettings) -> list[_Chart]:
     names = [each.pool.name for each in pools]
     return [
-        _Chart(
-            title="Ready replicas by pool",
-            queries=[("", promql.ready_by_pool(scope))],
-            axis="replicas",
-            stacked=True,
-        ),
+        _Chart(title="Ready replicas by pool", queries=[("", promql.ready_by_pool(scope))], axis="replicas", stacked=True),
         _Chart(
             title="Replicas",
             queries=[
@@ -90,12 +77,7 @@ def _charts(scope: Scope, pools: Sequence[PricedPool], settings: MonitoringSetti
             ],
             axis="replicas",
         ),
-        _Chart(
-            title="Nodes by pool",
-            queries=[(name, promql.nodes_of_pool(scope, name)) for name in names],
-            axis="nodes",
-            stacked=True,
-        ),
+        _Chart(title="Nodes by pool", queries=[(name, promql.nodes_of_pool(scope, name)) for name in names], axis="nodes", stacked=True),
         _Chart(
             title="Cost an hour by pool, at list prices",
             queries=[
@@ -112,10 +94,7 @@ def _charts(scope: Scope, pools: Sequence[PricedPool], settings: MonitoringSetti
         ),
         _Chart(
             title="Time to first token",
-            queries=[
-                ("median", promql.time_to_first_token(scope, 0.5)),
-                ("95th percentile", promql.time_to_first_token(scope, 0.95)),
-            ],
+            queries=[("median", promql.time_to_first_token(scope, 0.5)), ("95th percentile", promql.time_to_first_token(scope, 0.95))],
             axis="seconds",
             threshold=("alert: 95th percentile", settings.first_token_alert_seconds),
         ),

@@ -169,18 +169,12 @@ def _pool_of_pods(scope: Scope) -> str:
         f'kubernetes_io:container_uptime{{monitored_resource="k8s_container",{scope.system},container_name=~"{DEPLOYMENT_NAME}-(gpu|tpu)"}}'
     )
     node_of_pods = _renamed(
-        _renamed(
-            f"count by (pod_name, metadata_system_node_name) ({containers}) > bool 0",
-            "metadata_system_node_name",
-            "node",
-        ),
+        _renamed(f"count by (pod_name, metadata_system_node_name) ({containers}) > bool 0", "metadata_system_node_name", "node"),
         "pod_name",
         "pod",
     )
     pool_of_nodes = _renamed(
-        _renamed(f"count by (node_name, {_POOL_LABEL}) ({_nodes(scope)}) > bool 0", _POOL_LABEL, "pool"),
-        "node_name",
-        "node",
+        _renamed(f"count by (node_name, {_POOL_LABEL}) ({_nodes(scope)}) > bool 0", _POOL_LABEL, "pool"), "node_name", "node"
     )
     return f"max by (pod, pool) (max by (pod, node) ({node_of_pods}) * on (node) group_left (pool) max by (node, pool) ({pool_of_nodes}))"
 

@@ -147,10 +147,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
         "args": arguments,
         "security_context": security_context(args.device_access),
         "env": [
-            {
-                "name": "HUGGING_FACE_HUB_TOKEN",
-                "value_from": {"secret_key_ref": {"name": SECRET_NAME, "key": SECRET_KEY}},
-            },
+            {"name": "HUGGING_FACE_HUB_TOKEN", "value_from": {"secret_key_ref": {"name": SECRET_NAME, "key": SECRET_KEY}}},
             *api_key.container_environment(args.api_key),
             # With a request GKE's device plugin sets all of this itself.
             *(tpu_environment(machine) if kind == "tpu" and args.device_access == "privileged" else []),
@@ -165,10 +162,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
         spec["resources"] = {"requests": {**requests, **storage}, "limits": storage}
     if devices := device_resources(args.device_access, kind, machine):
         resources = spec["resources"]
-        spec["resources"] = {
-            "requests": resources["requests"] | devices,
-            "limits": resources.get("limits", {}) | devices,
-        }
+        spec["resources"] = {"requests": resources["requests"] | devices, "limits": resources.get("limits", {}) | devices}
     elif "gpu" in args.accelerators.kinds:
         # In the TPU container too, which asks nvidia-smi whether the node is the other container's.
         spec["volume_mounts"] = [{"name": "gpu", "mount_path": GPU_DRIVER_MOUNT_PATH}]
@@ -196,10 +190,7 @@ def affinity(pools: Sequence[AcceleratorPool]) -> dict[str, Any]:
         "node_affinity": {
             **(elsewhere if disabled else {}),
             "preferred_during_scheduling_ignored_during_execution": [
-                {
-                    "weight": weight,
-                    "preference": {"match_expressions": [{"key": NODE_POOL_LABEL, "operator": "In", "values": [name]}]},
-                }
+                {"weight": weight, "preference": {"match_expressions": [{"key": NODE_POOL_LABEL, "operator": "In", "values": [name]}]}}
                 for name, weight in weights.items()
             ],
         },
@@ -250,12 +241,7 @@ def service_spec(args: InferenceServerArgs) -> Any:
         # Named by its number: the API server keeps the old port beside the new one in a preview of a change, and refuses two ports of
         # which one has no name, or both the same.
         "ports": [
-            {
-                "name": f"http-{args.network.service_port}",
-                "protocol": "TCP",
-                "port": args.network.service_port,
-                "target_port": SERVER_PORT,
-            }
+            {"name": f"http-{args.network.service_port}", "protocol": "TCP", "port": args.network.service_port, "target_port": SERVER_PORT}
         ],
     }
     # Kubernetes admits everyone if the list is missing.

@@ -84,10 +84,7 @@ def deployment_spec(account_name: str) -> Any:
                             "timeout_seconds": 5,
                         },
                         "resources": {"requests": resources, "limits": resources},
-                        "security_context": {
-                            "allow_privilege_escalation": False,
-                            "capabilities": {"drop": ["ALL"]},
-                        },
+                        "security_context": {"allow_privilege_escalation": False, "capabilities": {"drop": ["ALL"]}},
                     }
                 ],
             },
@@ -146,33 +143,21 @@ class MetricsAdapter(pulumi.ComponentResource):
             rbac.v1.ClusterRoleBinding(
                 f"{name}-auth-delegator",
                 metadata={"name": "custom-metrics:system:auth-delegator"},
-                role_ref={
-                    "api_group": "rbac.authorization.k8s.io",
-                    "kind": "ClusterRole",
-                    "name": "system:auth-delegator",
-                },
+                role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:auth-delegator"},
                 subjects=subjects,
                 opts=child,
             ),
             rbac.v1.RoleBinding(
                 f"{name}-auth-reader",
                 metadata={"name": "custom-metrics-auth-reader", "namespace": "kube-system"},
-                role_ref={
-                    "api_group": "rbac.authorization.k8s.io",
-                    "kind": "Role",
-                    "name": "extension-apiserver-authentication-reader",
-                },
+                role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "Role", "name": "extension-apiserver-authentication-reader"},
                 subjects=subjects,
                 opts=child,
             ),
             rbac.v1.ClusterRoleBinding(
                 f"{name}-resource-reader",
                 metadata={"name": "custom-metrics-resource-reader"},
-                role_ref={
-                    "api_group": "rbac.authorization.k8s.io",
-                    "kind": "ClusterRole",
-                    "name": "custom-metrics-resource-reader",
-                },
+                role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "custom-metrics-resource-reader"},
                 subjects=subjects,
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[resource_reader]),
             ),
@@ -187,11 +172,7 @@ class MetricsAdapter(pulumi.ComponentResource):
         service = core.v1.Service(
             f"{name}-service",
             metadata={"name": NAME, "namespace": NAMESPACE, "labels": LABELS},
-            spec={
-                "type": "ClusterIP",
-                "selector": LABELS,
-                "ports": [{"protocol": "TCP", "port": 443, "target_port": PORT}],
-            },
+            spec={"type": "ClusterIP", "selector": LABELS, "ports": [{"protocol": "TCP", "port": 443, "target_port": PORT}]},
             opts=in_namespace,
         )
         for version, priority in _API_VERSIONS.items():

@@ -103,10 +103,7 @@ def cache_volumes(kinds: Sequence[Kind], caches: ModelCaches) -> list[dict[str, 
                 "name": _BUCKET_VOLUME,
                 "csi": {
                     "driver": "gcsfuse.csi.storage.gke.io",
-                    "volume_attributes": {
-                        "bucketName": caches.bucket.bucket,
-                        "mountOptions": mount_options(caches.bucket.file_cache_mib),
-                    },
+                    "volume_attributes": {"bucketName": caches.bucket.bucket, "mountOptions": mount_options(caches.bucket.file_cache_mib)},
                 },
             }
         ]

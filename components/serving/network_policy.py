@@ -38,11 +38,7 @@ def network_policy_spec(network: NetworkSettings, *, pod_labels: Mapping[str, st
     # Inside the cluster an address does not admit a client.
     pod_range = network.ranges.pods if network.ranges else None
     sources = [{"ip_block": address_block(each, pod_range)} for each in network.load_balancer_source_ranges or [_EVERYONE]]
-    inside = {
-        "namespace_selector": {
-            "match_expressions": [{"key": _NAMESPACE_LABEL, "operator": "In", "values": namespaces}],
-        }
-    }
+    inside = {"namespace_selector": {"match_expressions": [{"key": _NAMESPACE_LABEL, "operator": "In", "values": namespaces}]}}
     return {
         "pod_selector": {"match_labels": dict(pod_labels)},
         "policy_types": ["Ingress"],

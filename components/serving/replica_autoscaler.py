@@ -30,10 +30,7 @@ WAITING_METRIC = "prometheus.googleapis.com|vllm:num_requests_waiting|gauge"
 RUNNING_METRIC = "prometheus.googleapis.com|vllm:num_requests_running|gauge"
 
 #: A new replica takes minutes to help, so the autoscaler has to be able to add several at once, but must not react to a short peak.
-_SCALE_UP = {
-    "stabilization_window_seconds": 30,
-    "policies": [{"type": "Pods", "value": 2, "period_seconds": 60}],
-}
+_SCALE_UP = {"stabilization_window_seconds": 30, "policies": [{"type": "Pods", "value": 2, "period_seconds": 60}]}
 
 
 @dataclass(frozen=True)
@@ -55,10 +52,7 @@ def autoscaler_spec(scaling: ScalingSettings) -> Any:
         "max_replicas": scaling.max_replicas,
         "metrics": [
             {"type": "Pods", "pods": {"metric": {"name": name}, "target": {"type": "AverageValue", "average_value": str(target)}}}
-            for name, target in (
-                (WAITING_METRIC, scaling.target_waiting_requests),
-                (RUNNING_METRIC, scaling.target_running_requests),
-            )
+            for name, target in ((WAITING_METRIC, scaling.target_waiting_requests), (RUNNING_METRIC, scaling.target_running_requests))
         ],
         "behavior": {
             "scale_up": _SCALE_UP,
@@ -77,9 +71,7 @@ class ReplicaAutoscaler(pulumi.ComponentResource):
     def __init__(self, name: str, args: ReplicaAutoscalerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:ReplicaAutoscaler", name, None, opts)
         adapter = MetricsAdapter(
-            f"{name}-metrics",
-            MetricsAdapterArgs(args.project, args.cluster_name, args.stack_cluster),
-            pulumi.ResourceOptions(parent=self),
+            f"{name}-metrics", MetricsAdapterArgs(args.project, args.cluster_name, args.stack_cluster), pulumi.ResourceOptions(parent=self)
         )
         autoscaling.v2.HorizontalPodAutoscaler(
             name,

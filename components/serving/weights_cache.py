@@ -90,10 +90,7 @@ class WeightsCache(pulumi.ComponentResource):
             role=ROLE,
             member=pulumi.Output.all(bucket.project_number, args.workload_pool).apply(
                 lambda known: pod_principal(
-                    project_number=int(known[0]),
-                    workload_pool=str(known[1]),
-                    namespace=args.namespace,
-                    service_account=SERVICE_ACCOUNT,
+                    project_number=int(known[0]), workload_pool=str(known[1]), namespace=args.namespace, service_account=SERVICE_ACCOUNT
                 )
             ),
             opts=pulumi.ResourceOptions(parent=self),

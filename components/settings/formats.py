@@ -164,10 +164,7 @@ def _short_enough(name: str, notes: Notes) -> None:
 
 
 CLUSTER_NAME = Text(
-    NAME_PATTERN,
-    "a name that GKE allows",
-    "use lower-case letters, digits and hyphens, a letter first and no hyphen last",
-    _short_enough,
+    NAME_PATTERN, "a name that GKE allows", "use lower-case letters, digits and hyphens, a letter first and no hyphen last", _short_enough
 )
 
 

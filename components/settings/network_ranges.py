@@ -19,10 +19,7 @@ NODE_POD_PREFIX = 24
 #: The ranges that Google routes as private addresses, without public ones that may be used privately.
 #: https://docs.cloud.google.com/vpc/docs/subnets#valid-ranges
 _PRIVATE = tuple(
-    map(
-        ipaddress.IPv4Network,
-        ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15", "240.0.0.0/4"),
-    )
+    map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15", "240.0.0.0/4"))
 )
 
 #: GKE's limits on the length of the Services' range:
@@ -84,12 +81,7 @@ def parse_network(value: Any, field: str = "network") -> tuple[NetworkRanges | N
             continue
         if not any(found[key].subnet_of(each) for each in _PRIVATE):
             problems.append(
-                Problem(
-                    f"{field}.{key}",
-                    text,
-                    "is not a private range",
-                    "take one of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16",
-                )
+                Problem(f"{field}.{key}", text, "is not a private range", "take one of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16")
             )
     shortest, longest = _SERVICE_PREFIXES
     if (services := found.get("serviceRange")) is not None and not shortest <= services.prefixlen <= longest:

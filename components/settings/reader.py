@@ -87,14 +87,7 @@ class Setting:
         return self.default is REQUIRED
 
 
-def setting(
-    type: ValueType,
-    *,
-    default: Any = REQUIRED,
-    description: str,
-    key: str = "",
-    secret: bool = False,
-) -> Any:
+def setting(type: ValueType, *, default: Any = REQUIRED, description: str, key: str = "", secret: bool = False) -> Any:
     """Declares a field as a setting. A secret's value is never shown."""
     facts = {"type": type, "default": default, "description": description, "secret": secret}
     return dataclasses.field(metadata={"setting": {"key": key, **facts}})

@@ -23,11 +23,7 @@ from components.settings.reader import section, setting
 from components.settings.secret_reference import SecretReference
 from components.settings.value_types import Boolean, Choice, Quantity, Structure, Whole
 
-_PLAIN_MACHINE = Choice(
-    tuple(PLAIN_MACHINE_TYPES),
-    "is not a machine type without accelerator that this program knows",
-    MACHINES_PAGE,
-)
+_PLAIN_MACHINE = Choice(tuple(PLAIN_MACHINE_TYPES), "is not a machine type without accelerator that this program knows", MACHINES_PAGE)
 
 #: Keys of the Google provider that have a setting, or another place -> what to do. The program makes its providers itself, so none of
 #: their keys has an effect.
@@ -47,11 +43,7 @@ INSTEAD = {
 class Place:
     """Where the stack lives, and the labels of what it pays for."""
 
-    project: str = setting(
-        formats.PROJECT,
-        key="gcp:project",
-        description="Google Cloud project ID.",
-    )
+    project: str = setting(formats.PROJECT, key="gcp:project", description="Google Cloud project ID.")
     region: str = setting(
         formats.REGION,
         default="asia-northeast1",
@@ -80,9 +72,7 @@ class ClusterSettings:
         description="Name of the GKE cluster; 1 to 40 lower-case letters, digits and hyphens.",
     )
     release_channel: str = setting(
-        Choice(("RAPID", "REGULAR", "STABLE", "EXTENDED")),
-        default="REGULAR",
-        description="GKE release channel.",
+        Choice(("RAPID", "REGULAR", "STABLE", "EXTENDED")), default="REGULAR", description="GKE release channel."
     )
     deletion_protection: bool = setting(
         Boolean(),
@@ -91,19 +81,11 @@ class ClusterSettings:
         "dashboard and the alerts.",
     )
     system_machine_type: str = setting(
-        _PLAIN_MACHINE,
-        default="e2-standard-2",
-        description="Machine type of the system node pool, which runs what GKE itself needs.",
+        _PLAIN_MACHINE, default="e2-standard-2", description="Machine type of the system node pool, which runs what GKE itself needs."
     )
-    system_nodes_per_zone: int = setting(
-        Whole(1, 1000),
-        default=1,
-        description="Nodes of the system pool in each of the region's zones.",
-    )
+    system_nodes_per_zone: int = setting(Whole(1, 1000), default=1, description="Nodes of the system pool in each of the region's zones.")
     image_streaming: bool = setting(
-        Boolean(),
-        default=True,
-        description="Whether containers start while nodes still fetch their images (GKE image streaming).",
+        Boolean(), default=True, description="Whether containers start while nodes still fetch their images (GKE image streaming)."
     )
     #: None: any time.
     maintenance_window: MaintenanceWindow | None = setting(
@@ -119,9 +101,7 @@ class ClusterSettings:
         "walkthrough: ALL, or NONE. With ALL the program has no PodMonitoring of its own, so that nothing counts twice.",
     )
     cost_allocation: bool = setting(
-        Boolean(),
-        default=False,
-        description="Whether the bill is broken down by namespace and label (GKE cost allocation).",
+        Boolean(), default=False, description="Whether the bill is broken down by namespace and label (GKE cost allocation)."
     )
 
 
@@ -135,19 +115,13 @@ class AcceleratorSettings:
         description="The accelerator node pools in order of priority, 1 to 10; docs/settings.md lists the keys of one.",
     )
     compute_class_name: str = setting(
-        formats.COMPUTE_CLASS,
-        default="vllm-fallback",
-        description="Name of the ComputeClass; may not begin with gke or autopilot.",
+        formats.COMPUTE_CLASS, default="vllm-fallback", description="Name of the ComputeClass; may not begin with gke or autopilot."
     )
     active_migration: bool = setting(
-        Boolean(),
-        default=True,
-        description="Whether GKE moves a replica up when a pool of a higher priority has room again.",
+        Boolean(), default=True, description="Whether GKE moves a replica up when a pool of a higher priority has room again."
     )
     consolidation_delay_minutes: int = setting(
-        Whole(1, 1440),
-        default=10,
-        description="Minutes for which a node above a pool's minimum stays idle before it is taken away.",
+        Whole(1, 1440), default=10, description="Minutes for which a node above a pool's minimum stays idle before it is taken away."
     )
 
     @property
@@ -160,11 +134,7 @@ class AcceleratorSettings:
 class ImageSettings:
     """The image repository, and the images in it."""
 
-    repository_name: str = setting(
-        formats.REPOSITORY,
-        default="docker-repo",
-        description="Name of the Artifact Registry repository.",
-    )
+    repository_name: str = setting(formats.REPOSITORY, default="docker-repo", description="Name of the Artifact Registry repository.")
     name: str = setting(
         formats.IMAGE_NAME,
         default="vllm-fungibility",
@@ -200,9 +170,7 @@ class ImageSettings:
         "(roles/artifactregistry.reader).",
     )
     vulnerability_scanning: bool = setting(
-        Boolean(),
-        default=False,
-        description="Whether pushed images are scanned for known vulnerabilities (billed per image).",
+        Boolean(), default=False, description="Whether pushed images are scanned for known vulnerabilities (billed per image)."
     )
     #: 0: every image is kept.
     retention_days: int = setting(
@@ -232,11 +200,7 @@ class ImageSettings:
 class ServerSettings:
     """The model, and the pods that serve it."""
 
-    model: str = setting(
-        formats.MODEL,
-        default="Qwen/Qwen2-1.5B",
-        description="Hugging Face model that is served, as ORGANISATION/NAME.",
-    )
+    model: str = setting(formats.MODEL, default="Qwen/Qwen2-1.5B", description="Hugging Face model that is served, as ORGANISATION/NAME.")
     max_model_len: int = setting(
         Whole(1, 10_000_000),
         default=8192,
@@ -267,14 +231,10 @@ class ServerSettings:
         "with /versions/NUMBER behind it for another than the latest.",
     )
     gpu_server_arguments: tuple[str, ...] = setting(
-        formats.SERVER_ARGUMENTS,
-        default=[],
-        description="More arguments for vLLM's server in the GPU container, after the program's own.",
+        formats.SERVER_ARGUMENTS, default=[], description="More arguments for vLLM's server in the GPU container, after the program's own."
     )
     tpu_server_arguments: tuple[str, ...] = setting(
-        formats.SERVER_ARGUMENTS,
-        default=[],
-        description="More arguments for vLLM's server in the TPU container, after the program's own.",
+        formats.SERVER_ARGUMENTS, default=[], description="More arguments for vLLM's server in the TPU container, after the program's own."
     )
     namespace: str = setting(
         formats.NAMESPACE,
@@ -406,15 +366,9 @@ class ScalingSettings:
 class NetworkSettings:
     """The network of the nodes, and the ways to the servers and to the control plane."""
 
-    service_port: int = setting(
-        Whole(1, 65535),
-        default=80,
-        description="Port of the load balancer.",
-    )
+    service_port: int = setting(Whole(1, 65535), default=80, description="Port of the load balancer.")
     load_balancer_source_ranges: tuple[str, ...] = setting(
-        formats.RANGES,
-        default=[],
-        description="IPv4 ranges (CIDR) that may reach the load balancer; empty lets everyone in.",
+        formats.RANGES, default=[], description="IPv4 ranges (CIDR) that may reach the load balancer; empty lets everyone in."
     )
     internal_load_balancer: bool = setting(
         Boolean(),
@@ -482,9 +436,7 @@ class SecuritySettings:
         "GKE's service agent must be allowed to use it. Empty leaves Google's own encryption.",
     )
     binary_authorization: bool = setting(
-        Boolean(),
-        default=False,
-        description="Whether the project's Binary Authorization policy decides which images run.",
+        Boolean(), default=False, description="Whether the project's Binary Authorization policy decides which images run."
     )
 
 
@@ -493,10 +445,7 @@ class MonitoringSettings:
     """The dashboard, and the alerts."""
 
     enabled: bool = setting(
-        Boolean(),
-        default=True,
-        key="monitoring",
-        description="Whether there are a dashboard and alert policies in Cloud Monitoring.",
+        Boolean(), default=True, key="monitoring", description="Whether there are a dashboard and alert policies in Cloud Monitoring."
     )
     notification_channels: tuple[str, ...] = setting(
         formats.NOTIFICATION_CHANNELS,

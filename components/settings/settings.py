@@ -49,11 +49,7 @@ def engine_values() -> dict[str, Any]:
 
 
 def load_stack(
-    stack: str,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    project_dir: Path = stack_files.PROJECT_DIR,
-    file: Path | None = None,
+    stack: str, overrides: Mapping[str, Any] | None = None, *, project_dir: Path = stack_files.PROJECT_DIR, file: Path | None = None
 ) -> Settings:
     """The checked settings of a stack by its file, for tools that run beside the engine; `reader.UNREAD` for an encrypted secret.
 

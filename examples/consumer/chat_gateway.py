@@ -120,10 +120,7 @@ class ChatGateway(pulumi.ComponentResource):
             opts=child,
         )
         service = core.v1.Service(
-            f"{name}-service",
-            metadata={"name": NAME, "namespace": args.namespace},
-            spec=service_spec(args),
-            opts=child,
+            f"{name}-service", metadata={"name": NAME, "namespace": args.namespace}, spec=service_spec(args), opts=child
         )
         self.url = service.status.apply(_ingress_ip).apply(lambda ip: make_url(ip, args.settings.service_port))
         self.register_outputs({"url": self.url})

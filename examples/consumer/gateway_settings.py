@@ -32,9 +32,7 @@ class GatewaySettings:
         description="The stack that serves the model, as ORGANISATION/PROJECT/STACK; `pulumi stack ls -a` names stacks.",
     )
     model_alias: str = setting(
-        _ALIAS,
-        default="chat",
-        description="A name for the model that stays the same when the model changes; clients may use either.",
+        _ALIAS, default="chat", description="A name for the model that stays the same when the model changes; clients may use either."
     )
     requests_per_minute: int = setting(
         Whole(1, 1_000_000),
@@ -44,9 +42,7 @@ class GatewaySettings:
     replicas: int = setting(Whole(1, 1000), default=1, description="Replicas of the gateway.")
     service_port: int = setting(Whole(1, 65535), default=80, description="Port of the gateway's load balancer.")
     load_balancer_source_ranges: tuple[str, ...] = setting(
-        formats.RANGES,
-        default=[],
-        description="IPv4 ranges (CIDR) that may reach the gateway; empty lets everyone in.",
+        formats.RANGES, default=[], description="IPv4 ranges (CIDR) that may reach the gateway; empty lets everyone in."
     )
     upstream_url: str = setting(
         _URL,

@@ -109,13 +109,7 @@ class Sandbox:
 
 
 def run_command(
-    command: list[str],
-    environment: Mapping[str, str],
-    *,
-    check: bool,
-    timeout: float,
-    stdin: str = "",
-    cwd: Path = PROJECT_DIR,
+    command: list[str], environment: Mapping[str, str], *, check: bool, timeout: float, stdin: str = "", cwd: Path = PROJECT_DIR
 ) -> subprocess.CompletedProcess[str]:
     """Raises `CommandFailed` if `check` is set, and `subprocess.TimeoutExpired`."""
     result = subprocess.run(command, cwd=cwd, env=dict(environment), input=stdin, capture_output=True, text=True, timeout=timeout)

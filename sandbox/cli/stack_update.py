@@ -88,15 +88,7 @@ class StackUpdate(SandboxStack):
 
         Raises `StackError` if it was given up, and `KeyboardInterrupt` after an interrupted update has ended in order.
         """
-        command = [
-            "up",
-            "--stack",
-            STACK,
-            PARALLEL,
-            "--yes",
-            "--non-interactive",
-            "--suppress-outputs",
-        ]
+        command = ["up", "--stack", STACK, PARALLEL, "--yes", "--non-interactive", "--suppress-outputs"]
         if after_crash:
             # A deletion or change may have completed although the engine did not hear of it.
             command.append("--refresh")

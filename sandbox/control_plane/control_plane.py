@@ -23,12 +23,7 @@ from sandbox.control_plane.kubernetes_front import KubernetesFront
 from sandbox.google.access_tokens import AccessTokens
 from sandbox.google.faults import FaultStore
 from sandbox.google.latencies import Clock
-from sandbox.host.certificates import (
-    FRONT_PROXY_NAME,
-    Certificates,
-    make_certificates,
-    make_front_proxy_certificates,
-)
+from sandbox.host.certificates import FRONT_PROXY_NAME, Certificates, make_certificates, make_front_proxy_certificates
 from sandbox.host.egress import EgressProxy
 from sandbox.host.ports import free_ports, is_free, taken_by
 from sandbox.host.processes import Spawner
@@ -187,16 +182,9 @@ class ControlPlane:
         return list(self.ports.__dict__.values())
 
     def _write_users(self) -> None:
-        users = {
-            "admin": "system:masters",
-            "system:kube-scheduler": "",
-            "system:kube-controller-manager": "",
-        }
+        users = {"admin": "system:masters", "system:kube-scheduler": "", "system:kube-controller-manager": ""}
         tokens = {user: self._token if user == "admin" else secrets.token_hex(16) for user in users}
-        write_private(
-            self._token_file,
-            "".join(f'{tokens[user]},{user},{user},"{group}"\n' for user, group in users.items()),
-        )
+        write_private(self._token_file, "".join(f'{tokens[user]},{user},{user},"{group}"\n' for user, group in users.items()))
         for user in users:
             self._write_kubeconfig(user, tokens[user])
         write_private(
@@ -411,9 +399,7 @@ def kubeconfig_document(*, endpoint: str, ca: Path, token: str) -> dict[str, Any
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {**named, "cluster": {"server": f"https://{endpoint}", "certificate-authority": str(ca)}},
-        ],
+        "clusters": [{**named, "cluster": {"server": f"https://{endpoint}", "certificate-authority": str(ca)}}],
         "users": [{**named, "user": {"token": token}}],
         "contexts": [{**named, "context": {"cluster": "sandbox", "user": "sandbox"}}],
         "current-context": "sandbox",

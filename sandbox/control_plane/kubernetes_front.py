@@ -243,11 +243,7 @@ class _Connection:
         await self._writer.drain()
 
     async def _whole(
-        self,
-        reader: asyncio.StreamReader,
-        answer: _Head,
-        request: _Head,
-        send: Callable[[bytes], Awaitable[None]] | None = None,
+        self, reader: asyncio.StreamReader, answer: _Head, request: _Head, send: Callable[[bytes], Awaitable[None]] | None = None
     ) -> bool:
         """Reads an answer's body, and sends it on as it comes; False when the API server's connection ends with it."""
 
@@ -299,10 +295,7 @@ class _Connection:
                 sink.write(data)
                 await sink.drain()
 
-        pumps = [
-            asyncio.ensure_future(pump(reader, self._writer)),
-            asyncio.ensure_future(pump(self._reader, self._upstream[1])),
-        ]
+        pumps = [asyncio.ensure_future(pump(reader, self._writer)), asyncio.ensure_future(pump(self._reader, self._upstream[1]))]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -312,15 +305,7 @@ class _Connection:
     async def _refuse(self, request: _Head, code: int) -> bool:
         http, reason, message = _STATUSES[code]
         body = json.dumps(
-            {
-                "kind": "Status",
-                "apiVersion": "v1",
-                "metadata": {},
-                "status": "Failure",
-                "message": message,
-                "reason": reason,
-                "code": code,
-            }
+            {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": reason, "code": code}
         ).encode()
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         if code == 429:

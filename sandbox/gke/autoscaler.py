@@ -22,14 +22,7 @@ from kubernetes import client
 from kubernetes.client import ApiException
 from urllib3.exceptions import HTTPError
 
-from sandbox.gke.cluster_view import (
-    CONSOLIDATION_DELAY_MINUTES,
-    ComputeClassRules,
-    Snapshot,
-    fits,
-    is_settled,
-    is_unschedulable,
-)
+from sandbox.gke.cluster_view import CONSOLIDATION_DELAY_MINUTES, ComputeClassRules, Snapshot, fits, is_settled, is_unschedulable
 from sandbox.gke.consolidation import migration_candidates, places_for, unneeded_nodes
 from sandbox.gke.node_pool import NodePool, node_labels, node_taints
 from sandbox.gke.node_pools import NodePools
@@ -147,11 +140,7 @@ class Autoscaler:
                 self._event(pod, "NotTriggerScaleUp", not_triggered(reasons))
                 continue
             size = len(pool.nodes)
-            self._event(
-                pod,
-                "TriggeredScaleUp",
-                f"pod triggered scale-up: [{{{pool.name} {size}->{size + 1} (max: {pool.maximum})}}]",
-            )
+            self._event(pod, "TriggeredScaleUp", f"pod triggered scale-up: [{{{pool.name} {size}->{size + 1} (max: {pool.maximum})}}]")
             self._grow(pool, "PodPending", pod)
         return bool(pending)
 
@@ -205,10 +194,7 @@ class Autoscaler:
         seconds = self._pools.clock.scaled(LATENCIES["stock_out_cool_down"]) * min(2**known, _MOST_BACKOFFS)
         now = datetime.now(UTC)
         self._backoffs[pool.name] = Backoff(
-            until=time.monotonic() + seconds,
-            since=now,
-            ends=now + timedelta(seconds=seconds),
-            out_of_stock=out_of_stock,
+            until=time.monotonic() + seconds, since=now, ends=now + timedelta(seconds=seconds), out_of_stock=out_of_stock
         )
 
     @property
@@ -362,11 +348,7 @@ class Autoscaler:
         if self._statuses.get(compute_class.uid) == statuses:
             return
         self._custom.patch_cluster_custom_object_status(
-            "cloud.google.com",
-            "v1",
-            "computeclasses",
-            compute_class.name,
-            {"status": {"priorityStatuses": statuses}},
+            "cloud.google.com", "v1", "computeclasses", compute_class.name, {"status": {"priorityStatuses": statuses}}
         )
         self._statuses[compute_class.uid] = statuses
 
@@ -378,11 +360,7 @@ class Autoscaler:
         body = client.CoreV1Event(
             metadata=client.V1ObjectMeta(name=name, namespace=metadata["namespace"]),
             involved_object=client.V1ObjectReference(
-                api_version="v1",
-                kind="Pod",
-                name=metadata["name"],
-                namespace=metadata["namespace"],
-                uid=metadata["uid"],
+                api_version="v1", kind="Pod", name=metadata["name"], namespace=metadata["namespace"], uid=metadata["uid"]
             ),
             reason=reason,
             message=message,

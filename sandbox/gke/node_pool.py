@@ -23,10 +23,7 @@ _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz0123456789"
 _EFFECTS = {"NO_SCHEDULE": "NoSchedule", "PREFER_NO_SCHEDULE": "PreferNoSchedule", "NO_EXECUTE": "NoExecute"}
 
 #: TPU machine family -> (label gke-tpu-accelerator, topology by chips of the machine).
-_TPUS = {
-    "ct6e": ("tpu-v6e-slice", {1: "1x1", 4: "2x2", 8: "2x4"}),
-    "ct5lp": ("tpu-v5-lite-podslice", {1: "1x1", 4: "2x2", 8: "2x4"}),
-}
+_TPUS = {"ct6e": ("tpu-v6e-slice", {1: "1x1", 4: "2x2", 8: "2x4"}), "ct5lp": ("tpu-v5-lite-podslice", {1: "1x1", 4: "2x2", 8: "2x4"})}
 
 #: Machine families whose boot disk is not the pd-balanced default.
 _BOOT_DISKS = {"ct6e": "hyperdisk-balanced"}

@@ -347,11 +347,7 @@ class NodePools:
             if not isinstance(known.get("inputs"), dict) or not isinstance(known.get("zones"), list):
                 raise unusable(record, f"it has no inputs and zones of pool {name}")
             self.by_name[name] = NodePool(
-                name=name,
-                inputs=known["inputs"],
-                zones=known["zones"],
-                error=known.get("error"),
-                nodes=nodes.pop(name, []),
+                name=name, inputs=known["inputs"], zones=known["zones"], error=known.get("error"), nodes=nodes.pop(name, [])
             )
         # The rest are of pools that were being made.
         for node_name in [each for of_pool in nodes.values() for each in of_pool]:

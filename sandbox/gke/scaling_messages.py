@@ -15,11 +15,7 @@ from typing import Any, Literal
 from sandbox.gke.node_pool import NodePool
 
 #: Why a node is added, as a condition's reason -> the phrase in its message.
-_TRIGGERS = {
-    "PodPending": "pending pods",
-    "ActiveMigration": "active migration",
-    "NodePoolMinSize": "node pool minimum size",
-}
+_TRIGGERS = {"PodPending": "pending pods", "ActiveMigration": "active migration", "NodePoolMinSize": "node pool minimum size"}
 
 Trigger = Literal["PodPending", "ActiveMigration", "NodePoolMinSize"]
 
@@ -63,10 +59,7 @@ def not_triggered(reasons: Iterable[str]) -> str:
 
 
 def priority_statuses(
-    rules: Sequence[Sequence[str]],
-    pools: Mapping[str, NodePool],
-    backoffs: Mapping[str, Backoff],
-    growths: Mapping[str, Growth],
+    rules: Sequence[Sequence[str]], pools: Mapping[str, NodePool], backoffs: Mapping[str, Backoff], growths: Mapping[str, Growth]
 ) -> list[dict[str, Any]]:
     """`status.priorityStatuses` of a ComputeClass with these rules: one for each priority of which there is something to say."""
     statuses = []

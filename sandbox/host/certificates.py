@@ -38,9 +38,7 @@ FRONT_PROXY_NAME = "front-proxy-client"
 def make_front_proxy_certificates(folder: Path) -> FrontProxyCertificates:
     """Makes a CA of its own, as Kubernetes asks for, and the one client certificate; existing files are kept."""
     files = FrontProxyCertificates(
-        ca=folder / "front-proxy-ca.crt",
-        client=folder / "front-proxy-client.crt",
-        client_key=folder / "front-proxy-client.key",
+        ca=folder / "front-proxy-ca.crt", client=folder / "front-proxy-client.crt", client_key=folder / "front-proxy-client.key"
     )
     if not all(path.exists() for path in astuple(files)):
         # Go refuses a certificate without any identity in its critical extension for them.

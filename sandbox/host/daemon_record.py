@@ -54,8 +54,4 @@ def sandbox_environment(paths: Paths, machine: Mapping[str, str] = os.environ) -
     # The engine has a home of its own here, in which it would not find what a user's has.
     if plugin := real_plugin_on_path("kubernetes", machine):
         search.append(str(plugin.parent))
-    return {
-        **machine,
-        "SANDBOX_STATE": str(paths.state),
-        "PATH": os.pathsep.join([*search, machine.get("PATH", os.defpath)]),
-    }
+    return {**machine, "SANDBOX_STATE": str(paths.state), "PATH": os.pathsep.join([*search, machine.get("PATH", os.defpath)])}

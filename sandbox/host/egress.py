@@ -40,9 +40,7 @@ class EgressProxy:
         return {
             "apiVersion": "apiserver.k8s.io/v1beta1",
             "kind": "EgressSelectorConfiguration",
-            "egressSelections": [
-                {"name": "cluster", "connection": {"proxyProtocol": "HTTPConnect", "transport": transport}},
-            ],
+            "egressSelections": [{"name": "cluster", "connection": {"proxyProtocol": "HTTPConnect", "transport": transport}}],
         }
 
     def start(self) -> None:

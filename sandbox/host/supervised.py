@@ -32,12 +32,7 @@ class Troubled(Exception):
 
 
 def run(
-    command: Sequence[str],
-    *,
-    cwd: Path,
-    environment: Mapping[str, str],
-    trouble: Callable[[], str | None],
-    say: Callable[[str], None],
+    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], trouble: Callable[[], str | None], say: Callable[[str], None]
 ) -> int:
     """The exit status. Raises `Troubled`, and `KeyboardInterrupt` once the command has ended; no process of it is left then.
 

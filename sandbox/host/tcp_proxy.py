@@ -136,10 +136,7 @@ _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 async def _exchange(client: _Streams, backend: _Streams) -> None:
     """Both directions until both have ended; a broken connection ends both."""
-    directions = [
-        asyncio.ensure_future(_pump(client[0], backend[1])),
-        asyncio.ensure_future(_pump(backend[0], client[1])),
-    ]
+    directions = [asyncio.ensure_future(_pump(client[0], backend[1])), asyncio.ensure_future(_pump(backend[0], client[1]))]
     try:
         await asyncio.gather(*directions)
     except OSError:

@@ -71,14 +71,7 @@ class DockerEngine:
         return engine
 
     def build(
-        self,
-        *,
-        context: Path,
-        dockerfile: Path,
-        tag: str,
-        platform: str,
-        args: Mapping[str, str],
-        base: tuple[str, str] | None = None,
+        self, *, context: Path, dockerfile: Path, tag: str, platform: str, args: Mapping[str, str], base: tuple[str, str] | None = None
     ) -> str:
         """Builds an image by BuildKit and returns the builder's log. Raises `DockerError`.
 

@@ -58,9 +58,7 @@ def rules() -> dict[str, Any]:
             {
                 # The label comes with Prometheus's feature type-and-unit-labels.
                 "seriesQuery": '{__type__="gauge",namespace!="",pod!=""}',
-                "resources": {
-                    "overrides": {"namespace": {"resource": "namespace"}, "pod": {"resource": "pod"}},
-                },
+                "resources": {"overrides": {"namespace": {"resource": "namespace"}, "pod": {"resource": "pod"}}},
                 "name": {"matches": "^(.*)$", "as": "prometheus.googleapis.com|${1}|gauge"},
                 "metricsQuery": "sum(<<.Series>>{<<.LabelMatchers>>}) by (<<.GroupBy>>)",
             }

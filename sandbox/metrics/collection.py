@@ -247,20 +247,14 @@ class MetricsCollection:
         namespace, name = identity
         answer = self._api.create(
             f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token",
-            {
-                "apiVersion": "authentication.k8s.io/v1",
-                "kind": "TokenRequest",
-                "spec": {"expirationSeconds": _TOKEN_SECONDS},
-            },
+            {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": _TOKEN_SECONDS}},
         )
         kubeconfig = self._dir / "adapter-kubeconfig"
         write_private(
             kubeconfig,
             yaml.safe_dump(
                 kubeconfig_document(
-                    endpoint=self._control_plane.endpoint,
-                    ca=self._control_plane.certificates.ca,
-                    token=answer["status"]["token"],
+                    endpoint=self._control_plane.endpoint, ca=self._control_plane.certificates.ca, token=answer["status"]["token"]
                 )
             ),
         )

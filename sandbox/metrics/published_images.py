@@ -17,9 +17,6 @@ def published_images() -> Mapping[str, StoredImage]:
     """The images by repository (`REGISTRY/PATH`)."""
     rootfs = PROJECT_DIR / "sandbox" / "metrics" / "image"
     config = ImageConfig(
-        base_image="gcr.io/distroless/static",
-        platform="linux/amd64",
-        entrypoint=("/adapter",),
-        env={"PYTHONPATH": str(PROJECT_DIR)},
+        base_image="gcr.io/distroless/static", platform="linux/amd64", entrypoint=("/adapter",), env={"PYTHONPATH": str(PROJECT_DIR)}
     )
     return {adapter.IMAGE_REPOSITORY: StoredImage(content_digest(config, rootfs), rootfs, config)}

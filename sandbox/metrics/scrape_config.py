@@ -37,11 +37,7 @@ def prometheus_config(
     """The configuration for `--config.file`; labels of the targets are those of Google's `prometheus_target`."""
     jobs: list[Object] = []
     for each in sorted(pod_monitorings, key=_name):
-        place = [
-            _set_label("project_id", project),
-            _set_label("location", location),
-            _set_label("cluster", cluster),
-        ]
+        place = [_set_label("project_id", project), _set_label("location", location), _set_label("cluster", cluster)]
         jobs += [_scrape_config(each, endpoint, place, kubeconfig, clock) for endpoint in each["spec"]["endpoints"]]
     return {"scrape_configs": jobs}
 
@@ -165,13 +161,7 @@ def _set_label(name: str, value: str) -> Object:
 
 
 def _copy_label(labels: list[str], target: str, regex: str = "(.*)", replacement: str = "$1") -> Object:
-    return {
-        "action": "replace",
-        "source_labels": labels,
-        "regex": regex,
-        "target_label": target,
-        "replacement": replacement,
-    }
+    return {"action": "replace", "source_labels": labels, "regex": regex, "target_label": target, "replacement": replacement}
 
 
 def _sanitized(label: str) -> str:

@@ -165,11 +165,7 @@ class NodeAgent:
         if notice is not None and name not in self._preempted:
             self._preempted[name] = float(notice)
             Preemption(
-                self._services.api,
-                name,
-                notice=float(notice),
-                workers=lambda: self._workers_on(name),
-                machine_ends=self._machine_ends,
+                self._services.api, name, notice=float(notice), workers=lambda: self._workers_on(name), machine_ends=self._machine_ends
             ).start()
         if name in self._nodes:
             self._nodes[name].update(obj)

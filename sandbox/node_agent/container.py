@@ -260,13 +260,7 @@ class Container:
         )
         now = timestamp()
         self._event("Warning", "Failed", f"Error: {message}")
-        self.view.terminated = {
-            "exitCode": 128,
-            "reason": "StartError",
-            "message": message,
-            "startedAt": now,
-            "finishedAt": now,
-        }
+        self.view.terminated = {"exitCode": 128, "reason": "StartError", "message": message, "startedAt": now, "finishedAt": now}
         self.view.waiting = self.view.running = None
         self._ended_at = time.monotonic()
         self.wake_at = 0.0
@@ -347,8 +341,7 @@ class Container:
             grace = probe.get("terminationGracePeriodSeconds")
             after = "" if self._pod.restart_policy == "Never" else ", will be restarted"
             self.end(
-                self._pod.grace_seconds if grace is None else float(grace),
-                f"Container {self.view.name} failed {kind.lower()} probe{after}",
+                self._pod.grace_seconds if grace is None else float(grace), f"Container {self.view.name} failed {kind.lower()} probe{after}"
             )
 
     def _execute(self, process: ContainerProcess, words: list[str], timeout: float) -> tuple[int, str]:

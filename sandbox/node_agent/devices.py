@@ -40,11 +40,7 @@ class NodeDevices:
     @property
     def environment(self) -> dict[str, str]:
         """What tells the images' entrypoint where to look instead of at this machine's own devices."""
-        return {
-            "TPU_DEVICE": str(self.tpu_device),
-            "NVIDIA_SMI": str(self.nvidia_smi),
-            "NVIDIA_DEVICE": str(self.nvidia_device),
-        }
+        return {"TPU_DEVICE": str(self.tpu_device), "NVIDIA_SMI": str(self.nvidia_smi), "NVIDIA_DEVICE": str(self.nvidia_device)}
 
 
 def _link_to_null(path: Path) -> None:

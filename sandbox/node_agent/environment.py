@@ -91,12 +91,7 @@ def service_variables(services: Iterable[Object]) -> dict[str, str]:
             prefix = f"{name}_PORT_{port['port']}_{protocol}"
             if position == 0:
                 variables[f"{name}_PORT"] = url
-            variables |= {
-                prefix: url,
-                f"{prefix}_PROTO": protocol.lower(),
-                f"{prefix}_PORT": str(port["port"]),
-                f"{prefix}_ADDR": address,
-            }
+            variables |= {prefix: url, f"{prefix}_PROTO": protocol.lower(), f"{prefix}_PORT": str(port["port"]), f"{prefix}_ADDR": address}
     return variables
 
 

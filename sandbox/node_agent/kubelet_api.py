@@ -47,12 +47,7 @@ def log_options(query: dict[str, list[str]]) -> LogOptions:
         since = parse_timestamp(query["sinceTime"][0])
     elif (seconds := number("sinceSeconds")) is not None:
         since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
-    return LogOptions(
-        follow=flag("follow"),
-        timestamps=flag("timestamps"),
-        tail_lines=number("tailLines"),
-        since=since,
-    )
+    return LogOptions(follow=flag("follow"), timestamps=flag("timestamps"), tail_lines=number("tailLines"), since=since)
 
 
 class _Server(http.server.ThreadingHTTPServer):

@@ -28,14 +28,7 @@ class ContainerProcess:
     """Starts at construction; `OSError` when the program cannot be started. Its owner has to `follow` it."""
 
     def __init__(
-        self,
-        argv: Sequence[str],
-        *,
-        spawner: Spawner,
-        environment: Mapping[str, str],
-        folder: Path,
-        log: Path,
-        name: str,
+        self, argv: Sequence[str], *, spawner: Spawner, environment: Mapping[str, str], folder: Path, log: Path, name: str
     ) -> None:
         self.id = uuid.uuid4().hex + uuid.uuid4().hex
         self.log = log

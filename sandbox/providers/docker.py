@@ -66,10 +66,7 @@ class DockerProvider(Provider):
 
     def check(self, urn: Urn, olds: Properties | None, news: Properties, seed: bytes) -> Checked:
         if urn.type_token != IMAGE:
-            return Checked(
-                news,
-                [CheckFailure("", f"the sandbox has no {urn.type_token}, which needs a Docker daemon: only {IMAGE}")],
-            )
+            return Checked(news, [CheckFailure("", f"the sandbox has no {urn.type_token}, which needs a Docker daemon: only {IMAGE}")])
         problems = find_problems(IMAGE, plain(news))
         if problems:
             return Checked(news, [CheckFailure(problem.property_path, str(problem)) for problem in problems])
@@ -93,13 +90,7 @@ class DockerProvider(Provider):
         return Checked(inputs, failures)
 
     def diff(
-        self,
-        urn: Urn,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        ignore_changes: Sequence[str],
+        self, urn: Urn, id: str, old_inputs: Properties, old_outputs: Properties, new_inputs: Properties, ignore_changes: Sequence[str]
     ) -> Difference:
         # A user name or password that changed says nothing about the image.
         return Difference(tuple(change for change in compare(old_inputs, new_inputs) if not _is_credential(change)))
@@ -137,20 +128,14 @@ class DockerProvider(Provider):
         options = known["build"]
         name = known["imageName"]
         request = BuildRequest(
-            name=name,
-            context=_context(self._folder(urn), options),
-            platform=options["platform"],
-            args=options.get("args") or {},
+            name=name, context=_context(self._folder(urn), options), platform=options["platform"], args=options.get("args") or {}
         )
         try:
             repository, _, _ = split_reference(name)
             # A base that comes for the first time takes time on the sandbox's clock, and goes to the registry.
             with self._clock.during(*(() if self._builder.has_base(request) else ("image_build", "image_push"))):
                 built = self._requests.push(
-                    name,
-                    (known.get("registry") or {}).get("password"),
-                    lambda: self._builder.build(request),
-                    cancelled=self.cancelled,
+                    name, (known.get("registry") or {}).get("password"), lambda: self._builder.build(request), cancelled=self.cancelled
                 )
         except RequestError as error:
             raise ProviderError(f"error pushing image: {error}") from error

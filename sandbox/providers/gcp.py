@@ -58,11 +58,7 @@ class GcpProvider(Provider):
     version = version("pulumi-gcp")
 
     def __init__(
-        self,
-        cloud: Cloud,
-        records: Records,
-        secret_store: SecretStore | None = None,
-        requests: GoogleRequests | None = None,
+        self, cloud: Cloud, records: Records, secret_store: SecretStore | None = None, requests: GoogleRequests | None = None
     ) -> None:
         """Without `secret_store` there is no secret, without `requests` no request that fails."""
         super().__init__()
@@ -102,13 +98,7 @@ class GcpProvider(Provider):
         return Checked(inputs, failures)
 
     def diff(
-        self,
-        urn: Urn,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        ignore_changes: Sequence[str],
+        self, urn: Urn, id: str, old_inputs: Properties, old_outputs: Properties, new_inputs: Properties, ignore_changes: Sequence[str]
     ) -> Difference:
         kind = kind_of(urn.type_token)
         old, new = _comparable(old_inputs), _comparable(new_inputs)

@@ -162,8 +162,7 @@ class GoogleRequests:
             pause *= 2
             if pause > _IAM_SECONDS:
                 raise RequestError(
-                    f"Error applying IAM policy to {request}: Too many conflicts.  Latest error: {_IAM_CONFLICT}",
-                    answer="409",
+                    f"Error applying IAM policy to {request}: Too many conflicts.  Latest error: {_IAM_CONFLICT}", answer="409"
                 )
 
     def _send(self, request: str, run: Callable[[], _T], *, writes: bool, cancelled: threading.Event) -> _T:

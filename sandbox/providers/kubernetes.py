@@ -169,13 +169,7 @@ class KubernetesProvider(Provider):
         return Checked(_marked(inputs, news), failures)
 
     def diff(
-        self,
-        urn: Urn,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        ignore_changes: Sequence[str],
+        self, urn: Urn, id: str, old_inputs: Properties, old_outputs: Properties, new_inputs: Properties, ignore_changes: Sequence[str]
     ) -> Difference:
         old, live, _ = _parse(old_outputs, old_inputs)
         new = diffs.normalized(plain(new_inputs))
@@ -364,15 +358,7 @@ class KubernetesProvider(Provider):
         self.log(urn, f"creation failed, trying again: {reason}", ephemeral=True)
         return not self.cancelled.wait(seconds)
 
-    def _apply(
-        self,
-        cluster: ClusterClient,
-        live: Object,
-        body: Object,
-        manager: str,
-        ignored: Sequence[Path],
-        preview: bool,
-    ) -> Object:
+    def _apply(self, cluster: ClusterClient, live: Object, body: Object, manager: str, ignored: Sequence[Path], preview: bool) -> Object:
         if not cluster.resource(body["apiVersion"], body["kind"]).namespaced:
             body["metadata"].pop("namespace", None)
         # When told to, and where no manager is known to own anything.
@@ -403,15 +389,7 @@ class KubernetesProvider(Provider):
     # --- waits
 
     def _until_live(
-        self,
-        urn: Urn,
-        id: str,
-        inputs: Properties,
-        body: Object,
-        live: Object,
-        manager: str,
-        timeout: float | None,
-        failed: str,
+        self, urn: Urn, id: str, inputs: Properties, body: Object, live: Object, manager: str, timeout: float | None, failed: str
     ) -> Properties:
         """The state of an object that has become live. Whatever ends the wait, the object is there: the engine has to save it."""
         rule = waits.rule_for(body)

@@ -140,10 +140,7 @@ def endpoints(slices: Sequence[Object]) -> tuple[int, int]:
     return ready, pending
 
 
-_RULES: Final[Mapping[tuple[str, str], Callable[[Sighting], Verdict]]] = {
-    ("apps/v1", "Deployment"): deployment,
-    ("v1", "Service"): service,
-}
+_RULES: Final[Mapping[tuple[str, str], Callable[[Sighting], Verdict]]] = {("apps/v1", "Deployment"): deployment, ("v1", "Service"): service}
 
 
 def rule_for(inputs: Mapping[str, Any]) -> Callable[[Sighting], Verdict] | None:

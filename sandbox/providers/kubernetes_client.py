@@ -322,12 +322,7 @@ class ClusterClient:
         resource = self.resource(api_version, kind)
         method = getattr(self._dynamic(), verb)
         with _translated():
-            response = method(
-                resource,
-                namespace=(namespace or "default") if resource.namespaced else None,
-                serialize=False,
-                **options,
-            )
+            response = method(resource, namespace=(namespace or "default") if resource.namespaced else None, serialize=False, **options)
             answer = json.loads(response.data)
         if not isinstance(answer, dict):
             raise ClusterUnreachableError(f"the API server's answer to {verb} of {kind} is not an object")

@@ -16,13 +16,7 @@ from typing import Any
 
 from sandbox.google.records import Records
 from sandbox.host.state_files import read_object, write_object
-from sandbox.providers.kubernetes_client import (
-    ClusterClient,
-    ClusterUnreachableError,
-    Kubeconfig,
-    KubernetesApiError,
-    UnknownKindError,
-)
+from sandbox.providers.kubernetes_client import ClusterClient, ClusterUnreachableError, Kubeconfig, KubernetesApiError, UnknownKindError
 from sandbox.providers.wire import plain
 
 logger = logging.getLogger(__name__)

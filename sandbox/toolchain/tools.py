@@ -203,11 +203,7 @@ METRICS_TOOLS: tuple[Tool, ...] = (
             {"prometheus": f"prometheus-{PROMETHEUS_VERSION}.linux-{GO_ARCH}/prometheus"},
         ),
     ),
-    Tool(
-        name="prometheus-adapter",
-        module="prometheus-adapter",
-        package="sigs.k8s.io/prometheus-adapter/cmd/adapter",
-    ),
+    Tool(name="prometheus-adapter", module="prometheus-adapter", package="sigs.k8s.io/prometheus-adapter/cmd/adapter"),
 )
 
 #: How tools that the machine lacks are had.

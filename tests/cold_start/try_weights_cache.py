@@ -34,10 +34,7 @@ from tests.cold_start.hub import hub
 WORKER = Path(__file__).with_name("worker.py")
 
 #: What the images of mid 2025 have (the default TPU image), and what is new.
-LIBRARIES = {
-    "0.33.4": ("huggingface_hub==0.33.4", "filelock==3.18.0"),
-    "2.4.0": ("huggingface_hub==2.4.0", "filelock==4.2.12"),
-}
+LIBRARIES = {"0.33.4": ("huggingface_hub==0.33.4", "filelock==3.18.0"), "2.4.0": ("huggingface_hub==2.4.0", "filelock==4.2.12")}
 
 _BUCKET = "weights"
 _LOCKS = 5
@@ -83,9 +80,7 @@ def storage() -> Iterator[str]:
     ]
     with _running(command):
         request = urllib.request.Request(
-            f"{url}/storage/v1/b?project=p",
-            data=json.dumps({"name": _BUCKET}).encode(),
-            headers={"Content-Type": "application/json"},
+            f"{url}/storage/v1/b?project=p", data=json.dumps({"name": _BUCKET}).encode(), headers={"Content-Type": "application/json"}
         )
         for _ in range(100):
             try:

@@ -45,12 +45,7 @@ class Docker:
 
     def try_run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self._command, *arguments],
-            check=False,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
+            [self._command, *arguments], check=False, env=self._environment, capture_output=True, text=True, timeout=timeout
         )
 
     def run(self, *arguments: str, timeout: float = 120) -> str:

@@ -134,9 +134,7 @@ def _buildkitd() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="images-buildkit-"))
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            ["buildkitd", f"--addr=unix://{folder}/socket", f"--root={folder}/root", "--containerd-worker=false"],
-            stdout=log,
-            stderr=log,
+            ["buildkitd", f"--addr=unix://{folder}/socket", f"--root={folder}/root", "--containerd-worker=false"], stdout=log, stderr=log
         )
     try:
         deadline = time.monotonic() + 30

@@ -147,14 +147,7 @@ def start(docker: Docker, images: dict[str, str], tmp_path: Path) -> Iterator[St
         record.chmod(0o777)  # a container may run as anyone
         network = () if any(option.startswith("--network") for option in options) else ("--network=none",)
         name = docker.run(
-            "run",
-            "--detach",
-            *network,
-            f"--volume={record}:/record",
-            "--env=RECORD=/record",
-            *options,
-            images[accelerator],
-            *arguments,
+            "run", "--detach", *network, f"--volume={record}:/record", "--env=RECORD=/record", *options, images[accelerator], *arguments
         )
         started.append(Container(docker, name, record))
         return started[-1]
@@ -259,12 +252,7 @@ def test_stop_while_serving_reaches_the_server(start: Start) -> None:
 
 def test_the_references_own_command_line_and_environment(start: Start, privileged: str) -> None:
     arguments = ["--host=0.0.0.0", "--port=8000", "--max-model-len=8192", "--model=Qwen/Qwen2-1.5B"]
-    environment = {
-        "TPU_TOPOLOGY": "1x1",
-        "TPU_SKIP_MDS_QUERY": "true",
-        "TPU_ACCELERATOR_TYPE": "v6e-1",
-        "HUGGING_FACE_HUB_TOKEN": "hf_x",
-    }
+    environment = {"TPU_TOPOLOGY": "1x1", "TPU_SKIP_MDS_QUERY": "true", "TPU_ACCELERATOR_TYPE": "v6e-1", "HUGGING_FACE_HUB_TOKEN": "hf_x"}
     options = tuple(f"--env={name}={value}" for name, value in environment.items())
     server = start("tpu", *arguments, options=(privileged, *TPU, *options)).wait_for_server()
     assert server.server_arguments == [*SERVER_MODULE, *arguments]

@@ -52,12 +52,7 @@ class Probed:
         # A file, not a pipe: a process that outlived the command would hold a pipe, and this test, open.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
-                [HEALTH, *arguments],
-                check=False,
-                env=self.environment | environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=20,
+                [HEALTH, *arguments], check=False, env=self.environment | environment, stdout=output, stderr=subprocess.STDOUT, timeout=20
             )
             output.seek(0)
             (said,) = output.read().splitlines()
@@ -256,8 +251,7 @@ def test_an_engine_without_steps_and_tokens_is_not_healthy_though_the_server_rep
         code, said = probed.health(*probe)
         assert code == 1
         assert re.fullmatch(
-            r"not healthy: no step of the engine for \d+ s \(3 requests under way\), and no answer to a request for one token",
-            said,
+            r"not healthy: no step of the engine for \d+ s \(3 requests under way\), and no answer to a request for one token", said
         )
 
 

@@ -21,11 +21,7 @@ class Stack:
         self.name = name
         self.config_file = sandbox.state / f"Pulumi.{name}.yaml"
         self._directory = directory
-        self.environment = {
-            **environment,
-            "PULUMI_OPTION_CONFIG_FILE": str(self.config_file),
-            "PULUMI_STACK": name,
-        }
+        self.environment = {**environment, "PULUMI_OPTION_CONFIG_FILE": str(self.config_file), "PULUMI_STACK": name}
 
     def pulumi(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return run_command(["pulumi", *arguments, "--non-interactive"], self.environment, check=check, timeout=600, cwd=self._directory)

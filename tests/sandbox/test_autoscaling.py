@@ -180,10 +180,7 @@ def test_waiting_requests_scale_out_and_their_absence_scales_in(scaling: Sandbox
 @pytest.mark.parametrize(
     ("endpoint", "message"),
     [
-        (
-            {"port": 8000, "interval": "15s", "timeout": "20s"},
-            r"scrape timeout \(20s\) must not be greater than scrape interval \(15s\)",
-        ),
+        ({"port": 8000, "interval": "15s", "timeout": "20s"}, r"scrape timeout \(20s\) must not be greater than scrape interval \(15s\)"),
         ({"port": 0, "interval": "15s"}, "Port is required"),
         ({"port": 8000}, "interval: Required value"),
     ],

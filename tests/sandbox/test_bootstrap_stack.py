@@ -18,12 +18,7 @@ from tests.sandbox.conftest import ROOT
 HERE = "tests/sandbox/test_bootstrap_stack.py"
 
 #: What the page leaves for a team to fill in.
-VALUES = {
-    "TEAM_PROJECT": "team-operations",
-    "DEV_PROJECT": "team-dev",
-    "PROD_PROJECT": "team-prod",
-    "OWNER/NAME": "team/fungibility",
-}
+VALUES = {"TEAM_PROJECT": "team-operations", "DEV_PROJECT": "team-dev", "PROD_PROJECT": "team-prod", "OWNER/NAME": "team/fungibility"}
 
 
 class Team:

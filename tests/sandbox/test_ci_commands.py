@@ -33,12 +33,7 @@ def run(sandbox: Sandbox, script: str, **environment: str) -> subprocess.Complet
     # The virtual environments are those that these tests run in.
     make = 'make() { command make --assume-old=.venv/.installed --assume-old=policies/.venv/.installed "$@"; }\n'
     return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", make + script],
-        cwd=ROOT,
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=600,
+        ["bash", "-euo", "pipefail", "-c", make + script], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=600
     )
 
 

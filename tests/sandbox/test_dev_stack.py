@@ -152,17 +152,11 @@ def test_scale_out_falls_from_tpu_to_the_preemptible_gpu(sandbox: Sandbox) -> No
         assert node["labels"]["kubernetes.io/hostname"] == node["name"]
         if node["pool"] == "v6e-1":
             assert labels == TPU_LABELS
-            assert _taints(node) == {
-                "cloud.google.com/compute-class=vllm-fallback:NoSchedule",
-                "google.com/tpu=present:NoSchedule",
-            }
+            assert _taints(node) == {"cloud.google.com/compute-class=vllm-fallback:NoSchedule", "google.com/tpu=present:NoSchedule"}
             assert node["name"].startswith("gke-tpu-")
         elif node["pool"] == "l4-spot":
             assert labels == L4_SPOT_LABELS
-            assert _taints(node) == {
-                "cloud.google.com/compute-class=vllm-fallback:NoSchedule",
-                "nvidia.com/gpu=present:NoSchedule",
-            }
+            assert _taints(node) == {"cloud.google.com/compute-class=vllm-fallback:NoSchedule", "nvidia.com/gpu=present:NoSchedule"}
             assert node["name"].startswith("gke-tpu-gpu-fungibility-l4-spot-")
 
 

@@ -24,11 +24,7 @@ CLUSTER = "promoted"
 def _settings(sandbox: Sandbox, **changes: Any) -> dict[str, Any]:
     """Dev's, but for what two stacks of one project cannot share, and for its secrets."""
     values = yaml.safe_load(sandbox.stack_config.read_text())["config"]
-    own = {
-        "clusterName": CLUSTER,
-        "repositoryName": "promoted-repo",
-        **changes,
-    }
+    own = {"clusterName": CLUSTER, "repositoryName": "promoted-repo", **changes}
     return {key: value for key, value in values.items() if not isinstance(value, dict) or "secure" not in value} | {
         f"{NAMESPACE}:{key}": value for key, value in own.items()
     }

@@ -27,13 +27,7 @@ SETTINGS: dict[str, Any] = {
     "ownerId": 12,
     "environments": [
         {"name": "dev", "project": "team-dev"},
-        {
-            "name": "prod",
-            "project": "team-prod",
-            "reviewers": ["User:1", "Team:22"],
-            "readsFrom": ["dev"],
-            "secrets": ["hf-token"],
-        },
+        {"name": "prod", "project": "team-prod", "reviewers": ["User:1", "Team:22"], "readsFrom": ["dev"], "secrets": ["hf-token"]},
     ],
 }
 

@@ -88,12 +88,7 @@ class Client:
         preview: bool = False,
     ) -> dict[str, Any]:
         request = provider_pb2.UpdateRequest(
-            id=id,
-            urn=urn,
-            olds=to_struct(old_outputs),
-            old_inputs=to_struct(old_inputs),
-            news=to_struct(news),
-            preview=preview,
+            id=id, urn=urn, olds=to_struct(old_outputs), old_inputs=to_struct(old_inputs), news=to_struct(news), preview=preview
         )
         return from_struct(self.stub.Update(request, timeout=_TIMEOUT_SECONDS).properties)
 

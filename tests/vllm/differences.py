@@ -12,7 +12,7 @@ ANSWERS: dict[str, dict[str, str]] = {
     "a prompt beyond the context": {
         "body.error.param: vLLM 'input_text', stand-in 'input_tokens'": "vLLM first refuses by characters, with a limit "
         "from the tokenizer's longest token, and by tokens only below that; the stand-in has no tokenizer"
-    },
+    }
 }
 
 #: METHOD PATH -> reason.

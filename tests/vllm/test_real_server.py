@@ -55,11 +55,7 @@ def address(pod_addresses: PodAddresses) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def server(
-    container: str,
-    deployed_arguments: dict[str, list[str]],
-    vllm: ModelServer,
-    address: str,
-    tmp_path_factory: pytest.TempPathFactory,
+    container: str, deployed_arguments: dict[str, list[str]], vllm: ModelServer, address: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp(container)
     server = Server(vllm, container.removeprefix("vllm-"), deployed_arguments[container], folder=folder, loopback=address)

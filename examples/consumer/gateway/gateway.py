@@ -189,10 +189,7 @@ class Handler(BaseHTTPRequestHandler):
         settings = self.server.settings
         model = body.get("model", settings.alias)
         if model not in (settings.alias, settings.model):
-            raise Refused(
-                HTTPStatus.NOT_FOUND,
-                f"The model `{model}` does not exist. Valid names: {settings.alias}, {settings.model}.",
-            )
+            raise Refused(HTTPStatus.NOT_FOUND, f"The model `{model}` does not exist. Valid names: {settings.alias}, {settings.model}.")
         if wait := self.server.limiter.wait_seconds(self.client_address[0]):
             raise Refused(
                 HTTPStatus.TOO_MANY_REQUESTS,
@@ -235,8 +232,7 @@ class Handler(BaseHTTPRequestHandler):
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 raise Refused(
-                    HTTPStatus.BAD_GATEWAY,
-                    f"the model's server does not answer ({type(error).__name__}); try again soon",
+                    HTTPStatus.BAD_GATEWAY, f"the model's server does not answer ({type(error).__name__}); try again soon"
                 ) from error
             self._relay(response)
 

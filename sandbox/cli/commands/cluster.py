@@ -104,11 +104,7 @@ def _traffic_arguments(load: argparse.ArgumentParser) -> None:
 def _traffic(paths: Paths, arguments: argparse.Namespace) -> int:
     outputs = SandboxStack(paths, require_running(paths)).service_outputs()
     traffic = Traffic(
-        outputs["service_url"],
-        outputs["model"],
-        rate=arguments.rate,
-        keep_alive=arguments.keep_alive,
-        max_tokens=arguments.tokens,
+        outputs["service_url"], outputs["model"], rate=arguments.rate, keep_alive=arguments.keep_alive, max_tokens=arguments.tokens
     )
     traffic.start()
     try:

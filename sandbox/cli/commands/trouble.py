@@ -87,9 +87,7 @@ def _faults_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--after", type=int, default=0, help="how many requests before a burst are answered truly (default 0)")
     add.add_argument("--seed", type=int, default=0, help="of the chance (default 0)")
     add.add_argument(
-        "--seconds",
-        type=kinds.seconds,
-        help="of a slow answer: of the cloud's clock (default 60), or for kubernetes real ones (3)",
+        "--seconds", type=kinds.seconds, help="of a slow answer: of the cloud's clock (default 60), or for kubernetes real ones (3)"
     )
     clear = faults.add_parser("clear", help="only true answers from now on")
     clear.set_defaults(action=_faults_clear)

@@ -73,9 +73,7 @@ def make(folder: Path) -> None:
     ).to(torch.bfloat16)
     model.save_pretrained(folder)
     GenerationConfig(
-        bos_token_id=tokenizer.pad_token_id,
-        eos_token_id=[tokenizer.eos_token_id, tokenizer.pad_token_id],
-        max_new_tokens=_MAX_NEW_TOKENS,
+        bos_token_id=tokenizer.pad_token_id, eos_token_id=[tokenizer.eos_token_id, tokenizer.pad_token_id], max_new_tokens=_MAX_NEW_TOKENS
     ).save_pretrained(folder)
 
 

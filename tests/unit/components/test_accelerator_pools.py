@@ -45,20 +45,12 @@ def _at(inputs: dict[str, Any], path: str) -> Any:
 CHANGES: dict[str, tuple[Any, str, Any]] = {
     "name": ("l4-other", "name", "l4-other"),
     "machineType": ("g2-standard-8", "nodeConfig.machineType", "g2-standard-8"),
-    "gpuDriverVersion": (
-        "DEFAULT",
-        "nodeConfig.guestAccelerators.0.gpuDriverInstallationConfig.gpuDriverVersion",
-        "DEFAULT",
-    ),
+    "gpuDriverVersion": ("DEFAULT", "nodeConfig.guestAccelerators.0.gpuDriverInstallationConfig.gpuDriverVersion", "DEFAULT"),
     "provisioning": ("spot", "nodeConfig.spot", True),
     "initialNodeCount": (2, "initialNodeCount", 2),
     "minNodeCount": (0, "autoscaling.minNodeCount", 0),
     "maxNodeCount": (5, "autoscaling.maxNodeCount", 5),
-    "zones": (
-        ["asia-northeast1-a", "asia-northeast1-c"],
-        "nodeLocations",
-        ["asia-northeast1-a", "asia-northeast1-c"],
-    ),
+    "zones": (["asia-northeast1-a", "asia-northeast1-c"], "nodeLocations", ["asia-northeast1-a", "asia-northeast1-c"]),
     "diskSizeGb": (200, "nodeConfig.diskSizeGb", 200),
     "secondaryBootDiskImage": (
         "global/images/vllm",
@@ -107,10 +99,7 @@ def test_a_machines_accelerator_need_not_be_set() -> None:
     assert one == other
 
 
-@pytest.mark.parametrize(
-    ("provisioning", "expected"),
-    [("on-demand", (None, None)), ("spot", (True, None)), ("preemptible", (None, True))],
-)
+@pytest.mark.parametrize(("provisioning", "expected"), [("on-demand", (None, None)), ("spot", (True, None)), ("preemptible", (None, True))])
 def test_provisioning_is_exactly_one_of_three(provisioning: str, expected: tuple[Any, Any]) -> None:
     node_config = _pool_inputs({**_pools()[2], "provisioning": provisioning})["nodeConfig"]
     assert (node_config.get("spot"), node_config.get("preemptible")) == expected

@@ -13,10 +13,7 @@ from tests.unit.program import Run, run_program
 
 CLUSTER = "gcp:container/cluster:Cluster"
 NODE_POOL = "gcp:container/nodePool:NodePool"
-MEMBERS = (
-    "gcp:projects/iAMMember:IAMMember",
-    "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember",
-)
+MEMBERS = ("gcp:projects/iAMMember:IAMMember", "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember")
 
 
 @pytest.fixture(scope="module")

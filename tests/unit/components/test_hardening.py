@@ -186,8 +186,5 @@ def test_privilege_can_be_kept() -> None:
 def test_a_cluster_that_could_not_be_made_has_an_endpoint_that_leads_nowhere_and_ends_the_program_with_no_traceback() -> None:
     assert dns_endpoint_of(None) == ip_endpoint_of(None, None) == NO_ENDPOINT
     assert NO_ENDPOINT[0].endswith(".invalid")
-    assert dns_endpoint_of(SimpleNamespace(dns_endpoint_config=SimpleNamespace(endpoint="gke-1.goog"))) == (
-        "gke-1.goog",
-        None,
-    )
+    assert dns_endpoint_of(SimpleNamespace(dns_endpoint_config=SimpleNamespace(endpoint="gke-1.goog"))) == ("gke-1.goog", None)
     assert ip_endpoint_of("203.0.113.10", "Q0E=") == ("203.0.113.10", "Q0E=")

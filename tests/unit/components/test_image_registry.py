@@ -76,12 +76,7 @@ def test_prebuilt_image_of_an_accelerator_without_pool_is_left_alone() -> None:
 
 @pytest.mark.parametrize(
     ("images", "found"),
-    [
-        (None, "nothing"),
-        ({"gpu": OTHER_IMAGES["gpu"]}, "nothing"),
-        ({"tpu": "docker.io/a/b:1"}, '"docker.io/a/b:1"'),
-        ("text", "nothing"),
-    ],
+    [(None, "nothing"), ({"gpu": OTHER_IMAGES["gpu"]}, "nothing"), ({"tpu": "docker.io/a/b:1"}, '"docker.io/a/b:1"'), ("text", "nothing")],
 )
 def test_another_stack_without_the_image_is_refused_with_a_message(images: Any, found: str) -> None:
     with pytest.raises(pulumi.RunError) as refused:

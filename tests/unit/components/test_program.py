@@ -207,19 +207,13 @@ CHANGES: dict[str, tuple[Any, str]] = {
     # Decides what is refused, and nothing else.
     "requireApiKey": (True, REFUSAL),
     "internalLoadBalancer": (True, SERVICE),
-    "network": (
-        {"nodeRange": "10.64.0.0/22", "podRange": "10.65.0.0/17", "serviceRange": "10.64.16.0/20"},
-        NODE_POOL,
-    ),
+    "network": ({"nodeRange": "10.64.0.0/22", "podRange": "10.65.0.0/17", "serviceRange": "10.64.16.0/20"}, NODE_POOL),
     "controlPlaneEndpoint": ("dns", CLUSTER),
     "controlPlaneSourceRanges": (["203.0.113.0/24"], CLUSTER),
     "networkPolicy": (True, NETWORK_POLICY),
     "clientNamespaces": (["chat"], NETWORK_POLICY),
     "deviceAccess": ("privileged", DEPLOYMENT),
-    "maintenanceWindow": (
-        {"startTime": "2026-01-03T15:00:00Z", "endTime": "2026-01-03T19:00:00Z", "recurrence": "FREQ=DAILY"},
-        CLUSTER,
-    ),
+    "maintenanceWindow": ({"startTime": "2026-01-03T15:00:00Z", "endTime": "2026-01-03T19:00:00Z", "recurrence": "FREQ=DAILY"}, CLUSTER),
     "secretsEncryptionKey": ("projects/p/locations/asia-northeast1/keyRings/r/cryptoKeys/k", CLUSTER),
     "binaryAuthorization": (True, CLUSTER),
     "vulnerabilityScanning": (True, REPOSITORY),

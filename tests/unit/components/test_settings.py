@@ -252,8 +252,7 @@ def test_dev_settings_are_the_walkthrough_s_and_prod_s_the_hardened_ones() -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "number"),
-    [("1500m", 1.5), ("2", 2.0), ("5Gi", 5 * 2.0**30), ("1.5Gi", 1.5 * 2**30), ("43G", 43e9), ("512Mi", 2.0**29)],
+    ("text", "number"), [("1500m", 1.5), ("2", 2.0), ("5Gi", 5 * 2.0**30), ("1.5Gi", 1.5 * 2**30), ("43G", 43e9), ("512Mi", 2.0**29)]
 )
 def test_quantities_are_read_as_kubernetes_reads_them(text: str, number: float) -> None:
     assert parse_quantity(text) == pytest.approx(number)

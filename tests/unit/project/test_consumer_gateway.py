@@ -16,19 +16,7 @@ from examples.consumer.gateway.gateway import MOST_BYTES, Gateway, RateLimiter, 
 from ops.smoke import checks
 from ops.smoke.checks import Limits
 from ops.smoke.target import Target
-from tests.unit.misbehaving_server import (
-    MODEL,
-    TEXT,
-    Server,
-    breaks_off,
-    closes,
-    cut_short,
-    later,
-    says,
-    serving,
-    stream_events,
-    streams,
-)
+from tests.unit.misbehaving_server import MODEL, TEXT, Server, breaks_off, closes, cut_short, later, says, serving, stream_events, streams
 
 KEY = "sk-of-the-server"
 
@@ -102,11 +90,7 @@ def test_stream_comes_as_it_is_made_and_not_at_its_end() -> None:
 
 @pytest.mark.parametrize("reply", [breaks_off(*stream_events()[:3]), cut_short(b'{"a": 1}')])
 def test_answer_that_breaks_off_breaks_off_here_too(reply: Any) -> None:
-    with (
-        serving(stream=reply) as server,
-        gateway(server.url) as url,
-        pytest.raises(requests.exceptions.ChunkedEncodingError),
-    ):
+    with serving(stream=reply) as server, gateway(server.url) as url, pytest.raises(requests.exceptions.ChunkedEncodingError):
         ask(url, stream=True)
 
 
@@ -160,12 +144,7 @@ def test_log_has_requests_and_no_question(capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize(
     ("headers", "data", "status"),
-    [
-        ({}, b"{broken", 400),
-        ({}, b"[]", 400),
-        ({"Content-Length": str(MOST_BYTES + 1)}, b"", 413),
-        ({"Content-Length": "-1"}, b"", 411),
-    ],
+    [({}, b"{broken", 400), ({}, b"[]", 400), ({"Content-Length": str(MOST_BYTES + 1)}, b"", 413), ({"Content-Length": "-1"}, b"", 411)],
 )
 def test_requests_that_cannot_be_are_refused_in_openai_shape(headers: dict[str, str], data: bytes, status: int) -> None:
     with serving() as server, gateway(server.url) as url:

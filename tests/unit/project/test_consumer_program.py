@@ -101,11 +101,7 @@ def test_gateway_asks_the_other_stacks_service_in_its_namespace_by_an_image_of_i
     for kind in ("apps/v1:Deployment", "core/v1:Service"):
         assert made.only(f"kubernetes:{kind}").inputs["metadata"]["namespace"] == "serving"
     assert made.only("pulumi:providers:gcp").inputs["project"] == "dev-project"
-    assert made.outputs == {
-        "chat_url": "http://198.51.100.7",
-        "api_url": "http://198.51.100.7/v1",
-        "model_alias": "chat",
-    }
+    assert made.outputs == {"chat_url": "http://198.51.100.7", "api_url": "http://198.51.100.7/v1", "model_alias": "chat"}
 
 
 def test_kubeconfig_is_secret_and_used_only_by_the_provider_and_nothing_else_becomes_secret(made: Run) -> None:

@@ -45,10 +45,7 @@ def make(*arguments: str, programs: Path | None = None, **environment: str) -> s
     ("target", "arguments"),
     [
         ("preview", "preview --refresh --stack dev --non-interactive --policy-pack policies{config}"),
-        (
-            "deploy",
-            "up --yes --refresh --stack dev --non-interactive --continue-on-error --parallel 64 --policy-pack policies{config}",
-        ),
+        ("deploy", "up --yes --refresh --stack dev --non-interactive --continue-on-error --parallel 64 --policy-pack policies{config}"),
         ("drift", "preview --expect-no-changes --refresh --stack dev --non-interactive"),
     ],
 )
@@ -112,16 +109,7 @@ def test_recovery_takes_the_options_that_the_runbook_names() -> None:
 
 def test_help_describes_every_target(programs: Path) -> None:
     listed = [line.split()[0] for line in make("help").stdout.splitlines()]
-    assert {
-        "preview",
-        "deploy",
-        "recover",
-        "drift",
-        "preflight",
-        "cost",
-        "smoke",
-        "comment",
-        "drift-issue",
-        "deployed-commit",
-    } <= set(listed)
+    assert {"preview", "deploy", "recover", "drift", "preflight", "cost", "smoke", "comment", "drift-issue", "deployed-commit"} <= set(
+        listed
+    )
     assert json.dumps(listed) == json.dumps(list(dict.fromkeys(listed)))

@@ -37,10 +37,7 @@ def image(folder: Path, *lines: str, args: Mapping[str, str] | None = None) -> I
 
 @pytest.mark.parametrize("accelerator", ["gpu", "tpu"])
 def test_the_projects_images_have_their_entrypoint_and_say_whose_they_are(accelerator: str) -> None:
-    built = build(
-        BuildContext(ROOT / "images", ROOT / "images" / f"{accelerator}.Dockerfile"),
-        args={"BASE_IMAGE": "docker.io/base:1"},
-    )
+    built = build(BuildContext(ROOT / "images", ROOT / "images" / f"{accelerator}.Dockerfile"), args={"BASE_IMAGE": "docker.io/base:1"})
     config = built.config
     assert config.base_image == config.labels["org.opencontainers.image.base.name"] == "docker.io/base:1"
     assert config.entrypoint == ("/usr/local/bin/fungibility-entrypoint",)

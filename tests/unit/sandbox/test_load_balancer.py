@@ -41,11 +41,7 @@ def endpoint(address: str, **conditions: bool) -> Object:
 
 def endpoint_slice(*endpoints: Object, port: int = 8000, name: str = "", service: str = "vllm-service") -> Object:
     return {
-        "metadata": {
-            "namespace": "default",
-            "name": f"{service}-abc",
-            "labels": {"kubernetes.io/service-name": service},
-        },
+        "metadata": {"namespace": "default", "name": f"{service}-abc", "labels": {"kubernetes.io/service-name": service}},
         "addressType": "IPv4",
         "ports": [{"name": name, "port": port, "protocol": "TCP"}],
         "endpoints": list(endpoints),
@@ -280,11 +276,7 @@ def cluster(frontends: Frontends) -> Iterator[Cluster]:
 def service(*ports: int, name: str = "vllm-service", protocol: str = "TCP", **spec: Any) -> Object:
     return {
         "metadata": {"namespace": "default", "name": name, "uid": f"uid-{name}"},
-        "spec": {
-            "type": "LoadBalancer",
-            "ports": [{"name": f"p{port}", "port": port, "protocol": protocol} for port in ports],
-            **spec,
-        },
+        "spec": {"type": "LoadBalancer", "ports": [{"name": f"p{port}", "port": port, "protocol": protocol} for port in ports], **spec},
     }
 
 

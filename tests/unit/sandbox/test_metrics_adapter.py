@@ -16,12 +16,7 @@ from sandbox.metrics import adapter
 from sandbox.metrics.collection import adapter_identity
 from sandbox.metrics.published_images import published_images
 
-CONNECTION = {
-    "program": "/tools/prometheus-adapter",
-    "prometheus": "http://127.0.0.1:9",
-    "kubeconfig": "/k",
-    "rules": "/r",
-}
+CONNECTION = {"program": "/tools/prometheus-adapter", "prometheus": "http://127.0.0.1:9", "kubeconfig": "/k", "rules": "/r"}
 FLAGS = ["--use-new-resource-model=true", "--fallback-for-container-metrics=true", "--secure-port=6443"]
 
 

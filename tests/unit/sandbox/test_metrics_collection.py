@@ -54,10 +54,7 @@ DEPLOYMENT: Object = {
     "metadata": {"uid": "d", "namespace": "custom-metrics", "name": "adapter"},
     "spec": {
         "template": {
-            "spec": {
-                "serviceAccountName": "csa",
-                "containers": [{"name": "adapter", "image": f"{adapter.IMAGE_REPOSITORY}:v0.16.9-gke.0"}],
-            }
+            "spec": {"serviceAccountName": "csa", "containers": [{"name": "adapter", "image": f"{adapter.IMAGE_REPOSITORY}:v0.16.9-gke.0"}]}
         }
     },
 }
@@ -66,10 +63,7 @@ DEPLOYMENT: Object = {
 def monitoring(path: str = "/metrics") -> Object:
     return {
         "metadata": {"uid": "m", "namespace": "default", "name": "vllm"},
-        "spec": {
-            "selector": {"matchLabels": {"app": "vllm"}},
-            "endpoints": [{"port": 8000, "path": path, "interval": "15s"}],
-        },
+        "spec": {"selector": {"matchLabels": {"app": "vllm"}}, "endpoints": [{"port": 8000, "path": path, "interval": "15s"}]},
     }
 
 

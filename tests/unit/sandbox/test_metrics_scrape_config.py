@@ -24,12 +24,7 @@ def monitoring(name: str = "vllm", **spec: Any) -> Object:
 
 def jobs(*monitorings: Object, speed: float = 100.0) -> list[Object]:
     config = prometheus_config(
-        monitorings,
-        kubeconfig=Path("/state/admin"),
-        project="p",
-        location="asia-northeast1",
-        cluster="c",
-        clock=Clock(speed),
+        monitorings, kubeconfig=Path("/state/admin"), project="p", location="asia-northeast1", cluster="c", clock=Clock(speed)
     )
     return list(config["scrape_configs"])
 

@@ -18,16 +18,7 @@ from sandbox.images.image_store import ImageConfig, ImageStore
 from sandbox.kube.names import PREEMPTION_ANNOTATION
 from sandbox.node_agent import NodeAgent
 from sandbox.node_agent import agent as agent_module
-from tests.unit.sandbox.test_node_agent_worker import (
-    NODE,
-    STEADY,
-    FakeApi,
-    FakeEvents,
-    Object,
-    deleted,
-    ready,
-    shorten_waits,
-)
+from tests.unit.sandbox.test_node_agent_worker import NODE, STEADY, FakeApi, FakeEvents, Object, deleted, ready, shorten_waits
 
 
 class FakeWatcher:
@@ -235,9 +226,7 @@ def test_a_preempted_node_says_so_and_ends_its_pods_before_its_machine_goes(clus
     assert not cluster.api.removed
 
 
-def test_what_runs_on_a_node_that_is_preempted_without_notice_is_gone_before_the_cluster_knows(
-    cluster: Cluster,
-) -> None:
+def test_what_runs_on_a_node_that_is_preempted_without_notice_is_gone_before_the_cluster_knows(cluster: Cluster) -> None:
     cluster.nodes.sync([NODE])
     cluster.pods.sync([pod("trap '' TERM; while :; do sleep 0.05; done")])
     cluster.running(pod())

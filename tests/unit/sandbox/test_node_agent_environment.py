@@ -7,14 +7,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.node_agent.environment import (
-    ContainerConfigError,
-    check_known,
-    command_line,
-    container_variables,
-    expand,
-    service_variables,
-)
+from sandbox.node_agent.environment import ContainerConfigError, check_known, command_line, container_variables, expand, service_variables
 
 Object = dict[str, Any]
 

@@ -20,10 +20,7 @@ def rootfs(tmp_path: Path) -> Path:
 
 def test_an_absolute_program_is_the_images_own_if_it_has_one(rootfs: Path) -> None:
     own = str(rootfs / "usr/local/bin/entrypoint")
-    assert in_image(rootfs, ["/usr/local/bin/entrypoint", "/usr/local/bin/entrypoint"]) == [
-        own,
-        "/usr/local/bin/entrypoint",
-    ]
+    assert in_image(rootfs, ["/usr/local/bin/entrypoint", "/usr/local/bin/entrypoint"]) == [own, "/usr/local/bin/entrypoint"]
     assert in_image(rootfs, ["/bin/sh", "-c", "true"]) == ["/bin/sh", "-c", "true"]
     assert in_image(rootfs, ["entrypoint"]) == ["entrypoint"]
 

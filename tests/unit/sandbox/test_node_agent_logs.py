@@ -51,12 +51,7 @@ def test_lines_of_both_streams_are_written_with_time_and_stream(tmp_path: Path) 
     time.sleep(0.05)
     os.write(pipes.stderr, b"oops\n")
     pipes.close()
-    assert entries(tmp_path / "0.log") == [
-        ("stdout", "F", "one"),
-        ("stdout", "F", "two"),
-        ("stdout", "F", ""),
-        ("stderr", "F", "oops"),
-    ]
+    assert entries(tmp_path / "0.log") == [("stdout", "F", "one"), ("stdout", "F", "two"), ("stdout", "F", ""), ("stderr", "F", "oops")]
 
 
 def test_a_line_that_comes_in_pieces_is_one_line(tmp_path: Path) -> None:

@@ -162,9 +162,7 @@ def test_readiness_is_reported_when_it_changes_and_every_failure_is_reported() -
     assert watched.failures == ["Readiness probe failed: attempt 0", "Readiness probe failed: attempt 3"]
 
 
-def test_the_way_to_the_first_readiness_is_on_the_sandboxs_clock_and_what_follows_is_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_way_to_the_first_readiness_is_on_the_sandboxs_clock_and_what_follows_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sandbox.node_agent.probes._LEAST_PERIOD_SECONDS", 0.001)
     watched = Watched("Readiness", [False, False, True, True], periodSeconds=0.4, speed=40)
     watched.finish()
@@ -207,9 +205,7 @@ def test_the_first_attempt_waits_for_what_is_left_of_the_initial_delay() -> None
     assert 0.08 < watched.attempts[0] - began < 0.25
 
 
-def test_the_next_attempt_is_due_a_period_after_the_last_began_however_long_that_took(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_next_attempt_is_due_a_period_after_the_last_began_however_long_that_took(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("sandbox.node_agent.probes.time.monotonic", lambda: now)
     ticker = _Ticker()

@@ -30,12 +30,7 @@ class Started:
         self.exits: queue.Queue[int] = queue.Queue()
         self.log = tmp_path / "0.log"
         self.process = ContainerProcess(
-            argv,
-            spawner=spawner,
-            environment={"PATH": os.defpath, **environment},
-            folder=tmp_path,
-            log=self.log,
-            name="test",
+            argv, spawner=spawner, environment={"PATH": os.defpath, **environment}, folder=tmp_path, log=self.log, name="test"
         )
         self.process.follow(self.exits.put)
 

@@ -25,10 +25,7 @@ class Blobs(dict[str, bytes]):
 
     def image(self, *layers: bytes, config: dict[str, Any] | None = None) -> str:
         return self.put(
-            {
-                "config": {"digest": self.put({"config": config or {}})},
-                "layers": [{"digest": self.put(layer)} for layer in layers],
-            }
+            {"config": {"digest": self.put({"config": config or {}})}, "layers": [{"digest": self.put(layer)} for layer in layers]}
         )
 
 
@@ -58,11 +55,7 @@ def test_later_layers_lie_over_earlier_ones_whether_compressed_or_not(tmp_path: 
     blobs = Blobs()
     digest = blobs.image(layer(("etc", None), ("etc/a", b"1"), ("etc/b", b"1")), gzip.compress(layer(("etc/b", b"2"), ("c", b"3"))))
     unpack(digest, blobs.__getitem__, tmp_path, DECLARED)
-    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {
-        "etc/a": b"1",
-        "etc/b": b"2",
-        "c": b"3",
-    }
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {"etc/a": b"1", "etc/b": b"2", "c": b"3"}
 
 
 @pytest.mark.parametrize("content", [b"no JSON", b"[]", b"{}"])

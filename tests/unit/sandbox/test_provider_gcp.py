@@ -244,12 +244,7 @@ def test_what_google_cannot_change_in_place_replaces(
 def test_a_cluster_is_the_clouds_and_its_private_key_is_secret(client: Client, cloud: DictionaryCloud) -> None:
     id, outputs = client.create(urn(CLUSTER, "c"), {"name": "c", "resourceLabels": {"team": Secret("t")}})
     assert id == CLUSTER_ID
-    assert cloud.clusters[id] == {
-        "name": "c",
-        "resourceLabels": {"team": "t"},
-        "project": "p",
-        "location": "asia-northeast1",
-    }
+    assert cloud.clusters[id] == {"name": "c", "resourceLabels": {"team": "t"}, "project": "p", "location": "asia-northeast1"}
     assert outputs["endpoint"] == "127.0.0.1:6443"
     assert outputs["masterAuth"]["clusterCaCertificate"] == "Q0E="
     assert outputs["masterAuth"]["clientKey"] == Secret("private")
@@ -333,9 +328,7 @@ def test_an_update_of_a_record_shows_in_a_read_and_keeps_the_date_of_creation(cl
     assert imported["registryUri"] == outputs["registryUri"]
 
 
-def test_an_imported_cluster_is_protected_until_the_program_says_otherwise_and_keeps_what_it_was_given(
-    client: Client,
-) -> None:
+def test_an_imported_cluster_is_protected_until_the_program_says_otherwise_and_keeps_what_it_was_given(client: Client) -> None:
     given = {"name": "c", "deletionProtection": False, "removeDefaultNodePool": True, "initialNodeCount": 1}
     id, _ = client.create(urn(CLUSTER, "c"), given)
     _, inputs, outputs = client.read(urn(CLUSTER, "c"), id, given, {})

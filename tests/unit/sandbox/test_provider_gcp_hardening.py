@@ -31,10 +31,7 @@ class DnsCloud(DictionaryCloud):
     """Knows the cluster's name besides its address."""
 
     def cluster_facts(self) -> dict[str, Any]:
-        return {
-            **super().cluster_facts(),
-            "controlPlaneEndpointsConfig": {"dnsEndpointConfig": {"endpoint": "localhost:6443"}},
-        }
+        return {**super().cluster_facts(), "controlPlaneEndpointsConfig": {"dnsEndpointConfig": {"endpoint": "localhost:6443"}}}
 
 
 @pytest.fixture
@@ -60,11 +57,7 @@ SUBNET: dict[str, Any] = {"name": "n", "network": "projects/p/global/networks/n"
         (NETWORK, {"name": "n", "autoCreateSubnetworks": False}, "projects/p/global/networks/n"),
         (SUBNETWORK, SUBNET, "projects/p/regions/asia-northeast1/subnetworks/n"),
         (ROUTER, {"name": "r", "network": "n"}, "projects/p/regions/asia-northeast1/routers/r"),
-        (
-            NAT,
-            {"name": "nat", "router": "r", "sourceSubnetworkIpRangesToNat": "ALL_SUBNETWORKS_ALL_IP_RANGES"},
-            "p/asia-northeast1/r/nat",
-        ),
+        (NAT, {"name": "nat", "router": "r", "sourceSubnetworkIpRangesToNat": "ALL_SUBNETWORKS_ALL_IP_RANGES"}, "p/asia-northeast1/r/nat"),
     ],
 )
 def test_ids_are_google_s(client: Client, token: str, inputs: dict[str, Any], id: str) -> None:

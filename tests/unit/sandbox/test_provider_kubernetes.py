@@ -160,10 +160,7 @@ def deployment(**annotations: str) -> dict[str, Any]:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {
-            "name": "web",
-            "annotations": {f"pulumi.com/{name}": value for name, value in annotations.items()},
-        },
+        "metadata": {"name": "web", "annotations": {f"pulumi.com/{name}": value for name, value in annotations.items()}},
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": {"app": "web"}},
@@ -350,11 +347,7 @@ def test_what_cannot_be_made_is_told_with_the_fix(provider: KubernetesProvider, 
 
 @pytest.mark.parametrize(
     ("of", "program"),
-    [
-        (SECRET, secret()),
-        (CONFIG_MAP, config_map()),
-        (DEPLOYMENT, deployment(skipAwait="true")),
-    ],
+    [(SECRET, secret()), (CONFIG_MAP, config_map()), (DEPLOYMENT, deployment(skipAwait="true"))],
     ids=["secret", "autonamed", "defaults and quantities"],
 )
 def test_an_unchanged_program_changes_nothing(

@@ -26,11 +26,7 @@ def meta(name: str, *, owner: str | None = None, revision: str | None = None, **
 
 
 def a_deployment(
-    *,
-    available: bool = True,
-    progressing: tuple[str, str] = ("True", "NewReplicaSetAvailable"),
-    observed: int = 2,
-    revision: str = "2",
+    *, available: bool = True, progressing: tuple[str, str] = ("True", "NewReplicaSetAvailable"), observed: int = 2, revision: str = "2"
 ) -> dict[str, Any]:
     return {
         "apiVersion": "apps/v1",
@@ -206,12 +202,7 @@ class ScriptedCluster(ClusterClient):
 
 
 def waiting(
-    cluster: ScriptedCluster,
-    rule: Callable[[Sighting], Verdict],
-    *,
-    timeout: float = 5.0,
-    settle: float = 0.0,
-    cancelled: bool = False,
+    cluster: ScriptedCluster, rule: Callable[[Sighting], Verdict], *, timeout: float = 5.0, settle: float = 0.0, cancelled: bool = False
 ) -> tuple[Wait, list[str]]:
     lines: list[str] = []
     event = threading.Event()

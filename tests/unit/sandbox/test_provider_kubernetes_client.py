@@ -57,11 +57,7 @@ def test_what_is_not_a_kubeconfig_is_told_without_its_contents(text: str, messag
 
 
 def test_a_missing_exec_plugin_is_named_with_its_hint() -> None:
-    plugin = {
-        "apiVersion": "client.authentication.k8s.io/v1beta1",
-        "command": "no-such-plugin",
-        "installHint": "Get it.",
-    }
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "no-such-plugin", "installHint": "Get it."}
     with pytest.raises(ClusterUnreachableError, match=r"'no-such-plugin' is not on PATH. Get it."):
         ClusterClient(Kubeconfig.load(json.dumps(document(exec=plugin)))).check()
 

@@ -158,13 +158,7 @@ def test_the_replica_count_of_kubectl_scale_is_not_taken_over() -> None:
 
 
 def test_an_ignored_field_of_another_manager_is_left_out_and_ones_own_keeps_its_live_value() -> None:
-    theirs = {
-        "spec": {"replicas": 3},
-        "metadata": {"managedFields": [entry("scaler", "Update", {"f:spec": {"f:replicas": {}}}, "scale")]},
-    }
+    theirs = {"spec": {"replicas": 3}, "metadata": {"managedFields": [entry("scaler", "Update", {"f:spec": {"f:replicas": {}}}, "scale")]}}
     assert kd.with_ignored(deployment(), theirs, [("spec", "replicas")], "mine")["spec"].get("replicas") is None
-    mine = {
-        "spec": {"replicas": 3},
-        "metadata": {"managedFields": [entry("mine", "Apply", {"f:spec": {"f:replicas": {}}})]},
-    }
+    mine = {"spec": {"replicas": 3}, "metadata": {"managedFields": [entry("mine", "Apply", {"f:spec": {"f:replicas": {}}})]}}
     assert kd.with_ignored(deployment(), mine, [("spec", "replicas")], "mine")["spec"]["replicas"] == 3

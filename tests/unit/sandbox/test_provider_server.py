@@ -51,13 +51,7 @@ class EchoProvider(Provider):
         return Checked({**news, "seen": [urn.type_token, urn.name, olds is None, len(seed)]}, failures)
 
     def diff(
-        self,
-        urn: Urn,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        ignore_changes: Sequence[str],
+        self, urn: Urn, id: str, old_inputs: Properties, old_outputs: Properties, new_inputs: Properties, ignore_changes: Sequence[str]
     ) -> Difference:
         changes = tuple(PropertyChange(each.path, each.kind, replaces=each.path[0] == "name") for each in compare(old_inputs, new_inputs))
         return Difference(changes, delete_before_replace=True)
@@ -105,11 +99,7 @@ def client(engine: Engine) -> Client:
 
 @pytest.mark.parametrize(
     "value",
-    [
-        {"a": [1, 2.5, True, None, "text", [], {}]},
-        {"s": Secret({"a": [Secret("b")]}), "u": UNKNOWN, "nested": {"u": [UNKNOWN]}},
-        {},
-    ],
+    [{"a": [1, 2.5, True, None, "text", [], {}]}, {"s": Secret({"a": [Secret("b")]}), "u": UNKNOWN, "nested": {"u": [UNKNOWN]}}, {}],
 )
 def test_values_survive_the_wire(value: dict[str, Any]) -> None:
     assert from_struct(to_struct(value)) == value

@@ -23,8 +23,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("setting", "expected"),
-    [("", False), ("tpu-gpu-fungibility:maxReplicas: 0", False), ("tpu-gpu-fungibility:maxReplicas: 6", True)],
+    ("setting", "expected"), [("", False), ("tpu-gpu-fungibility:maxReplicas: 0", False), ("tpu-gpu-fungibility:maxReplicas: 6", True)]
 )
 def test_metrics_are_wanted_by_a_stack_with_an_autoscaler(project: Path, setting: str, expected: bool) -> None:
     (project / "Pulumi.team.yaml").write_text(f"config:\n  gcp:project: p\n  {setting}\n")

@@ -33,10 +33,7 @@ def deployment(container: dict[str, Any]) -> dict[str, Any]:
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": "d", "labels": {"any-key/at.all": "v"}},
-        "spec": {
-            "selector": {"matchLabels": {"a": "b"}},
-            "template": {"spec": {"containers": [{"name": "c", **container}]}},
-        },
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"spec": {"containers": [{"name": "c", **container}]}}},
     }
 
 
@@ -50,13 +47,7 @@ def test_a_real_pool_of_every_nested_kind_passes() -> None:
             "preemptible": True,
             "labels": {"cloud.google.com/compute-class": "x"},
             "taints": [{"key": "k", "value": "v", "effect": "NO_SCHEDULE"}],
-            "guestAccelerators": [
-                {
-                    "type": "nvidia-l4",
-                    "count": 1,
-                    "gpuDriverInstallationConfig": {"gpuDriverVersion": "LATEST"},
-                }
-            ],
+            "guestAccelerators": [{"type": "nvidia-l4", "count": 1, "gpuDriverInstallationConfig": {"gpuDriverVersion": "LATEST"}}],
         },
     )
     assert problems(POOL, inputs) == []

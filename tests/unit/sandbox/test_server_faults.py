@@ -24,8 +24,7 @@ class Pods:
 
     def run(self, pod: str, *words: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-c", "import time; time.sleep(60)", *words],
-            env={MARK: str(self.paths.state), "SANDBOX_POD_NAME": pod},
+            [sys.executable, "-c", "import time; time.sleep(60)", *words], env={MARK: str(self.paths.state), "SANDBOX_POD_NAME": pod}
         )
         self.processes.append(process)
         # Until then its environment is its parent's.

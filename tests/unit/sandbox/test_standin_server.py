@@ -266,9 +266,7 @@ def test_after_sigterm_requests_under_way_finish_and_new_ones_get_500_on_connect
 def test_middleware_is_loaded_as_vllm_loads_it(start: Callable[..., Server], tmp_path: Path) -> None:
     draining = tmp_path / "draining"
     server = start(
-        "--middleware=fungibility_drain.CloseWhileDraining",
-        PYTHONPATH=f"{STANDIN}:{IMAGES}",
-        FUNGIBILITY_DRAINING_FILE=str(draining),
+        "--middleware=fungibility_drain.CloseWhileDraining", PYTHONPATH=f"{STANDIN}:{IMAGES}", FUNGIBILITY_DRAINING_FILE=str(draining)
     ).wait_until_ready()
     assert "connection" not in server.get("/health").headers
     draining.touch()
@@ -491,9 +489,7 @@ def test_a_process_stays_small(server: Server) -> None:
     assert int(found[1]) < 40_000
 
 
-def test_a_hung_engine_answers_no_request_and_changes_no_metric_while_the_server_reports_healthy(
-    start: Callable[..., Server],
-) -> None:
+def test_a_hung_engine_answers_no_request_and_changes_no_metric_while_the_server_reports_healthy(start: Callable[..., Server]) -> None:
     server = start(STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
     with server.chat(max_tokens=100, ignore_eos=True, stream=True):
         eventually(lambda: server.metric("vllm:generation_tokens_total") > 3)

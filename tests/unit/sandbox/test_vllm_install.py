@@ -126,11 +126,7 @@ def _a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_an_unsuitable_machine_is_refused_before_anything_is_downloaded(
-    paths: Paths,
-    installs: list[list[str]],
-    monkeypatch: pytest.MonkeyPatch,
-    change: Callable[[pytest.MonkeyPatch], None],
-    words: str,
+    paths: Paths, installs: list[list[str]], monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch], None], words: str
 ) -> None:
     change(monkeypatch)
     with pytest.raises(ToolError, match=words):

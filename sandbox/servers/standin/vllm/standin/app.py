@@ -328,13 +328,7 @@ class _Shape:
         return self.job.stop_reasons[index] if self.job.generations[index].finish_reason == "stop" else None
 
     def _frame(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return {
-            "id": self._id,
-            "object": kind,
-            "created": self._created,
-            "model": self.job.model,
-            "choices": choices,
-        }
+        return {"id": self._id, "object": kind, "created": self._created, "model": self.job.model, "choices": choices}
 
     def _usage(self) -> dict[str, Any]:
         prompt, completion = self.job.prompt_tokens, sum(each.produced for each in self.job.generations)
@@ -372,13 +366,7 @@ class _ChatShape(_Shape):
         }
 
     def chunk_choice(self, index: int, text: str, finish_reason: str | None) -> dict[str, Any]:
-        choice = {
-            "index": index,
-            "delta": {"content": text},
-            "logprobs": None,
-            "finish_reason": finish_reason,
-            "token_ids": None,
-        }
+        choice = {"index": index, "delta": {"content": text}, "logprobs": None, "finish_reason": finish_reason, "token_ids": None}
         return choice if finish_reason is None else choice | {"stop_reason": self._stop_reason(index)}
 
 

@@ -176,13 +176,7 @@ def _json_document(text: str) -> object:
     return json.loads(text)
 
 
-_TYPES: dict[str, Callable[[str], Any]] = {
-    "str": str,
-    "int": int,
-    "human": _human_integer,
-    "float": float,
-    "json": _json_document,
-}
+_TYPES: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "human": _human_integer, "float": float, "json": _json_document}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -198,15 +198,7 @@ def _token_prompt(tokens: list[int]) -> tuple[int, str]:
         return len(tokens), f"{len(tokens)} tokens"
 
 
-def _job(
-    fields: Fields,
-    settings: Settings,
-    model: str,
-    prompts: list[tuple[int, str]],
-    limit_name: str,
-    *,
-    default_limit: int,
-) -> Job:
+def _job(fields: Fields, settings: Settings, model: str, prompts: list[tuple[int, str]], limit_name: str, *, default_limit: int) -> Job:
     stream = fields.boolean("stream")
     options = fields.get("stream_options")
     if options and not stream:
