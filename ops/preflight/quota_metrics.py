@@ -1,4 +1,4 @@
-"""Which quota of Compute Engine each accelerator of `components.machines` counts against: one table, with sources.
+"""Which quota of Compute Engine each accelerator of `components.catalog.machines` counts against: one table, with sources.
 
 GKE's nodes are Compute Engine instances, TPU nodes too, so the quotas of the Cloud TPU API (tpu.googleapis.com) say nothing
 about them: https://docs.cloud.google.com/kubernetes-engine/docs/troubleshooting/tpus

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sandbox.cli.client import Sandbox, fresh_sandbox
 from sandbox.host.paths import PROJECT_DIR
-from trials.bench.figures import Figure, Findings, Options
+from trials.figures import Figure, Findings, Options
 
 #: Three replicas have three times the pods, and one control plane.
 REPLICAS = 3

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from trials import report, runner
-from trials.drills.results import Options
 from trials.record import RecordError
+from trials.results import Options
 
 #: Drill (a module of this package with a function `run`) -> what it counts.
 DRILLS = {

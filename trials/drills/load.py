@@ -19,7 +19,7 @@ from sandbox.cli.traffic import Report
 from sandbox.google.latencies import POD_SECONDS, SILENT_SECONDS
 from trials.drills import events
 from trials.drills.events import RATE, Load, load
-from trials.drills.results import Options, Result
+from trials.results import Options, Result
 
 #: The stand-in's, of one token.
 _TOKEN_SECONDS = 0.02
