@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from components.catalog.boot_disks import DEFAULT_DISK_GB
 from components.catalog.capacity import (
-    DEFAULT_DISK_GB,
     SIDECAR_REQUESTS,
     allocatable_ephemeral_storage,
     allocatable_memory,
@@ -17,7 +17,7 @@ from components.catalog.capacity import (
 )
 from components.catalog.shutdown import LOCAL_SETTLE_SECONDS, least_grace_seconds
 from components.catalog.vllm_releases import SHUTDOWN_TIMEOUT, needs_driver_580, text_of
-from components.settings.accelerator_pool import AcceleratorPool, zone_problem
+from components.settings.accelerator_pool import SYSTEM_ZONES, AcceleratorPool, zone_problem
 from components.settings.formats import is_internet
 from components.settings.problems import Problem, counted
 from components.settings.reader import Reader
@@ -197,8 +197,7 @@ def _devices(settings: Settings) -> Iterator[Problem]:
 
 def _addresses(settings: Settings) -> Iterator[Problem]:
     ranges = settings.network.ranges
-    # The system pool has nodes in three zones of the region.
-    nodes = sum(pool.max_nodes for pool in settings.accelerators.pools) + 3 * settings.cluster.system_nodes_per_zone
+    nodes = sum(pool.max_nodes for pool in settings.accelerators.pools) + SYSTEM_ZONES * settings.cluster.system_nodes_per_zone
     if ranges is not None and nodes > ranges.max_nodes:
         yield Problem(
             "network",

@@ -98,13 +98,13 @@ class Service:
         # vLLM's own routes are beside `/v1`.
         self._get(self.url.removesuffix("/v1"), "/health")
 
-    def models(self) -> list[str]:
-        """The names that the server serves."""
+    def models(self) -> dict[str, dict[str, Any]]:
+        """Each name that the server serves, and what it says of that model (vLLM: `root` and `max_model_len` among others)."""
         body = self._get(self.url, "/models")
         cards = self._object(body, "/models").get("data")
         if not isinstance(cards, list) or not all(isinstance(each, dict) and "id" in each for each in cards):
             raise self._malformed("/models", "its `data` is not a list of models", body)
-        return [str(each["id"]) for each in cards]
+        return {str(each["id"]): each for each in cards}
 
     def ask(self, model: str, prompt: str, *, stream: bool = False, **options: Any) -> Answer:
         """One answer, as a whole or by server-sent events to their end. `options` are further fields of the request."""

@@ -172,6 +172,20 @@ def test_a_loss_within_its_bound_does_not_fail_the_drills(put: Callable[..., Non
     assert drills.main([]) == status
 
 
+def test_only_the_drill_load_runs_on_real_vllm(put: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[str] = []
+
+    def run(options: Any) -> Iterator[Any]:
+        seen.append(options.server)
+        yield from ()
+
+    put("drills", load=run, stock=_fails(AssertionError("ran")))
+    assert [drills.main([*names, "--server", "vllm"]) for names in ([], ["stock"], ["load", "stock"])] == [2, 2, 2]
+    assert "only the drill load runs on real vLLM. Fix: name load alone" in capsys.readouterr().err
+    assert drills.main(["load", "--server", "vllm"]) == 0
+    assert seen == ["vllm"]
+
+
 def test_every_bench_and_every_drill_is_a_module() -> None:
     folder = Path(command.__file__).parents[1]
     files = [*(folder / "bench" / f"{name}.py" for name in command.BENCHES), *(folder / "drills" / f"{name}.py" for name in drills.DRILLS)]
