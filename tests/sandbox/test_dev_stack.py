@@ -8,7 +8,6 @@ import signal
 import time
 from typing import Any
 
-import pytest
 import requests
 
 from sandbox.cli.client import Sandbox
