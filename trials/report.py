@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from trials.bench.comparison import Change, Comparison
-from trials.bench.figures import Curve, Figure, Findings
-from trials.drills.results import Result
+from trials.comparison import Change, Comparison
+from trials.figures import Curve, Figure, Findings
 from trials.record import Section
+from trials.results import Result
 
 _FIGURES = ("figure", "value", "noise", "goal", "reached")
 _RESULTS = ("event", "tried", "survived", "lost", "longest gap", "how it recovered")

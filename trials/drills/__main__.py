@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from sandbox.servers.model_server import NAMES, STAND_IN, VLLM
 from trials import report, runner
-from trials.drills.results import Options
 from trials.record import RecordError
+from trials.results import Options
 
 #: Drill (a module of this package with a function `run`) -> what it counts.
 DRILLS = {

@@ -22,7 +22,7 @@ from sandbox.google.latencies import POD_SECONDS, SILENT_SECONDS
 from sandbox.servers.model_server import VLLM
 from trials.drills import events
 from trials.drills.events import RATE, Load, load
-from trials.drills.results import Options, Result
+from trials.results import Options, Result
 
 #: The stand-in's, of one token.
 _TOKEN_SECONDS = 0.02

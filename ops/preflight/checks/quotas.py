@@ -93,7 +93,7 @@ def disks_in_use(instances: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def in_use(instances: Iterable[Mapping[str, Any]]) -> dict[Kind, int]:
-    """Accelerators that instances hold, by kind; of machine types that `components.machines` knows."""
+    """Accelerators that instances hold, by kind; of machine types that `components.catalog.machines` knows."""
     held: dict[Kind, int] = {}
     for instance in instances:
         machine = MACHINE_TYPES.get(str(instance.get("machineType", "")).rpartition("/")[2])

@@ -15,9 +15,9 @@ from sandbox.host.paths import PROJECT_DIR
 from tests.unit.trials.recorded import figure
 from trials import record
 from trials.bench import __main__ as command
-from trials.bench.figures import Figure, Findings, Options
 from trials.drills import __main__ as drills
-from trials.drills.results import Result
+from trials.figures import Figure, Findings, Options
+from trials.results import Result
 
 Run = Callable[[Any], Iterator[Any]]
 

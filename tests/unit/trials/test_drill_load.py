@@ -10,7 +10,7 @@ import pytest
 from sandbox.cli.traffic import Exchange, Report
 from trials.drills import load
 from trials.drills.events import RATE, Load
-from trials.drills.results import Options
+from trials.results import Options
 
 
 def exchange(sent: float, ended: float, result: str = "answered", tokens: int = 16) -> Exchange:
