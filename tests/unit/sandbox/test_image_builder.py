@@ -18,6 +18,7 @@ from sandbox.images.docker_engine import DockerEngine, DockerError, NoDocker
 from sandbox.images.image_builder import BuildRequest, BuiltImage, ImageBuilder, read_notes
 from sandbox.images.image_store import ImageStore
 from sandbox.images.local_registry import LocalRegistry, RegistryError
+from tests.unit.sandbox.helpers import install
 from tests.unit.sandbox.test_oci_image import Blobs, layer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -80,8 +81,7 @@ class Machine:
         self.registry = LocalRegistry(self.state / "registry", self.spawner, self.environment)
 
     def _script(self, name: str, text: str) -> None:
-        (self.bin / name).write_text(text)
-        (self.bin / name).chmod(0o755)
+        install(self.bin / name, text)
 
     def _save(self) -> None:
         index = json.dumps({"manifests": [{"digest": self.digest}]}).encode()
@@ -212,16 +212,6 @@ def test_record_keeps_the_last_build_of_each_image(machine: Machine) -> None:
     machine.answer(version=[1, "gone"])
     second = machine.build()
     assert read_notes(machine.state) == {f"{REPOSITORY}:GPU": {"digest": second.stored.digest, "how": second.how}}
-
-
-def test_registry_starts_once_and_refuses_what_it_has_not(machine: Machine) -> None:
-    machine.install_registry()
-    assert machine.registry.available
-    assert machine.registry.address() == machine.registry.address()
-    assert machine.registry.manifest_digest("p/docker-repo/vllm", "GPU") == machine.digest
-    assert machine.registry.reader("p/docker-repo/vllm")(machine.digest) == machine.blobs[machine.digest]
-    with pytest.raises(RegistryError, match="answers 404"):
-        machine.registry.manifest_digest("p/docker-repo/vllm", "TPU")
 
 
 def test_registry_that_ends_at_once_says_why(machine: Machine) -> None:

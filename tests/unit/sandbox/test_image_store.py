@@ -48,14 +48,6 @@ def test_an_image_is_found_by_tag_and_by_digest_with_all_that_was_stored(store: 
     assert (stored.rootfs / "link").readlink() == Path("bin/entry")
 
 
-def test_a_pushed_image_has_the_digest_that_its_registry_gave(store: ImageStore, rootfs: Path) -> None:
-    digest = f"sha256:{'1' * 64}"
-    stored = store.add(repository=REPOSITORY, tag="GPU", config=config(), rootfs=rootfs, digest=digest)
-    assert stored.digest == digest != content_digest(config(), rootfs)
-    for reference in (f"{REPOSITORY}:GPU", f"{REPOSITORY}@{digest}"):
-        assert store.resolve(reference) == stored
-
-
 def test_a_tag_moves_and_the_digest_stays(store: ImageStore, rootfs: Path) -> None:
     first = add(store, rootfs)
     (rootfs / "bin" / "entry").write_text("#!/bin/bash\n")

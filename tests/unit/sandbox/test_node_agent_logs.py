@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from sandbox.node_agent.logs import LogOptions, LogPump, read_log
 
@@ -79,21 +76,6 @@ def test_a_very_long_line_is_split_and_read_back_whole(tmp_path: Path) -> None:
     tags = [tag for _, tag, _ in entries(tmp_path / "0.log")]
     assert tags == ["P", "P", "F"]
     assert read(tmp_path / "0.log") == f"{line}\n"
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (LogOptions(), "a\nb\nc\n"),
-        (LogOptions(tail_lines=2), "b\nc\n"),
-        (LogOptions(tail_lines=0), ""),
-        (LogOptions(timestamps=True, tail_lines=1), "2026-01-01T12:00:02.000000000Z c\n"),
-        (LogOptions(since=datetime.datetime(2026, 1, 1, 12, 0, 1, tzinfo=datetime.UTC)), "b\nc\n"),
-        (LogOptions(since=datetime.datetime(2026, 1, 1, 13, tzinfo=datetime.UTC)), ""),
-    ],
-)
-def test_a_log_is_cut_as_asked(tmp_path: Path, options: LogOptions, expected: str) -> None:
-    assert read(log(tmp_path / "0.log", "F a", "F b", "F c"), options) == expected
 
 
 def test_the_tail_counts_parts_of_lines_as_the_kubelet_does(tmp_path: Path) -> None:

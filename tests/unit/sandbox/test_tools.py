@@ -13,8 +13,9 @@ import pytest
 
 from sandbox.host.paths import Paths
 from sandbox.toolchain import downloads, tools
-from sandbox.toolchain.releases import DownloadError, Release
+from sandbox.toolchain.releases import DownloadError
 from sandbox.toolchain.tools import LINT_TOOLS, METRICS_TOOLS, TOOLS, WAY_VARIABLE, Toolbox, ToolError, recipe
+from tests.unit.sandbox.helpers import install
 
 #: A Go that notes what it is asked, and whose programs are empty; it takes a moment to build.
 _GO = """\
@@ -46,14 +47,10 @@ class Machine:
         monkeypatch.delenv(WAY_VARIABLE, raising=False)
 
     def install(self, name: str, prints: str) -> Path:
-        path = self.bin / name
-        path.write_text(f"#!/bin/sh\necho '{prints}'\n")
-        path.chmod(0o755)
-        return path
+        return install(self.bin / name, f"#!/bin/sh\necho '{prints}'\n")
 
     def install_go(self) -> None:
-        (self.bin / "go").write_text(_GO)
-        (self.bin / "go").chmod(0o755)
+        install(self.bin / "go", _GO)
 
     def ensure(self, *names: str) -> None:
         Toolbox(self.paths, lambda text, fraction: None).ensure([tools._BY_NAME[name] for name in names])
@@ -83,18 +80,6 @@ def test_an_installed_tool_is_used_when_its_version_fits_and_else_one_is_built(m
     machine.ensure("etcd")
     assert (machine.resolved("etcd") == installed) == used
     assert machine.builds() == ([] if used else [["v3"]])
-
-
-def test_programs_of_one_module_are_built_by_one_command(machine: Machine) -> None:
-    machine.install_go()
-    names = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
-    machine.ensure("etcd", *names)
-    assert machine.builds() == [["v3"], list(names)]
-    assert all((machine.paths.tools / name).stat().st_mode & 0o111 for name in ("etcd", *names))
-    # What one lacks is built alone.
-    (machine.paths.tools / "kube-scheduler").unlink()
-    machine.ensure(*names)
-    assert machine.builds()[2:] == [["kube-scheduler"]]
 
 
 def test_a_build_is_made_again_when_its_pins_change(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,35 +197,6 @@ def test_every_module_of_the_toolchain_is_pinned_and_used() -> None:
 
 
 # --- downloaded
-
-
-def test_downloading_takes_what_is_released_and_builds_the_rest(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(WAY_VARIABLE, "download")
-    machine.install_go()
-    fetched: list[tuple[str, list[str]]] = []
-
-    def install(release: Release, names: list[str], target: Path, report: object) -> None:
-        fetched.append((release.file_name.partition(".")[0], names))
-        for name in names:
-            (target / name).touch()
-
-    monkeypatch.setattr(downloads, "install", install)
-    names = [tool.name for tool in (*TOOLS, *METRICS_TOOLS) if tool.name != "kubectl"]
-    machine.ensure(*names)
-    assert fetched == [
-        ("pulumi-v3", ["pulumi", "pulumi-language-python", "pulumi-language-python-exec"]),
-        ("etcd-v3", ["etcd"]),
-        *((name, [name]) for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")),
-        ("prometheus-3", ["prometheus"]),
-    ]
-    assert machine.builds() == [["adapter"]]
-    # A vendor's engine has the whole language host.
-    assert not (machine.paths.tools / "pulumi-language-python-inner").exists()
-    # Once there it is used whichever way is asked for.
-    monkeypatch.delenv(WAY_VARIABLE)
-    machine.ensure(*names)
-    assert len(fetched) == 6
-    assert len(machine.builds()) == 1
 
 
 def test_a_download_that_fails_names_the_tools_and_is_tried_again(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
