@@ -137,7 +137,7 @@ def test_pushed_image_has_the_registry_s_digest_and_its_layers_files(machine: Ma
     built = machine.build()
     assert built.stored.digest == machine.digest
     assert built.stored == machine.images.resolve(f"{REPOSITORY}@{machine.digest}")
-    assert built.stored.entrypoint == ("/usr/local/bin/run",)
+    assert built.stored.config.entrypoint == ("/usr/local/bin/run",)
     assert (built.stored.rootfs / "usr/local/bin/run").read_bytes() == b"#!"
     assert "built by Docker 26.1.5 and pushed to a registry on this machine" in built.how
     assert f"{BASE} was not pulled: a small base made here stands for it" in built.how
@@ -193,7 +193,7 @@ def test_without_a_docker_that_can_build_the_dockerfile_is_read(machine: Machine
     machine.answer(**answers)
     built = machine.build()
     assert built.stored.digest != machine.digest
-    assert built.stored.env == {"ACCELERATOR": "gpu"}
+    assert built.stored.config.env == {"ACCELERATOR": "gpu"}
     assert built.how.startswith("read from its Dockerfile without Docker (")
     assert reason in built.how
     assert f"{BASE} was not pulled" in built.how

@@ -16,7 +16,7 @@ from sandbox.host.certificates import Certificates
 from sandbox.host.processes import Spawner, processes_with
 from sandbox.images.image_store import ImageConfig, ImageStore
 from sandbox.kube.names import PREEMPTION_ANNOTATION
-from sandbox.node_agent import NodeAgent
+from sandbox.node_agent import NodeAgent, preemption
 from sandbox.node_agent import agent as agent_module
 from tests.unit.sandbox.helpers import FakeWatcher, eventually
 from tests.unit.sandbox.test_node_agent_worker import NODE, STEADY, FakeApi, FakeEvents, Object, deleted, ready, shorten_waits
@@ -180,13 +180,22 @@ def test_a_preempted_node_says_so_and_ends_its_pods_before_its_machine_goes(clus
     assert not cluster.api.removed
 
 
-def test_what_runs_on_a_node_that_is_preempted_without_notice_is_gone_before_the_cluster_knows(cluster: Cluster) -> None:
+def test_what_runs_on_a_node_that_is_preempted_without_notice_is_gone_before_the_cluster_knows(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preemption, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(preemption, "_ASKED_SECONDS", 0.01)
+    condition = {"type": "Ready", "status": "True"}
+    cluster.api.objects["/api/v1/nodes/node-1"] = {"status": {"conditions": [condition]}}
     cluster.nodes.sync([NODE])
     cluster.pods.sync([pod("trap '' TERM; while :; do sleep 0.05; done")])
     cluster.running(pod())
     cluster.nodes.event("MODIFIED", preempted("0"))
     eventually(lambda: cluster.processes() == 0, 2)
     assert cluster.lost == []
+    # The controller manager has missed the heartbeats.
+    condition["status"] = "Unknown"
+    eventually(lambda: cluster.lost == ["node-1"])
 
 
 def test_a_missing_log_is_reported_with_the_kubelets_message(cluster: Cluster) -> None:
