@@ -1,4 +1,4 @@
-"""The checks, in order: health, model, completion, stream, latency, pool.
+"""The checks, in order: health, model, completion, stream, latency, pool, rungs.
 
 A check that cannot be made is skipped, and says why; it is never counted as good. Left out: how results are shown (`ops.findings`).
 """
@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ops.findings import Finding, failed, lines, ok, skipped
+from ops.smoke.rungs import compared
 from ops.smoke.service import Answer, Api, Failure, NotYet, Service
-from ops.smoke.serving_pools import UnknownPool, serving_pools
+from ops.smoke.serving_pools import ServingPod, UnknownPool, serving_pods
 from ops.smoke.target import Target
 
 PROMPT = "Why is the sky blue?"
@@ -98,7 +99,16 @@ def run(
         smoke.completion()
         smoke.stream()
     smoke.skip_the_rest()
-    smoke.serving_pool(kubeconfig, ask_cluster=ask_cluster, expected=expected_pool)
+    pods: list[ServingPod] | UnknownPool
+    try:
+        if not ask_cluster:
+            raise UnknownPool("not asked (--no-cluster)")
+        pods = serving_pods(target, kubeconfig)
+    except UnknownPool as reason:
+        pods = reason
+    smoke.serving_pool(pods, expected=expected_pool)
+    report("comparing the pools")
+    smoke.results.append(compared(target, pods, seconds=limits.request, api=api))
     return Report(target=target, checks=tuple(smoke.results), served_by=smoke.served_by)
 
 
@@ -159,23 +169,20 @@ class _Run:
                 because = {"total": "completion", "first token": "stream"}.get(name, first)
                 self.results.append(skipped(name, reason=f"{because if because in known else first} failed"))
 
-    def serving_pool(self, kubeconfig: str | None, *, ask_cluster: bool, expected: str | None) -> None:
+    def serving_pool(self, pods: list[ServingPod] | UnknownPool, *, expected: str | None) -> None:
         """Which node pool answered, by the stand-in's own headers or by the pods that are ready."""
         if pool := self._place.get("pool"):
             self.served_by = self._priority_of(pool) | self._place
             self._judge_pool([pool], f"{self._named(pool)}, pod {self._place.get('pod')}, node {self._place.get('node')}", expected)
             return
-        try:
-            if not ask_cluster:
-                raise UnknownPool("not asked (--no-cluster)")
-            counts = Counter(pool or "no pool" for pool in serving_pools(self._target, kubeconfig))
-        except UnknownPool as reason:
+        if isinstance(pods, UnknownPool):
             if expected is None:
-                self.results.append(skipped("pool", reason=str(reason)))
+                self.results.append(skipped("pool", reason=str(pods)))
             else:
                 fix = f"give access to the cluster, or leave --expect-pool {expected} out"
-                self._failed("pool", f"cannot be found out: {reason}", fix)
+                self._failed("pool", f"cannot be found out: {pods}", fix)
             return
+        counts = Counter(pod.pool or "no pool" for pod in pods)
         if not counts:
             fix = "`kubectl describe pods` says what they wait for; the runbook has the stock-out"
             self._failed("pool", "no pod is ready behind the service", fix)

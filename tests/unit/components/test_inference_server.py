@@ -6,6 +6,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import pulumi
 import pytest
 
 from components.catalog.machines import MACHINE_TYPES
@@ -61,6 +62,28 @@ def test_update_waits_as_long_as_the_settings_say() -> None:
     assert deployment["metadata"]["annotations"]["pulumi.com/timeoutSeconds"] == "2400"
     assert deployment["spec"]["progressDeadlineSeconds"] == 2400
     assert run.only(SERVICE).inputs["metadata"]["annotations"]["pulumi.com/timeoutSeconds"] == "2400"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "update", "warned"),
+    [
+        ({}, {"maxSurge": 1, "maxUnavailable": 0}, False),
+        (
+            {"surgeOnUpdate": False, "acceleratorPools": [{"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 1}]},
+            {"maxSurge": 0, "maxUnavailable": 1},
+            True,
+        ),
+        ({"surgeOnUpdate": False, "replicas": 2}, {"maxSurge": 0, "maxUnavailable": 1}, False),
+    ],
+)
+def test_without_a_surge_one_node_is_enough_and_the_preview_says_what_an_update_costs(
+    overrides: dict[str, Any], update: dict[str, int], warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", lambda message, resource=None: warnings.append(message))
+    run = run_program(overrides)
+    assert run.only(DEPLOYMENT).inputs["spec"]["strategy"] == {"type": "RollingUpdate", "rollingUpdate": update}
+    assert any("surgeOnUpdate: false ends the only replica" in each for each in warnings) == warned
 
 
 def test_replicas_avoid_a_disabled_pool_and_the_rest_keeps_its_order() -> None:

@@ -43,6 +43,14 @@ def test_a_quantity_that_changes_stays_after_a_dry_run() -> None:
     assert len(kd.without_invisible(found, live(inputs), predicted)) == 1
 
 
+def test_an_entry_under_another_key_stays_where_the_dry_run_puts_it_beside_the_old_one() -> None:
+    old, new = ({"spec": {"ports": [{"name": f"http-{port}", "port": port}]}} for port in (80, 8080))
+    predicted = {"spec": {"ports": [*old["spec"]["ports"], *new["spec"]["ports"]]}}
+    found = kd.differences(old, new)
+    assert len(found) == 2
+    assert kd.without_invisible(found, old, predicted) == found
+
+
 IMAGE: Path = ("spec", "template", "spec", "containers", 0, "image")
 RESOURCES: Path = ("spec", "template", "spec", "containers", 0, "resources")
 
