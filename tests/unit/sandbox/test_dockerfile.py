@@ -64,12 +64,6 @@ def test_an_argument_before_from_has_a_default_that_a_build_overrides(folder: Pa
     assert image(folder, *lines, args={"BASE": "two:2"}).config.base_image == "two:2-x"
 
 
-def test_a_stage_sees_an_outer_argument_once_it_declares_it_and_the_environment_wins(folder: Path) -> None:
-    lines = ["ARG V=outer", "FROM x", "ARG V", "ENV after=[$V]", "ENV V=env", "LABEL v=$V"]
-    config = image(folder, *lines).config
-    assert (config.env["after"], config.labels) == ("[outer]", {"v": "env"})
-
-
 def test_files_are_written_into_their_folder_with_their_modes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     (folder / "sub/run.sh").chmod(0o711)
     out = tmp_path_factory.mktemp("rootfs")

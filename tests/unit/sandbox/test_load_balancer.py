@@ -250,21 +250,6 @@ def refused(address: Address) -> bool:
     return False
 
 
-def test_services_of_two_clusters_may_have_the_same_port_and_an_address_is_free_again_when_its_cluster_ends(
-    cluster: Cluster, frontends: Frontends
-) -> None:
-    _, port = free_address()
-    cluster.services.event("ADDED", service(port))
-    assert eventually(lambda: cluster.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.2", "ipMode": "VIP"}]
-    other = Cluster(frontends)
-    try:
-        other.services.event("ADDED", service(port))
-        assert eventually(lambda: other.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.3", "ipMode": "VIP"}]
-    finally:
-        other.balancer.stop()
-    assert frontends.take([port]) == "127.0.0.3"
-
-
 @pytest.mark.parametrize("change", ["deleted", "another port", "another type", "another class"])
 def test_the_listener_goes_when_its_service_does(cluster: Cluster, change: str) -> None:
     (_, port), (_, other) = free_address(), free_address()

@@ -6,7 +6,6 @@ import copy
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kubernetes import client
@@ -19,7 +18,7 @@ from sandbox.kube.names import PREEMPTION_ANNOTATION
 from sandbox.node_agent import NodeAgent, preemption
 from sandbox.node_agent import agent as agent_module
 from tests.unit.sandbox.helpers import FakeWatcher, eventually
-from tests.unit.sandbox.test_node_agent_worker import NODE, STEADY, FakeApi, FakeEvents, Object, deleted, ready, shorten_waits
+from tests.unit.sandbox.test_node_agent_worker import NODE, STEADY, FakeApi, FakeEvents, Object, deleted, pod, ready, shorten_waits
 
 
 class FakeRecorder(FakeEvents):
@@ -87,26 +86,14 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificates: Certi
     result.spawner.stop()
 
 
-def pod(args: str = STEADY, **more: Any) -> Object:
-    return {
-        "metadata": {"name": "pod", "namespace": "default", "uid": "uid-1", "generation": 1},
-        "spec": {
-            "nodeName": "node-1",
-            "terminationGracePeriodSeconds": 5,
-            "containers": [{"name": "main", "image": "shell:1", "args": [args], **more}],
-        },
-        "status": {},
-    }
-
-
 def restarts(status: Object) -> int:
     return int(status["containerStatuses"][0]["restartCount"])
 
 
 def test_a_pod_that_is_missing_from_a_new_list_is_ended_and_its_files_go(cluster: Cluster) -> None:
     cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod()])
-    cluster.running(pod())
+    cluster.pods.sync([pod({"args": [STEADY]})])
+    cluster.running(pod({"args": [STEADY]}))
     cluster.pods.sync([])
     eventually(lambda: cluster.processes() == 0)
     eventually(lambda: not list((cluster.folder / "pods").iterdir()))
@@ -115,8 +102,8 @@ def test_a_pod_that_is_missing_from_a_new_list_is_ended_and_its_files_go(cluster
 
 def test_a_node_that_goes_away_takes_its_processes_and_devices_with_it(cluster: Cluster) -> None:
     cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod("trap '' TERM; while :; do sleep 0.05; done")])
-    cluster.running(pod())
+    cluster.pods.sync([pod({"args": ["trap '' TERM; while :; do sleep 0.05; done"]})])
+    cluster.running(pod({"args": [STEADY]}))
     device = cluster.folder / "nodes" / "node-1" / "dev" / "vfio" / "0"
     assert device.is_char_device()
     written = len(cluster.api.statuses)
@@ -129,8 +116,8 @@ def test_a_node_that_goes_away_takes_its_processes_and_devices_with_it(cluster: 
 
 def test_a_node_that_comes_again_runs_its_pods_again_as_after_a_reboot(cluster: Cluster) -> None:
     cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod()])
-    before = cluster.running(pod())
+    cluster.pods.sync([pod({"args": [STEADY]})])
+    before = cluster.running(pod({"args": [STEADY]}))
     cluster.pods.event("MODIFIED", before)
     cluster.nodes.event("DELETED", NODE)
     cluster.nodes.event("ADDED", NODE)
@@ -141,8 +128,8 @@ def test_a_node_that_comes_again_runs_its_pods_again_as_after_a_reboot(cluster: 
 
 def test_a_pod_that_was_deleted_while_its_node_was_away_is_removed_when_the_node_comes_again(cluster: Cluster) -> None:
     cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod()])
-    before = cluster.running(pod())
+    cluster.pods.sync([pod({"args": [STEADY]})])
+    before = cluster.running(pod({"args": [STEADY]}))
     cluster.nodes.event("DELETED", NODE)
     cluster.pods.event("MODIFIED", deleted(before, 5))
     cluster.nodes.event("ADDED", NODE)
@@ -157,8 +144,8 @@ def preempted(seconds: str) -> Object:
 def test_a_preempted_node_says_so_and_ends_its_pods_before_its_machine_goes(cluster: Cluster) -> None:
     cluster.api.objects["/api/v1/nodes/node-1"] = {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}
     cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod("trap 'echo told; exit 0' TERM; while :; do sleep 0.05; done")])
-    cluster.running(pod())
+    cluster.pods.sync([pod({"args": ["trap 'echo told; exit 0' TERM; while :; do sleep 0.05; done"]})])
+    cluster.running(pod({"args": [STEADY]}))
     begun = time.monotonic()
     cluster.nodes.event("MODIFIED", preempted("1"))
     # Every later change of the node shows the annotation again.
@@ -188,8 +175,8 @@ def test_what_runs_on_a_node_that_is_preempted_without_notice_is_gone_before_the
     condition = {"type": "Ready", "status": "True"}
     cluster.api.objects["/api/v1/nodes/node-1"] = {"status": {"conditions": [condition]}}
     cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod("trap '' TERM; while :; do sleep 0.05; done")])
-    cluster.running(pod())
+    cluster.pods.sync([pod({"args": ["trap '' TERM; while :; do sleep 0.05; done"]})])
+    cluster.running(pod({"args": [STEADY]}))
     cluster.nodes.event("MODIFIED", preempted("0"))
     eventually(lambda: cluster.processes() == 0, 2)
     assert cluster.lost == []
@@ -200,7 +187,7 @@ def test_what_runs_on_a_node_that_is_preempted_without_notice_is_gone_before_the
 
 def test_a_missing_log_is_reported_with_the_kubelets_message(cluster: Cluster) -> None:
     cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod(image="absent:1")])
+    cluster.pods.sync([pod({"image": "absent:1"})])
     cluster.api.wait(lambda status: "waiting" in status["containerStatuses"][0]["state"])
     cases = {
         ("pod", "main", False): 'container "main" in pod "pod" is waiting to start: (ErrImagePull|ImagePullBackOff)',

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
 import pytest
 
 from sandbox.google.latencies import Clock
@@ -123,16 +122,6 @@ def test_a_build_that_cannot_be_is_refused_before_anything_is_made(client: Clien
     ((where, reason),) = client.check(URN, inputs(build=build)).failures
     assert where == f"build.{path}"
     assert message in reason
-
-
-def test_what_needs_a_daemon_is_refused(client: Client, project: Path) -> None:
-    (project / "images/gpu.Dockerfile").write_text("FROM x\nRUN true\n")
-    with pytest.raises(grpc.RpcError) as raised:
-        client.create(URN, checked(client, inputs()))
-    assert "error building image: " in raised.value.details()
-    assert "gpu.Dockerfile:2: RUN: the base image 'x' is not on this machine" in raised.value.details()
-    ((_, reason),) = client.check(urn("docker:index/container:Container", "c"), {}).failures
-    assert "docker:index/container:Container" in reason
 
 
 def test_a_secret_name_stays_secret_and_the_password_leaves_no_trace(client: Client, tmp_path: Path) -> None:

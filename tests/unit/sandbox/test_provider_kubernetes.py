@@ -393,11 +393,6 @@ def test_a_conflict_is_told_with_the_fix(provider: KubernetesProvider, cluster: 
         made.update(config_map("2", name="a"))
 
 
-def test_force_is_asked_for_by_annotation(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
-    Made(provider, CONFIG_MAP, config_map(name="a")).update(config_map("2", name="a", annotations={"pulumi.com/patchForce": "true"}))
-    assert cluster.calls[-1] == ("force", False)
-
-
 def test_an_update_of_what_is_gone_says_so(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     made = Made(provider, CONFIG_MAP, config_map(name="a"))
     cluster.objects.clear()

@@ -221,12 +221,6 @@ def test_a_wait_that_times_out_has_the_last_object_and_the_reasons() -> None:
     assert caught.value.object == a_deployment(available=False)
 
 
-def test_cancel_ends_a_wait() -> None:
-    wait, _ = waiting(ScriptedCluster(a_service(address=False)), ka.service, timeout=600, cancelled=True)
-    with pytest.raises(WaitError, match="cancelled"):
-        wait.until_live(a_service())
-
-
 class MomentarilyFailing(ScriptedCluster):
     """As `ScriptedCluster`, but the first looks fail."""
 

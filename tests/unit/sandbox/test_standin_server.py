@@ -155,16 +155,6 @@ def parse(modules: Any) -> Callable[..., dict[str, Any]]:
     return lambda *arguments: vars(modules("flags").parser().parse_args(list(arguments)))
 
 
-@pytest.fixture
-def settings(modules: Any) -> Callable[..., Any]:
-    """What is read from a command line and variables."""
-
-    def read(*arguments: str, **variables: str) -> Any:
-        return modules("settings").Settings.read(modules("flags").parser().parse_args(list(arguments)), variables)
-
-    return read
-
-
 @pytest.mark.parametrize(
     ("arguments", "name", "value"),
     [
@@ -194,20 +184,6 @@ def test_what_vllm_does_not_know_is_refused(
         parse(*arguments)
     assert end.value.code == 2
     assert words in capsys.readouterr().err
-
-
-def test_the_start_up_takes_a_real_servers_time_at_the_sandboxs_speed(settings: Callable[..., Any]) -> None:
-    times = {"STANDIN_TPU_STARTUP_SECONDS": "337", "STANDIN_GPU_STARTUP_SECONDS": "90"}
-    assert settings(ACCELERATOR="tpu", **times).startup_seconds == 337
-    assert settings(ACCELERATOR="gpu", **times).startup_seconds == 90
-    assert settings(ACCELERATOR="gpu", SANDBOX_SPEED="30", **times).startup_seconds == 3
-    assert settings(ACCELERATOR="gpu").startup_seconds == 0
-
-
-def test_an_api_key_comes_from_the_flag_or_else_from_the_variable(settings: Callable[..., Any]) -> None:
-    assert settings().api_keys == ()
-    assert settings(VLLM_API_KEY="k1").api_keys == ("k1",)
-    assert settings("--api-key", "k2", "k3", VLLM_API_KEY="k1").api_keys == ("k2", "k3")
 
 
 # --- start and end
@@ -265,16 +241,6 @@ def test_middleware_is_loaded_as_vllm_loads_it(start: Callable[..., Server], tmp
     with server.chat(stream=True) as answer:
         assert answer.headers["connection"] == "close"
         assert events(answer)[-1] == "[DONE]"
-
-
-def test_without_a_shutdown_timeout_sigterm_cuts_requests_off_as_vllm_does(start: Callable[..., Server]) -> None:
-    server = start(STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
-    thread, answers = server.in_background(max_tokens=5000, ignore_eos=True)
-    eventually(lambda: server.metric("vllm:num_requests_running"))
-    server.process.terminate()
-    assert server.process.wait(_SECONDS) == 0
-    thread.join()
-    assert answers[0].json()["choices"][0]["finish_reason"] == "abort"
 
 
 # --- about the server

