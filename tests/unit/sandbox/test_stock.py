@@ -13,6 +13,7 @@ import pytest
 
 from components.cluster.pool_failures import explanation
 from components.settings.accelerator_pool import AcceleratorPool, parse_pools
+from sandbox import __main__ as commands
 from sandbox.gke.node_pool import NodePool
 from sandbox.gke.node_pools import NodePools
 from sandbox.gke.scaling_messages import Backoff, Growth, priority_statuses
@@ -37,6 +38,12 @@ def test_stock_is_kept_for_the_next_process_and_forgotten_when_it_is_back(tmp_pa
     assert Stock(tmp_path / "state" / "stock.json").short() == {"v6e-1": "out", "l4": "hold"}
     stock.set("v6e-1", "in")
     assert (stock.of("v6e-1"), stock.short()) == ("in", {"l4": "hold"})
+
+
+def test_stock_can_be_set_before_the_first_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANDBOX_STATE", str(tmp_path / "state"))
+    assert commands.main(["stock", "v6e-1", "out"]) == 0
+    assert Stock(Paths.from_environment().stock).short() == {"v6e-1": "out"}
 
 
 def test_an_unknown_pool_is_refused_with_the_names_of_all_pools(tmp_path: Path) -> None:
