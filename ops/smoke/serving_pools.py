@@ -35,7 +35,7 @@ class ServingPod:
     """A pod that is ready behind the stack's service."""
 
     name: str
-    #: Empty if its node is in none.
+    #: `no pool` if its node is in none.
     pool: str
     #: The address of the pod's server by the API server's proxy, an OpenAI client's base URL.
     url: str
@@ -88,7 +88,7 @@ def serving_pods(target: Target, kubeconfig: str | None) -> list[ServingPod]:
     return [
         ServingPod(
             name=pod.metadata.name,
-            pool=pools.get(pod.spec.node_name, ""),
+            pool=pools.get(pod.spec.node_name) or "no pool",
             url=f"{base}/{pod.metadata.name}:{port}/proxy/v1",
             _access=core.api_client.configuration,
         )
