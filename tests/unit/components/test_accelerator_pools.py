@@ -99,21 +99,6 @@ def test_a_machines_accelerator_need_not_be_set() -> None:
     assert one == other
 
 
-@pytest.mark.parametrize(("provisioning", "expected"), [("on-demand", (None, None)), ("spot", (True, None)), ("preemptible", (None, True))])
-def test_provisioning_is_exactly_one_of_three(provisioning: str, expected: tuple[Any, Any]) -> None:
-    node_config = _pool_inputs({**_pools()[2], "provisioning": provisioning})["nodeConfig"]
-    assert (node_config.get("spot"), node_config.get("preemptible")) == expected
-
-
 def test_gpu_pool_declares_all_gpus_of_its_machine() -> None:
     (accelerator,) = _pool_inputs(MULTI_GPU)["nodeConfig"]["guestAccelerators"]
     assert (accelerator["type"], accelerator["count"]) == ("nvidia-l4", 2)
-
-
-def test_moved_provisioning_of_one_pool_touches_no_other_pool(dev: Run) -> None:
-    pools = _pools()
-    pools[1]["provisioning"] = "spot"
-    changed = run_program({"acceleratorPools": pools})
-    different = {urn for urn, each in changed.resources.items() if each.inputs != dev.resources[urn].inputs}
-    # The dashboard shows how each pool is provisioned.
-    assert {urn.rpartition("::")[2] for urn in different} == {"l4-spot", "observability-dashboard"}

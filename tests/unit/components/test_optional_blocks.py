@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from components.cluster.optional_blocks import CLUSTER, OPTIONAL_BLOCKS, OptionalBlock
+from components.cluster.optional_blocks import OPTIONAL_BLOCKS, OptionalBlock
 from sandbox.google.records import Records
 from sandbox.providers.computed_fields import computed_fields
 from sandbox.providers.gcp import GcpProvider
-from tests.unit.components.test_program import CHANGES, REFUSAL, TOGETHER
-from tests.unit.program import Resource, run_program
+from tests.unit.components.test_program import TOGETHER
+from tests.unit.program import run_program
 from tests.unit.provider_client import Client, Engine, urn
 from tests.unit.sandbox.test_provider_gcp import DictionaryCloud
 
@@ -69,39 +69,6 @@ def test_switching_off_is_one_change_and_then_none(row: OptionalBlock, client: C
     assert kinds, f"{row.field} stays on"
     assert any(kind.endswith("_REPLACE") for kind in kinds) is row.replaces or row.setting == "network"
     assert not client.diff(urn(row.resource, "x"), off, off).changed
-
-
-def _vanished(before: Any, after: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key, value in before.items():
-            if key in after:
-                yield from _vanished(value, after[key], (*path, key))
-            else:
-                yield ".".join((*path, key))
-    elif isinstance(before, list) and isinstance(after, list):
-        for old, new in zip(before, after, strict=False):
-            yield from _vanished(old, new, path)
-
-
-@pytest.mark.parametrize("key", [key for key, (_, kind) in CHANGES.items() if kind != REFUSAL])
-def test_no_setting_leaves_a_field_out_that_the_provider_would_keep(key: str) -> None:
-    changed = run_program({**TOGETHER.get(key, {}), key: CHANGES[key][0]})
-    baseline = run_program()
-    for one, other in ((changed, baseline), (baseline, changed)):
-        for resource in one.resources.values():
-            match = other.resources.get(resource.urn)
-            if match is None or not resource.type.startswith("gcp:"):
-                continue
-            kept = [each for each in _vanished(resource.inputs, match.inputs) if _is_kept(resource, each)]
-            assert not kept, f"{resource.name}: {kept}"
-
-
-def _is_kept(resource: Resource, field: str) -> bool:
-    # The cluster's own ranges and network go with the cluster, which another network replaces; by name its addresses count for nothing.
-    with_replacement = ("subnetwork", "networkingMode", "ipAllocationPolicy", "masterAuthorizedNetworksConfig")
-    if resource.type == CLUSTER and field.startswith(with_replacement):
-        return False
-    return field in computed_fields(resource.type)
 
 
 def test_the_fields_are_those_of_one_version_of_the_provider() -> None:
