@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/metrics/image/adapter .ci/run .ci/install-docker
 
 .PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-drills test-vllm lint check format pages
-.PHONY: preview deploy recover drift cost smoke comment drift-issue deployed-commit bench drills
+.PHONY: preview deploy recover drift cost smoke verify-hardware comment drift-issue deployed-commit bench drills
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -41,7 +41,7 @@ test-images: .venv/.installed ## test the images' scripts, and build them if the
 	$(BIN)/pytest -n 4 --dist loadfile tests/images
 
 test-sandbox: .venv/.installed policies/.venv/.installed ## test end to end, on a sandbox of its own
-	$(BIN)/pytest -m "not drill" tests/sandbox
+	$(BIN)/pytest -m "not drill" --durations 12 tests/sandbox
 
 test-drills: .venv/.installed policies/.venv/.installed ## opt-in: break a sandbox in every way, as the nightly workflow does
 	$(BIN)/pytest -m drill tests/sandbox
@@ -88,7 +88,13 @@ cost: .venv/.installed ## show what STACK costs an hour
 	$(step) $(BIN)/python -m ops cost --stack $(STACK) --markdown
 
 smoke: .venv/.installed ## check that STACK's service answers
-	@$(if $(API_KEY_SECRET),VLLM_API_KEY="$$(gcloud secrets versions access $(API_KEY_SECRET)/versions/latest)" && export VLLM_API_KEY && )$(step) $(BIN)/python -m ops smoke --stack $(STACK)
+	@$(if $(API_KEY_SECRET),VLLM_API_KEY="$$(gcloud secrets versions access $(API_KEY_SECRET)/versions/latest)" && export VLLM_API_KEY && )$(step) $(BIN)/python -m ops smoke --stack $(STACK) $(SMOKE_ARGUMENTS)
+
+verify-hardware: .venv/.installed ## the smoke test, and what only hardware shows, in STACK's pods; deletes one of them (docs/unverified.md)
+	@$(named)$(MAKE) --no-print-directory smoke STACK=$(STACK) SMOKE_ARGUMENTS=--hardware
+
+# Arguments of `make smoke`: docs/operate.md.
+SMOKE_ARGUMENTS ?=
 
 # If the server requires a key: the Secret Manager secret that holds it, projects/PROJECT/secrets/NAME, unless VLLM_API_KEY is set.
 API_KEY_SECRET ?=

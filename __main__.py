@@ -6,7 +6,8 @@ from components import interpreter
 
 interpreter.prepare()
 
-from components import providers, secret_manager
+from components import secret_manager
+from components.cluster import providers
 from components.cluster.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
 from components.cluster.cluster import Cluster
 from components.cluster.cluster_hardening import ClusterArgs
@@ -22,8 +23,7 @@ from components.settings import settings
 from ops import cost
 
 config = settings.load()
-# Seen in every preview, before it is spent.
-pulumi.log.info(cost.summary(config))
+pulumi.log.info(cost.summary(config))  # in every preview, before it is spent
 
 gcp = providers.gcp_provider(config.place.project, config.place.region)
 docker = providers.docker_provider()

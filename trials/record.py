@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.host.state_files import write_text
-from trials.bench.figures import Curve, Figure, Findings
-from trials.drills.results import Result
+from trials.figures import Curve, Figure, Findings
 from trials.machine import Machine, commit
+from trials.results import Result
 
 #: The version of the JSON's form.
 FORM = 2

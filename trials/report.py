@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from trials.bench.comparison import Change, Comparison
-from trials.bench.figures import Curve, Figure, Findings
-from trials.drills.results import Result
+from trials.comparison import Change, Comparison
+from trials.figures import Curve, Figure, Findings
 from trials.record import Section
+from trials.results import Result
 
 _FIGURES = ("figure", "value", "noise", "goal", "reached")
 _RESULTS = ("event", "tried", "survived", "lost", "longest gap", "how it recovered")
@@ -78,7 +78,8 @@ def section_markdown(section: Section) -> str:
     if "share" in options:
         grid = _grid(_RESULTS, "|---|---:|---:|---:|---:|---|", map(_result_cells, section.results))
         share = "" if options["share"] == 1 else f", {options['share']:.0%} of it"
-        how = f"Found {run.date} at commit {run.commit}{share}, seed {options['seed']}"
+        server = f", pods ran {options['server']}" if "server" in options else ""
+        how = f"Found {run.date} at commit {run.commit}{share}, seed {options['seed']}{server}"
     else:
         rows = [(f"{each.name}{f' ({each.note})' if each.note else ''}", *_figure_cells(each)) for each in section.figures]
         grid = _grid(_FIGURES, "|---|---:|---:|---:|---|", rows)

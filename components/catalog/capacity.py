@@ -19,9 +19,6 @@ _KERNEL_MEMORY = (
 )  # fmt: skip
 _IMAGE_PARTITIONS = ((15, 4731506688), (100, 6170308608), (1000, 21279993856), (10_000, 172290314240))
 
-#: GB of a boot disk unless the pool says otherwise.
-DEFAULT_DISK_GB = 100
-
 #: Requests of the sidecar container that mounts a bucket, as GKE's webhook sets them unless the pod's annotations do.
 #: https://github.com/GoogleCloudPlatform/gcs-fuse-csi-driver, cmd/webhook/main.go
 SIDECAR_REQUESTS = {"cpu": "250m", "memory": "256Mi", "ephemeral-storage": "5Gi"}

@@ -12,7 +12,7 @@ from typing import Any
 import pulumi
 from pulumi_gcp import container
 
-from components.catalog.capacity import DEFAULT_DISK_GB
+from components.catalog.boot_disks import DEFAULT_DISK_GB
 from components.catalog.node_labels import COMPUTE_CLASS_LABEL
 from components.cluster.cluster import Cluster, node_defaults
 from components.cluster.cluster_hardening import node_labels, node_pool_arguments

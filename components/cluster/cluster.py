@@ -12,6 +12,7 @@ from typing import Any
 import pulumi
 from pulumi_gcp import container, projects, serviceaccount
 
+from components.catalog.boot_disks import SYSTEM_DISK_GB, plain_disk_type
 from components.cluster.cluster_hardening import (
     ClusterArgs,
     cluster_arguments,
@@ -30,13 +31,6 @@ from components.settings.accelerator_pool import SYSTEM_POOL_NAME
 NODE_ROLE = "roles/container.defaultNodeServiceAccount"
 
 _APIS = ("compute", "container", "iam", "cloudresourcemanager")
-
-#: GB of the boot disks of nodes without an accelerator.
-SYSTEM_DISK_GB = 50
-
-#: Machine families without standard disks -> the disk type that they have.
-#: https://docs.cloud.google.com/compute/docs/general-purpose-machines (supported disk types of each family)
-_DISK_TYPES = {"c3": "pd-balanced", "n4": "hyperdisk-balanced"}
 
 #: IAM's limit on the name of a service account.
 _MAX_ACCOUNT_LENGTH = 30
@@ -95,13 +89,8 @@ def node_defaults(service_account: pulumi.Input[str], *, image_streaming: bool) 
 
 
 def plain_machine(machine_type: str) -> dict[str, Any]:
-    """Machine and boot disk of a node without accelerator; wire names of NodePool.nodeConfig.
-
-    Standard disks do not count against SSD_TOTAL_GB, of which a new project has 250 GB a region
-    (terraform-google-modules/terraform-google-kubernetes-engine#1795); not every family can have one.
-    """
-    disk_type = _DISK_TYPES.get(machine_type.partition("-")[0], "pd-standard")
-    return {"machine_type": machine_type, "disk_type": disk_type, "disk_size_gb": SYSTEM_DISK_GB}
+    """Machine and boot disk of a node without accelerator; wire names of NodePool.nodeConfig."""
+    return {"machine_type": machine_type, "disk_type": plain_disk_type(machine_type), "disk_size_gb": SYSTEM_DISK_GB}
 
 
 class Cluster(pulumi.ComponentResource):

@@ -10,7 +10,7 @@ import pulumi
 from pulumi_kubernetes import core
 
 from components.cluster.cluster import Cluster
-from components.providers import adopting_provider
+from components.cluster.providers import adopting_provider
 
 #: The namespace that every cluster has.
 DEFAULT = "default"

@@ -1,7 +1,7 @@
 """The disruption budget: moves and drains affect one replica at a time, and the last one stays.
 
 `kubectl drain`, node upgrades, the cluster autoscaler and active migration respect it, all through the eviction API. A pool's
-deletion, the preemption of a Spot node and a rolling update (which starts the new pod first) do not.
+deletion, the preemption of a Spot node and an update (whose order `surgeOnUpdate` decides) do not.
 """
 
 from __future__ import annotations

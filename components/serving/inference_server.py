@@ -45,9 +45,6 @@ SERVER_PORT = 8000
 SECRET_NAME = "hf-secret"  # noqa: S105 - the name of a Secret
 SECRET_KEY = "hf_api_token"  # noqa: S105 - the key in it
 
-#: The capacity never falls during an update: the new pod starts first, on a node of its own, for which the settings keep room.
-ROLLING_UPDATE = {"max_surge": 1, "max_unavailable": 0}
-
 #: Where GKE's driver installer puts NVIDIA's libraries on a node, and where the image looks for them.
 GPU_DRIVER_HOST_PATH = "/home/kubernetes/bin/nvidia"
 GPU_DRIVER_MOUNT_PATH = "/usr/local/nvidia"
@@ -220,6 +217,26 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
     return spec
 
 
+def rolling_update(*, surge: bool) -> dict[str, int]:
+    """Which replica comes or goes first in an update; one at a time either way.
+
+    With `surge` the capacity never falls: the new pod starts first, on a node of its own, for which the settings keep room. Without it
+    the old pod goes first. Kubernetes's `Recreate` would end all replicas at once, and a Deployment that exists cannot change to it
+    (pulumi-kubernetes#2843).
+    """
+    return {"max_surge": int(surge), "max_unavailable": int(not surge)}
+
+
+def update_gap(scaling: ScalingSettings) -> str | None:
+    """The warning where every update leaves nothing that serves; else None."""
+    if scaling.surge_on_update or scaling.replicas > 1:
+        return None
+    return (
+        "surgeOnUpdate: false ends the only replica before its successor starts: each update that changes the pod leaves nothing that "
+        "serves for as long as a server's start takes. Fix: allow a node more (maxNodeCount) and set it to true, or update in a quiet hour."
+    )
+
+
 def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pulumi.Input[str]]) -> Any:
     metadata: dict[str, Any] = {"labels": APP_LABELS}
     if annotations := {**pod_annotations, **cache_annotations(args.caches)}:
@@ -227,7 +244,7 @@ def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pul
     return {
         "replicas": args.scaling.replicas,
         "selector": {"match_labels": APP_LABELS},
-        "strategy": {"type": "RollingUpdate", "rolling_update": ROLLING_UPDATE},
+        "strategy": {"type": "RollingUpdate", "rolling_update": rolling_update(surge=args.scaling.surge_on_update)},
         # Kubernetes's default (10 minutes) is less than a TPU node and its server need.
         "progress_deadline_seconds": args.server.rollout_timeout_seconds,
         "template": {"metadata": metadata, "spec": pod_spec(args)},
@@ -274,6 +291,8 @@ class InferenceServer(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: InferenceServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:InferenceServer", name, None, opts)
+        if gap := update_gap(args.scaling):
+            pulumi.log.warn(gap, resource=self)
         secret = core.v1.Secret(
             f"{name}-{SECRET_NAME}",
             metadata={"name": SECRET_NAME, "namespace": args.server.namespace},

@@ -24,8 +24,11 @@ MAX_POOLS = 10
 NAME_PATTERN = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 MAX_NAME_LENGTH = 40
 
-#: The cluster's own node pool, in which no accelerator is and whose name no accelerator pool may take.
+#: The cluster's own node pool, without accelerators; no accelerator pool may take its name.
 SYSTEM_POOL_NAME = "system"
+
+#: Zones of the region in which it has nodes.
+SYSTEM_ZONES = 3
 
 REGION_PATTERN = r"[a-z]+-[a-z]+[0-9]+"
 #: Zones for AI workloads have a part more: https://docs.cloud.google.com/compute/docs/regions-zones/ai-zones

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from components.catalog.boot_disks import DEFAULT_DISK_GB
 from components.catalog.capacity import (
-    DEFAULT_DISK_GB,
     SIDECAR_REQUESTS,
     allocatable_ephemeral_storage,
     allocatable_memory,
@@ -17,7 +17,7 @@ from components.catalog.capacity import (
 )
 from components.catalog.shutdown import LOCAL_SETTLE_SECONDS, least_grace_seconds
 from components.catalog.vllm_releases import SHUTDOWN_TIMEOUT, needs_driver_580, text_of
-from components.settings.accelerator_pool import AcceleratorPool, zone_problem
+from components.settings.accelerator_pool import SYSTEM_ZONES, AcceleratorPool, zone_problem
 from components.settings.formats import is_internet
 from components.settings.problems import Problem, counted
 from components.settings.reader import Reader
@@ -197,8 +197,7 @@ def _devices(settings: Settings) -> Iterator[Problem]:
 
 def _addresses(settings: Settings) -> Iterator[Problem]:
     ranges = settings.network.ranges
-    # The system pool has nodes in three zones of the region.
-    nodes = sum(pool.max_nodes for pool in settings.accelerators.pools) + 3 * settings.cluster.system_nodes_per_zone
+    nodes = sum(pool.max_nodes for pool in settings.accelerators.pools) + SYSTEM_ZONES * settings.cluster.system_nodes_per_zone
     if ranges is not None and nodes > ranges.max_nodes:
         yield Problem(
             "network",
@@ -228,17 +227,24 @@ def _weights(settings: Settings) -> Iterator[Problem]:
 
 
 def _replicas(settings: Settings) -> Iterator[Problem]:
-    """One replica a node, and a node more: a rolling update brings the new pod before the old one goes."""
+    """One replica a node, and with `surgeOnUpdate` a node more: an update brings the new pod before the old one goes."""
     scaling = settings.scaling
     nodes = sum(pool.max_nodes for pool in settings.accelerators.pools)
     field, most = ("maxReplicas", scaling.max_replicas) if scaling.autoscaled else ("replicas", scaling.replicas)
-    if most >= nodes:
+    surge = int(scaling.surge_on_update)
+    if most + surge > nodes:
+        brings = ", an update brings one more" if surge else ""
+        fixes = [
+            *([f"give at most {nodes - surge}"] if nodes > surge else []),
+            "raise a pool's maxNodeCount",
+            *(["set surgeOnUpdate to false, with which an update ends a replica before its successor starts"] if most == nodes else []),
+        ]
         yield Problem(
             field,
             most,
-            f"leaves no room: a node holds one replica, a rolling update brings one more, and all enabled accelerator pools "
-            f"together may have {counted(nodes, 'node')}",
-            "raise a pool's maxNodeCount" if nodes < 2 else f"give at most {nodes - 1}, or raise a pool's maxNodeCount",
+            f"leaves no room: a node holds one replica{brings}, and all enabled accelerator pools together may have "
+            f"{counted(nodes, 'node')}",
+            ", or ".join(fixes),
         )
     if scaling.autoscaled and scaling.max_replicas <= scaling.replicas:
         yield Problem(

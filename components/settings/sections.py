@@ -356,6 +356,13 @@ class ScalingSettings:
         "way.",
     )
 
+    surge_on_update: bool = setting(
+        Boolean(),
+        default=True,
+        description="Whether an update starts a new replica before it ends an old one, which takes a node more than there are replicas; "
+        "false ends the old one first. A single replica then leaves a gap as long as a start, at every update.",
+    )
+
     @property
     def autoscaled(self) -> bool:
         """Whether a HorizontalPodAutoscaler owns the number of replicas."""

@@ -20,6 +20,12 @@ PREVIEW_STEPS = ("preview", "preflight", "cost")
 #: of pulumi 3.250. Any other failure means that the check itself failed.
 _CHANGES_FOUND = 7
 
+#: A pool or cluster that the engine means to replace, in the lines of a preview: `+-` replace, `++` create replacement.
+_REPLACED = re.compile(r"^ *(?:\+-|\+\+) +gcp:container:(NodePool|Cluster) +(\S+)", re.MULTILINE)
+
+#: What a replacement does that the engine's word for it does not say (docs/operate.md).
+_REPLACES = {"NodePool": "**replaces pool {}: its replicas end at once**", "Cluster": "**replaces the cluster ({})**"}
+
 _HTML_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 
 
@@ -142,7 +148,9 @@ def _changes(record: StepRecord | None) -> str:
     if record.status != 0:
         return "**failed**"
     found = block(record.stdout, "Resources")
-    return "<br>".join(code(line.strip()) for line in found) if found else "see below"
+    replaced = dict.fromkeys(_REPLACED.findall(plain(record.stdout)))
+    lines = [*(code(line.strip()) for line in found), *(_REPLACES[kind].format(code(name)) for kind, name in replaced)]
+    return "<br>".join(lines) if found else "see below"
 
 
 def _policies(record: StepRecord | None) -> str:

@@ -1,6 +1,6 @@
 """What a stack costs an hour, known before it is made: idle, usual and at most, by pool and in total.
 
-From the settings and `components.prices` alone, without any call. Idle is every pool at its minimum; usual is what `replicas` need,
+From the settings and `components.catalog.prices` alone, without any call. Idle is every pool at its minimum; usual is what `replicas` need,
 the best pools first, and no pool below its minimum; at most is every pool at its maximum. Left out: what `NOT_COUNTED` says.
 """
 

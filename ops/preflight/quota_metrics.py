@@ -1,4 +1,4 @@
-"""Which quota of Compute Engine each accelerator of `components.machines` counts against: one table, with sources.
+"""Which quota of Compute Engine each accelerator and each boot disk counts against: two tables, with sources.
 
 GKE's nodes are Compute Engine instances, TPU nodes too, so the quotas of the Cloud TPU API (tpu.googleapis.com) say nothing
 about them: https://docs.cloud.google.com/kubernetes-engine/docs/troubleshooting/tpus
@@ -64,6 +64,17 @@ METRICS: Mapping[tuple[str, bool], QuotaMetric] = MappingProxyType(
             source=_GKE_TPU + " (Preemptible TPU slices v6e); id from public notes, and the metric's name from the id",
             verified=False,
         ),
+    }
+)
+
+#: Type of a boot disk -> quota, in GB.
+DISK_METRICS: Mapping[str, QuotaMetric] = MappingProxyType(
+    {
+        # A regional cluster whose default pool has balanced disks of 100 GB asks for 300 of it.
+        "pd-balanced": _region("SSD_TOTAL_GB", _COMPUTE_V1 + "; terraform-google-modules/terraform-google-kubernetes-engine#1795"),
+        "pd-standard": _region("DISKS_TOTAL_GB", _COMPUTE_V1 + "; kubeflow/testing#81"),
+        # That Hyperdisk Balanced counts here is concluded from the name.
+        "hyperdisk-balanced": _region("HDB_TOTAL_GB", _COMPUTE_V1, verified=False),
     }
 )
 

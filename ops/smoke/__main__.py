@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         kubeconfig=arguments.kubeconfig,
         ask_cluster=not arguments.no_cluster,
         expected_pool=arguments.expect_pool,
+        on_hardware=arguments.hardware,
         # Progress goes to stderr, so that stdout holds the result alone.
         report=lambda text: print(text, file=sys.stderr),
     )
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--api", choices=APIS, default="chat", help="completions: for a model without a chat template (default chat)")
     parser.add_argument("--kubeconfig", metavar="FILE", help="to ask the cluster which pool serves; default: kubectl's own choice")
     parser.add_argument("--no-cluster", action="store_true", help="do not ask the cluster; the pool stays unknown")
+    parser.add_argument("--hardware", action="store_true", help="also look into the pods by kubectl, and delete one of them under requests")
     parser.add_argument("--expect-pool", metavar="POOL", help="fail unless this accelerator pool, and no other, answers")
     return parser
 

@@ -1,4 +1,4 @@
-"""The checks, in order: health, model, completion, stream, latency, pool.
+"""The checks, in order: health, model, completion, stream, latency, pool, rungs, and what only hardware shows.
 
 A check that cannot be made is skipped, and says why; it is never counted as good. Left out: how results are shown (`ops.findings`).
 """
@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ops.findings import Finding, failed, lines, ok, skipped
+from ops.smoke import hardware
+from ops.smoke.rungs import compared
 from ops.smoke.service import Answer, Api, Failure, NotYet, Service
-from ops.smoke.serving_pools import UnknownPool, serving_pools
+from ops.smoke.serving_pools import ServingPod, UnknownPool, serving_pods
 from ops.smoke.target import Target
 
 PROMPT = "Why is the sky blue?"
@@ -83,12 +85,13 @@ def run(
     kubeconfig: str | None = None,
     ask_cluster: bool = True,
     expected_pool: str | None = None,
+    on_hardware: bool = False,
     report: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Every check of a service; `report` hears what is being done.
 
     `key`: the server's API key. `kubeconfig`: a file, None for kubectl's own choice; not read unless `ask_cluster`.
-    `expected_pool`: the only pool that may answer.
+    `expected_pool`: the only pool that may answer. `on_hardware`: also what `ops.smoke.hardware` checks, which deletes a pod.
     """
     limits = limits or Limits()
     smoke = _Run(target, limits, Service(target.service_url, seconds=limits.request, key=key, api=api))
@@ -98,7 +101,20 @@ def run(
         smoke.completion()
         smoke.stream()
     smoke.skip_the_rest()
-    smoke.serving_pool(kubeconfig, ask_cluster=ask_cluster, expected=expected_pool)
+    pods: list[ServingPod] | UnknownPool
+    try:
+        if not ask_cluster:
+            raise UnknownPool("not asked (--no-cluster)")
+        pods = serving_pods(target, kubeconfig)
+    except UnknownPool as reason:
+        pods = reason
+    smoke.serving_pool(pods, expected=expected_pool)
+    report("comparing the pools")
+    smoke.results.append(compared(target, pods, seconds=limits.request, api=api))
+    if on_hardware:
+        report("looking into the pods, and deleting one of them")
+        kubectl = hardware.Kubectl(target, kubeconfig)
+        smoke.results += hardware.rows(target, pods, kubectl, seconds=limits.request, first_token=limits.first_token, key=key, api=api)
     return Report(target=target, checks=tuple(smoke.results), served_by=smoke.served_by)
 
 
@@ -159,23 +175,20 @@ class _Run:
                 because = {"total": "completion", "first token": "stream"}.get(name, first)
                 self.results.append(skipped(name, reason=f"{because if because in known else first} failed"))
 
-    def serving_pool(self, kubeconfig: str | None, *, ask_cluster: bool, expected: str | None) -> None:
+    def serving_pool(self, pods: list[ServingPod] | UnknownPool, *, expected: str | None) -> None:
         """Which node pool answered, by the stand-in's own headers or by the pods that are ready."""
         if pool := self._place.get("pool"):
             self.served_by = self._priority_of(pool) | self._place
             self._judge_pool([pool], f"{self._named(pool)}, pod {self._place.get('pod')}, node {self._place.get('node')}", expected)
             return
-        try:
-            if not ask_cluster:
-                raise UnknownPool("not asked (--no-cluster)")
-            counts = Counter(pool or "no pool" for pool in serving_pools(self._target, kubeconfig))
-        except UnknownPool as reason:
+        if isinstance(pods, UnknownPool):
             if expected is None:
-                self.results.append(skipped("pool", reason=str(reason)))
+                self.results.append(skipped("pool", reason=str(pods)))
             else:
                 fix = f"give access to the cluster, or leave --expect-pool {expected} out"
-                self._failed("pool", f"cannot be found out: {reason}", fix)
+                self._failed("pool", f"cannot be found out: {pods}", fix)
             return
+        counts = Counter(pod.pool for pod in pods)
         if not counts:
             fix = "`kubectl describe pods` says what they wait for; the runbook has the stock-out"
             self._failed("pool", "no pod is ready behind the service", fix)

@@ -98,13 +98,13 @@ class Service:
         # vLLM's own routes are beside `/v1`.
         self._get(self.url.removesuffix("/v1"), "/health")
 
-    def models(self) -> list[str]:
-        """The names that the server serves."""
+    def models(self) -> dict[str, dict[str, Any]]:
+        """Each name that the server serves, and what it says of that model (vLLM: `root` and `max_model_len` among others)."""
         body = self._get(self.url, "/models")
         cards = self._object(body, "/models").get("data")
         if not isinstance(cards, list) or not all(isinstance(each, dict) and "id" in each for each in cards):
             raise self._malformed("/models", "its `data` is not a list of models", body)
-        return [str(each["id"]) for each in cards]
+        return {str(each["id"]): each for each in cards}
 
     def ask(self, model: str, prompt: str, *, stream: bool = False, **options: Any) -> Answer:
         """One answer, as a whole or by server-sent events to their end. `options` are further fields of the request."""
@@ -308,14 +308,14 @@ class Service:
             return lambda cause: isinstance(cause, OSError) and cause.errno in numbers
 
         if found(lambda cause: isinstance(cause, requests.exceptions.ProxyError)):
-            fix = f"mend the variable, or put {host} into NO_PROXY"
+            fix = f"correct the variable, or put {host} into NO_PROXY"
             return Failure(f"the proxy of HTTP_PROXY or HTTPS_PROXY gives no way to {place}", fix, kind=kind)
         if cause := found(lambda cause: isinstance(cause, socket.gaierror)):
             temporary = cause.errno == socket.EAI_AGAIN
             fix = "the name server does not answer: try again" if temporary else "check the URL and its DNS record"
             return (NotYet if temporary else Failure)(f"the name {host} has no address ({cause.strerror})", fix, kind=kind)
         if cause := found(lambda cause: isinstance(cause, requests.exceptions.SSLError)):
-            fix = "use http:// if the load balancer has no certificate, else mend the certificate"
+            fix = "use http:// if the load balancer has no certificate, else correct the certificate"
             return Failure(f"{place} does not speak TLS as https needs it ({type(cause).__name__})", fix, kind=kind)
         if found(is_os(errno.ECONNREFUSED)):
             fix = "nothing listens there: `kubectl get service,endpoints` shows whether a pod is ready, and "

@@ -16,6 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from components.settings.secret_reference import parse_reference
 from components.settings.stack_files import PROJECT_NAME, StackFileError, configuration, is_secret, known_stacks
+from components.settings.stack_files import values as engine_values
 from ops.pulumi_command import PulumiError
 from ops.recovery.monitoring import Monitoring
 from ops.recovery.pulumi_stack import PulumiStack
@@ -37,17 +38,13 @@ _PORT_PATIENCE_SECONDS = 10.0
 
 
 def model_of(environment_name: str) -> str:
-    """The model that an environment's settings name. Raises `StackError`."""
-    source = _settings_file(environment_name)
-    model = _settings(source).get(f"{PROJECT_NAME}:model")
-    if not isinstance(model, str):
-        raise StackError(f"{source.name}: it names no {PROJECT_NAME}:model")
-    return model
+    """The model of an environment. Raises `StackError`."""
+    return str(_engine_values(environment_name)[f"{PROJECT_NAME}:model"])
 
 
 def scales_on_metrics(environment_name: str) -> bool:
-    """Whether an environment's settings ask for a HorizontalPodAutoscaler. Raises `StackError`."""
-    return bool(_settings(_settings_file(environment_name)).get(f"{PROJECT_NAME}:maxReplicas"))
+    """Whether an environment has a HorizontalPodAutoscaler. Raises `StackError`."""
+    return str(_engine_values(environment_name)[f"{PROJECT_NAME}:maxReplicas"]) != "0"
 
 
 class StackUpdate(SandboxStack):
@@ -221,6 +218,14 @@ def _settings_file(environment_name: str) -> Path:
         known = ", ".join(known_stacks(PROJECT_DIR))
         raise StackError(f"--environment {environment_name}: there is no {source.name}. Known: {known}")
     return source
+
+
+def _engine_values(environment_name: str) -> dict[str, Any]:
+    """Of an environment's settings what the engine hands to the program, defaults included."""
+    try:
+        return engine_values(environment_name, file=_settings_file(environment_name))
+    except StackFileError as error:
+        raise StackError(str(error)) from error
 
 
 def _settings(source: Path) -> dict[str, Any]:

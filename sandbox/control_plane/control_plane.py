@@ -27,7 +27,7 @@ from sandbox.host.certificates import FRONT_PROXY_NAME, Certificates, make_certi
 from sandbox.host.egress import EgressProxy
 from sandbox.host.ports import free_ports, is_free, taken_by
 from sandbox.host.processes import Spawner
-from sandbox.host.state_files import read_object, unusable, write_object
+from sandbox.host.state_files import read_object, unusable, write_object, write_text
 
 MANIFESTS_DIR = Path(__file__).resolve().parent / "manifests"
 
@@ -174,7 +174,7 @@ class ControlPlane:
             if not is_free(port):
                 raise ControlPlaneError(
                     f"port {port} ({name.replace('_', ' ')}) is taken {taken_by(port)}, and the cluster keeps it, since kubeconfig and "
-                    "the stack's state name it: end that program and run `python -m sandbox up` again, or begin anew with "
+                    "the stack's state name it: end that program and run `python -m sandbox up` again, or start again with "
                     "`python -m sandbox down`"
                 )
 
@@ -184,13 +184,11 @@ class ControlPlane:
     def _write_users(self) -> None:
         users = {"admin": "system:masters", "system:kube-scheduler": "", "system:kube-controller-manager": ""}
         tokens = {user: self._token if user == "admin" else secrets.token_hex(16) for user in users}
-        write_private(self._token_file, "".join(f'{tokens[user]},{user},{user},"{group}"\n' for user, group in users.items()))
+        self._token_file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(self._token_file, "".join(f'{tokens[user]},{user},{user},"{group}"\n' for user, group in users.items()), mode=0o600)
         for user in users:
-            self._write_kubeconfig(user, tokens[user])
-        write_private(
-            self.public_kubeconfig,
-            yaml.safe_dump(kubeconfig_document(endpoint=self.public_endpoint, ca=self.certificates.ca, token=self._token)),
-        )
+            self._write_kubeconfig(self._kubeconfig_of(user), self.endpoint, tokens[user])
+        self._write_kubeconfig(self.public_kubeconfig, self.public_endpoint, self._token)
 
     def ended(self) -> str | None:
         """The name of a program that has ended without a request, with its exit status and its log."""
@@ -388,9 +386,9 @@ class ControlPlane:
     def _kubeconfig_of(self, user: str) -> Path:
         return self._dir / "kubeconfigs" / user.replace(":", "_")
 
-    def _write_kubeconfig(self, user: str, token: str) -> None:
-        document = kubeconfig_document(endpoint=self.endpoint, ca=self.certificates.ca, token=token)
-        write_private(self._kubeconfig_of(user), yaml.safe_dump(document))
+    def _write_kubeconfig(self, path: Path, endpoint: str, token: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, yaml.safe_dump(kubeconfig_document(endpoint=endpoint, ca=self.certificates.ca, token=token)), mode=0o600)
 
 
 def kubeconfig_document(*, endpoint: str, ca: Path, token: str) -> dict[str, Any]:
@@ -404,10 +402,3 @@ def kubeconfig_document(*, endpoint: str, ca: Path, token: str) -> dict[str, Any
         "contexts": [{**named, "context": {"cluster": "sandbox", "user": "sandbox"}}],
         "current-context": "sandbox",
     }
-
-
-def write_private(path: Path, text: str) -> None:
-    """Writes a file that only its owner may read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(text)

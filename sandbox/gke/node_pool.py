@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.catalog.capacity import DEFAULT_DISK_GB, allocatable_ephemeral_storage
+from components.catalog.boot_disks import DEFAULT_DISK_GB, default_disk_type
+from components.catalog.capacity import allocatable_ephemeral_storage
 from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
 from sandbox.control_plane.control_plane import KUBELET_ADDRESS
 from sandbox.google.machine_types import size_of
@@ -24,9 +25,6 @@ _EFFECTS = {"NO_SCHEDULE": "NoSchedule", "PREFER_NO_SCHEDULE": "PreferNoSchedule
 
 #: TPU machine family -> (label gke-tpu-accelerator, topology by chips of the machine).
 _TPUS = {"ct6e": ("tpu-v6e-slice", {1: "1x1", 4: "2x2", 8: "2x4"}), "ct5lp": ("tpu-v5-lite-podslice", {1: "1x1", 4: "2x2", 8: "2x4"})}
-
-#: Machine families whose boot disk is not the pd-balanced default.
-_BOOT_DISKS = {"ct6e": "hyperdisk-balanced"}
 
 
 @dataclass(kw_only=True)
@@ -119,7 +117,7 @@ def node_labels(pool: NodePool, *, node: str, zone: str) -> dict[str, str]:
     region = zone.rsplit("-", 1)[0]
     config = pool.config
     gke = {
-        "gke-boot-disk": config.get("diskType") or _BOOT_DISKS.get(pool.machine_family, "pd-balanced"),
+        "gke-boot-disk": config.get("diskType") or default_disk_type(pool.machine_type),
         "gke-container-runtime": "containerd",
         "gke-cpu-scaling-level": str(size.vcpus),
         "gke-logging-variant": "DEFAULT",

@@ -85,12 +85,12 @@ class Paths:
 
     @property
     def secret_manager(self) -> Path:
-        """What `sandbox.secret_manager` keeps; its files have mode 0600."""
+        """What `sandbox.google.secret_manager` keeps; its files have mode 0600."""
         return self.state / "secret-manager"
 
     @property
     def stock(self) -> Path:
-        """Node pools that are out of stock (`sandbox.stock`)."""
+        """Node pools that are out of stock (`sandbox.google.stock`)."""
         return self.state / "stock.json"
 
     @property

@@ -41,9 +41,6 @@ class ImageConfig:
     #: Empty for the default, SIGTERM.
     stop_signal: str = ""
 
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
-
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> ImageConfig:
         values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
@@ -59,22 +56,6 @@ class StoredImage:
     #: The files of the image, at the paths that they have in it.
     rootfs: Path
     config: ImageConfig
-
-    @property
-    def entrypoint(self) -> tuple[str, ...]:
-        return self.config.entrypoint
-
-    @property
-    def cmd(self) -> tuple[str, ...]:
-        return self.config.cmd
-
-    @property
-    def env(self) -> Mapping[str, str]:
-        return self.config.env
-
-    @property
-    def workdir(self) -> str:
-        return self.config.workdir
 
 
 class ImageStore:
@@ -131,7 +112,7 @@ class ImageStore:
         coming = Path(tempfile.mkdtemp(dir=folder.parent, prefix="coming-"))
         try:
             shutil.copytree(rootfs, coming / "rootfs", symlinks=True)
-            (coming / "config.json").write_text(json.dumps(config.document(), sort_keys=True, indent=1))
+            (coming / "config.json").write_text(json.dumps(asdict(config), sort_keys=True, indent=1))
             coming.rename(folder)
         except BaseException:
             shutil.rmtree(coming, ignore_errors=True)
@@ -149,7 +130,7 @@ class ImageStore:
 
 def content_digest(config: ImageConfig, rootfs: Path) -> str:
     """`sha256:...` of all that is in an image, and of nothing else (no dates, no owners of the machine that built it)."""
-    digest = hashlib.sha256(json.dumps(config.document(), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
     for path in sorted(rootfs.rglob("*")):
         status = path.lstat()
         digest.update(f"\0{path.relative_to(rootfs)}\0{stat.filemode(status.st_mode)}\0".encode())

@@ -21,11 +21,11 @@ import urllib3
 import yaml
 from kubernetes import client
 
-from sandbox.control_plane.control_plane import ControlPlane, kubeconfig_document, write_private
+from sandbox.control_plane.control_plane import ControlPlane, kubeconfig_document
 from sandbox.google.latencies import Clock
 from sandbox.host.ports import free_ports
 from sandbox.host.processes import Spawner
-from sandbox.host.state_files import write_object
+from sandbox.host.state_files import write_object, write_text
 from sandbox.images.image_store import split_reference
 from sandbox.kube.kube_api import ApiError, KubeApi, Watcher
 from sandbox.metrics import adapter
@@ -161,7 +161,7 @@ class MetricsCollection:
             self._changed.clear()
             try:
                 self._settle()
-            except (ToolError, CollectionError, ApiError, urllib3.exceptions.HTTPError, OSError) as error:
+            except (ToolError, CollectionError, ApiError, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
                 if not self._stopping.is_set():
                     logger.error("metrics: %s; tries again in %.0f s", error, _RETRY_SECONDS)
                     self._stopping.wait(_RETRY_SECONDS)
@@ -250,14 +250,9 @@ class MetricsCollection:
             {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": _TOKEN_SECONDS}},
         )
         kubeconfig = self._dir / "adapter-kubeconfig"
-        write_private(
-            kubeconfig,
-            yaml.safe_dump(
-                kubeconfig_document(
-                    endpoint=self._control_plane.endpoint, ca=self._control_plane.certificates.ca, token=answer["status"]["token"]
-                )
-            ),
-        )
+        plane = self._control_plane
+        document = kubeconfig_document(endpoint=plane.endpoint, ca=plane.certificates.ca, token=answer["status"]["token"])
+        write_text(kubeconfig, yaml.safe_dump(document), mode=0o600)
         rules = self._dir / "adapter-rules.yaml"
         rules.write_text(yaml.safe_dump(adapter.rules(), sort_keys=False))
         connection = {

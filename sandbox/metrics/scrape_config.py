@@ -2,7 +2,8 @@
 
 The rules are those of GoogleCloudPlatform/prometheus-engine, pkg/operator/apis/monitoring/v1 (pod_config.go,
 common_types.go). Beside them: pods' addresses become the loopback addresses behind them, and scrapes are on the sandbox's
-clock. Left out: authorization, TLS and proxies of an endpoint, which no pod of this project has.
+clock. Left out, and refused: what no PodMonitoring of this project says, such as relabelings, limits, expressions in a selector, ports
+by name, and authorization, TLS and proxies of an endpoint.
 """
 
 from __future__ import annotations
@@ -26,6 +27,14 @@ _LEAST_SECONDS = 1.0
 _META = "__meta_kubernetes_pod"
 _DEFAULT_METADATA = ("container", "pod", "top_level_controller_name", "top_level_controller_type")
 
+#: What is read of each part of a PodMonitoring's spec.
+_READ = {
+    "spec": {"selector", "endpoints", "targetLabels"},
+    "spec.selector": {"matchLabels"},
+    "spec.targetLabels": {"metadata"},
+    "spec.endpoints[]": {"port", "path", "interval", "timeout"},
+}
+
 #: `10.88.a.b`, with or without a port, as in sandbox/host/addresses.py.
 _POD_ADDRESS = r"10\.(88\..+)"
 _LOOPBACK_ADDRESS = "127.$1"
@@ -34,9 +43,13 @@ _LOOPBACK_ADDRESS = "127.$1"
 def prometheus_config(
     pod_monitorings: Iterable[Object], *, kubeconfig: Path, project: str, location: str, cluster: str, clock: Clock
 ) -> Object:
-    """The configuration for `--config.file`; labels of the targets are those of Google's `prometheus_target`."""
+    """The configuration for `--config.file`; labels of the targets are those of Google's `prometheus_target`.
+
+    Raises `ValueError` on a PodMonitoring with a field that is not read here.
+    """
     jobs: list[Object] = []
     for each in sorted(pod_monitorings, key=_name):
+        _check_read(each)
         place = [_set_label("project_id", project), _set_label("location", location), _set_label("cluster", cluster)]
         jobs += [_scrape_config(each, endpoint, place, kubeconfig, clock) for endpoint in each["spec"]["endpoints"]]
     return {"scrape_configs": jobs}
@@ -61,68 +74,36 @@ def _scrape_config(monitoring: Object, endpoint: Object, place: list[Object], ku
     relabelings = [
         *place,
         _keep(["__meta_kubernetes_namespace"], re.escape(namespace)),
-        *_selected(spec["selector"]),
+        *(_keep([f"{_META}_label_{_sanitized(key)}"], value) for key, value in sorted((spec["selector"].get("matchLabels") or {}).items())),
         *_metadata(spec.get("targetLabels", {}).get("metadata", _DEFAULT_METADATA)),
         _copy_label(["__meta_kubernetes_namespace"], "namespace"),
         _set_label("job", name),
-        *([_drop([f"{_META}_phase"], "(Failed|Succeeded)")] if spec.get("filterRunning", True) else []),
-        *_port(port),
-        *(
-            _copy_label([f"{_META}_label_{_sanitized(each['from'])}"], each.get("to") or each["from"])
-            for each in spec.get("targetLabels", {}).get("fromPod") or []
-        ),
+        {"action": "drop", "source_labels": [f"{_META}_phase"], "regex": "(Failed|Succeeded)"},
+        # Prometheus finds a target for each container and declared port; by number, all of a pod's must become one.
+        {"action": "labeldrop", "regex": "container"},
+        _copy_label([f"{_META}_name"], "instance", "(.*)", f"$1:{port}"),
+        _copy_label([f"{_META}_ip"], "__address__", _POD_ADDRESS, f"{_LOOPBACK_ADDRESS}:{port}"),
     ]
-    config: Object = {
+    return {
         "job_name": f"PodMonitoring/{namespace}/{name}/{port}",
         "metrics_path": endpoint.get("path") or "/metrics",
-        "scheme": endpoint.get("scheme") or "http",
         "scrape_interval": f"{round(interval * 1000)}ms",
         "scrape_timeout": f"{round(min(timeout, interval) * 1000)}ms",
         "honor_timestamps": False,
         "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(kubeconfig)}],
         "relabel_configs": relabelings,
     }
-    if endpoint.get("params"):
-        config["params"] = endpoint["params"]
-    if endpoint.get("metricRelabeling"):
-        config["metric_relabel_configs"] = [_relabeling(each) for each in endpoint["metricRelabeling"]]
-    limits = {"samples": "sample", "labels": "label", "labelNameLength": "label_name_length"}
-    limits["labelValueLength"] = "label_value_length"
-    for field, ours in limits.items():
-        if value := (spec.get("limits") or {}).get(field):
-            config[f"{ours}_limit"] = value
-    return config
 
 
-def _port(port: int | str) -> list[Object]:
-    """The target's address and its label `instance`: the pod and the port."""
-    if isinstance(port, str):
-        return [
-            _keep([f"{_META}_container_port_name"], port),
-            _copy_label([f"{_META}_name", f"{_META}_container_port_name"], "instance", "(.+);(.+)", "$1:$2"),
-            _copy_label(["__address__"], "__address__", _POD_ADDRESS, _LOOPBACK_ADDRESS),
-        ]
-    return [
-        # Prometheus finds a target for each container and declared port; by number, all of a pod's must become one.
-        {"action": "labeldrop", "regex": "container"},
-        _copy_label([f"{_META}_name"], "instance", "(.*)", f"$1:{port}"),
-        _copy_label([f"{_META}_ip"], "__address__", _POD_ADDRESS, f"{_LOOPBACK_ADDRESS}:{port}"),
-    ]
-
-
-def _selected(selector: Object) -> list[Object]:
-    rules = [_keep([f"{_META}_label_{_sanitized(key)}"], value) for key, value in sorted((selector.get("matchLabels") or {}).items())]
-    for each in selector.get("matchExpressions") or []:
-        label, present = (f"{_META}_{kind}_{_sanitized(each['key'])}" for kind in ("label", "labelpresent"))
-        values = "|".join(each.get("values") or [])
-        meanings = {
-            "In": _keep([label], values),
-            "NotIn": _drop([label], values),
-            "Exists": _keep([present], "true"),
-            "DoesNotExist": _drop([present], "true"),
-        }
-        rules.append(meanings[each["operator"]])
-    return rules
+def _check_read(monitoring: Object) -> None:
+    spec = monitoring["spec"]
+    parts = [("spec", spec), ("spec.selector", spec["selector"]), ("spec.targetLabels", spec.get("targetLabels") or {})]
+    parts += [("spec.endpoints[]", each) for each in spec["endpoints"]]
+    unread = [f"{place}.{key}" for place, part in parts for key in part if key not in _READ[place]]
+    unread += [f"spec.endpoints[].port {each['port']!r}" for each in spec["endpoints"] if not isinstance(each["port"], int)]
+    if unread:
+        what = f"PodMonitoring {'/'.join(_name(monitoring))}: {', '.join(unread)}"
+        raise ValueError(f"{what}: the sandbox's Prometheus does not read it; leave it out, and give ports as numbers, to scrape pods here")
 
 
 def _metadata(wanted: Iterable[str]) -> list[Object]:
@@ -143,17 +124,8 @@ def _metadata(wanted: Iterable[str]) -> list[Object]:
     return rules
 
 
-def _relabeling(rule: Object) -> Object:
-    names = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
-    return {names.get(key, key): value for key, value in rule.items()}
-
-
 def _keep(labels: list[str], regex: str) -> Object:
     return {"action": "keep", "source_labels": labels, "regex": regex}
-
-
-def _drop(labels: list[str], regex: str) -> Object:
-    return {"action": "drop", "source_labels": labels, "regex": regex}
 
 
 def _set_label(name: str, value: str) -> Object:

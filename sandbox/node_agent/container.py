@@ -189,14 +189,14 @@ class Container:
         if view.terminated:
             view.last_terminated, view.terminated = view.terminated, None
         try:
-            argv = command_line(self._spec, entrypoint=image.entrypoint, cmd=image.cmd, variables=variables)
+            argv = command_line(self._spec, entrypoint=image.config.entrypoint, cmd=image.config.cmd, variables=variables)
             if not argv:
                 raise FileNotFoundError(2, "no command specified")
             process = ContainerProcess(
                 in_image(image.rootfs, argv),
                 spawner=self._services.spawner,
                 environment=environment,
-                folder=working_directory(image.rootfs, self._spec.get("workingDir") or image.workdir, own),
+                folder=working_directory(image.rootfs, self._spec.get("workingDir") or image.config.workdir, own),
                 log=self._log(run),
                 name=view.name,
             )
@@ -241,7 +241,7 @@ class Container:
         shutil.rmtree(own, ignore_errors=True)
         for name in ("home", "tmp", "run"):
             (own / name).mkdir(parents=True)
-        merged = {"LANG": "C.UTF-8", **image.env, **variables}
+        merged = {"LANG": "C.UTF-8", **image.config.env, **variables}
         python_path = [*(str(path) for path in self._services.server.python_paths), merged.get("PYTHONPATH", "")]
         return {
             **merged,

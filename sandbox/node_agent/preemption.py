@@ -36,14 +36,7 @@ class Preemption:
     """Takes one machine away; `machine_ends` is called when its time is over and the cluster knows."""
 
     def __init__(
-        self,
-        api: KubeApi,
-        node: str,
-        *,
-        notice: float,
-        workers: Callable[[], Iterable[PodWorker]],
-        machine_ends: Callable[[str], None],
-        asked_seconds: float = _ASKED_SECONDS,
+        self, api: KubeApi, node: str, *, notice: float, workers: Callable[[], Iterable[PodWorker]], machine_ends: Callable[[str], None]
     ) -> None:
         self._api = api
         self._path = f"/api/v1/nodes/{node}"
@@ -51,7 +44,6 @@ class Preemption:
         self._notice = notice
         self._workers = workers
         self._machine_ends = machine_ends
-        self._asked_seconds = asked_seconds
 
     def start(self) -> None:
         threading.Thread(target=self._run, name=f"preempt {self._node}", daemon=True).start()
@@ -69,7 +61,7 @@ class Preemption:
                 worker.lost()
             while self._counts_as_ready():
                 time.sleep(_LOOK_SECONDS)
-            time.sleep(self._asked_seconds)
+            time.sleep(_ASKED_SECONDS)
         self._machine_ends(self._node)
 
     def _counts_as_ready(self) -> bool:

@@ -99,12 +99,14 @@ def without_invisible(changes: Iterable[PropertyChange], live: Any, predicted: A
     and fields that it drops (an empty list).
 
     `live`: the known object; `predicted`: what a dry run made of the new inputs. A deletion stays even where the server
-    fills the field in again: the program gives the field up, and others may own it then.
+    fills the field in again: the program gives the field up, and others may own it then. An element of a list stays where the dry run
+    made the list longer or shorter: an entry under another key (a Service's port) comes beside the one that the update will take away.
     """
 
     def invisible(change: PropertyChange) -> bool:
         before, after = _at(live, change.path), _at(predicted, change.path)
-        return change.kind != "delete" and (before is _MISSING) == (change.kind == "add") and _equal(before, after)
+        same_place = all(_length(live, change.path[:end]) == _length(predicted, change.path[:end]) for end in range(len(change.path)))
+        return same_place and change.kind != "delete" and (before is _MISSING) == (change.kind == "add") and _equal(before, after)
 
     return [change for change in changes if not invisible(change)]
 
@@ -129,6 +131,12 @@ def _at(value: Any, path: Path) -> Any:
         if value is _MISSING:
             break
     return value
+
+
+def _length(value: Any, path: Path) -> int:
+    """0 for what is not a list."""
+    found = _at(value, path)
+    return len(found) if isinstance(found, list) else 0
 
 
 # --- replacement

@@ -1,6 +1,6 @@
 """Which vLLM the pods run: what `vllm`, `python3` and its module `vllm` are in every container.
 
-`stand-in` (the default) starts at once and needs nothing; `vllm` is the real server, which `sandbox.vllm` prepares.
+`stand-in` (the default) starts at once and needs nothing; `vllm` is the real server, which `sandbox.servers.real` prepares.
 """
 
 from __future__ import annotations

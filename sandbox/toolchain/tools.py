@@ -429,8 +429,8 @@ class Toolbox:
     def _build_failed(self, command: object, printed: Sequence[str]) -> ToolError:
         tail = "".join(printed[-15:]).strip()
         shown = " ".join(map(str, command)) if isinstance(command, (list, tuple)) else str(command)
-        cure = disk_space.full(self._paths) or ("If the network was the reason, run the command again: what was downloaded is kept.")
-        return ToolError(f"a sandbox tool could not be built: `{shown}` failed:\n{tail}\n{cure}")
+        fix = disk_space.full(self._paths) or ("If the network was the reason, run the command again: what was downloaded is kept.")
+        return ToolError(f"a sandbox tool could not be built: `{shown}` failed:\n{tail}\n{fix}")
 
 
 def recipe(tool: Tool) -> str:

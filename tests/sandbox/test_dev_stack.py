@@ -8,7 +8,6 @@ import signal
 import time
 from typing import Any
 
-import pytest
 import requests
 
 from sandbox.cli.client import Sandbox
@@ -172,7 +171,6 @@ def test_scaling_back_to_one_keeps_a_replica_on_the_tpu(sandbox: Sandbox) -> Non
     assert _pods_by_pool(sandbox.status()) == {"v6e-1": 1}
 
 
-@pytest.mark.xfail(strict=True, reason="the stand-in's diff shows no change of a Service whose only port has another number")
 def test_another_port_is_previewed_on_the_running_service(sandbox: Sandbox) -> None:
     port = free_ports(1, LISTEN_ADDRESSES[0])[0]
     assert sandbox.preview(servicePort=port) == {"kubernetes:core/v1:Service::vllm-service": "update"}

@@ -6,7 +6,7 @@ import pytest
 
 from trials import report, runner
 from trials.drills.__main__ import DRILLS
-from trials.drills.results import Options
+from trials.results import Options
 
 pytestmark = pytest.mark.drill
 

@@ -12,7 +12,8 @@ PROJECT = "my-project"
 REGION = "asia-northeast1"
 ZONE = "asia-northeast1-b"
 
-QUOTAS = {"NVIDIA_L4_GPUS": (4, 0), "PREEMPTIBLE_NVIDIA_L4_GPUS": (4, 0), "CPUS": (100, 6)}
+DISKS = {"SSD_TOTAL_GB": (500, 0), "DISKS_TOTAL_GB": (4096, 0), "HDB_TOTAL_GB": (500, 0)}
+QUOTAS = {"NVIDIA_L4_GPUS": (4, 0), "PREEMPTIBLE_NVIDIA_L4_GPUS": (4, 0), "CPUS": (100, 6), **DISKS}
 FAMILY, SPOT_TPU = "compute.googleapis.com/tpus_per_tpu_family", "compute.googleapis.com/preemptible_tpu_v6e"
 TPU_QUOTA = "serviceusage.services.consumerQuotaMetrics.get"
 
@@ -112,13 +113,14 @@ def channels(**defaults: str) -> dict[str, Any]:
     return {"channels": [{"channel": name, "defaultVersion": version} for name, version in defaults.items()]}
 
 
-def instance(machine_type: str, *, cluster: str = "", spot: bool = False, status: str = "RUNNING") -> dict[str, Any]:
+def instance(machine_type: str, *, cluster: str = "", spot: bool = False, status: str = "RUNNING", disk_gb: int = 100) -> dict[str, Any]:
     """As `instances.aggregatedList` gives one."""
     prefix = f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/zones/{ZONE}/machineTypes"
     labels = {"goog-k8s-cluster-name": cluster, "goog-k8s-cluster-location": REGION} if cluster else {}
     return {
         "machineType": f"{prefix}/{machine_type}",
         "status": status,
+        "disks": [{"boot": True, "diskSizeGb": str(disk_gb)}, {"boot": False, "diskSizeGb": "375"}],
         "labels": labels,
         "scheduling": {"preemptible": spot, "provisioningModel": "SPOT" if spot else "STANDARD"},
     }

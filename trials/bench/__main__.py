@@ -11,8 +11,8 @@ from rich.console import Console
 
 from sandbox.host.paths import PROJECT_DIR
 from trials import record, report, runner
-from trials.bench.comparison import Comparison, compare_sections
-from trials.bench.figures import Options
+from trials.comparison import Comparison, compare_sections
+from trials.figures import Options
 from trials.record import RecordError, Section
 
 #: Bench (a module of this package with a function `run`) -> what it measures.

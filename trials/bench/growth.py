@@ -24,7 +24,7 @@ from components.settings.stack_files import PROJECT_NAME
 from sandbox.cli.client import Sandbox, fresh_sandbox, run_command
 from sandbox.cli.stack import STACK
 from sandbox.host.paths import PROJECT_DIR
-from trials.bench.figures import Curve, Figure, Findings, Options
+from trials.figures import Curve, Figure, Findings, Options
 
 #: Each size larger than the one before; the first and the last two tell whether growth is linear.
 POOLS, QUICK_POOLS = (3, 10, 100, 300), (3, 6, 12, 24)

@@ -22,9 +22,9 @@ import yaml
 
 from sandbox.cli.client import Sandbox, fresh_sandbox, run_command
 from sandbox.host.paths import PROJECT_DIR
-from trials.bench.figures import Figure, Findings, Options
+from trials.figures import Figure, Findings, Options
 
-GOAL = 2.0
+GOAL = 1.6
 
 _PREVIEW = ("pulumi", "preview", "--non-interactive", "--expect-no-changes")
 _TIMEOUT = 300.0

@@ -1,6 +1,6 @@
 """The graph of an `up`: every resource of a stack as `pulumi stack export` tells it, and the pod behind its service.
 
-Times are those of the sandbox's table (`sandbox.latencies`); what is not in it takes none. A resource waits for its dependencies,
+Times are those of the sandbox's table (`sandbox.google.latencies`); what is not in it takes none. A resource waits for its dependencies,
 for its provider, and for its parent unless that is a component; node pools of one cluster come at once, as the real provider
 makes them (it locks the cluster for reading only: terraform-provider-google, resource_container_node_pool.go). The pod is what no
 resource says: it waits for the Deployment's dependencies and a node, pulls its images one after the other as the kubelet

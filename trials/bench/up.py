@@ -28,8 +28,8 @@ from sandbox.host.addresses import LISTEN_ADDRESSES
 from sandbox.providers.docker import IMAGE
 from trials.bench import walkthrough
 from trials.bench.critical_path import Graph, Path, critical_path
-from trials.bench.figures import Figure, Findings, Options
 from trials.bench.stack_graph import Resource, stack_graph
+from trials.figures import Figure, Findings, Options
 
 #: Google's seconds in one of this machine's. What is real in an `up` (engine, program, control plane: some seconds of this machine's)
 #: counts this many times; at 4 it is a few hundredths of the critical path's quarter of an hour, and a run takes 4 minutes.

@@ -6,9 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from sandbox.servers.model_server import NAMES, STAND_IN, VLLM
 from trials import report, runner
-from trials.drills.results import Options
 from trials.record import RecordError
+from trials.results import Options
 
 #: Drill (a module of this package with a function `run`) -> what it counts.
 DRILLS = {
@@ -24,8 +25,12 @@ DRILLS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 nothing was lost that could be kept, 1 more was lost or a drill failed, 2 wrong arguments."""
     arguments = parser().parse_args(argv)
+    if arguments.server == VLLM and arguments.names != ["load"]:
+        print("drills: --server vllm: only the drill load runs on real vLLM. Fix: name load alone", file=sys.stderr)
+        return 2
     screen = runner.console()
-    sections = runner.run("drills", DRILLS, arguments.names, Options(share=arguments.share, seed=arguments.seed), screen)
+    options = Options(share=arguments.share, seed=arguments.seed, server=arguments.server)
+    sections = runner.run("drills", DRILLS, arguments.names, options, screen)
     for section in sections:
         screen.print("", report.table(section), sep="\n")
     try:
@@ -42,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     found = runner.parser("drills", DRILLS, description=str(__doc__), epilog=epilog)
     found.add_argument("--share", type=_share, default=1.0, help="how much of each drill, above 0 up to 1 (default 1)")
     found.add_argument("--seed", type=int, default=0, help="the seed of every random choice (default 0)")
+    found.add_argument(
+        "--server", choices=NAMES, default=STAND_IN, help="what the pods run; vllm: real vLLM, for the planned events of load"
+    )
     return found
 
 

@@ -28,7 +28,7 @@ from sandbox.google.faults import APIS, CLOUD, FaultStore
 from sandbox.providers.gcp_kinds import SERVICE
 from trials.drills.events import wait_until
 from trials.drills.inventory import cloud_inventory, difference
-from trials.drills.results import Options, Result
+from trials.results import Options, Result
 
 #: How fast the cloud's clock runs: waiting for Google's machines is not what is drilled.
 _VARIABLES = {"SANDBOX_SPEED": "300"}

@@ -108,11 +108,11 @@ def deploy(sandbox: Sandbox, *, check: bool = True, **settings: Any) -> str:
     return done.stdout + done.stderr
 
 
-def drain(sandbox: Sandbox, node: str) -> None:
+def drain(sandbox: Sandbox, node: str, *, seconds: float = 60.0) -> None:
     """As before an upgrade; returns when the node's replica serves elsewhere."""
     count = len(serving(sandbox))
     sandbox.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=150s")
-    wait_until(lambda: len(serving(sandbox)) == count and node not in serving(sandbox), 60, "a replica on another node")
+    wait_until(lambda: len(serving(sandbox)) == count and node not in serving(sandbox), seconds, "a replica on another node")
 
 
 def preempt(sandbox: Sandbox, pool: str, *, notice: float = 30.0, told: Callable[[], None] = lambda: None) -> None:

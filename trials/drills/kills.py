@@ -26,7 +26,7 @@ from sandbox.cli.stack import STACK
 from sandbox.host.paths import PROJECT_DIR
 from sandbox.host.processes import command_line
 from trials.drills.inventory import cloud_inventory, difference, json_object, resource_name
-from trials.drills.results import Options, Result
+from trials.results import Options, Result
 
 CYCLES = 50
 #: One cycle in so many goes on with the other command than the one that was killed.

@@ -2,7 +2,8 @@
 
 What is planned may lose nothing, nor may a Spot machine's end with notice lose a request of under 15 s. What comes unannounced costs
 what is under way on the replica that it hits, and what is still sent there until the failure is noticed: `bound` is that number, of the
-requests' rate and the probes' own times. Left out: several events at once, and faults of a whole zone.
+requests' rate and the probes' own times. On real vLLM (`--server vllm`) the planned events alone are made: what the others may cost is
+computed from the stand-in's speed. Left out: several events at once, and faults of a whole zone.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Any
 
 from components.serving.probes import container_probes, seconds_to_notice
 from sandbox.cli.client import CommandFailed, Sandbox, fresh_sandbox
+from sandbox.cli.status import SETTLE_SECONDS
 from sandbox.cli.traffic import Report
 from sandbox.google.latencies import POD_SECONDS, SILENT_SECONDS
+from sandbox.servers.model_server import VLLM
 from trials.drills import events
 from trials.drills.events import RATE, Load, load
-from trials.drills.results import Options, Result
+from trials.results import Options, Result
 
 #: The stand-in's, of one token.
 _TOKEN_SECONDS = 0.02
@@ -55,15 +58,22 @@ _HEARD_SECONDS = 2.0
 #: Between two looks of the controller manager at the nodes (kube-controller-manager's --node-monitor-period).
 _MONITOR_SECONDS = 5.0
 
+#: Real vLLM starts and answers more slowly on a processor that pods share: every wait for it is this many times as long.
+_VLLM_PATIENCE = 4.0
+
+#: Until replicas are where they belong.
+_MOVE_SECONDS = 120.0
+
 #: The settings of the drill over those of dev: the program's own default, with which nothing moves the only replica.
 _SETTINGS: dict[str, Any] = {"keepLastReplica": True, "replicas": 2}
 
 
 def run(options: Options) -> Iterator[Result]:
     with fresh_sandbox("drill-load") as sandbox:
-        sandbox.command("up")
-        service = _Service(sandbox)
-        for name, event in options.sample(_EVENTS):
+        sandbox.command("up", "--server", options.server)
+        real = options.server == VLLM
+        service = _Service(sandbox, patience=_VLLM_PATIENCE if real else 1.0)
+        for name, event in options.sample(_PLANNED if real else _EVENTS):
             try:
                 yield from event(service, name)
             except CommandFailed as error:
@@ -78,6 +88,8 @@ class _Service:
     sandbox: Sandbox
     #: The settings that it has; None when that is not known.
     deployed: dict[str, Any] | None = None
+    #: How many times as long as for the stand-in to wait.
+    patience: float = 1.0
 
     def deploy(self, **changes: Any) -> None:
         """An update with the drill's settings and changes to them."""
@@ -90,7 +102,10 @@ class _Service:
         """So many replicas, all of them where they belong; an update comes before only where the settings are others."""
         if self.deployed != {**_SETTINGS, "acceleratorPools": events.cold_pools(self.sandbox), **changes}:
             self.deploy(**changes)
-        self.sandbox.command("scale", str(count))
+        self.scale(count)
+
+    def scale(self, count: int) -> None:
+        self.sandbox.command("scale", str(count), "--timeout", f"{SETTLE_SECONDS * self.patience:g}")
 
     def without_the_tpu_pool(self) -> dict[str, Any]:
         return {"acceleratorPools": events.cold_pools(self.sandbox, enabled=False)}
@@ -101,7 +116,8 @@ class _Service:
     def under_load(
         self, *, tokens: Sequence[int] = _TOKENS, keep_alive: bool = False, answer_seconds: float = 60.0
     ) -> AbstractContextManager[Load]:
-        return load(self.sandbox, tokens=tokens, keep_alive=keep_alive, answer_seconds=answer_seconds, calm_seconds=_BEFORE_SECONDS)
+        seconds = answer_seconds * self.patience
+        return load(self.sandbox, tokens=tokens, keep_alive=keep_alive, answer_seconds=seconds, calm_seconds=_BEFORE_SECONDS)
 
 
 Event = Callable[[_Service, str], Iterator[Result]]
@@ -134,14 +150,14 @@ def _update(service: _Service) -> str:
 
 def _drain(service: _Service) -> str:
     node = min(events.serving(service.sandbox))
-    events.drain(service.sandbox, node)
+    events.drain(service.sandbox, node, seconds=60.0 * service.patience)
     service.sandbox.kubectl("uncordon", node)
     return "its replica finished what was under way, and came up on another node"
 
 
 def _scale(service: _Service) -> str:
-    service.sandbox.command("scale", "3")
-    service.sandbox.command("scale", "1")
+    service.scale(3)
+    service.scale(1)
     return "replicas came on the best pools that had room, and left after their last answer"
 
 
@@ -162,7 +178,7 @@ def _wait_for_pools(service: _Service, wanted: Callable[[str], bool], what: str)
         pools = list(events.serving(service.sandbox).values())
         return len(pools) == 2 and all(map(wanted, pools))
 
-    events.wait_until(there, 120, what)
+    events.wait_until(there, _MOVE_SECONDS * service.patience, what)
 
 
 def _update_that_crashes(service: _Service) -> str:
@@ -227,7 +243,7 @@ def _fault(command: str, *options: str, seen: float, recovery: str, restarts: in
 _RESTARTED = "the liveness probe restarted its container"
 _IN_VAIN = "it was restarted in vain, more and more slowly; `kubectl delete pod` brought another"
 
-_EVENTS: tuple[tuple[str, Event], ...] = (
+_PLANNED: tuple[tuple[str, Event], ...] = (
     ("rolling update, a connection a request", _planned_event(_update)),
     ("rolling update, connections kept open", _planned_event(_update, keep_alive=True)),
     ("drain of a node", _planned_event(_drain)),
@@ -238,6 +254,10 @@ _EVENTS: tuple[tuple[str, Event], ...] = (
         _planned_event(_migrate, settle=lambda service: service.settle(2, **service.without_the_tpu_pool())),
     ),
     ("an update whose servers crash on start", _planned_event(_update_that_crashes)),
+)
+
+_EVENTS = (
+    *_PLANNED,
     ("Spot preemption, 30 s of notice", _preemption),
     ("Spot preemption without notice", _preemption_without_notice),
     ("a server that hangs", _fault("hang", seen=_HANG_SEEN_SECONDS, recovery=_RESTARTED)),

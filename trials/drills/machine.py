@@ -28,7 +28,7 @@ from sandbox.host import command_lock
 from sandbox.host.addresses import LISTEN_ADDRESSES
 from sandbox.host.paths import PROJECT_DIR
 from sandbox.host.processes import command_line, processes_with
-from trials.drills.results import Options, Result
+from trials.results import Options, Result
 
 #: Fast enough for a drill, slow enough that an `up` has a middle.
 _SPEED = {"SANDBOX_SPEED": "200"}

@@ -18,8 +18,8 @@ from components.settings import settings, stack_files
 from components.settings.problems import Problem, SettingsError
 from components.settings.sections import Settings
 from sandbox.cli.client import CommandFailed, Sandbox, fresh_sandbox
-from trials.drills.results import Options, Result
 from trials.drills.settings_files import SettingsFile, settings_files
+from trials.results import Options, Result
 
 #: How many files a whole drill reads and deploys.
 READ, DEPLOYED = 5000, 12

@@ -22,7 +22,7 @@ from sandbox.cli.status import ServiceError, chat
 from sandbox.cli.traffic import Report, Traffic
 from sandbox.kube.names import PREEMPTION_ANNOTATION
 from trials.drills import events
-from trials.drills.results import Options, Result
+from trials.results import Options, Result
 
 _NAME = "drill-stock"
 

@@ -1,8 +1,11 @@
-"""Which APIs are on: those that `up` needs before it can switch on the others count, the rest is told."""
+"""Which APIs are on. Without those that `up` needs to switch on the others it fails; the others are better on before it.
+
+An API that was switched on a moment ago may refuse requests for some minutes (`accessNotConfigured`), and the provider does not try again.
+"""
 
 from __future__ import annotations
 
-from ops.findings import Finding, failed, ok
+from ops.findings import Finding, failed, ok, warning
 from ops.preflight import requirements
 from ops.preflight.context import Check, Context, enable_command
 
@@ -28,8 +31,12 @@ def _run(context: Context) -> list[Finding]:
             findings.append(ok(f"{api}.googleapis.com", "on"))
     later = [api for api in program if api in off and api not in before]
     if later:
-        note = f"off, switched on by `up`: {', '.join(later)} (checks that ask them are skipped; {{}})"
-        findings.append(ok("APIs of the program", note.format(enable_command(context.project, *later))))
+        reason = (
+            "`up` switches them on, but Google may refuse requests to a new API for minutes (accessNotConfigured), at which `up` ends; "
+            "checks that ask them are skipped"
+        )
+        fix = f"{enable_command(context.project, *later)} (some minutes before `up`; or run `up` again if it ends so)"
+        findings.append(warning("APIs of the program", f"off: {', '.join(later)}", reason=reason, fix=fix))
     else:
         findings.append(ok("APIs of the program", "all on"))
     unread = [api for api in requirements.APIS_OF_PREFLIGHT if api in off]

@@ -1,8 +1,8 @@
-"""TPU and GPU quotas against the most that the pools may come to, and against what `up` starts with.
+"""Quotas of TPUs, GPUs and boot disks against the most that the pools may come to, and against what `up` starts with.
 
 Spot and preemptible machines count apart; in a region without any preemptible quota they count as standard ones
 (https://docs.cloud.google.com/compute/resource-usage#preemptible-quotas). What the stack itself already uses is not held
-against it. Left out: CPUs, disks and addresses, which a ladder of this size seldom exhausts.
+against it. Left out: CPUs and addresses, which a ladder of this size seldom exhausts, nodes that an upgrade adds, and preloaded disks.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components.catalog.boot_disks import DEFAULT_DISK_GB, SYSTEM_DISK_GB, default_disk_type, plain_disk_type
 from components.catalog.machines import MACHINE_TYPES
+from components.settings.accelerator_pool import SYSTEM_POOL_NAME, SYSTEM_ZONES
 from components.settings.sections import Settings
 from ops.findings import Finding, failed, ok, warning
 from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context, explain
-from ops.preflight.quota_metrics import GPUS_ALL_REGIONS, METRICS, QuotaMetric
+from ops.preflight.quota_metrics import DISK_METRICS, GPUS_ALL_REGIONS, METRICS, QuotaMetric
 
-_TITLE = "TPU and GPU quotas"
+_TITLE = "Quotas of TPUs, GPUs and boot disks"
 
 #: Instances in these states hold no accelerator.
 _RELEASED = ("TERMINATED", "SUSPENDED")
@@ -29,7 +31,7 @@ Kind = tuple[str, bool]
 
 @dataclass(frozen=True, kw_only=True)
 class Demand:
-    """In chips or GPUs, all pools of a kind together."""
+    """In chips, GPUs, or GB of disk: all pools of a kind together."""
 
     initial: int
     maximum: int
@@ -65,8 +67,33 @@ def demands(settings: Settings) -> dict[Kind, Demand]:
     return found
 
 
+def disk_demands(settings: Settings) -> dict[str, Demand]:
+    """Disk type -> GB of the boot disks of the system pool, which is whole from the start, and of the enabled accelerator pools."""
+    cluster = settings.cluster
+    system = SYSTEM_ZONES * cluster.system_nodes_per_zone * SYSTEM_DISK_GB
+    found = {plain_disk_type(cluster.system_machine_type): Demand(initial=system, maximum=system, pools=(SYSTEM_POOL_NAME,))}
+    for pool in settings.accelerators.pools:
+        if not pool.enabled:
+            continue
+        disk_type, size = default_disk_type(pool.machine_type), pool.disk_size_gb or DEFAULT_DISK_GB
+        demand = Demand(initial=pool.initial_node_count * len(pool.zones) * size, maximum=pool.max_nodes * size, pools=(pool.name,))
+        found[disk_type] = found[disk_type] + demand if disk_type in found else demand
+    return found
+
+
+def disks_in_use(instances: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Disk type -> GB of the boot disks of a cluster's instances, stopped ones too."""
+    held: dict[str, int] = {}
+    for instance in instances:
+        machine_type = str(instance.get("machineType", "")).rpartition("/")[2]
+        disk_type = default_disk_type(machine_type) if machine_type in MACHINE_TYPES else plain_disk_type(machine_type)
+        size = sum(int(disk["diskSizeGb"]) for disk in instance.get("disks", []) if disk.get("boot"))
+        held[disk_type] = held.get(disk_type, 0) + size
+    return held
+
+
 def in_use(instances: Iterable[Mapping[str, Any]]) -> dict[Kind, int]:
-    """Accelerators that instances hold, by kind; of machine types that `components.machines` knows."""
+    """Accelerators that instances hold, by kind; of machine types that `components.catalog.machines` knows."""
     held: dict[Kind, int] = {}
     for instance in instances:
         machine = MACHINE_TYPES.get(str(instance.get("machineType", "")).rpartition("/")[2])
@@ -101,14 +128,14 @@ def _run(context: Context) -> list[Finding]:
     settings = context.settings
     region = context.google.get("compute", f"compute/v1/projects/{context.project}/regions/{settings.place.region}")
     instances = _instances(context)
-    held = in_use(instances)
-    own = in_use(
+    own_instances = [
         each
         for each in instances
         if each.get("labels", {}).get("goog-k8s-cluster-name") == settings.cluster.name
         and each.get("labels", {}).get("goog-k8s-cluster-location") == settings.place.region
-    )
-    reader = _Limits(context, _quotas(region), held)
+    ]
+    own = in_use(own_instances)
+    reader = _Limits(context, _quotas(region), in_use(instances))
     wanted = demands(settings)
     notes: dict[Kind, str] = {}
     for kind in [each for each in wanted if each[1]]:
@@ -127,7 +154,19 @@ def _run(context: Context) -> list[Finding]:
             mine = own.get(kind, 0)
             what, fix = _what(METRICS[kind], settings), _request(context, METRICS[kind], limit, demand, mine)
             findings.append(judge(what, limit, mine, demand, fix, notes.get(kind, "")))
-    return findings + reader.problems + _all_regions(context, own)
+    disks = _disks(context, reader, disks_in_use(own_instances))
+    return findings + disks + reader.problems + _all_regions(context, own)
+
+
+def _disks(context: Context, reader: _Limits, own: Mapping[str, int]) -> list[Finding]:
+    findings = []
+    for disk_type, demand in disk_demands(context.settings).items():
+        metric, mine = DISK_METRICS[disk_type], own.get(disk_type, 0)
+        limit = reader.of_region(metric)
+        if limit is not None:
+            fix = _request(context, metric, limit, demand, mine)
+            findings.append(judge(_what(metric, context.settings), limit, mine, demand, fix, f"in GB, boot disks of type {disk_type}"))
+    return findings
 
 
 class _Limits:
@@ -155,10 +194,21 @@ class _Limits:
                 return None
             limit = None
         if limit is None:
-            reason = f"the name is from {metric.source}" + ("" if metric.verified else " (unverified)")
-            fix = f"compare by hand: {_console(self._context.project)}"
-            self.problems.append(warning(what, "not checked: the project has no quota of this name", reason=reason, fix=fix))
+            self._unknown(metric)
         return limit
+
+    def of_region(self, metric: QuotaMetric) -> Limit | None:
+        """A quota that Compute Engine lists with the region; None, and a finding, where it does not."""
+        limit = self._regional.get(metric.name)
+        if limit is None:
+            self._unknown(metric)
+        return limit
+
+    def _unknown(self, metric: QuotaMetric) -> None:
+        reason = f"the name is from {metric.source}" + ("" if metric.verified else " (unverified)")
+        fix = f"compare by hand: {_console(self._context.project)}"
+        what = _what(metric, self._context.settings)
+        self.problems.append(warning(what, "not checked: the project has no quota of this name", reason=reason, fix=fix))
 
     def _of_service_usage(self, metric: QuotaMetric, kind: Kind) -> Limit | None:
         name = f"projects/{self._context.project}/services/compute.googleapis.com/consumerQuotaMetrics/"
@@ -212,14 +262,15 @@ def effective_value(infos: Iterable[tuple[Mapping[str, str], int]], dimensions: 
 
 
 def _instances(context: Context) -> list[Mapping[str, Any]]:
-    """The region's instances of accelerator machine types."""
-    families = sorted({machine_type.partition("-")[0] for machine_type in MACHINE_TYPES})
+    """The region's instances of accelerator machine types and of the system pool's family."""
+    families = sorted({each.partition("-")[0] for each in (*MACHINE_TYPES, context.settings.cluster.system_machine_type)})
     found: list[Mapping[str, Any]] = []
     for page in context.google.pages(
         "compute",
         f"compute/v1/projects/{context.project}/aggregated/instances",
         filter=f'machineType eq ".*/({"|".join(families)})-.*"',
-        fields="nextPageToken,items/*/instances(machineType,status,labels,scheduling/preemptible,scheduling/provisioningModel)",
+        fields="nextPageToken,items/*/instances(machineType,status,labels,disks(boot,diskSizeGb),"
+        "scheduling/preemptible,scheduling/provisioningModel)",
     ):
         for scope, each in page.get("items", {}).items():
             if scope.removeprefix("zones/").startswith(f"{context.settings.place.region}-"):

@@ -6,6 +6,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import pulumi
 import pytest
 
 from components.catalog.machines import MACHINE_TYPES
@@ -43,6 +44,28 @@ def test_node_address_is_defined_before_the_variable_that_uses_it(pod: dict[str,
     assert names.index("NODE_IP") < names.index("VBAR_CONTROL_SERVICE_URL")
     (node_ip,) = [each for each in _container(pod, "vllm-tpu")["env"] if each["name"] == "NODE_IP"]
     assert node_ip["valueFrom"] == {"fieldRef": {"fieldPath": "status.hostIP"}}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "update", "warned"),
+    [
+        ({}, {"maxSurge": 1, "maxUnavailable": 0}, False),
+        (
+            {"surgeOnUpdate": False, "acceleratorPools": [{"name": "l4", "machineType": "g2-standard-4", "maxNodeCount": 1}]},
+            {"maxSurge": 0, "maxUnavailable": 1},
+            True,
+        ),
+        ({"surgeOnUpdate": False, "replicas": 2}, {"maxSurge": 0, "maxUnavailable": 1}, False),
+    ],
+)
+def test_without_a_surge_one_node_is_enough_and_the_preview_says_what_an_update_costs(
+    overrides: dict[str, Any], update: dict[str, int], warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", lambda message, resource=None: warnings.append(message))
+    run = run_program(overrides)
+    assert run.only(DEPLOYMENT).inputs["spec"]["strategy"] == {"type": "RollingUpdate", "rollingUpdate": update}
+    assert any("surgeOnUpdate: false ends the only replica" in each for each in warnings) == warned
 
 
 def test_replicas_avoid_a_disabled_pool_and_the_rest_keeps_its_order() -> None:

@@ -178,6 +178,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "targetRunningRequests": (9, AUTOSCALER),
     "scaleDownStabilizationSeconds": (600, AUTOSCALER),
     "keepLastReplica": (True, DISRUPTION_BUDGET),
+    "surgeOnUpdate": (False, DEPLOYMENT),
     "cpuRequest": ("500m", DEPLOYMENT),
     "memoryRequest": ("2Gi", DEPLOYMENT),
     "gpuEphemeralStorageLimit": ("30Gi", DEPLOYMENT),

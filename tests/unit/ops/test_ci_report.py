@@ -61,6 +61,18 @@ def test_verdict_of_the_policies_is_pulumi_s(line: str, verdict: str) -> None:
     assert f"| `dev` | `1 unchanged` | {verdict} |" in body
 
 
+def test_a_preview_that_replaces_pools_or_the_cluster_says_so_in_words() -> None:
+    lines = [
+        " +-  gcp:container:NodePool l4 replace [diff: ~nodeConfig]",
+        " ++  gcp:container:NodePool l4 create replacement [diff: ~nodeConfig]",
+        " ~   gcp:container:NodePool v6e-1 update [diff: ~autoscaling]",
+        " +-  gcp:container:Cluster cluster replace [diff: ~networkPolicy]",
+    ]
+    body = report.preview_comment({"dev": steps(preview="\n".join([*lines, "Resources:", "    +-2 to replace", ""]))}, ORIGIN)
+    row = "| `+-2 to replace`<br>**replaces pool `l4`: its replicas end at once**<br>**replaces the cluster (`cluster`)** |"
+    assert f"| `dev` {row} not run |" in body
+
+
 def test_failed_preview_shows_its_standard_error_too() -> None:
     failed = record("preview", stdout="Previewing", stderr="error: no credentials", status=255)
     body = report.preview_comment({"dev": {"preview": failed}}, ORIGIN)

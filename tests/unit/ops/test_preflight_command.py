@@ -19,7 +19,7 @@ from ops.findings import STATUSES, failed, ok, skipped
 from ops.preflight import __main__ as command
 from ops.preflight import requirements
 from ops.preflight.checks import CHECKS
-from ops.preflight.quota_metrics import GPUS_ALL_REGIONS, METRICS
+from ops.preflight.quota_metrics import DISK_METRICS, GPUS_ALL_REGIONS, METRICS
 from ops.preflight.report import Outcome, Report
 from tests.unit import program
 from tests.unit.preflight_project import PROJECT, QUOTAS, set_regional_quotas
@@ -163,7 +163,9 @@ def test_documentation_lists_every_quota_and_says_which_names_are_unverified() -
     expected = {
         (f"`{accelerator}`", "Spot, preemptible" if spot else "on demand", f"`{metric.name}`", "yes" if metric.verified else "no")
         for (accelerator, spot), metric in METRICS.items()
-    } | {("all GPUs", "any", f"`{GPUS_ALL_REGIONS.name}`", "yes" if GPUS_ALL_REGIONS.verified else "no")}
+    }
+    expected |= {(f"`{disk}`", "any", f"`{metric.name}`", "yes" if metric.verified else "no") for disk, metric in DISK_METRICS.items()}
+    expected |= {("all GPUs", "any", f"`{GPUS_ALL_REGIONS.name}`", "yes" if GPUS_ALL_REGIONS.verified else "no")}
     assert {tuple(row[:4]) for row in _table("Quotas")} == expected
 
 

@@ -72,7 +72,7 @@ def test_a_good_service_passes_every_check_and_the_report_names_the_pod() -> Non
         report = checks.run(what, limits=QUICK)
     assert report.ok
     names = ["health", "model", "completion", "total", "stream", "first token", "pool"]
-    assert found(report) == dict.fromkeys(names, "ok")
+    assert found(report) == dict.fromkeys(names, "ok") | {"rungs": "skipped"}
     assert report.served_by == {"pool": "l4-spot", "priority": 2, "pod": "vllm-1", "node": "node-1"}
 
 
@@ -211,7 +211,7 @@ def test_what_cannot_be_asked_is_skipped_and_says_why() -> None:
     with serving(models=says(b"", 403)) as server:
         report = run(server.url)
     skipped = {each.field: each.reason for each in report.checks if each.status == "skipped"}
-    assert skipped.pop("pool") == "not asked (--no-cluster)"
+    assert skipped.pop("pool") == skipped.pop("rungs") == "not asked (--no-cluster)"
     assert skipped == dict.fromkeys(["completion", "total", "stream", "first token"], "model failed")
 
 

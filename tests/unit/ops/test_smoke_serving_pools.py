@@ -15,7 +15,7 @@ from urllib3.util import Retry
 from ops.findings import Finding
 from ops.smoke import checks
 from ops.smoke.checks import Limits
-from ops.smoke.serving_pools import UnknownPool, serving_pools
+from ops.smoke.serving_pools import UnknownPool, serving_pods
 from ops.smoke.target import Target
 from tests.unit.misbehaving_server import MODEL, Handler, Reply, Server, says, serving
 
@@ -27,7 +27,7 @@ NODES = "/api/v1/nodes"
 def service(ip: str = "198.51.100.7", port: int = 80) -> dict[str, Any]:
     return {
         "metadata": {"name": "vllm-service"},
-        "spec": {"selector": {"app": "vllm", "tier": "x"}, "ports": [{"port": port}]},
+        "spec": {"selector": {"app": "vllm", "tier": "x"}, "ports": [{"port": port, "targetPort": 8000}]},
         "status": {"loadBalancer": {"ingress": [{"ip": ip}]}},
     }
 
@@ -90,13 +90,16 @@ def of_stack(url: str = "http://198.51.100.7/v1") -> Target:
 def pool_check(kubeconfig: str, model_server: Server, **options: Any) -> Finding:
     """The check of a service that says nothing of its pod; its cluster knows it by another address."""
     target = of_stack(model_server.url)
-    return checks.run(target, limits=Limits(healthy=1.0), kubeconfig=kubeconfig, **options).checks[-1]
+    (found,) = [
+        each for each in checks.run(target, limits=Limits(healthy=1.0), kubeconfig=kubeconfig, **options).checks if each.field == "pool"
+    ]
+    return found
 
 
 def test_ready_pods_behind_the_stacks_own_service_are_found_with_their_pools(tmp_path: Path) -> None:
     pods = [pod("vllm-a", "node-1"), pod("vllm-b", "node-2", ready=False), pod("vllm-c", "node-2", ending=True), pod("vllm-d", "node-3")]
     with api_server(tmp_path, pods=pods) as (server, kubeconfig):
-        assert serving_pools(of_stack(), kubeconfig) == ["v6e-1", ""]
+        assert [(each.name, each.pool) for each in serving_pods(of_stack(), kubeconfig)] == [("vllm-a", "v6e-1"), ("vllm-d", "no pool")]
         (asked,) = [path for path, _, _ in server.seen if path.startswith(PODS)]
     assert "labelSelector=app%3Dvllm%2Ctier%3Dx" in asked
 
@@ -109,13 +112,13 @@ def test_cluster_without_the_stacks_address_and_port_is_not_believed(tmp_path: P
         api_server(tmp_path, services=others) as (_, kubeconfig),
         pytest.raises(UnknownPool, match="another cluster .*get-credentials my-cluster --location asia-northeast1"),
     ):
-        serving_pools(of_stack(url), kubeconfig)
+        serving_pods(of_stack(url), kubeconfig)
 
 
 def test_every_failure_to_reach_the_cluster_is_reported(tmp_path: Path) -> None:
     def told(kubeconfig: str, target: Target | None = None) -> str:
         with pytest.raises(UnknownPool) as caught:
-            serving_pools(target or of_stack(), kubeconfig)
+            serving_pods(target or of_stack(), kubeconfig)
         return str(caught.value)
 
     assert "no cluster access" in told(str(tmp_path / "none"))
@@ -135,12 +138,12 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_api_server_that_is_busy_for_a_moment_is_asked_again(tmp_path: Path, status: int) -> None:
     answers = [says({"message": "busy"}, status), says({"message": "busy"}, status), says({"items": [service()]})]
     with api_server(tmp_path, services=lambda handler: answers.pop(0)(handler)) as (_, kubeconfig):
-        assert serving_pools(of_stack(), kubeconfig) == ["v6e-1"]
+        assert [each.pool for each in serving_pods(of_stack(), kubeconfig)] == ["v6e-1"]
     with (
         api_server(tmp_path, services=says({"message": "busy"}, status)) as (server, kubeconfig),
         pytest.raises(UnknownPool, match=f"answers {status}"),
     ):
-        serving_pools(of_stack(), kubeconfig)
+        serving_pods(of_stack(), kubeconfig)
     assert len(server.seen) == 3
 
 
@@ -149,7 +152,7 @@ def test_an_expired_login_is_reported_once_with_its_fix(tmp_path: Path) -> None:
         api_server(tmp_path, services=says({"message": "Unauthorized"}, 401)) as (server, kubeconfig),
         pytest.raises(UnknownPool, match="401 .*log in again .*gcloud auth login"),
     ):
-        serving_pools(of_stack(), kubeconfig)
+        serving_pods(of_stack(), kubeconfig)
     assert len(server.seen) == 1
 
 

@@ -95,7 +95,7 @@ def test_a_missing_stack_is_named_with_an_example(programs: Path, target: str) -
     assert "pulumi" not in result.stdout
 
 
-@pytest.mark.parametrize("target", ["deploy", "recover"])
+@pytest.mark.parametrize("target", ["deploy", "recover", "verify-hardware"])
 def test_a_stack_has_to_be_named(programs: Path, target: str) -> None:
     result = make(target, programs=programs)
     assert result.returncode == 2
@@ -105,6 +105,10 @@ def test_a_stack_has_to_be_named(programs: Path, target: str) -> None:
 def test_recovery_takes_the_options_that_the_runbook_names() -> None:
     result = make("--dry-run", "recover", "RECOVER_ARGUMENTS=--take-lock", STACK="dev")
     assert "-m ops recovery --stack dev --take-lock" in result.stdout
+
+
+def test_hardware_is_verified_by_the_smoke_test() -> None:
+    assert "-m ops smoke --stack dev --hardware" in make("--dry-run", "verify-hardware", STACK="dev").stdout
 
 
 def test_help_describes_every_target(programs: Path) -> None:

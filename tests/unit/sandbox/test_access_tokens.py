@@ -28,12 +28,6 @@ def tokens(tmp_path: Path) -> AccessTokens:
     return made
 
 
-def test_a_token_is_good_until_its_time_is_over(tokens: AccessTokens) -> None:
-    assert tokens.valid(tokens.give())
-    tokens.set_login(Login(lifetime=0.0))
-    assert not tokens.valid(tokens.give())
-
-
 def test_after_the_login_is_revoked_no_token_is_valid_and_none_is_issued(tokens: AccessTokens) -> None:
     before = tokens.give()
     tokens.set_login(Login(revoked=True))

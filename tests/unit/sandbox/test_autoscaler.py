@@ -12,8 +12,8 @@ from kubernetes.client import ApiException
 
 from components.catalog.node_labels import COMPUTE_CLASS_LABEL
 from sandbox.gke.autoscaler import Autoscaler
-from sandbox.gke.cluster_view import ComputeClassRules, Snapshot, fits
-from sandbox.gke.node_pool import NodePool, node_allocatable, node_labels, node_taints
+from sandbox.gke.cluster_view import ComputeClassRules, Snapshot
+from sandbox.gke.node_pool import NodePool, node_allocatable, node_labels
 from sandbox.google.latencies import Clock
 from sandbox.google.stock import OutOfStockError
 
@@ -141,16 +141,23 @@ def scaler_of(tmp_path: Path) -> Any:
     return make
 
 
-def test_a_pending_pod_gets_a_node_of_the_first_pool_with_room(scaler_of: Any) -> None:
-    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
-    scaler.round(pod("a", "v6e-1-0"), pod("z", "l4-0"), pod("b"))
-    assert cluster.added == ["v6e-1"]
-
-
-def test_a_full_pool_is_passed_over(scaler_of: Any) -> None:
-    scaler, cluster = scaler_of(tpu=2, spot=0, on_demand=1)
-    scaler.round(pod("a", "v6e-1-0"), pod("b", "v6e-1-1"), pod("z", "l4-0"), pod("c"))
-    assert cluster.added == ["l4-spot"]
+@pytest.mark.parametrize(
+    ("sizes", "nodes", "moved", "added"),
+    [
+        # A pending pod gets a node of the first pool with room; a full pool is passed over.
+        ((1, 0, 1), ("v6e-1-0", "l4-0", None), [], ["v6e-1"]),
+        ((2, 0, 1), ("v6e-1-0", "v6e-1-1", "l4-0", None), [], ["l4-spot"]),
+        # A replica moves up only from a pool above its minimum, and a better pool that may grow does so before anything is evicted.
+        ((2, 1, 1), ("v6e-1-0", "l4-spot-0", "l4-0"), ["1 off l4-spot"], []),
+        ((1, 1, 1), ("v6e-1-0", "l4-spot-0", "l4-0"), [], ["v6e-1"]),
+    ],
+)
+def test_pools_grow_and_replicas_move_by_the_rules(
+    scaler_of: Any, sizes: tuple[int, int, int], nodes: tuple[str | None, ...], moved: list[str], added: list[str]
+) -> None:
+    scaler, cluster = scaler_of(**dict(zip(("tpu", "spot", "on_demand"), sizes, strict=True)))
+    scaler.round(*(pod(str(number), node) for number, node in enumerate(nodes)))
+    assert (scaler.moved, cluster.added) == (moved, added)
 
 
 def test_a_pool_without_stock_is_not_tried_again_for_a_while(scaler_of: Any) -> None:
@@ -170,18 +177,6 @@ def test_a_pool_without_stock_is_not_tried_again_for_a_while(scaler_of: Any) -> 
         "FailedScaleUp: Node scale up in zones asia-northeast1-b associated with this pod failed: GCE out of resources. "
         "Pod is at risk of not being scheduled."
     ) in scaler.events
-
-
-def test_a_replica_moves_up_only_from_a_pool_above_its_minimum(scaler_of: Any) -> None:
-    scaler, _cluster = scaler_of(tpu=2, spot=1, on_demand=1)
-    scaler.round(pod("a", "v6e-1-0"), pod("b", "l4-spot-0"), pod("c", "l4-0"))
-    assert scaler.moved == ["b off l4-spot"]
-
-
-def test_a_better_pool_below_its_maximum_grows_before_anything_is_evicted(scaler_of: Any) -> None:
-    scaler, cluster = scaler_of(tpu=1, spot=1, on_demand=1)
-    scaler.round(pod("a", "v6e-1-0"), pod("b", "l4-spot-0"), pod("c", "l4-0"))
-    assert (scaler.moved, cluster.added) == ([], ["v6e-1"])
 
 
 def test_nothing_moves_while_a_replica_is_still_starting(scaler_of: Any) -> None:
@@ -232,31 +227,12 @@ def test_a_node_is_closed_and_emptied_only_where_disruption_budgets_allow_it(tmp
     assert cluster.removed == ([] if refused else ["l4-spot-0"])
 
 
-def test_back_offs_of_a_pool_grow_from_five_minutes_to_thirty(scaler_of: Any) -> None:
-    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
-    lengths = []
-    for _ in range(5):
-        scaler._back_off(cluster.by_name["v6e-1"], out_of_stock=True)
-        backoff = scaler._backoffs["v6e-1"]
-        lengths.append(round((backoff.ends - backoff.since).total_seconds() * 1000 / 60))
-    assert lengths == [5, 10, 20, 30, 30]
-
-
 def test_idle_nodes_above_the_minimum_go_away_and_the_rest_stays(scaler_of: Any) -> None:
     scaler, cluster = scaler_of(tpu=2, spot=1, on_demand=1)
     for _ in range(5):
         scaler.round(pod("a", "v6e-1-0"))
     assert cluster.removed == ["v6e-1-1", "l4-spot-0"]
     assert scaler.round(pod("a", "v6e-1-0"))
-
-
-def test_a_pod_fits_only_where_it_tolerates_every_taint() -> None:
-    tpu = ladder(1, 0, 0)["v6e-1"]
-    labels, taints = node_labels(tpu, node="n", zone=ZONE), node_taints(tpu)
-    assert fits(pod("a"), labels, taints)
-    intolerant = pod("a")
-    intolerant["spec"]["tolerations"] = intolerant["spec"]["tolerations"][:1]
-    assert not fits(intolerant, labels, taints)
 
 
 def test_a_node_offers_its_accelerators_and_what_gke_leaves_of_the_machine() -> None:

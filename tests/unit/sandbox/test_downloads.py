@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from sandbox.toolchain import downloads
 from sandbox.toolchain.releases import DownloadError, Release
+from tests.unit.sandbox.helpers import running
 
 
 class Vendor(ThreadingHTTPServer):
@@ -48,13 +48,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def vendor() -> Iterator[Vendor]:
-    server = Vendor()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with running(Vendor()) as server:
+        yield server
 
 
 def archive(**members: str) -> bytes:
@@ -91,35 +86,39 @@ def test_an_archives_programs_are_installed_and_nothing_else_of_it(vendor: Vendo
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"etcd": "the server"}
 
 
-def test_a_file_of_another_checksum_is_not_used(vendor: Vendor, tmp_path: Path) -> None:
-    release = vendor.publish("program", b"good", "{digest}\n")
-    vendor.files["/program"] = b"evil"
-    with pytest.raises(DownloadError, match=r"/program: its SHA-256 is \w{64}, and .*/SHA256SUMS says \w{64}: .* is not used"):
-        install(release, tmp_path, "program")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("missing", ["/program", "/SHA256SUMS"])
-def test_a_release_that_is_not_there_is_named(vendor: Vendor, tmp_path: Path, missing: str) -> None:
-    release = vendor.publish("program", b"good")
-    del vendor.files[missing]
-    with pytest.raises(DownloadError, match=f"{missing}: the server answers 404 Not Found. .* leave TOOLS=download out"):
-        install(release, tmp_path, "program")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_download_that_breaks_off_says_how_far_it_came(vendor: Vendor, tmp_path: Path) -> None:
-    release = vendor.publish("program", b"x" * 5000)
+def _cut(vendor: Vendor) -> None:
     vendor.cut.add("/program")
-    with pytest.raises(DownloadError, match="/program: the connection broke off after 10 of 5000 bytes"):
+
+
+def _end(vendor: Vendor) -> None:
+    vendor.shutdown()
+    vendor.server_close()
+
+
+@pytest.mark.parametrize(
+    ("goes_wrong", "checksums", "message"),
+    [
+        (
+            lambda vendor: vendor.files.update({"/program": b"evil"}),
+            None,
+            r"/program: its SHA-256 is \w{64}, and .*/SHA256SUMS says \w{64}: .* is not used",
+        ),
+        (lambda vendor: vendor.files.pop("/program"), None, "/program: the server answers 404 Not Found. .* leave TOOLS=download out"),
+        (lambda vendor: vendor.files.pop("/SHA256SUMS"), None, "/SHA256SUMS: the server answers 404 Not Found."),
+        (_cut, None, "/program: the connection broke off after 10 of 5000 bytes"),
+        (lambda vendor: None, f"{'0' * 64}  other\n", "SHA256SUMS: it has no SHA-256 of program"),
+        (_end, None, "SHA256SUMS: no answer .* a way to the internet"),
+    ],
+    ids=["another checksum", "no program", "no checksums", "cut short", "not among the checksums", "no server"],
+)
+def test_a_download_that_goes_wrong_says_how_and_leaves_nothing(
+    vendor: Vendor, tmp_path: Path, goes_wrong: Callable[[Vendor], object], checksums: str | None, message: str
+) -> None:
+    release = vendor.publish("program", b"x" * 5000, checksums)
+    goes_wrong(vendor)
+    with pytest.raises(DownloadError, match=message):
         install(release, tmp_path, "program")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_release_without_a_checksum_of_its_own_is_not_used(vendor: Vendor, tmp_path: Path) -> None:
-    release = vendor.publish("program", b"good", f"{'0' * 64}  other\n")
-    with pytest.raises(DownloadError, match="SHA256SUMS: it has no SHA-256 of program"):
-        install(release, tmp_path, "program")
 
 
 def test_an_archive_without_the_program_is_refused(vendor: Vendor, tmp_path: Path) -> None:
@@ -127,11 +126,3 @@ def test_an_archive_without_the_program_is_refused(vendor: Vendor, tmp_path: Pat
     with pytest.raises(DownloadError, match="not the archive that was expected .*etcd-v3/etcd"):
         install(release, tmp_path, "etcd")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_server_that_cannot_be_reached_is_named(vendor: Vendor, tmp_path: Path) -> None:
-    release = vendor.publish("program", b"good")
-    vendor.shutdown()
-    vendor.server_close()
-    with pytest.raises(DownloadError, match="SHA256SUMS: no answer .* a way to the internet"):
-        install(release, tmp_path, "program")

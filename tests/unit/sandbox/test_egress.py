@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 
 from sandbox.host.egress import EgressProxy
+from tests.unit.sandbox.test_load_balancer import Backend
 
 
 @pytest.fixture
@@ -18,22 +18,6 @@ def proxy() -> Iterator[EgressProxy]:
     proxy.start()
     yield proxy
     proxy.stop()
-
-
-def echo_server(address: str) -> socket.socket:
-    """Takes one connection and sends everything back when the client has said all."""
-    server = socket.create_server((address, 0))
-
-    def serve() -> None:
-        connection, _ = server.accept()
-        with connection:
-            heard = b""
-            while data := connection.recv(65536):
-                heard += data
-            connection.sendall(heard.upper())
-
-    threading.Thread(target=serve, daemon=True).start()
-    return server
 
 
 def connect(proxy: EgressProxy, target: str) -> tuple[socket.socket, bytes]:
@@ -50,8 +34,8 @@ def connect(proxy: EgressProxy, target: str) -> tuple[socket.socket, bytes]:
 
 @pytest.mark.parametrize(("real", "known"), [("127.88.250.9", "10.88.250.9"), ("127.0.0.1", "localhost")])
 def test_a_pods_address_is_its_loopback_address_and_others_are_themselves(proxy: EgressProxy, real: str, known: str) -> None:
-    with closing(echo_server(real)) as server:
-        client, answer = connect(proxy, f"{known}:{server.getsockname()[1]}")
+    with closing(Backend("", real)) as server:
+        client, answer = connect(proxy, f"{known}:{server.address[1]}")
         with client:
             assert b" 200 " in answer
             client.sendall(b"a" * 200_000)
@@ -59,7 +43,7 @@ def test_a_pods_address_is_its_loopback_address_and_others_are_themselves(proxy:
             heard = b""
             while data := client.recv(65536):
                 heard += data
-    assert heard == b"A" * 200_000
+    assert heard == b"a" * 200_000
 
 
 @pytest.mark.parametrize("target", ["127.88.250.9:1", "10.88.250.9:nothing"])

@@ -18,6 +18,7 @@ from sandbox.images.docker_engine import DockerEngine, DockerError, NoDocker
 from sandbox.images.image_builder import BuildRequest, BuiltImage, ImageBuilder, read_notes
 from sandbox.images.image_store import ImageStore
 from sandbox.images.local_registry import LocalRegistry, RegistryError
+from tests.unit.sandbox.helpers import install
 from tests.unit.sandbox.test_oci_image import Blobs, layer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -80,8 +81,7 @@ class Machine:
         self.registry = LocalRegistry(self.state / "registry", self.spawner, self.environment)
 
     def _script(self, name: str, text: str) -> None:
-        (self.bin / name).write_text(text)
-        (self.bin / name).chmod(0o755)
+        install(self.bin / name, text)
 
     def _save(self) -> None:
         index = json.dumps({"manifests": [{"digest": self.digest}]}).encode()
@@ -137,7 +137,7 @@ def test_pushed_image_has_the_registry_s_digest_and_its_layers_files(machine: Ma
     built = machine.build()
     assert built.stored.digest == machine.digest
     assert built.stored == machine.images.resolve(f"{REPOSITORY}@{machine.digest}")
-    assert built.stored.entrypoint == ("/usr/local/bin/run",)
+    assert built.stored.config.entrypoint == ("/usr/local/bin/run",)
     assert (built.stored.rootfs / "usr/local/bin/run").read_bytes() == b"#!"
     assert "built by Docker 26.1.5 and pushed to a registry on this machine" in built.how
     assert f"{BASE} was not pulled: a small base made here stands for it" in built.how
@@ -193,7 +193,7 @@ def test_without_a_docker_that_can_build_the_dockerfile_is_read(machine: Machine
     machine.answer(**answers)
     built = machine.build()
     assert built.stored.digest != machine.digest
-    assert built.stored.env == {"ACCELERATOR": "gpu"}
+    assert built.stored.config.env == {"ACCELERATOR": "gpu"}
     assert built.how.startswith("read from its Dockerfile without Docker (")
     assert reason in built.how
     assert f"{BASE} was not pulled" in built.how
@@ -212,16 +212,6 @@ def test_record_keeps_the_last_build_of_each_image(machine: Machine) -> None:
     machine.answer(version=[1, "gone"])
     second = machine.build()
     assert read_notes(machine.state) == {f"{REPOSITORY}:GPU": {"digest": second.stored.digest, "how": second.how}}
-
-
-def test_registry_starts_once_and_refuses_what_it_has_not(machine: Machine) -> None:
-    machine.install_registry()
-    assert machine.registry.available
-    assert machine.registry.address() == machine.registry.address()
-    assert machine.registry.manifest_digest("p/docker-repo/vllm", "GPU") == machine.digest
-    assert machine.registry.reader("p/docker-repo/vllm")(machine.digest) == machine.blobs[machine.digest]
-    with pytest.raises(RegistryError, match="answers 404"):
-        machine.registry.manifest_digest("p/docker-repo/vllm", "TPU")
 
 
 def test_registry_that_ends_at_once_says_why(machine: Machine) -> None:

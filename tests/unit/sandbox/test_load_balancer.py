@@ -15,21 +15,11 @@ from kubernetes import client
 import sandbox.gke.load_balancer as under_test
 from sandbox.gke.load_balancer import Frontends, LoadBalancer, backends_of, choose_address, explain
 from sandbox.host.tcp_proxy import Address, TcpProxy
-from sandbox.kube.kube_api import ApiError
+from tests.unit.sandbox.helpers import FakeWatcher, eventually
 
 Object = dict[str, Any]
 
 _SECONDS = 5.0
-
-
-def eventually(check: Callable[[], Any]) -> Any:
-    """The first true answer."""
-    deadline = time.monotonic() + _SECONDS
-    while time.monotonic() < deadline:
-        if answer := check():
-            return answer
-        time.sleep(0.01)
-    raise AssertionError(f"not true within {_SECONDS:.0f} s")
 
 
 # --- endpoints
@@ -48,26 +38,14 @@ def endpoint_slice(*endpoints: Object, port: int = 8000, name: str = "", service
     }
 
 
-def test_endpoints_that_are_not_ready_or_end_are_left_out_while_another_is_ready() -> None:
-    slices = [
-        endpoint_slice(
-            endpoint("10.88.0.1", ready=False, serving=False, terminating=False),
-            endpoint("10.88.0.2", ready=False, serving=True, terminating=True),
-            endpoint("10.88.0.3", ready=True, serving=True, terminating=False),
-        )
-    ]
-    assert backends_of(slices, "") == [("127.88.0.3", 8000)]
+SILENT = endpoint("10.88.0.1", ready=False, serving=False, terminating=False)
+ENDING = endpoint("10.88.0.2", ready=False, serving=True, terminating=True)
+READY = endpoint("10.88.0.3", ready=True, serving=True, terminating=False)
 
 
-def test_terminating_endpoints_that_serve_are_used_if_no_others_are_left() -> None:
-    slices = [
-        endpoint_slice(
-            endpoint("10.88.0.1", ready=False, serving=False, terminating=False),
-            endpoint("10.88.0.2", ready=False, serving=True, terminating=True),
-            endpoint("10.88.0.3", ready=False, serving=False, terminating=True),
-        )
-    ]
-    assert backends_of(slices, "") == [("127.88.0.2", 8000)]
+@pytest.mark.parametrize(("endpoints", "used"), [((SILENT, ENDING, READY), "127.88.0.3"), ((SILENT, ENDING), "127.88.0.2")])
+def test_endpoints_that_end_are_used_only_if_they_serve_and_none_is_ready(endpoints: tuple[Object, ...], used: str) -> None:
+    assert backends_of([endpoint_slice(*endpoints)], "") == [(used, 8000)]
 
 
 def test_ports_are_matched_by_name_over_all_slices_of_the_service() -> None:
@@ -102,8 +80,8 @@ def test_a_port_without_permission_is_explained_with_its_fix() -> None:
 class Backend:
     """Answers each connection with its name and then whatever it gets, and ends after the client has."""
 
-    def __init__(self, name: str) -> None:
-        self._server = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, name: str, host: str = "127.0.0.1") -> None:
+        self._server = socket.create_server((host, 0))
         self._name = name
         self.address: Address = self._server.getsockname()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -212,7 +190,6 @@ class FakeApi:
     def __init__(self, api_client: object) -> None:
         self.ingress: dict[str, Any] = {}
         self.events: list[Object] = []
-        self.refuse_events = False
 
     def patch(self, path: str, body: Object) -> Object:
         name = path.removeprefix("/api/v1/namespaces/default/services/").removesuffix("/status")
@@ -221,26 +198,8 @@ class FakeApi:
 
     def create(self, path: str, body: Object) -> Object:
         assert path == "/api/v1/namespaces/default/events"
-        if self.refuse_events:
-            raise ApiError(403, "no events here")
         self.events.append(body)
         return {}
-
-
-class FakeWatcher:
-    """Lets a test say what the API server would."""
-
-    made: dict[str, FakeWatcher]
-
-    def __init__(self, api: Any, path: str, *, on_sync: Any, on_event: Any, query: Any = None) -> None:
-        self.api, self.sync, self.event = api, on_sync, on_event
-        self.made[path.rsplit("/", 1)[-1]] = self
-
-    def start(self) -> None:
-        self.sync([])
-
-    def stop(self) -> None:
-        pass
 
 
 class Cluster:
@@ -289,30 +248,6 @@ def refused(address: Address) -> bool:
         # The listener was closed before it had accepted this one.
         return False
     return False
-
-
-def test_a_service_has_its_address_only_when_it_is_listened_on(cluster: Cluster, backend: Callable[[str], Backend]) -> None:
-    _, port = free_address()
-    host, target = backend("a").address
-    cluster.services.event("ADDED", service(port))
-    assert eventually(lambda: cluster.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.2", "ipMode": "VIP"}]
-    cluster.slices.event("ADDED", endpoint_slice(endpoint(host), port=target, name=f"p{port}"))
-    assert eventually(lambda: who_answers(("127.0.0.2", port))) == "a"
-
-
-def test_services_of_two_clusters_may_have_the_same_port_and_an_address_is_free_again_when_its_cluster_ends(
-    cluster: Cluster, frontends: Frontends
-) -> None:
-    _, port = free_address()
-    cluster.services.event("ADDED", service(port))
-    assert eventually(lambda: cluster.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.2", "ipMode": "VIP"}]
-    other = Cluster(frontends)
-    try:
-        other.services.event("ADDED", service(port))
-        assert eventually(lambda: other.api.ingress.get("vllm-service")) == [{"ip": "127.0.0.3", "ipMode": "VIP"}]
-    finally:
-        other.balancer.stop()
-    assert frontends.take([port]) == "127.0.0.3"
 
 
 @pytest.mark.parametrize("change", ["deleted", "another port", "another type", "another class"])

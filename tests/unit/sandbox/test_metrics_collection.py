@@ -7,8 +7,7 @@ import os
 import signal
 import stat
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,12 +18,12 @@ import yaml
 from kubernetes import client
 
 from sandbox.google.latencies import Clock
-from sandbox.host.processes import Spawner
+from sandbox.host.processes import Spawner, processes_with
 from sandbox.kube.kube_api import ApiError
 from sandbox.metrics import adapter, collection
 from sandbox.metrics.collection import MetricsCollection
 from sandbox.toolchain.tools import ToolError
-from tests.unit.sandbox.test_load_balancer import FakeWatcher
+from tests.unit.sandbox.helpers import FakeWatcher, eventually, install
 
 Object = dict[str, Any]
 
@@ -89,9 +88,7 @@ class Cluster:
         self.tool_requests = 0
         self.tool_failures = 0
         tools = folder / "tools"
-        tools.mkdir()
-        (tools / "prometheus").write_text(_PROMETHEUS)
-        (tools / "prometheus").chmod(0o755)
+        install(tools / "prometheus", _PROMETHEUS)
         (folder / "logs").mkdir()
         self.spawner = Spawner()
         plane = SimpleNamespace(kubeconfig=folder / "admin", endpoint="127.0.0.1:6443", certificates=SimpleNamespace(ca=folder / "ca.crt"))
@@ -137,24 +134,7 @@ class Cluster:
             return ""
 
     def pids(self) -> list[int]:
-        mark = f"UNDER_TEST={self.folder}".encode()
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if mark in path.read_bytes().split(b"\0"):
-                    found.append(int(path.parent.name))
-            except OSError:
-                continue
-        return found
-
-
-def eventually(check: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if answer := check():
-            return answer
-        time.sleep(0.02)
-    raise AssertionError("not true within 10 s")
+        return processes_with("UNDER_TEST", str(self.folder))
 
 
 @pytest.fixture
@@ -169,14 +149,6 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     left = cluster.pids()
     cluster.spawner.stop()
     assert left == []
-
-
-def test_a_pod_monitoring_without_an_adapter_builds_and_starts_nothing(cluster: Cluster) -> None:
-    cluster.monitorings.event("ADDED", monitoring())
-    cluster.deployments.event("ADDED", {**DEPLOYMENT, "spec": {"template": {"spec": {"containers": [{"image": "x"}]}}}})
-    time.sleep(0.3)
-    assert cluster.tool_requests == 0
-    assert cluster.pids() == []
 
 
 def test_an_adapter_gets_a_prometheus_that_scrapes_what_is_asked_for(cluster: Cluster) -> None:
@@ -199,14 +171,6 @@ def test_the_adapter_is_its_own_service_account_and_only_its_owner_can_read_the_
     assert stat.S_IMODE(kubeconfig.stat().st_mode) == 0o600
     assert yaml.safe_load(kubeconfig.read_text())["users"][0]["user"] == {"token": "token-1"}
     assert yaml.safe_load(Path(connection["rules"]).read_text()) == adapter.rules()
-
-
-def test_prometheus_goes_with_the_adapter_and_comes_again_with_it(cluster: Cluster) -> None:
-    for _ in range(2):
-        cluster.deployments.event("ADDED", DEPLOYMENT)
-        eventually(cluster.config)
-        cluster.deployments.event("DELETED", DEPLOYMENT)
-        eventually(lambda: cluster.connection is None and not cluster.pids())
 
 
 def test_a_prometheus_that_ends_is_started_again_and_named(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.google.latencies import LATENCIES
 from sandbox.host.paths import Paths
 from sandbox.servers.model_server import ModelServer, make_scratch, real_vllm, remove_scratch
 
@@ -32,29 +31,6 @@ if __name__ == "__main__":
     process.start()
     process.join()
 """
-
-
-@pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    return Paths(cache=tmp_path / "cache", state=tmp_path / "state")
-
-
-def test_containers_get_the_stand_in_by_default(paths: Paths) -> None:
-    server = ModelServer.of({})
-    assert server.name == "stand-in"
-    assert [path.name for path in server.python_paths] == ["podnet", "standin"]
-    # The table's, so that there is one.
-    assert server.variables == {
-        "STANDIN_TPU_STARTUP_SECONDS": f"{LATENCIES['tpu_server_start']:g}",
-        "STANDIN_GPU_STARTUP_SECONDS": f"{LATENCIES['gpu_server_start']:g}",
-    }
-
-
-def test_real_vllm_is_the_virtual_environment_s_and_nothing_of_it_is_replaced(tmp_path: Path) -> None:
-    server = ModelServer.of({"SANDBOX_SERVER": "vllm", "SANDBOX_CACHE": str(tmp_path)})
-    assert server.program_folders == (tmp_path / "vllm" / "bin",)
-    assert [path.name for path in server.python_paths] == ["podnet"]
-    assert server.variables["HF_HUB_OFFLINE"] == "1"
 
 
 def test_an_unknown_server_is_refused_with_the_known_names() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +13,6 @@ from sandbox.google.monitoring_api import MonitoringApi
 from sandbox.google.records import Records
 
 POLICY: dict[str, Any] = {"project": "p", "displayName": "c: no replica", "userLabels": {"cluster": "c"}}
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Records:
-    return Records(tmp_path / "cloud.json")
 
 
 @pytest.fixture

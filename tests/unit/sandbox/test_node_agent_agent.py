@@ -4,46 +4,21 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kubernetes import client
 
 from sandbox.host.addresses import PodAddresses
-from sandbox.host.certificates import make_certificates
-from sandbox.host.processes import Spawner
+from sandbox.host.certificates import Certificates
+from sandbox.host.processes import Spawner, processes_with
 from sandbox.images.image_store import ImageConfig, ImageStore
 from sandbox.kube.names import PREEMPTION_ANNOTATION
-from sandbox.node_agent import NodeAgent
+from sandbox.node_agent import NodeAgent, preemption
 from sandbox.node_agent import agent as agent_module
-from tests.unit.sandbox.test_node_agent_worker import NODE, STEADY, FakeApi, FakeEvents, Object, deleted, ready, shorten_waits
-
-
-class FakeWatcher:
-    """Stands for a watch of the API server; the test says what it sees."""
-
-    made: dict[str, FakeWatcher]
-
-    def __init__(
-        self,
-        api: FakeApi,
-        path: str,
-        *,
-        on_sync: Callable[[list[Object]], None],
-        on_event: Callable[[str, Object], None],
-        query: dict[str, str] | None = None,
-    ) -> None:
-        self.sync = on_sync
-        self.event = on_event
-        self.made[path.rsplit("/", 1)[1]] = self
-
-    def start(self) -> None:
-        self.sync([])
-
-    def stop(self) -> None:
-        pass
+from tests.unit.sandbox.helpers import FakeWatcher, eventually
+from tests.unit.sandbox.test_node_agent_worker import NODE, STEADY, FakeApi, FakeEvents, Object, deleted, pod, ready, shorten_waits
 
 
 class FakeRecorder(FakeEvents):
@@ -57,7 +32,7 @@ class FakeRecorder(FakeEvents):
 class Cluster:
     """An agent of a cluster with nothing in it yet."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, certificates: Certificates) -> None:
         FakeWatcher.made = {}
         self.api = FakeApi()
         self.api.objects["/api/v1/namespaces/default/services"] = {"items": []}
@@ -71,7 +46,6 @@ class Cluster:
         (folder / "rootfs").mkdir()
         config = ImageConfig(base_image="b", platform="linux/amd64", entrypoint=("/bin/sh", "-c"))
         images.add(repository="shell", tag="1", config=config, rootfs=folder / "rootfs")
-        certificates = make_certificates(folder / "tls", names=("localhost",), addresses=("127.0.0.1",))
         self.agent = NodeAgent(
             client.ApiClient(client.Configuration()),
             images=images,
@@ -94,80 +68,47 @@ class Cluster:
 
     def processes(self) -> int:
         """How many processes of the cluster's containers there are."""
-        mark = f"FUNGIBILITY_SANDBOX={self.folder}\0".encode()
-        count = 0
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                count += mark in path.read_bytes()
-            except OSError:
-                continue
-        return count
-
-    def wait(self, what: Callable[[], bool], seconds: float = 10.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not what():
-            assert time.monotonic() < deadline, f"not within {seconds} s; last status: {self.api.statuses[-1:]}"
-            time.sleep(0.02)
+        return len(processes_with("FUNGIBILITY_SANDBOX", str(self.folder)))
 
     def running(self, pod: Object) -> Object:
         """Waits until the pod is ready; returns it as the API server has it then."""
         status = self.api.wait(ready)
-        self.wait(lambda: self.processes() > 0)
+        eventually(lambda: self.processes() > 0)
         return {**copy.deepcopy(pod), "status": status}
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificates: Certificates) -> Iterator[Cluster]:
     shorten_waits(monkeypatch)
-    result = Cluster(tmp_path, monkeypatch)
+    result = Cluster(tmp_path, monkeypatch, certificates)
     yield result
     result.agent.stop()
     result.spawner.stop()
-
-
-def pod(args: str = STEADY, **more: Any) -> Object:
-    return {
-        "metadata": {"name": "pod", "namespace": "default", "uid": "uid-1", "generation": 1},
-        "spec": {
-            "nodeName": "node-1",
-            "terminationGracePeriodSeconds": 5,
-            "containers": [{"name": "main", "image": "shell:1", "args": [args], **more}],
-        },
-        "status": {},
-    }
 
 
 def restarts(status: Object) -> int:
     return int(status["containerStatuses"][0]["restartCount"])
 
 
-def test_a_pod_waits_for_its_node_to_be_there(cluster: Cluster) -> None:
-    cluster.pods.event("ADDED", pod())
-    time.sleep(0.2)
-    assert cluster.processes() == 0
-    cluster.nodes.event("ADDED", NODE)
-    cluster.running(pod())
-
-
 def test_a_pod_that_is_missing_from_a_new_list_is_ended_and_its_files_go(cluster: Cluster) -> None:
     cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod()])
-    cluster.running(pod())
+    cluster.pods.sync([pod({"args": [STEADY]})])
+    cluster.running(pod({"args": [STEADY]}))
     cluster.pods.sync([])
-    cluster.wait(lambda: cluster.processes() == 0)
-    cluster.wait(lambda: not list((cluster.folder / "pods").iterdir()))
+    eventually(lambda: cluster.processes() == 0)
+    eventually(lambda: not list((cluster.folder / "pods").iterdir()))
     assert not cluster.api.removed
 
 
 def test_a_node_that_goes_away_takes_its_processes_and_devices_with_it(cluster: Cluster) -> None:
     cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod("trap '' TERM; while :; do sleep 0.05; done")])
-    cluster.running(pod())
+    cluster.pods.sync([pod({"args": ["trap '' TERM; while :; do sleep 0.05; done"]})])
+    cluster.running(pod({"args": [STEADY]}))
     device = cluster.folder / "nodes" / "node-1" / "dev" / "vfio" / "0"
     assert device.is_char_device()
     written = len(cluster.api.statuses)
     cluster.nodes.event("DELETED", NODE)
-    cluster.wait(lambda: cluster.processes() == 0, 2)
+    eventually(lambda: cluster.processes() == 0, 2)
     assert not device.exists()
     assert len(cluster.api.statuses) == written
     assert not cluster.api.removed
@@ -175,20 +116,20 @@ def test_a_node_that_goes_away_takes_its_processes_and_devices_with_it(cluster: 
 
 def test_a_node_that_comes_again_runs_its_pods_again_as_after_a_reboot(cluster: Cluster) -> None:
     cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod()])
-    before = cluster.running(pod())
+    cluster.pods.sync([pod({"args": [STEADY]})])
+    before = cluster.running(pod({"args": [STEADY]}))
     cluster.pods.event("MODIFIED", before)
     cluster.nodes.event("DELETED", NODE)
     cluster.nodes.event("ADDED", NODE)
     status = cluster.api.wait(lambda status: ready(status) and restarts(status) == 1)
     assert status["podIP"] == before["status"]["podIP"]
-    cluster.wait(lambda: cluster.processes() > 0)
+    eventually(lambda: cluster.processes() > 0)
 
 
 def test_a_pod_that_was_deleted_while_its_node_was_away_is_removed_when_the_node_comes_again(cluster: Cluster) -> None:
     cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod()])
-    before = cluster.running(pod())
+    cluster.pods.sync([pod({"args": [STEADY]})])
+    before = cluster.running(pod({"args": [STEADY]}))
     cluster.nodes.event("DELETED", NODE)
     cluster.pods.event("MODIFIED", deleted(before, 5))
     cluster.nodes.event("ADDED", NODE)
@@ -203,8 +144,8 @@ def preempted(seconds: str) -> Object:
 def test_a_preempted_node_says_so_and_ends_its_pods_before_its_machine_goes(cluster: Cluster) -> None:
     cluster.api.objects["/api/v1/nodes/node-1"] = {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}
     cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod("trap 'echo told; exit 0' TERM; while :; do sleep 0.05; done")])
-    cluster.running(pod())
+    cluster.pods.sync([pod({"args": ["trap 'echo told; exit 0' TERM; while :; do sleep 0.05; done"]})])
+    cluster.running(pod({"args": [STEADY]}))
     begun = time.monotonic()
     cluster.nodes.event("MODIFIED", preempted("1"))
     # Every later change of the node shows the annotation again.
@@ -213,7 +154,7 @@ def test_a_preempted_node_says_so_and_ends_its_pods_before_its_machine_goes(clus
     assert failed["reason"] == "Terminated"
     assert failed["message"] == "Pod was terminated in response to imminent node shutdown."
     assert not cluster.lost
-    cluster.wait(lambda: cluster.lost == ["node-1"])
+    eventually(lambda: cluster.lost == ["node-1"])
     assert time.monotonic() - begun >= 1
     patches = dict(cluster.api.patches)
     assert [each["key"] for each in patches["/api/v1/nodes/node-1"]["spec"]["taints"]] == [
@@ -226,29 +167,27 @@ def test_a_preempted_node_says_so_and_ends_its_pods_before_its_machine_goes(clus
     assert not cluster.api.removed
 
 
-def test_what_runs_on_a_node_that_is_preempted_without_notice_is_gone_before_the_cluster_knows(cluster: Cluster) -> None:
+def test_what_runs_on_a_node_that_is_preempted_without_notice_is_gone_before_the_cluster_knows(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preemption, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(preemption, "_ASKED_SECONDS", 0.01)
+    condition = {"type": "Ready", "status": "True"}
+    cluster.api.objects["/api/v1/nodes/node-1"] = {"status": {"conditions": [condition]}}
     cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod("trap '' TERM; while :; do sleep 0.05; done")])
-    cluster.running(pod())
+    cluster.pods.sync([pod({"args": ["trap '' TERM; while :; do sleep 0.05; done"]})])
+    cluster.running(pod({"args": [STEADY]}))
     cluster.nodes.event("MODIFIED", preempted("0"))
-    cluster.wait(lambda: cluster.processes() == 0, 2)
+    eventually(lambda: cluster.processes() == 0, 2)
     assert cluster.lost == []
-
-
-def test_stopping_ends_all_processes_and_leaves_the_pods_in_the_api(cluster: Cluster) -> None:
-    cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod("trap '' TERM; while :; do sleep 0.05; done")])
-    cluster.running(pod())
-    written = len(cluster.api.statuses)
-    cluster.agent.stop()
-    assert cluster.processes() == 0
-    assert len(cluster.api.statuses) == written
-    assert not cluster.api.removed
+    # The controller manager has missed the heartbeats.
+    condition["status"] = "Unknown"
+    eventually(lambda: cluster.lost == ["node-1"])
 
 
 def test_a_missing_log_is_reported_with_the_kubelets_message(cluster: Cluster) -> None:
     cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod(image="absent:1")])
+    cluster.pods.sync([pod({"image": "absent:1"})])
     cluster.api.wait(lambda status: "waiting" in status["containerStatuses"][0]["state"])
     cases = {
         ("pod", "main", False): 'container "main" in pod "pod" is waiting to start: (ErrImagePull|ImagePullBackOff)',

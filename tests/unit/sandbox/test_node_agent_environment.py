@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.node_agent.environment import ContainerConfigError, check_known, command_line, container_variables, expand, service_variables
+from sandbox.node_agent.environment import ContainerConfigError, check_known, command_line, container_variables, expand
 
 Object = dict[str, Any]
 
@@ -115,27 +115,3 @@ def test_a_pod_that_uses_what_the_sandbox_leaves_out_is_refused_by_the_field(spe
     with pytest.raises(ContainerConfigError, match=f"{field}: the sandbox's nodes do not have it"):
         check_known(spec, {"name": "main", **container})
     check_known({"initContainers": []}, {"name": "main", "lifecycle": {"preStop": {}}})
-
-
-def test_services_with_an_address_become_service_links() -> None:
-    services = [
-        {
-            "metadata": {"name": "vllm-service"},
-            "spec": {"clusterIP": "10.96.1.2", "ports": [{"name": "http", "port": 80, "protocol": "TCP"}, {"port": 81}]},
-        },
-        {"metadata": {"name": "headless"}, "spec": {"clusterIP": "None", "ports": [{"port": 1}]}},
-    ]
-    assert service_variables(services) == {
-        "VLLM_SERVICE_SERVICE_HOST": "10.96.1.2",
-        "VLLM_SERVICE_SERVICE_PORT": "80",
-        "VLLM_SERVICE_SERVICE_PORT_HTTP": "80",
-        "VLLM_SERVICE_PORT": "tcp://10.96.1.2:80",
-        "VLLM_SERVICE_PORT_80_TCP": "tcp://10.96.1.2:80",
-        "VLLM_SERVICE_PORT_80_TCP_PROTO": "tcp",
-        "VLLM_SERVICE_PORT_80_TCP_PORT": "80",
-        "VLLM_SERVICE_PORT_80_TCP_ADDR": "10.96.1.2",
-        "VLLM_SERVICE_PORT_81_TCP": "tcp://10.96.1.2:81",
-        "VLLM_SERVICE_PORT_81_TCP_PROTO": "tcp",
-        "VLLM_SERVICE_PORT_81_TCP_PORT": "81",
-        "VLLM_SERVICE_PORT_81_TCP_ADDR": "10.96.1.2",
-    }

@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.kube.kube_api import ApiError, KubeApi
 from sandbox.node_agent import heartbeats
-from sandbox.node_agent.heartbeats import LEASE_SECONDS, Beat, Heartbeats
+from sandbox.node_agent.heartbeats import Beat, Heartbeats
 
 Object = dict[str, Any]
 
@@ -88,17 +88,6 @@ def beat(api: Api, *beats: Beat, count: int = 1) -> None:
     heart.stop()
 
 
-def test_a_new_node_gets_a_lease_of_its_own_and_becomes_ready(api: Api) -> None:
-    beat(api, Beat(node()))
-    (_, lease), (path, status) = api.sent
-    assert lease["metadata"]["ownerReferences"] == [{"apiVersion": "v1", "kind": "Node", "name": "node-1", "uid": "uid-1"}]
-    assert (lease["spec"]["holderIdentity"], lease["spec"]["leaseDurationSeconds"]) == ("node-1", LEASE_SECONDS)
-    datetime.datetime.strptime(lease["spec"]["renewTime"], "%Y-%m-%dT%H:%M:%S.%fZ")
-    assert path == STATUS
-    said = {each["type"]: each["status"] for each in status["status"]["conditions"]}
-    assert said == {"Ready": "True", "MemoryPressure": "False", "DiskPressure": "False", "PIDPressure": "False"}
-
-
 @pytest.mark.parametrize(
     ("beats", "told"),
     [
@@ -121,11 +110,6 @@ def test_a_refreshed_condition_keeps_the_time_of_its_last_change(api: Api) -> No
     (conditions,) = api.told()
     assert conditions[0]["lastTransitionTime"] == "2026-01-01T00:00:00Z"
     assert conditions[1]["lastTransitionTime"] == conditions[1]["lastHeartbeatTime"]
-
-
-def test_a_node_that_is_left_out_falls_silent(api: Api) -> None:
-    beat(api, count=3)
-    assert not api.sent
 
 
 def test_heartbeats_go_on_soon_after_the_api_server_was_away(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

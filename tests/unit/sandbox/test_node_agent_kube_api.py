@@ -15,6 +15,7 @@ import pytest
 from kubernetes import client
 
 from sandbox.kube.kube_api import ApiError, KubeApi, Watcher
+from tests.unit.sandbox.helpers import running
 
 Object = dict[str, Any]
 
@@ -101,14 +102,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.events.put(BREAK)
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with running(Server()) as server:
+        yield server
+        server.events.put(BREAK)
 
 
 @pytest.fixture
@@ -164,22 +160,6 @@ def event(kind: str, obj: Object) -> Object:
     return {"type": kind, "object": obj}
 
 
-def test_a_request_carries_identity_query_and_body(server: Server, api: KubeApi) -> None:
-    server.lists = [{"kind": "Pod"}]
-    assert api.get("/api/v1/pods", {"fieldSelector": "a!=b"}) == {"kind": "Pod"}
-    api.create("/api/v1/namespaces/default/events", {"kind": "Event"})
-    api.patch("/api/v1/namespaces/default/pods/p/status", {"status": {}})
-    api.delete("/api/v1/namespaces/default/pods/p", {"gracePeriodSeconds": 0})
-    assert server.requests == [
-        ("GET", "/api/v1/pods", {"fieldSelector": "a!=b"}, None),
-        ("POST", "/api/v1/namespaces/default/events", {}, {"kind": "Event"}),
-        ("PATCH", "/api/v1/namespaces/default/pods/p/status", {}, {"status": {}}),
-        ("DELETE", "/api/v1/namespaces/default/pods/p", {}, {"gracePeriodSeconds": 0}),
-    ]
-    assert {headers["authorization"] for headers in server.headers} == {"Bearer t0k3n"}
-    assert server.headers[2]["Content-Type"] == "application/merge-patch+json"
-
-
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -193,18 +173,6 @@ def test_a_refusal_tells_status_and_message(server: Server, api: KubeApi, body: 
     with pytest.raises(ApiError) as caught:
         api.get("/api/v1/namespaces/default/pods/p")
     assert (caught.value.status, str(caught.value)) == (404, message)
-
-
-def test_a_watcher_tells_the_list_and_then_each_change(server: Server, seen: Seen) -> None:
-    server.lists = [listing(5, pod("a", 3), pod("b", 4))]
-    seen.watcher.start()
-    assert seen.next() == "=a,b"
-    for change in (event("ADDED", pod("c", 6)), event("MODIFIED", pod("a", 7)), event("DELETED", pod("b", 8))):
-        server.events.put(change)
-    assert [seen.next() for _ in range(3)] == ["ADDED c", "MODIFIED a", "DELETED b"]
-    assert server.requests[0][2] == {"fieldSelector": "spec.nodeName!="}
-    assert server.requests[1][2]["fieldSelector"] == "spec.nodeName!="
-    assert server.watched_from() == ["5"]
 
 
 @pytest.mark.parametrize("how", [BREAK, END])

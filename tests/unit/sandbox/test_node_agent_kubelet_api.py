@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.host.certificates import Certificates, make_certificates
+from sandbox.host.certificates import Certificates
 from sandbox.node_agent.kubelet_api import KubeletApi
 
 LOG = "/containerLogs/default/vllm-1/vllm-tpu"
@@ -51,11 +51,6 @@ class Kubelet:
         # The next request may be for the agent that comes after this one.
         assert response.getheader("Connection") == "close"
         return response.status, response.read().decode()
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return make_certificates(tmp_path_factory.mktemp("tls"), names=("localhost",), addresses=("127.0.0.1",))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import re
 import time
@@ -54,46 +53,25 @@ def test_lines_of_both_streams_are_written_with_time_and_stream(tmp_path: Path) 
     assert entries(tmp_path / "0.log") == [("stdout", "F", "one"), ("stdout", "F", "two"), ("stdout", "F", ""), ("stderr", "F", "oops")]
 
 
-def test_a_line_that_comes_in_pieces_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("pieces", "tags", "text"),
+    [
+        ((b"he", b"ll", b"o\nwor", b"ld\n"), "FF", "hello\nworld\n"),
+        ((b"dying words",), "P", "dying words"),
+        ((b"x" * 40_000 + b"\n",), "PPF", "x" * 40_000 + "\n"),
+    ],
+    ids=["in pieces", "without an end", "very long"],
+)
+def test_lines_are_marked_as_whole_or_partial_and_read_back_as_they_were(
+    tmp_path: Path, pieces: tuple[bytes, ...], tags: str, text: str
+) -> None:
     pipes = Pipes(tmp_path / "0.log")
-    for piece in (b"he", b"ll", b"o\nwor", b"ld\n"):
+    for piece in pieces:
         os.write(pipes.stdout, piece)
         time.sleep(0.01)
     pipes.close()
-    assert entries(tmp_path / "0.log") == [("stdout", "F", "hello"), ("stdout", "F", "world")]
-
-
-def test_a_last_line_without_an_end_is_kept_as_a_part(tmp_path: Path) -> None:
-    pipes = Pipes(tmp_path / "0.log")
-    os.write(pipes.stdout, b"dying words")
-    pipes.close()
-    assert entries(tmp_path / "0.log") == [("stdout", "P", "dying words")]
-    assert read(tmp_path / "0.log") == "dying words"
-
-
-def test_a_very_long_line_is_split_and_read_back_whole(tmp_path: Path) -> None:
-    pipes = Pipes(tmp_path / "0.log")
-    line = "x" * 40_000
-    os.write(pipes.stdout, f"{line}\n".encode())
-    pipes.close()
-    tags = [tag for _, tag, _ in entries(tmp_path / "0.log")]
-    assert tags == ["P", "P", "F"]
-    assert read(tmp_path / "0.log") == f"{line}\n"
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (LogOptions(), "a\nb\nc\n"),
-        (LogOptions(tail_lines=2), "b\nc\n"),
-        (LogOptions(tail_lines=0), ""),
-        (LogOptions(timestamps=True, tail_lines=1), "2026-01-01T12:00:02.000000000Z c\n"),
-        (LogOptions(since=datetime.datetime(2026, 1, 1, 12, 0, 1, tzinfo=datetime.UTC)), "b\nc\n"),
-        (LogOptions(since=datetime.datetime(2026, 1, 1, 13, tzinfo=datetime.UTC)), ""),
-    ],
-)
-def test_a_log_is_cut_as_asked(tmp_path: Path, options: LogOptions, expected: str) -> None:
-    assert read(log(tmp_path / "0.log", "F a", "F b", "F c"), options) == expected
+    assert "".join(tag for _, tag, _ in entries(tmp_path / "0.log")) == tags
+    assert read(tmp_path / "0.log") == text
 
 
 def test_the_tail_counts_parts_of_lines_as_the_kubelet_does(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from sandbox.host.addresses import LISTEN_ADDRESSES
 
 PODNET = Path(__file__).resolve().parents[3] / "sandbox" / "node_agent" / "podnet"
@@ -21,20 +23,19 @@ def run(script: str, *, pod: str | None = POD) -> str:
     return result.stdout.strip()
 
 
-def test_listening_everywhere_is_listening_on_the_pods_address() -> None:
-    script = """
-import socket
-for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET, ""), (socket.AF_INET, "127.0.0.1")):
-    with socket.socket(family) as s:
+#: What a process of a pod does -> the addresses that it sees.
+SCRIPTS = {
+    "listening everywhere": (
+        """
+for host in ("0.0.0.0", "", "127.0.0.1"):
+    with socket.socket() as s:
         s.bind((host, 0))
         print(s.getsockname()[0])
-"""
-    assert run(script).split() == [POD] * 3
-
-
-def test_localhost_is_the_pod() -> None:
-    script = """
-import socket
+""",
+        [POD] * 3,
+    ),
+    "localhost": (
+        """
 s = socket.create_server(("0.0.0.0", 0))
 port = s.getsockname()[1]
 for host in ("127.0.0.1", "localhost"):
@@ -42,8 +43,36 @@ for host in ("127.0.0.1", "localhost"):
         print(c.getpeername()[0])
 with socket.socket() as c:
     print(c.connect_ex(("127.0.0.1", port)))
-"""
-    assert run(script).split() == [POD, POD, "0"]
+""",
+        [POD, POD, "0"],
+    ),
+    "all IPv6 addresses": (
+        """
+s = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+with socket.create_connection(("127.0.0.1", s.getsockname()[1]), timeout=5) as c:
+    print(c.getpeername()[0])
+""",
+        [POD],
+    ),
+    "other addresses, a load balancer's and Unix sockets": (
+        f"""
+for host in ("127.88.255.9", "{LISTEN_ADDRESSES[0]}"):
+    with socket.create_server((host, 0)) as s, socket.create_connection(s.getsockname(), timeout=5) as c:
+        print(c.getpeername()[0])
+path = tempfile.mkdtemp() + "/s"
+with socket.socket(socket.AF_UNIX) as s, socket.socket(socket.AF_UNIX) as c:
+    s.bind(path); s.listen(); c.connect(path)
+a, b = socket.socketpair()
+a.send(b"x"); print(b.recv(1).decode())
+""",
+        ["127.88.255.9", LISTEN_ADDRESSES[0], "x"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("script", "seen"), SCRIPTS.values(), ids=SCRIPTS)
+def test_here_is_the_pod_and_every_other_address_is_itself(script: str, seen: list[str]) -> None:
+    assert run(f"import socket, tempfile{script}").split() == seen
 
 
 def test_an_asyncio_server_on_all_addresses_is_reached_by_localhost() -> None:
@@ -68,41 +97,7 @@ asyncio.run(main())
     assert words[-1] == "hello"
 
 
-def test_a_listener_on_all_ipv6_addresses_is_reached_at_the_pods_address() -> None:
-    script = """
-import socket
-s = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-with socket.create_connection(("127.0.0.1", s.getsockname()[1]), timeout=5) as c:
-    print(c.getpeername()[0])
-"""
-    assert run(script) == POD
-
-
-def test_unix_sockets_and_other_addresses_are_left_alone() -> None:
-    script = """
-import socket, tempfile
-folder = tempfile.mkdtemp()
-with socket.socket(socket.AF_UNIX) as s, socket.socket(socket.AF_UNIX) as c:
-    s.bind(folder + "/s"); s.listen(); c.connect(folder + "/s")
-with socket.socket() as s:
-    s.bind(("127.88.255.9", 0))
-    print(s.getsockname()[0])
-a, b = socket.socketpair()
-a.send(b"x"); print(b.recv(1).decode())
-"""
-    assert run(script).split() == ["127.88.255.9", "x"]
-
-
 def test_without_a_pod_nothing_changes_and_nothing_is_loaded() -> None:
     script = "import sys; print('socket' in sys.modules)"
     assert run(script, pod=None) == "False"
     assert run("import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[0])", pod=None) == "127.0.0.1"
-
-
-def test_a_load_balancers_address_is_the_machines_own() -> None:
-    script = f"""
-import socket
-with socket.create_server(("{LISTEN_ADDRESSES[0]}", 0)) as s, socket.create_connection(s.getsockname(), timeout=5) as c:
-    print(c.getpeername()[0])
-"""
-    assert run(script) == LISTEN_ADDRESSES[0]

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.node_agent.probes import Counter, ProbeError, ProbeFailure, Prober, ProbeTarget, _Ticker, port_number
+from sandbox.node_agent.probes import ProbeError, ProbeFailure, Prober, ProbeTarget, port_number
+from tests.unit.sandbox.helpers import running
 
 Object = dict[str, Any]
 
@@ -39,14 +40,8 @@ class Recording(BaseHTTPRequestHandler):
 def served() -> Iterator[tuple[int, list[tuple[str, dict[str, str]]]]]:
     server: Any = ThreadingHTTPServer((LOOPBACK, 0), Recording)
     server.requests = []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with running(server):
         yield server.server_address[1], server.requests
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def never(argv: list[str], timeout: float) -> tuple[int, str]:
@@ -111,12 +106,6 @@ def test_a_port_may_be_a_number_or_the_name_of_one_of_the_containers() -> None:
     assert [port_number(port, CONTAINER) for port in (80, "http", "81")] == [80, 8000, 81]
     with pytest.raises(ProbeError, match="metrics"):
         port_number("metrics", CONTAINER)
-
-
-def test_a_decision_needs_as_many_results_in_a_row_as_its_threshold() -> None:
-    counter = Counter(healthy=False, success_threshold=2, failure_threshold=3)
-    results = [True, False, True, True, False, False, True, False, False, False]
-    assert [counter.add(each) for each in results] == [None, None, None, True, None, None, None, None, None, False]
 
 
 class Watched:
@@ -203,19 +192,3 @@ def test_the_first_attempt_waits_for_what_is_left_of_the_initial_delay() -> None
     watched = Watched("Readiness", [True], elapsed=9.9, initialDelaySeconds=10)
     watched.finish()
     assert 0.08 < watched.attempts[0] - began < 0.25
-
-
-def test_the_next_attempt_is_due_a_period_after_the_last_began_however_long_that_took(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr("sandbox.node_agent.probes.time.monotonic", lambda: now)
-    ticker = _Ticker()
-    ticker.tick(10.0)
-    now = 107.0
-    assert ticker.left == 3.0
-    now = 110.0
-    ticker.tick(10.0)
-    # One that takes longer than a period is followed at once; what else was missed is dropped, and the beat stays.
-    now = 135.0
-    assert ticker.left == 0.0
-    ticker.tick(10.0)
-    assert ticker.left == 5.0

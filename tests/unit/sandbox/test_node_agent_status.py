@@ -65,36 +65,6 @@ def test_the_phase_follows_the_containers(view: PodView, expected: str) -> None:
     assert phase(view) == expected
 
 
-def test_a_running_container_is_reported_with_all_that_clients_read() -> None:
-    status = pod_status(pod_view(running(container_id="containerd://abc", image_id="repo@sha256:1", restart_count=2)))
-    assert status["containerStatuses"] == [
-        {
-            "name": "main",
-            "image": "repo:tag",
-            "imageID": "repo@sha256:1",
-            "containerID": "containerd://abc",
-            "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
-            "lastState": {},
-            "ready": True,
-            "started": True,
-            "restartCount": 2,
-        }
-    ]
-    assert (status["podIP"], status["podIPs"]) == ("10.88.0.1", [{"ip": "10.88.0.1"}])
-    assert (status["hostIP"], status["hostIPs"]) == ("10.128.0.10", [{"ip": "10.128.0.10"}])
-    # PodScheduled is left to the scheduler.
-    assert {each["type"]: (each["status"], each["reason"], each["message"]) for each in status["conditions"]} == {
-        kind: ("True", None, None) for kind in ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready")
-    }
-
-
-def test_a_crashing_container_is_reported_as_waiting_with_its_last_end() -> None:
-    (reported,) = pod_status(pod_view(CRASHED))["containerStatuses"]
-    assert reported["state"] == {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
-    assert reported["lastState"] == {"terminated": ended(1)}
-    assert reported["restartCount"] == 3
-
-
 @pytest.mark.parametrize(
     ("view", "reason", "message"),
     [

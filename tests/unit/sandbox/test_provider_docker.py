@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
 import pytest
 
 from sandbox.google.latencies import Clock
@@ -63,21 +61,6 @@ def checked(client: Client, given: dict[str, Any]) -> dict[str, Any]:
     result = client.check(URN, given)
     assert result.failures == []
     return result.inputs
-
-
-def test_an_image_is_built_stored_and_named_by_digest(client: Client, store: ImageStore) -> None:
-    id, outputs = client.create(URN, checked(client, inputs()))
-    assert id == outputs["imageName"] == outputs["baseImageName"] == f"{REPOSITORY}:GPU"
-    assert outputs["registryServer"] == "asia-northeast1-docker.pkg.dev"
-    assert outputs["repoDigest"].startswith(f"{REPOSITORY}@sha256:")
-    stored = store.resolve(outputs["repoDigest"])
-    assert stored is not None
-    assert stored == store.resolve(f"{REPOSITORY}:GPU")
-    assert stored.entrypoint == ("/usr/local/bin/fungibility-entrypoint",)
-    assert stored.env["ACCELERATOR"] == "gpu"
-    entrypoint = stored.rootfs / "usr/local/bin/fungibility-entrypoint"
-    assert entrypoint.read_bytes() == (ROOT / "images/fungibility-entrypoint").read_bytes()
-    assert entrypoint.stat().st_mode & 0o111
 
 
 def test_nothing_differs_when_only_the_credentials_are_new(client: Client) -> None:
@@ -141,16 +124,6 @@ def test_a_build_that_cannot_be_is_refused_before_anything_is_made(client: Clien
     assert message in reason
 
 
-def test_what_needs_a_daemon_is_refused(client: Client, project: Path) -> None:
-    (project / "images/gpu.Dockerfile").write_text("FROM x\nRUN true\n")
-    with pytest.raises(grpc.RpcError) as raised:
-        client.create(URN, checked(client, inputs()))
-    assert "error building image: " in raised.value.details()
-    assert "gpu.Dockerfile:2: RUN: the base image 'x' is not on this machine" in raised.value.details()
-    ((_, reason),) = client.check(urn("docker:index/container:Container", "c"), {}).failures
-    assert "docker:index/container:Container" in reason
-
-
 def test_a_secret_name_stays_secret_and_the_password_leaves_no_trace(client: Client, tmp_path: Path) -> None:
     _, outputs = client.create(URN, checked(client, inputs(imageName=Secret(f"{REPOSITORY}:GPU"))))
     assert outputs["imageName"] == Secret(f"{REPOSITORY}:GPU")
@@ -161,13 +134,6 @@ def test_a_secret_name_stays_secret_and_the_password_leaves_no_trace(client: Cli
     assert not any(b"hunter2" in content for content in kept)
 
 
-def test_deleting_leaves_the_pushed_image_and_reading_looks_nothing_up(client: Client, store: ImageStore) -> None:
-    id, outputs = client.create(URN, checked(client, inputs()))
-    client.delete(URN, id, outputs)
-    assert store.resolve(outputs["repoDigest"]) is not None
-    assert client.read(URN, id, inputs(), outputs) == (id, inputs(), outputs)
-
-
 def test_relative_paths_count_from_the_folder_of_the_program_that_builds(store: ImageStore, project: Path) -> None:
     def provider() -> DockerProvider:
         return DockerProvider(ImageBuilder(store), project / "elsewhere", {"project": project}, clock=AT_ONCE)
@@ -175,34 +141,6 @@ def test_relative_paths_count_from_the_folder_of_the_program_that_builds(store: 
     assert Urn(URN).project == "project"
     with Engine(provider) as engine:
         assert engine.connect().check(URN, inputs()).failures == []
-
-
-class RecordingClock(Clock):
-    """Notes what takes time, and takes none."""
-
-    noted: list[tuple[str, ...]]
-
-    def __init__(self) -> None:
-        super().__init__(math.inf)
-        object.__setattr__(self, "noted", [])
-
-    @contextmanager
-    def during(self, *operations: str) -> Iterator[None]:
-        self.noted.append(operations)
-        yield
-
-
-def test_a_base_takes_the_time_of_its_build_and_push_once(store: ImageStore, project: Path) -> None:
-    clock, builder = RecordingClock(), ImageBuilder(store)
-    with Engine(lambda: DockerProvider(builder, project, clock=clock)) as engine:
-        client = engine.connect()
-        client.create(URN, checked(client, inputs()))
-        (project / "images" / "fungibility-drain").write_text("#!/bin/sh\n# edited\n")
-        client.create(URN, checked(client, inputs()))
-        other = inputs()
-        other["build"]["args"] = {"BASE_IMAGE": "docker.io/base:2"}
-        client.create(URN, checked(client, other))
-    assert clock.noted == [("image_build", "image_push"), (), ("image_build", "image_push")]
 
 
 def test_programs_of_this_repository_are_found_by_name() -> None:

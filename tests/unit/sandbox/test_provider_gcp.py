@@ -12,6 +12,7 @@ import pytest
 
 from sandbox.gke.cloud import Cloud, CloudError
 from sandbox.google.records import Records
+from sandbox.google.secret_manager import SecretStore
 from sandbox.providers.gcp import GcpProvider
 from sandbox.providers.gcp_kinds import BUCKET, CLUSTER, NODE_POOL, SERVICE, project_number
 from sandbox.providers.wire import UNKNOWN, Secret
@@ -20,6 +21,10 @@ from tests.unit.provider_client import Client, Engine, urn
 ACCOUNT = "gcp:serviceaccount/account:Account"
 REPOSITORY = "gcp:artifactregistry/repository:Repository"
 ROLE = "gcp:projects/iAMMember:IAMMember"
+NETWORK = "gcp:compute/network:Network"
+SUBNETWORK = "gcp:compute/subnetwork:Subnetwork"
+ROUTER = "gcp:compute/router:Router"
+NAT = "gcp:compute/routerNat:RouterNat"
 
 CLUSTER_ID = "projects/p/locations/asia-northeast1/clusters/c"
 
@@ -83,13 +88,13 @@ def cloud() -> DictionaryCloud:
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Records:
-    return Records(tmp_path / "cloud.json")
+def store(tmp_path: Path) -> SecretStore:
+    return SecretStore(tmp_path / "secrets")
 
 
 @pytest.fixture
-def client(cloud: DictionaryCloud, records: Records) -> Iterator[Client]:
-    with Engine(lambda: GcpProvider(cloud, records)) as engine:
+def client(cloud: DictionaryCloud, records: Records, store: SecretStore) -> Iterator[Client]:
+    with Engine(lambda: GcpProvider(cloud, records, store)) as engine:
         connected = engine.connect()
         connected.configure(project="p", region="asia-northeast1")
         yield connected
@@ -218,24 +223,50 @@ def test_a_pool_of_a_given_name_goes_before_its_successor_comes_and_one_of_a_mad
     assert not client.diff(urn(NODE_POOL, "x"), made_up, {**made_up, "initialNodeCount": 2}).delete_before_replace
 
 
-OLD_BUCKET = {"name": "weights-0000000", "location": "ASIA-NORTHEAST1"}
-OLD_CLUSTER = {"name": "c", "location": "asia-northeast1"}
+SUBNET: dict[str, Any] = {"name": "n", "network": "projects/p/global/networks/n", "ipCidrRange": "10.64.0.0/22"}
 
 
 @pytest.mark.parametrize(
-    ("token", "old", "change", "kind"),
+    ("token", "inputs", "id"),
     [
-        (BUCKET, OLD_BUCKET, {"location": "US"}, "UPDATE_REPLACE"),
-        (BUCKET, OLD_BUCKET, {"forceDestroy": True}, "ADD"),
-        (CLUSTER, OLD_CLUSTER, {"resourceLabels": {"a": "b"}}, "ADD"),
-        (CLUSTER, OLD_CLUSTER, {"location": "us-central1"}, "UPDATE_REPLACE"),
-        (ROLE, {"role": "roles/a", "member": "user:x"}, {"role": "roles/b"}, "UPDATE_REPLACE"),
+        (NETWORK, {"name": "n", "autoCreateSubnetworks": False}, "projects/p/global/networks/n"),
+        (SUBNETWORK, SUBNET, "projects/p/regions/asia-northeast1/subnetworks/n"),
+        (ROUTER, {"name": "r", "network": "n"}, "projects/p/regions/asia-northeast1/routers/r"),
+        (NAT, {"name": "nat", "router": "r", "sourceSubnetworkIpRangesToNat": "ALL_SUBNETWORKS_ALL_IP_RANGES"}, "p/asia-northeast1/r/nat"),
+    ],
+)
+def test_ids_are_google_s(client: Client, token: str, inputs: dict[str, Any], id: str) -> None:
+    assert client.check(urn(token, "x"), inputs).failures == []
+    assert client.create(urn(token, "x"), inputs)[0] == id
+
+
+@pytest.mark.parametrize(
+    ("token", "old", "change", "replaces"),
+    [
+        (NETWORK, {"name": "n", "autoCreateSubnetworks": False}, {"autoCreateSubnetworks": True}, True),
+        (NETWORK, {"name": "n", "routingMode": "REGIONAL"}, {"routingMode": "GLOBAL"}, False),
+        (SUBNETWORK, SUBNET, {"network": "projects/p/global/networks/other"}, True),
+        (SUBNETWORK, SUBNET, {"privateIpGoogleAccess": True}, False),
+        (ROUTER, {"name": "r", "network": "n"}, {"network": "other"}, True),
+        (NAT, {"name": "nat", "router": "r"}, {"router": "other"}, True),
+        (NAT, {"name": "nat", "router": "r"}, {"minPortsPerVm": 64}, False),
+        (REPOSITORY, {"repositoryId": "r", "format": "DOCKER"}, {"labels": {"team": "inference"}}, False),
+        (CLUSTER, {"name": "c"}, {"datapathProvider": "ADVANCED_DATAPATH"}, True),
+        (CLUSTER, {"name": "c"}, {"network": "projects/p/global/networks/n"}, True),
+        (CLUSTER, {"name": "c"}, {"binaryAuthorization": {"evaluationMode": "DISABLED"}}, False),
+        (CLUSTER, {"name": "c"}, {"resourceLabels": {"team": "inference"}}, False),
+        (CLUSTER, {"name": "c", "location": "asia-northeast1"}, {"location": "us-central1"}, True),
+        (BUCKET, {"name": "b", "location": "ASIA-NORTHEAST1"}, {"location": "US"}, True),
+        (BUCKET, {"name": "b", "location": "US"}, {"forceDestroy": True}, False),
+        (ROLE, {"role": "roles/a", "member": "user:x"}, {"role": "roles/b"}, True),
     ],
 )
 def test_what_google_cannot_change_in_place_replaces(
-    client: Client, token: str, old: dict[str, Any], change: dict[str, Any], kind: str
+    client: Client, token: str, old: dict[str, Any], change: dict[str, Any], replaces: bool
 ) -> None:
-    assert client.diff(urn(token, "x"), old, {**old, **change}).details == {next(iter(change)): kind}
+    found = client.diff(urn(token, "x"), old, {**old, **change})
+    assert found.changed
+    assert bool(found.replaces) is replaces
 
 
 # --- clusters and pools
@@ -250,14 +281,6 @@ def test_a_cluster_is_the_clouds_and_its_private_key_is_secret(client: Client, c
     assert outputs["masterAuth"]["clientKey"] == Secret("private")
     assert outputs["resourceLabels"] == {"team": Secret("t")}
     assert outputs["location"] == "asia-northeast1"
-
-
-def test_a_preview_makes_nothing_and_knows_no_computed_output(client: Client, cloud: DictionaryCloud) -> None:
-    id, outputs = client.create(urn(CLUSTER, "c"), {"name": "c"}, preview=True)
-    assert id == ""
-    assert (outputs["name"], outputs["project"], outputs["location"]) == ("c", "p", "asia-northeast1")
-    assert outputs["endpoint"] is outputs["masterAuth"] is UNKNOWN
-    assert cloud.clusters == {}
 
 
 def test_a_refresh_sees_the_size_that_the_autoscaler_made_and_what_is_gone(client: Client, cloud: DictionaryCloud) -> None:
@@ -281,32 +304,6 @@ def test_a_protected_cluster_is_not_deleted_and_protection_is_the_default(
 
 
 # --- records
-
-
-@pytest.mark.parametrize(
-    ("token", "inputs", "id", "outputs"),
-    [
-        (
-            ACCOUNT,
-            {"accountId": "c-nodes"},
-            "projects/p/serviceAccounts/c-nodes@p.iam.gserviceaccount.com",
-            {"email": "c-nodes@p.iam.gserviceaccount.com", "member": "serviceAccount:c-nodes@p.iam.gserviceaccount.com"},
-        ),
-        (
-            REPOSITORY,
-            {"repositoryId": "docker-repo", "format": "DOCKER", "location": "us-central1"},
-            "projects/p/locations/us-central1/repositories/docker-repo",
-            {"registryUri": "us-central1-docker.pkg.dev/p/docker-repo", "name": "docker-repo"},
-        ),
-        (BUCKET, {"name": "weights", "location": "US"}, "weights", {"url": "gs://weights", "projectNumber": int(project_number("p"))}),
-    ],
-)
-def test_what_google_computes_is_among_the_outputs(
-    client: Client, token: str, inputs: dict[str, Any], id: str, outputs: dict[str, Any]
-) -> None:
-    made, found = client.create(urn(token, "x"), inputs)
-    assert made == id
-    assert {key: found[key] for key in outputs} == outputs
 
 
 def test_an_api_stays_enabled_unless_it_is_to_be_disabled(client: Client, records: Records) -> None:
@@ -378,13 +375,31 @@ def test_a_name_that_is_taken_is_refused_with_its_owner(client: Client) -> None:
     assert f"made by {urn(ACCOUNT, 'first')}" in refusal(raised)
 
 
-# --- functions
+# --- Secret Manager
+
+VERSION = "gcp:secretmanager/getSecretVersion:getSecretVersion"
 
 
-def test_functions_answer_from_the_providers_configuration(client: Client) -> None:
-    config = client.invoke("gcp:organizations/getClientConfig:getClientConfig")
-    assert (config["project"], config["region"]) == ("p", "asia-northeast1")
-    assert isinstance(config["accessToken"], Secret)
-    project = client.invoke("gcp:organizations/getProject:getProject")
-    assert (project["projectId"], project["number"]) == ("p", project_number("p"))
-    assert len(project["number"]) == 12
+def test_the_latest_version_of_a_secret_is_read_as_a_secret(client: Client, store: SecretStore) -> None:
+    store.add("p", "key", "one")
+    store.add("p", "key", "two")
+    found = client.invoke(VERSION, secret="key")
+    assert (found["secretData"], found["version"]) == (Secret("two"), "2")
+    assert found["name"] == f"projects/{project_number('p')}/secrets/key/versions/2"
+    assert client.invoke(VERSION, secret="key", version="1", project="p")["secretData"] == Secret("one")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"secret": "other"}, "/secrets/other] not found or has no versions."),
+        ({"secret": "key", "version": "7"}, "/secrets/key/versions/7] not found."),
+        ({"secret": "key", "project": "q"}, f"projects/{project_number('q')}/secrets/key] not found"),
+    ],
+)
+def test_a_missing_secret_is_refused_with_google_s_message(client: Client, store: SecretStore, args: dict[str, str], said: str) -> None:
+    store.add("p", "key", "one")
+    with pytest.raises(grpc.RpcError) as raised:
+        client.invoke(VERSION, **args)
+    assert "Error 404: Secret" in refusal(raised)
+    assert said in refusal(raised)

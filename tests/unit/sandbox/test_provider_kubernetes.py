@@ -265,15 +265,6 @@ def test_a_plan_for_a_missing_cluster_is_the_programs_own_input(provider: Kubern
     assert cluster.calls == []
 
 
-def test_a_plan_is_a_dry_run_without_status(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
-    planned = provider.create(DEPLOYMENT, deployment(), None, True)
-    assert planned.id == ""
-    assert planned.outputs["spec"]["progressDeadlineSeconds"] == 600
-    assert "status" not in planned.outputs
-    assert cluster.calls == [("create", True)]
-    assert cluster.objects == {}
-
-
 @pytest.mark.parametrize(
     "obstacle",
     [
@@ -388,21 +379,6 @@ def test_an_unknown_value_is_a_change_and_an_ignored_one_is_none(provider: Kuber
 # --- update
 
 
-def test_the_first_update_takes_over_the_fields_of_the_creation(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
-    made = Made(provider, DEPLOYMENT, deployment(skipAwait="true"))
-    made.update({**deployment(skipAwait="true"), "spec": {**deployment()["spec"], "replicas": 2}})
-    assert cluster.calls == [("create", False), ("take over", False), ("apply", False)]
-
-
-def test_a_planned_update_changes_nothing_and_is_tried(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
-    made = Made(provider, DEPLOYMENT, deployment(skipAwait="true"))
-    new = deployment(skipAwait="true")
-    new["spec"]["replicas"] = 2
-    assert made.update(new, preview=True)["spec"]["replicas"] == 2
-    assert cluster.objects["Deployment", "default", "web"]["spec"]["replicas"] == 1
-    assert cluster.calls[-1] == ("force", True)
-
-
 def test_a_conflict_is_told_with_the_fix(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
     made = Made(provider, CONFIG_MAP, config_map(name="a"))
     causes = [{"reason": "FieldManagerConflict", "message": 'conflict with "kubectl"', "field": ".data.a"}]
@@ -415,11 +391,6 @@ def test_a_conflict_is_told_with_the_fix(provider: KubernetesProvider, cluster: 
     # A change at the same moment is not taken for another manager's field.
     with pytest.raises(ProviderError, match="the object has been modified.*run `pulumi up` again$"):
         made.update(config_map("2", name="a"))
-
-
-def test_force_is_asked_for_by_annotation(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
-    Made(provider, CONFIG_MAP, config_map(name="a")).update(config_map("2", name="a", annotations={"pulumi.com/patchForce": "true"}))
-    assert cluster.calls[-1] == ("force", False)
 
 
 def test_an_update_of_what_is_gone_says_so(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
@@ -448,13 +419,6 @@ def test_an_import_says_what_a_program_would(provider: KubernetesProvider, clust
     read = provider.read(CONFIG_MAP, "default/a", {}, {})
     assert read is not None
     assert read.inputs == config_map(name="a", namespace="default")
-
-
-def test_a_read_of_what_is_not_live_keeps_it_and_tells(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
-    live = cluster.create(load_balancer(), manager="m")
-    with pytest.raises(PartialFailureError) as caught:
-        provider.read(SERVICE, "default/lb", load_balancer(), live)
-    assert any("not allocated an IP address" in reason for reason in caught.value.reasons)
 
 
 @pytest.mark.parametrize("gone", [lambda c: c.objects.clear(), lambda c: c.unknown_kinds.add("ConfigMap")])

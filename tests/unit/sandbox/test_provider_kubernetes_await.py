@@ -171,19 +171,6 @@ def test_a_service_waits_for_its_address_and_for_no_unready_pod(
     assert ka.service(Sighting(live, endpoint_slices=endpoint_slices)).ready is ready
 
 
-def test_a_service_says_what_is_missing() -> None:
-    reasons = ka.service(Sighting(a_service(address=False), endpoint_slices=slices(False))).reasons
-    assert any("does not target any Pods" in reason for reason in reasons)
-    assert any("not allocated an IP address" in reason for reason in reasons)
-
-
-def test_deployments_and_services_are_waited_for_unless_told_otherwise() -> None:
-    assert ka.rule_for(a_deployment()) is ka.deployment
-    assert ka.rule_for({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}) is None
-    skipped = {**a_service(), "metadata": {"annotations": {"pulumi.com/skipAwait": "true"}}}
-    assert ka.rule_for(skipped) is None
-
-
 # --- waiting
 
 
@@ -234,12 +221,6 @@ def test_a_wait_that_times_out_has_the_last_object_and_the_reasons() -> None:
     assert caught.value.object == a_deployment(available=False)
 
 
-def test_cancel_ends_a_wait() -> None:
-    wait, _ = waiting(ScriptedCluster(a_service(address=False)), ka.service, timeout=600, cancelled=True)
-    with pytest.raises(WaitError, match="cancelled"):
-        wait.until_live(a_service())
-
-
 class MomentarilyFailing(ScriptedCluster):
     """As `ScriptedCluster`, but the first looks fail."""
 
@@ -286,22 +267,6 @@ def test_an_object_that_vanishes_is_an_error() -> None:
     wait, _ = waiting(ScriptedCluster(None), ka.service)
     with pytest.raises(WaitError, match="was deleted while it was waited for"):
         wait.until_live(a_service())
-
-
-def test_a_services_endpoints_have_to_settle() -> None:
-    cluster = ScriptedCluster(a_service(), lists={"EndpointSlice": slices(True)})
-    looks = 0
-    original = cluster.get
-
-    def counted(*arguments: Any) -> dict[str, Any] | None:
-        nonlocal looks
-        looks += 1
-        return original(*arguments)
-
-    cluster.get = counted  # type: ignore[method-assign, assignment]
-    wait, _ = waiting(cluster, ka.service, settle=0.02)
-    wait.until_live(a_service())
-    assert looks > 1
 
 
 def test_deletion_is_over_when_a_namesake_has_come() -> None:

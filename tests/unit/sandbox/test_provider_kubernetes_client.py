@@ -20,6 +20,7 @@ from sandbox.providers.kubernetes_client import (
     _pause_before_retry,
     _require_credentials,
 )
+from tests.unit.sandbox.helpers import install
 
 
 def document(**user: Any) -> dict[str, Any]:
@@ -98,15 +99,8 @@ def test_a_request_is_tried_again_where_client_go_does(method: str, error: Excep
     assert _pause_before_retry(method, error) == seconds
 
 
-@pytest.mark.parametrize(("code", "passing"), [(401, True), (429, True), (500, True), (503, True), (403, False), (409, False)])
-def test_passing_errors_are_recognised(code: int, passing: bool) -> None:
-    assert KubernetesApiError(ApiException(status=code)).passing is passing
-
-
 def test_a_plugin_without_a_credential_is_quoted(tmp_path: Path) -> None:
-    plugin = tmp_path / "plugin"
-    plugin.write_text("#!/bin/sh\necho 'your login has expired: gcloud auth login' >&2\nexit 1\n")
-    plugin.chmod(0o755)
+    plugin = install(tmp_path / "plugin", "#!/bin/sh\necho 'your login has expired: gcloud auth login' >&2\nexit 1\n")
     user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": str(plugin)}}
     with pytest.raises(CredentialsError, match=r"getting credentials: .*your login has expired: gcloud auth login"):
         _require_credentials(document(**user))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +18,7 @@ from sandbox.providers.wire import to_struct
 from tests.unit.bootstrap_program import run_bootstrap
 from tests.unit.program import Run, run_program
 from tests.unit.provider_client import Client
+from tests.unit.sandbox.helpers import install
 
 
 def start(tmp_path: Path, path: Path) -> Providers:
@@ -47,11 +47,7 @@ def test_each_package_has_a_port_and_reports_the_version_of_its_sdk(providers: P
 
 
 def test_a_real_kubernetes_plugin_is_left_to_work(tmp_path: Path) -> None:
-    plugin = tmp_path / "bin" / "pulumi-resource-kubernetes"
-    plugin.parent.mkdir()
-    plugin.write_text("#!/bin/sh\n")
-    plugin.chmod(0o755)
-    assert os.access(plugin, os.X_OK)
+    plugin = install(tmp_path / "bin" / "pulumi-resource-kubernetes", "#!/bin/sh\n")
     running = start(tmp_path, plugin.parent)
     try:
         assert list(running.servers) == ["gcp", "docker"]

@@ -167,22 +167,12 @@ def test_a_diff_tells_each_path_and_what_replaces(client: Client) -> None:
     assert diff.delete_before_replace
 
 
-def test_a_creation_carries_outputs_with_their_marks(client: Client) -> None:
-    id, outputs = client.create(THING, {"key": Secret("k"), "later": UNKNOWN}, preview=True)
-    assert (id, outputs["key"], outputs["later"], outputs["timeout"]) == ("", Secret("k"), UNKNOWN, None)
-
-
 def test_each_connection_has_a_configuration_of_its_own_and_one_made_anew_the_last(engine: Engine) -> None:
     clients = {region: engine.connect() for region in ("north", "south")}
     for region, client in clients.items():
         client.configure(region=region)
     for region, client in [*clients.items(), ("south", engine.connect())]:
         assert client.create(THING, {})[1]["region"] == region
-
-
-def test_what_is_gone_reads_as_nothing(client: Client) -> None:
-    assert client.read(THING, "gone", {}, {}) == ("", {}, {})
-    assert client.read(THING, "here", {"a": 1}, {"b": 2}) == ("here", {"a": 1}, {"b": 2})
 
 
 # --- errors

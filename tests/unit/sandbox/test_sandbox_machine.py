@@ -34,12 +34,6 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    (tmp_path / "state").mkdir()
-    return Paths(cache=tmp_path / "cache", state=tmp_path / "state")
-
-
-@pytest.fixture
 def taken() -> Iterator[int]:
     """A port that this process listens on."""
     with socket.socket() as listener:

@@ -37,22 +37,6 @@ def deployment(container: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_a_real_pool_of_every_nested_kind_passes() -> None:
-    inputs = pool(
-        nodeLocations=["asia-northeast1-b"],
-        initialNodeCount=1.0,
-        autoscaling={"minNodeCount": 0, "maxNodeCount": 2},
-        nodeConfig={
-            "machineType": "g2-standard-4",
-            "preemptible": True,
-            "labels": {"cloud.google.com/compute-class": "x"},
-            "taints": [{"key": "k", "value": "v", "effect": "NO_SCHEDULE"}],
-            "guestAccelerators": [{"type": "nvidia-l4", "count": 1, "gpuDriverInstallationConfig": {"gpuDriverVersion": "LATEST"}}],
-        },
-    )
-    assert problems(POOL, inputs) == []
-
-
 @pytest.mark.parametrize(
     ("inputs", "expected"),
     [
@@ -62,15 +46,10 @@ def test_a_real_pool_of_every_nested_kind_passes() -> None:
             "nodeConfig.taints[0].efect: unknown key; did you mean effect?",
         ),
         (pool(nodeConfig={"taints": [{"key": "k", "value": "v"}]}), "nodeConfig.taints[0].effect: missing"),
-        (pool(nodeConfig={"labels": ["a"]}), "nodeConfig.labels: a list is not a map"),
-        (pool(nodeConfig=[{}]), "nodeConfig: a list is not an object"),
         (pool(nodeLocations="asia-northeast1-b"), "nodeLocations: a string is not a list"),
         (pool(initialNodeCount="1"), "initialNodeCount: a string is not an integer"),
-        (pool(initialNodeCount=1.5), "initialNodeCount: 1.5 is not an integer"),
-        (pool(initialNodeCount=True), "initialNodeCount: true is not an integer"),
         (pool(nodeConfig={"preemptible": "true"}), "nodeConfig.preemptible: a string is not a boolean"),
         ({}, "cluster: missing, and it is required"),
-        ({"cluster": None}, "cluster: missing, and it is required"),
     ],
 )
 def test_each_mistake_in_a_pool_is_the_one_problem(inputs: dict[str, Any], expected: str) -> None:
@@ -99,12 +78,6 @@ def test_a_custom_resource_has_a_free_spec_and_checked_metadata() -> None:
     assert args_class(COMPUTE_CLASS) is None
     assert problems(COMPUTE_CLASS, inputs) == []
     assert problems(COMPUTE_CLASS, {**inputs, "metadata": {"nam": "c"}}) == ["metadata.nam: unknown key; did you mean name?"]
-
-
-def test_an_enum_takes_its_values_only() -> None:
-    assert problems(IMAGE, {"imageName": "i", "build": {"builderVersion": "BuilderV1"}}) == []
-    (problem,) = problems(IMAGE, {"imageName": "i", "build": {"builderVersion": "BuilderV3"}})
-    assert problem.startswith("build.builderVersion: 'BuilderV3' is not one of 'BuilderV1', 'BuilderBuildKit'")
 
 
 @pytest.mark.parametrize("unknown", [UNKNOWN, object(), pulumi.Output.from_input("x")])

@@ -59,23 +59,17 @@ def test_a_server_hangs_and_its_neighbours_do_not(pods: Pods) -> None:
     assert "T" not in (state_of(probe), state_of(other))
 
 
-def test_a_server_that_crashes_leaves_the_file_that_makes_the_next_start_fail_in_its_own_pod(pods: Pods) -> None:
+@pytest.mark.parametrize(("fault", "left"), [("crash", [True, False]), ("die", [False, False])])
+def test_only_a_crash_leaves_the_file_that_makes_the_next_start_fail_and_only_in_its_own_pod(
+    pods: Pods, fault: server_faults.Fault, left: list[bool]
+) -> None:
     folders = [pods.paths.state / "clusters" / "c" / "pods" / name for name in ("default_a_uid", "default_b_uid")]
     for folder in folders:
         folder.mkdir(parents=True)
     server = pods.run("a", SERVER)
-    server_faults.make(pods.paths, "a", "crash")
+    server_faults.make(pods.paths, "a", fault)
     assert server.wait(timeout=10) == -9
-    assert [crash_file(folder).exists() for folder in folders] == [True, False]
-
-
-def test_a_server_that_only_dies_leaves_nothing(pods: Pods) -> None:
-    folder = pods.paths.state / "clusters" / "c" / "pods" / "default_a_uid"
-    folder.mkdir(parents=True)
-    server = pods.run("a", SERVER)
-    server_faults.make(pods.paths, "a", "die")
-    assert server.wait(timeout=10) == -9
-    assert not crash_file(folder).exists()
+    assert [crash_file(folder).exists() for folder in folders] == left
 
 
 def test_a_pod_without_a_server_is_refused(pods: Pods) -> None:

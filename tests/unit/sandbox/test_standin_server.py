@@ -19,22 +19,14 @@ from typing import Any
 import pytest
 import requests
 
+from tests.unit.sandbox.helpers import eventually
+
 _PROJECT = Path(__file__).resolve().parents[3]
 STANDIN = _PROJECT / "sandbox" / "servers" / "standin"
 IMAGES = _PROJECT / "images"
 MODEL = "Qwen/Qwen2-1.5B"
 
 _SECONDS = 20.0
-
-
-def eventually(check: Callable[[], Any]) -> Any:
-    """The first true answer."""
-    deadline = time.monotonic() + _SECONDS
-    while time.monotonic() < deadline:
-        if answer := check():
-            return answer
-        time.sleep(0.01)
-    raise AssertionError(f"not true within {_SECONDS:.0f} s")
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -163,16 +155,6 @@ def parse(modules: Any) -> Callable[..., dict[str, Any]]:
     return lambda *arguments: vars(modules("flags").parser().parse_args(list(arguments)))
 
 
-@pytest.fixture
-def settings(modules: Any) -> Callable[..., Any]:
-    """What is read from a command line and variables."""
-
-    def read(*arguments: str, **variables: str) -> Any:
-        return modules("settings").Settings.read(modules("flags").parser().parse_args(list(arguments)), variables)
-
-    return read
-
-
 @pytest.mark.parametrize(
     ("arguments", "name", "value"),
     [
@@ -202,20 +184,6 @@ def test_what_vllm_does_not_know_is_refused(
         parse(*arguments)
     assert end.value.code == 2
     assert words in capsys.readouterr().err
-
-
-def test_the_start_up_takes_a_real_servers_time_at_the_sandboxs_speed(settings: Callable[..., Any]) -> None:
-    times = {"STANDIN_TPU_STARTUP_SECONDS": "337", "STANDIN_GPU_STARTUP_SECONDS": "90"}
-    assert settings(ACCELERATOR="tpu", **times).startup_seconds == 337
-    assert settings(ACCELERATOR="gpu", **times).startup_seconds == 90
-    assert settings(ACCELERATOR="gpu", SANDBOX_SPEED="30", **times).startup_seconds == 3
-    assert settings(ACCELERATOR="gpu").startup_seconds == 0
-
-
-def test_an_api_key_comes_from_the_flag_or_else_from_the_variable(settings: Callable[..., Any]) -> None:
-    assert settings().api_keys == ()
-    assert settings(VLLM_API_KEY="k1").api_keys == ("k1",)
-    assert settings("--api-key", "k2", "k3", VLLM_API_KEY="k1").api_keys == ("k2", "k3")
 
 
 # --- start and end
@@ -275,36 +243,7 @@ def test_middleware_is_loaded_as_vllm_loads_it(start: Callable[..., Server], tmp
         assert events(answer)[-1] == "[DONE]"
 
 
-def test_a_full_server_answers_503(start: Callable[..., Server]) -> None:
-    server = start("--max-num-queued-reqs=1", STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
-    thread, _ = server.in_background(max_tokens=100, ignore_eos=True)
-    eventually(lambda: server.metric("vllm:num_requests_running"))
-    refused = server.chat()
-    assert (refused.status_code, refused.json()["error"]["type"]) == (503, "ServiceUnavailableError")
-    thread.join()
-    assert server.chat().status_code == 200
-
-
-def test_without_a_shutdown_timeout_sigterm_cuts_requests_off_as_vllm_does(start: Callable[..., Server]) -> None:
-    server = start(STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
-    thread, answers = server.in_background(max_tokens=5000, ignore_eos=True)
-    eventually(lambda: server.metric("vllm:num_requests_running"))
-    server.process.terminate()
-    assert server.process.wait(_SECONDS) == 0
-    thread.join()
-    assert answers[0].json()["choices"][0]["finish_reason"] == "abort"
-
-
 # --- about the server
-
-
-def test_the_plain_routes_answer(server: Server) -> None:
-    assert server.get("/health").status_code == 200
-    assert server.get("/ping").status_code == 200
-    assert "standin" in server.get("/version").json()["version"]
-    models = server.get("/v1/models").json()
-    assert [each["id"] for each in models["data"]] == [MODEL, "alias"]
-    assert models["data"][0]["max_model_len"] == 8192
 
 
 # --- generation
@@ -352,34 +291,6 @@ def test_the_limit_of_tokens_cuts_the_answer(server: Server, name: str) -> None:
     assert answer["choices"][0]["finish_reason"] == "length"
 
 
-def test_more_tokens_than_the_answer_has_are_made_on_demand(server: Server) -> None:
-    answer = server.chat(max_tokens=300, ignore_eos=True).json()
-    assert answer["usage"]["completion_tokens"] == 300
-    assert answer["choices"][0]["finish_reason"] == "length"
-    answer = server.chat(min_tokens=200).json()
-    assert answer["usage"]["completion_tokens"] == 200
-    assert answer["choices"][0]["finish_reason"] == "stop"
-
-
-def test_a_stop_string_ends_the_answer_before_it(server: Server) -> None:
-    choice = server.chat(stop=["in a sandbox", "never"]).json()["choices"][0]
-    assert choice["message"]["content"] == "This is a stand-in for vLLM "
-    assert (choice["finish_reason"], choice["stop_reason"]) == ("stop", "in a sandbox")
-
-
-def test_completions_take_texts_and_tokens(server: Server) -> None:
-    answer = server.post("/v1/completions", {"model": MODEL, "prompt": "Once upon a time"}).json()
-    assert answer["object"] == "text_completion"
-    assert answer["choices"][0]["text"].startswith("This is a stand-in")
-    counts = {key: value for key, value in answer["usage"].items() if not key.endswith("_details")}
-    assert counts == {"prompt_tokens": 4, "total_tokens": 20, "completion_tokens": 16}
-    several = server.post("/v1/completions", {"prompt": ["a", "b"], "n": 2, "max_tokens": 1}).json()
-    assert len(several["choices"]) == 4
-    assert server.post("/v1/completions", {"prompt": [1, 2, 3]}).json()["usage"]["prompt_tokens"] == 3
-    chunks = events(server.post("/v1/completions", {"prompt": "x", "stream": True}, stream=True))
-    assert "".join(each["choices"][0]["text"] for each in chunks[:-1]).startswith("This is a stand-in")
-
-
 @pytest.mark.parametrize(
     ("fields", "status", "words", "param"),
     [
@@ -399,15 +310,6 @@ def test_bad_requests_are_refused_as_vllm_does(server: Server, fields: dict[str,
     assert error["param"] == param
 
 
-def test_with_an_api_key_the_v1_routes_need_it(start: Callable[..., Server]) -> None:
-    server = start("--api-key", "other", "k1").wait_until_ready()
-    refused = server.get("/v1/models")
-    assert (refused.status_code, refused.json()) == (401, {"error": "Unauthorized"})
-    assert server.get("/v1/models", headers={"authorization": "Bearer wrong"}).status_code == 401
-    assert server.get("/v1/models", headers={"authorization": "Bearer k1"}).status_code == 200
-    assert server.get("/metrics").status_code == 200
-
-
 # --- load
 
 
@@ -423,48 +325,6 @@ def test_requests_beyond_the_batch_wait_and_are_counted(slow: Server) -> None:
         assert answers[0].status_code == 200
     assert server.metric("vllm:num_requests_waiting") == server.metric("vllm:num_requests_running") == 0
     assert server.metric("vllm:request_queue_time_seconds_sum") - queued_before > 0.4
-
-
-def test_metrics_have_vllms_names_and_types_and_count(server: Server) -> None:
-    def counts() -> dict[str, float]:
-        labels = {"model_name": MODEL, "engine": "0"}
-        return {
-            "length": server.metric("vllm:request_success_total", finished_reason="length", **labels),
-            "stop": server.metric("vllm:request_success_total", finished_reason="stop", **labels),
-            "prompt": server.metric("vllm:prompt_tokens_total", **labels),
-            "generated": server.metric("vllm:generation_tokens_total", **labels),
-            "first": server.metric("vllm:time_to_first_token_seconds_count", **labels),
-            "next": server.metric("vllm:inter_token_latency_seconds_count", **labels),
-            "whole": server.metric("vllm:e2e_request_latency_seconds_count", **labels),
-        }
-
-    before = counts()
-    usages = [server.chat(max_tokens=5).json()["usage"], server.chat().json()["usage"]]
-    after = counts()
-    prompt, generated = (sum(each[name] for each in usages) for name in ("prompt_tokens", "completion_tokens"))
-    assert {name: after[name] - before[name] for name in after} == {
-        "length": 1,
-        "stop": 1,
-        "prompt": prompt,
-        "generated": generated,
-        "first": 2,
-        "next": generated - 2,
-        "whole": 2,
-    }
-    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", server.get("/metrics").text, re.MULTILINE))
-    expected = {
-        "vllm:num_requests_waiting": "gauge",
-        "vllm:num_requests_running": "gauge",
-        "vllm:kv_cache_usage_perc": "gauge",
-        "vllm:time_to_first_token_seconds": "histogram",
-        "vllm:inter_token_latency_seconds": "histogram",
-        "vllm:e2e_request_latency_seconds": "histogram",
-        "vllm:generation_tokens_total": "counter",
-        "vllm:prompt_tokens_total": "counter",
-        "vllm:num_preemptions_total": "counter",
-        "vllm:request_success_total": "counter",
-    }
-    assert types.items() >= expected.items()
 
 
 @pytest.mark.parametrize("stream", [False, True])

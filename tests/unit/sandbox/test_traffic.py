@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import threading
 import time
 from collections.abc import Iterator
 from typing import ClassVar
@@ -12,6 +11,7 @@ from typing import ClassVar
 import pytest
 
 from sandbox.cli.traffic import Exchange, Report, Traffic
+from tests.unit.sandbox.helpers import running
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -60,12 +60,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     _Handler.connections.clear()
-    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-    server.shutdown()
-    server.server_close()
+    with running(http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)) as server:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
 
 
 def _run(url: str, behaviour: str = "good", *, keep_alive: bool = False) -> Report:

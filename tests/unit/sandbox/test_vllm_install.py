@@ -15,6 +15,7 @@ import pytest
 from sandbox.host.paths import Paths
 from sandbox.servers.real.install import REQUIREMENTS, RealVllm
 from sandbox.toolchain.tools import ToolError
+from tests.unit.sandbox.helpers import install
 
 MODEL = "Qwen/Qwen2-1.5B"
 
@@ -30,11 +31,6 @@ mkdir -p "$2" && echo weights > "$2/model.safetensors"
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    return Paths(cache=tmp_path / "cache", state=tmp_path / "state")
-
-
-@pytest.fixture
 def installs(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Virtual environments have fake programs; the command lines that make one are recorded."""
     made: list[list[str]] = []
@@ -45,11 +41,8 @@ def installs(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             real_run(self, command, problem)
             return
         made.append(command)
-        folder = Path(command[-1]) / "bin"
-        folder.mkdir(parents=True)
         for name, text in (("pip", _PIP), ("python", _PYTHON)):
-            (folder / name).write_text(text)
-            (folder / name).chmod(0o755)
+            install(Path(command[-1]) / "bin" / name, text)
 
     monkeypatch.setattr(RealVllm, "_run", run)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trials.bench.figures import Curve, Figure
-from trials.drills.results import Result
+from trials.figures import Curve, Figure
 from trials.machine import Machine
 from trials.record import Run, Section
+from trials.results import Result
 
 MACHINE = Machine(
     cpu="Some CPU", cores=4, memory_gib=16, system="Linux x86_64, Some Linux 1", python="3.11.7", engine="3.250.0", kubernetes="1.37.2"

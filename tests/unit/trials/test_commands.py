@@ -15,9 +15,9 @@ from sandbox.host.paths import PROJECT_DIR
 from tests.unit.trials.recorded import figure
 from trials import record
 from trials.bench import __main__ as command
-from trials.bench.figures import Figure, Findings, Options
 from trials.drills import __main__ as drills
-from trials.drills.results import Result
+from trials.figures import Figure, Findings, Options
+from trials.results import Result
 
 Run = Callable[[Any], Iterator[Any]]
 
@@ -170,6 +170,20 @@ def test_a_drill_that_fails_loses_neither_what_it_found_nor_the_other_drills(
 def test_a_loss_within_its_bound_does_not_fail_the_drills(put: Callable[..., None], bound: int, status: int) -> None:
     put("drills", one=lambda _: iter([Result(event="hang", tried=3, survived=2, bound=bound, recovery="restarted")]))
     assert drills.main([]) == status
+
+
+def test_only_the_drill_load_runs_on_real_vllm(put: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[str] = []
+
+    def run(options: Any) -> Iterator[Any]:
+        seen.append(options.server)
+        yield from ()
+
+    put("drills", load=run, stock=_fails(AssertionError("ran")))
+    assert [drills.main([*names, "--server", "vllm"]) for names in ([], ["stock"], ["load", "stock"])] == [2, 2, 2]
+    assert "only the drill load runs on real vLLM. Fix: name load alone" in capsys.readouterr().err
+    assert drills.main(["load", "--server", "vllm"]) == 0
+    assert seen == ["vllm"]
 
 
 def test_every_bench_and_every_drill_is_a_module() -> None:

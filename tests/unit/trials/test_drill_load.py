@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+
 from sandbox.cli.traffic import Exchange, Report
 from trials.drills import load
 from trials.drills.events import RATE, Load
+from trials.results import Options
 
 
 def exchange(sent: float, ended: float, result: str = "answered", tokens: int = 16) -> Exchange:
@@ -43,3 +49,24 @@ def test_every_length_of_answer_comes_to_every_replica_streamed_and_not() -> Non
     for lengths in (load._TOKENS, load._TOKENS_WITH_LONG):
         # Backends take turns, and every other request is streamed.
         assert all(len(lengths) % number for number in (2, 3))
+
+
+@pytest.mark.parametrize(("server", "events"), [("stand-in", load._EVENTS), ("vllm", load._PLANNED)])
+def test_real_vllm_gets_the_planned_events_alone_and_more_time(
+    monkeypatch: pytest.MonkeyPatch, server: str, events: tuple[tuple[str, load.Event], ...]
+) -> None:
+    ran: list[str] = []
+    sandbox = SimpleNamespace(command=lambda *arguments: ran.append(" ".join(arguments)))
+    monkeypatch.setattr(load, "fresh_sandbox", lambda _: nullcontext(sandbox))
+
+    def scale(service: load._Service, name: str) -> list[str]:
+        service.scale(2)
+        ran.append(name)
+        return []
+
+    for table in ("_EVENTS", "_PLANNED"):
+        monkeypatch.setattr(load, table, [(name, scale) for name, _ in getattr(load, table)])
+    assert list(load.run(Options(server=server))) == []
+    assert ran[0] == f"up --server {server}"
+    assert ran[2::2] == [name for name, _ in events]
+    assert set(ran[1::2]) == {f"scale 2 --timeout {720 if server == 'vllm' else 180}"}

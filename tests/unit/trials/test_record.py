@@ -14,9 +14,9 @@ import pytest
 from sandbox.host.paths import PROJECT_DIR
 from tests.unit.trials.recorded import CURVE, MACHINE, RESULT, drill, figure, section
 from trials import record, report
-from trials.drills.results import Result
 from trials.machine import Machine, commit
 from trials.record import RecordError
+from trials.results import Result
 
 SECTIONS = [
     section(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -66,7 +66,3 @@ class Options:
     quick: bool = False
     #: With what takes a quarter of an hour and more: an `up` that builds every tool.
     cold: bool = False
-
-
-#: Yields as it goes, so that a long bench can be watched.
-Bench = Callable[[Options], Iterator[Findings]]

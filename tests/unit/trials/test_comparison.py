@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.trials.recorded import MACHINE, figure, section
-from trials.bench.comparison import FACTORS, LEAST, SAMPLES, compare, compare_sections
-from trials.bench.figures import Figure
+from trials.comparison import FACTORS, LEAST, SAMPLES, compare, compare_sections
+from trials.figures import Figure
 
 
 def _verdict(saved: Figure, now: Figure) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from sandbox.servers.model_server import STAND_IN
+
 T = TypeVar("T")
 
 
@@ -52,6 +54,8 @@ class Options:
     share: float = 1.0
     #: The seed of every random choice, so that a run can be repeated.
     seed: int = 0
+    #: What the pods run, a name of `sandbox.servers.model_server`.
+    server: str = STAND_IN
 
     def some(self, count: int) -> int:
         """This many of `count`, at least one."""

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from trials.bench.figures import Figure
+from trials.figures import Figure
 from trials.record import Section
 
 #: A share of the saved value: a smaller change is not reported, however quiet the machine.
