@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -113,6 +114,21 @@ def _report() -> Report:
         Outcome(check="longer", findings=(skipped("third", reason="needs a"),), seconds=0.0),
     )
     return Report(stack="dev", project="p", region="r", outcomes=outcomes, seconds=1.25)
+
+
+def test_the_document_has_the_shape_that_is_documented() -> None:
+    document = _report().document()
+    sample = json.loads(re.search(r"```json\n(.*?)```", DOCS, re.DOTALL)[1])  # type: ignore[index]  # the test fails without
+    assert _shape(document) == _shape(sample)
+    assert (document["counts"], document["ok"]) == ({"ok": 1, "warning": 0, "failed": 1, "skipped": 1}, False)
+
+
+def _shape(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _shape(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_shape(value[0])]
+    return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
 
 
 def test_the_text_aligns_and_breaks_no_command() -> None:

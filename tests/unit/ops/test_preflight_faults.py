@@ -11,6 +11,7 @@ import pytest
 from google.oauth2 import credentials as user_credentials
 
 from ops.findings import Finding, ok
+from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context
 from ops.preflight.runner import run_checks
 from tests.unit.preflight_project import FAMILY, PROJECT, TPU_QUOTA
@@ -174,3 +175,19 @@ def test_the_whole_run_is_bounded(bench: Bench) -> None:
     assert outcomes[1].status in ("failed", "skipped")
     assert "0.2 s" in outcomes[0].findings[0].value
     assert "--timeout" in outcomes[0].findings[0].fix
+
+
+def test_the_test_server_refuses_what_google_s_own_descriptions_do_not_allow(bench: Bench) -> None:
+    google = bench.context().google
+    google.authenticate()
+    for said, ask in {
+        "Unknown name .*permission": lambda: google.post(
+            "cloudresourcemanager", f"v3/projects/{PROJECT}:testIamPermissions", {"permission": []}
+        ),
+        "no such method": lambda: google.get("compute", "compute/v1/projects"),
+        "query parameter nope=x is unknown": lambda: google.get("compute", f"compute/v1/projects/{PROJECT}", nope="x"),
+    }.items():
+        with pytest.raises(CallFailed, match=said):
+            ask()
+    assert len(bench.server.violations) == 3
+    bench.server.violations.clear()
