@@ -101,8 +101,8 @@ async def _project_number(project: str, parent: pulumi.Resource) -> str:
         reason = str(error).rpartition("returned an error: ")[2]
         raise pulumi.RunError(
             f"maxReplicas: the number of project {project}, by which IAM calls the metrics adapter, cannot be read: {reason}. Fix: give "
-            "whoever deploys resourcemanager.projects.get on the project (roles/browser), by which the provider reads the project and its "
-            "billing information; or set maxReplicas to 0"
+            "the deploying account resourcemanager.projects.get on the project (roles/browser), by which the provider reads it and "
+            "its billing information; or set maxReplicas to 0"
         ) from None
     return str(found.number)
 

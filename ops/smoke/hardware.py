@@ -12,12 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import requests
 
 from components.catalog.capacity import shared_memory_gib
-from ops.findings import Finding, failed, ok, skipped, warning
+from ops.findings import Finding, Status, ok, skipped
 from ops.smoke.service import Api, Failure, Service
 from ops.smoke.serving_pools import ServingPod, UnknownPool
 from ops.smoke.target import Target
@@ -84,60 +83,50 @@ def rows(
 
 
 def _inside(pod: ServingPod, kubectl: Kubectl) -> Iterator[Finding]:
-    names = {row: f"{row} on {pod.pool}" for row in _INSIDE}
+    """What the containers say, and what the one that serves sees of its machine."""
+    names = [f"{row} on {pod.pool}" for row in _INSIDE]
     try:
         spec = json.loads(kubectl("get", "pod", pod.name, "--output=json"))["spec"]
         node = json.loads(kubectl("get", "node", spec["nodeName"], "--output=json"))["status"]
         if node["nodeInfo"]["containerRuntimeVersion"].startswith("sandbox:"):
-            yield from (skipped(name, reason="not on the sandbox") for name in names.values())
+            yield from (skipped(name, reason="not on the sandbox") for name in names)
             return
         containers = [each["name"] for each in spec["containers"] if each["name"].startswith("vllm-")]
         seen = {name: facts(kubectl("exec", pod.name, "--container", name, "--", "sh", "-c", LOOK)) for name in containers}
     except KubectlError as error:
         fix = "allow `create` of pods/exec, and install kubectl with the cluster's login"
-        yield from (skipped(name, reason=str(error), fix=fix) for name in names.values())
+        yield from (skipped(name, reason=str(error), fix=fix) for name in names)
         return
-    roles = {name: "".join(each.get("role", ["unknown"])) for name, each in seen.items()}
-    serving = [name for name, role in roles.items() if role == "serving"]
+    roles = {name: each.get("role", "unknown") for name, each in seen.items()}
     told = ", ".join(f"{name} {role}" for name, role in roles.items())
-    if len(serving) != 1 or set(roles.values()) - {"serving", "idle"}:
-        yield failed(names["role"], told, reason="one container serves, and every other one idles", fix=_LOGS)
+    good = sorted(roles.values(), reverse=True) == ["serving", *["idle"] * (len(roles) - 1)]
+    yield _judged(names[0], told, good, "one container serves, and every other one idles", _LOGS)
+    if not good:
         return
-    yield ok(names["role"], told)
-    yield from _machine(names, seen[serving[0]], node["capacity"], gpu=serving[0] == "vllm-gpu")
+    found = next(each for name, each in seen.items() if roles[name] == "serving")
+    chips = sum(int(node["capacity"].get(name, 0)) for name in _DEVICES)
+    devices = found.get("device", "none")
+    good = (devices.count(", ") + 1 if devices != "none" else 0) == chips
+    yield _judged(names[1], devices, good, f"the node's capacity says {chips}", "see deviceAccess in docs/hardening.md")
+    if roles.get("vllm-gpu") == "serving":
+        driver = found.get("driver", "unknown")
+        major = driver.partition(".")[0]
+        good, fix = major.isdigit() and int(major) >= _DRIVER, f"gpuDriverVersion: LATEST of pool {pod.pool}"
+        yield _judged(names[2], driver, good, f"the default GPU image needs {_DRIVER} or newer", fix, "warning")
+    shared, wanted = int(found.get("shm", "0")) // 1024, 1024 * shared_memory_gib(chips) if chips > 1 else _SHARED_MIB
+    fix = f"`kubectl get pod {pod.name} --output yaml` shows the volume at /dev/shm: `pulumi up` mounts it"
+    yield _judged(names[3], f"{shared} MiB", shared >= wanted, f"{chips} chips need {wanted} MiB", fix)
 
 
-def _machine(names: dict[str, str], found: dict[str, list[str]], capacity: dict[str, Any], *, gpu: bool) -> Iterator[Finding]:
-    """What the container that serves sees of its machine."""
-    devices = found.get("device", [])
-    chips = sum(int(capacity.get(name, 0)) for name in _DEVICES)
-    listing = ", ".join(devices) or "none"
-    if len(devices) == chips:
-        yield ok(names["device"], listing)
-    else:
-        yield failed(names["device"], listing, reason=f"the node's capacity says {chips}", fix="see deviceAccess in docs/hardening.md")
-    driver = "".join(found.get("driver", []))
-    major = driver.partition(".")[0]
-    if gpu and not (major.isdigit() and int(major) >= _DRIVER):
-        reason = f"the default GPU image needs {_DRIVER} or newer"
-        yield warning(names["driver"], driver or "unknown", reason=reason, fix="gpuDriverVersion: LATEST of that pool")
-    elif gpu:
-        yield ok(names["driver"], driver)
-    shared = int("".join(found.get("shm", ["0"]))) // 1024
-    wanted = 1024 * shared_memory_gib(chips) if chips > 1 else _SHARED_MIB
-    if shared >= wanted:
-        yield ok(names["shared memory"], f"{shared} MiB")
-    else:
-        fix = "`kubectl get pod POD --output yaml` shows the volume at /dev/shm: `pulumi up` mounts it"
-        yield failed(names["shared memory"], f"{shared} MiB", reason=f"{chips} chips need {wanted} MiB", fix=fix)
+def _judged(name: str, value: str, good: bool, reason: str, fix: str, otherwise: Status = "failed") -> Finding:
+    return ok(name, value) if good else Finding(field=name, value=value, reason=reason, fix=fix, status=otherwise)
 
 
-def facts(printed: str) -> dict[str, list[str]]:
-    """The values of each key that `LOOK` has printed."""
-    found: dict[str, list[str]] = {}
-    for line in printed.splitlines():
-        key, _, value = line.partition("=")
-        found.setdefault(key, []).append(value.strip())
+def facts(printed: str) -> dict[str, str]:
+    """The value of each key that `LOOK` has printed; several are joined by commas."""
+    found: dict[str, str] = {}
+    for key, _, value in (line.strip().partition("=") for line in printed.splitlines()):
+        found[key] = f"{found[key]}, {value}" if key in found else value
     return found
 
 
@@ -151,10 +140,8 @@ def _first_token(target: Target, pod: ServingPod, *, seconds: float, limit: floa
         reason = "the API server's proxy passes no API key on" if failure.kind == "HTTP 401" else str(failure)
         return skipped(name, reason=reason, fix=f"ask the pod by `kubectl port-forward pod/{pod.name} 8000`")
     cold, warm = (each.first_token_seconds or 0.0 for each in asked)
-    told = f"{warm:.2f} s, {cold:.2f} s of the request before"
-    if warm <= limit:
-        return ok(name, told)
-    return failed(name, told, reason=f"--max-first-token is {limit:g} s", fix="see docs/operate.md, and vllm:time_to_first_token_seconds")
+    told, fix = f"{warm:.2f} s, and {cold:.2f} s of the request before", "see vllm:time_to_first_token_seconds of the pod's /metrics"
+    return _judged(name, told, warm <= limit, f"--max-first-token is {limit:g} s", fix)
 
 
 def _drain(target: Target, pods: list[ServingPod], kubectl: Kubectl, *, seconds: float, key: str, api: Api) -> Finding:
@@ -189,6 +176,5 @@ def _drain(target: Target, pods: list[ServingPod], kubectl: Kubectl, *, seconds:
         finally:
             over.set()
     told = f"{', '.join(f'{count} {result}' for result, count in sorted(results.items()))} while {pod.name} ended"
-    if set(results) == {"answered"}:
-        return ok("drain", told)
-    return failed("drain", told, reason="a pod that ends finishes its requests and closes its connections", fix=_LOGS)
+    reason = "a pod that ends finishes its requests and closes its connections"
+    return _judged("drain", told, set(results) == {"answered"}, reason, "see *Staying up* in docs/operate.md, and the server's log")

@@ -174,7 +174,7 @@ class ControlPlane:
             if not is_free(port):
                 raise ControlPlaneError(
                     f"port {port} ({name.replace('_', ' ')}) is taken {taken_by(port)}, and the cluster keeps it, since kubeconfig and "
-                    "the stack's state name it: end that program and run `python -m sandbox up` again, or begin anew with "
+                    "the stack's state name it: end that program and run `python -m sandbox up` again, or start again with "
                     "`python -m sandbox down`"
                 )
 

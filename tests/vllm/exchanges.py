@@ -87,7 +87,7 @@ REFUSALS: dict[str, Exchange] = {
     "unknown model": _chat(model="no/such-model"),
     "unknown model for a completion": _completion(model="no/such-model"),
     "not JSON": _raw("/v1/chat/completions", '{"model": ', "application/json"),
-    "JSON that is no object": _raw("/v1/chat/completions", "[1]", "application/json"),
+    "JSON that is not an object": _raw("/v1/chat/completions", "[1]", "application/json"),
     "another content type": _raw("/v1/chat/completions", '{"messages": []}', "text/plain"),
     "no messages": _chat(messages=None),
     "messages that are no list": _chat(messages="hello"),
