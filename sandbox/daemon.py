@@ -70,7 +70,7 @@ def main() -> int:
     cloud = Cloud(paths=paths, spawner=spawner, images=images, environment=environment, clock=clock)
     try:
         cloud.recover()
-        builder = ImageBuilder.of_machine(images, state_dir=paths.state, spawner=spawner, environment=environment)
+        builder = ImageBuilder(images, state_dir=paths.state, spawner=spawner, environment=environment)
         providers = serve(cloud, builder, paths.state, environment, clock)
     except (StateError, ControlPlaneError) as error:
         logger.error("cannot start: %s", error)

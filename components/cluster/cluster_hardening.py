@@ -43,7 +43,8 @@ class ClusterArgs:
 def cluster_arguments(args: ClusterArgs) -> dict[str, Any]:
     """Keyword arguments of `container.Cluster`.
 
-    Off is said: a block that the provider computes (`optional_blocks`) keeps its old value when the program no longer names it.
+    Off is said: a block that the provider's schema computes keeps its old value, without a difference in the preview, when the program no
+    longer names it.
     """
     security, private = args.security, args.vpc is not None
     arguments: dict[str, Any] = {

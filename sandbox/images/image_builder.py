@@ -12,7 +12,7 @@ import hashlib
 import json
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,33 +50,16 @@ class BuiltImage:
 
 
 class ImageBuilder:
-    """Builds images into the store; safe for several threads."""
+    """Builds images into the store; safe for several threads. Docker is looked for anew with every build: a daemon may come and go."""
 
-    def __init__(
-        self,
-        images: ImageStore,
-        *,
-        state_dir: Path | None = None,
-        find_docker: Callable[[], DockerEngine] | None = None,
-        registry: LocalRegistry | None = None,
-    ) -> None:
-        """`state_dir`: where the record is kept. Without `find_docker` and `registry` Docker is not looked for."""
+    def __init__(self, images: ImageStore, *, state_dir: Path, spawner: Spawner, environment: Mapping[str, str]) -> None:
+        """`state_dir`: where the record and the registry are kept. `environment`: in which docker and its registry are found and run."""
         self._images = images
         self._state_dir = state_dir
-        self._find_docker = find_docker
-        self._registry = registry
+        self._environment = environment
+        self.registry = LocalRegistry(state_dir / "registry", spawner, environment)
         self._lock = threading.Lock()
         self._known_bases: set[str] = set()
-
-    @classmethod
-    def of_machine(cls, images: ImageStore, *, state_dir: Path, spawner: Spawner, environment: Mapping[str, str]) -> ImageBuilder:
-        """A builder that looks for Docker anew with every build: a daemon may come and go."""
-        return cls(
-            images,
-            state_dir=state_dir,
-            find_docker=lambda: DockerEngine.find(environment, state_dir),
-            registry=LocalRegistry(state_dir / "registry", spawner, environment),
-        )
 
     def build(self, request: BuildRequest) -> BuiltImage:
         """Builds, pushes and keeps one image.
@@ -88,7 +71,7 @@ class ImageBuilder:
         base = base_image(request.context, request.args)
         with self._lock:
             try:
-                engine = self._engine()
+                engine = DockerEngine.find(self._environment, self._state_dir)
             except NoDocker as reason:
                 built = self._read(request, repository, tag or "latest", str(reason))
             else:
@@ -103,11 +86,6 @@ class ImageBuilder:
         A builder and a registry that have a base move next to nothing of it again (docs/images.md, measured).
         """
         return base_image(request.context, request.args) in self._known_bases
-
-    def _engine(self) -> DockerEngine:
-        if self._find_docker is None:
-            raise NoDocker("Docker was not looked for")
-        return self._find_docker()
 
     def _read(self, request: BuildRequest, repository: str, tag: str, reason: str) -> BuiltImage:
         image = build(request.context, args=request.args, platform=request.platform)
@@ -125,9 +103,8 @@ class ImageBuilder:
         stand_in = _base_name(base)
         # The registry's part of the name becomes the local one's.
         path = repository.partition("/")[2]
-        use_registry = self._registry is not None and self._registry.available
-        address = self._registry.address() if self._registry is not None and use_registry else "sandbox.invalid"
-        local = f"{address}/{path}:{tag}"
+        use_registry = self.registry.available
+        local = f"{self.registry.address() if use_registry else 'sandbox.invalid'}/{path}:{tag}"
         try:
             _make_base(engine, base, request.platform)
             engine.build(
@@ -150,21 +127,19 @@ class ImageBuilder:
     def _hand_over(self, engine: DockerEngine, local: str, path: str, tag: str, use_registry: bool) -> tuple[str, Fetch, str]:
         """Manifest digest, reader of the image's parts, and where they are."""
         reason = "docker-registry is not installed"
-        if self._registry is not None and use_registry:
+        if use_registry:
             try:
                 engine.push(local)
             except DockerError as error:
                 # A daemon in a virtual machine or elsewhere cannot reach this machine's loopback.
                 reason = f"the daemon cannot push to {local}: {(str(error).splitlines() or [''])[-1]}"
             else:
-                digest = self._registry.manifest_digest(path, tag)
-                return digest, self._registry.reader(path), "pushed to a registry on this machine (docker-registry)"
+                digest = self.registry.manifest_digest(path, tag)
+                return digest, self.registry.reader(path), "pushed to a registry on this machine (docker-registry)"
         digest, fetch = engine.save(local)
         return digest, fetch, f"saved from the daemon's own store ({reason})"
 
     def _note(self, name: str, built: BuiltImage) -> None:
-        if self._state_dir is None:
-            return
         self._state_dir.mkdir(parents=True, exist_ok=True)
         notes = {**read_notes(self._state_dir), name: {"digest": built.stored.digest, "how": built.how}}
         write_text(self._state_dir / RECORD, json.dumps(notes, indent=1, sort_keys=True))

@@ -77,14 +77,11 @@ class Docker:
         return self.run("build", "--progress=plain", "--file", str(dockerfile), "--tag", tag, *options, str(context))
 
 
-def _start_daemon(folder: Path, features: Mapping[str, bool]) -> subprocess.Popen[bytes]:
-    settings = folder / "daemon.json"
-    settings.write_text(json.dumps({"features": dict(features)}))
+def _start_daemon(folder: Path) -> subprocess.Popen[bytes]:
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             [
                 "dockerd",
-                f"--config-file={settings}",
                 f"--host=unix://{folder}/socket",
                 f"--data-root={folder}/data",
                 f"--exec-root={folder}/exec",
@@ -100,11 +97,11 @@ def _start_daemon(folder: Path, features: Mapping[str, bool]) -> subprocess.Pope
 
 
 @contextmanager
-def own_daemon(command: str, features: Mapping[str, bool] | None = None) -> Iterator[Docker]:
-    """Starts a daemon, with dockerd's `features` if any, and yields it; ends it and removes all that it had."""
+def own_daemon(command: str) -> Iterator[Docker]:
+    """Starts a daemon and yields it; ends it and removes all that it had."""
     # Not under pytest's folder: a socket's path may have 107 characters at most.
     folder = Path(tempfile.mkdtemp(prefix="images-docker-"))
-    daemon = _start_daemon(folder, features or {})
+    daemon = _start_daemon(folder)
     docker = Docker(command, f"unix://{folder}/socket")
     try:
         deadline = time.monotonic() + 60

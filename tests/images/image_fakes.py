@@ -1,4 +1,4 @@
-"""Fakes that the image tests share: a stand-in for the server, and a root file system small enough to build on.
+"""Fakes that the image tests share: stand-ins for the server and its answers, and a root file system small enough to build on.
 
 Both tiers use one stand-in for the server: the shell tier puts it on PATH as `python3`, the container tier into the base.
 Left out: anything of vLLM. What these tests prove is what reaches the server, not what the server does with it.
@@ -6,11 +6,15 @@ Left out: anything of vLLM. What these tests prove is what reaches the server, n
 
 from __future__ import annotations
 
+import http.server
 import io
 import re
 import shutil
 import subprocess
 import tarfile
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 IMAGES = Path(__file__).resolve().parents[2] / "images"
@@ -94,3 +98,64 @@ def write_root_file_system(path: Path) -> None:
             add(str(library).lstrip("/"), library.read_bytes())
         add("usr/bin/python3", SERVER.encode())
         add("www/health", b"", 0o644)
+
+
+class EngineServer:
+    """Answers `/health` with `health`, whatever its engine does; `metrics` are what that last said, `answers` whether it makes a token."""
+
+    def __init__(self, health: int = 200, address: str = "127.0.0.1") -> None:
+        self.metrics: Callable[[], str] = lambda: "vllm:num_requests_running{} 0.0"
+        self.answers = True
+        self.status = 200
+        self.asked: list[tuple[str, str]] = []
+        owner = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                owner.asked.append((self.path, ""))
+                self._say(*{"/health": (health, ""), "/metrics": (200, owner.metrics())}.get(self.path, (404, "")))
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                owner.asked.append((f"{self.path} {body}", self.headers.get("Authorization", "")))
+                if owner.answers:
+                    self._say(owner.status, "{}")
+                else:
+                    owner._ended.wait(10)
+
+            def _say(self, status: int, body: str) -> None:
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(body.encode() + b"\n")
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._ended = threading.Event()
+        self._server = http.server.ThreadingHTTPServer((address, 0), Handler)
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def __enter__(self) -> EngineServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def tokens_asked(self) -> list[tuple[str, str]]:
+        """Requests for a token, with their credentials."""
+        return [each for each in self.asked if each[0].startswith("/v1/")]
+
+
+def metrics(*, running: int, waiting: int, tokens: int = 0) -> str:
+    """As vLLM writes them, among others that do not count, one of which begins as the name of one that does."""
+    labels = '{engine="0",model_name="Qwen/Qwen2-1.5B served"}'
+    return f"""# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{labels} {running}.0
+vllm:num_requests_waiting_by_reason{{engine="0",reason="capacity"}} {waiting}.0
+vllm:num_requests_waiting{labels} {waiting}.0
+vllm:generation_tokens_total{labels} {tokens}.0
+process_cpu_seconds_total {time.monotonic()}"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import os
 import subprocess
 import threading
@@ -12,53 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.image_fakes import DRAIN
-
-
-class MetricsServer:
-    """Answers `/metrics` with what `under_way` says then: requests that run, requests that wait; None for no such metric."""
-
-    def __init__(self) -> None:
-        self.under_way: Callable[[], tuple[int, int] | None] = lambda: (0, 0)
-        self.asked = 0
-        owner = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                owner.asked += 1
-                counts = owner.under_way()
-                lines = ["# HELP vllm:num_requests_running Number of requests in model execution batches."]
-                if counts is not None:
-                    labels = '{engine="0",model_name="Qwen/Qwen2-1.5B served"}'
-                    lines += [
-                        f"vllm:num_requests_running{labels} {counts[0]}.0",
-                        # Another metric whose name begins in the same way must not count.
-                        f'vllm:num_requests_waiting_by_reason{{engine="0",reason="capacity"}} {counts[1]}.0',
-                        f"vllm:num_requests_waiting{labels} {counts[1]}.0",
-                    ]
-                body = ("\n".join(lines) + "\n").encode()
-                self.send_response(200 if self.path == "/metrics" else 404)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+from tests.images.image_fakes import DRAIN, EngineServer, metrics
 
 
 @pytest.fixture
-def server() -> Iterator[MetricsServer]:
-    found = MetricsServer()
-    yield found
-    found.stop()
+def server() -> Iterator[EngineServer]:
+    with EngineServer() as found:
+        yield found
 
 
 @pytest.fixture
@@ -90,7 +49,7 @@ def test_a_container_that_does_not_serve_has_nothing_to_wait_for(drain: Callable
 
 
 def test_an_idle_server_is_not_waited_for_longer_than_the_settling_time(
-    drain: Callable[..., tuple[int, float, str]], server: MetricsServer
+    drain: Callable[..., tuple[int, float, str]], server: EngineServer
 ) -> None:
     code, seconds, _ = drain("1", "20", port=server.port)
     assert code == 0
@@ -99,24 +58,25 @@ def test_an_idle_server_is_not_waited_for_longer_than_the_settling_time(
 
 @pytest.mark.parametrize("counts", [(2, 0), (0, 1)], ids=["running", "waiting"])
 def test_requests_under_way_are_waited_for(
-    drain: Callable[..., tuple[int, float, str]], server: MetricsServer, counts: tuple[int, int]
+    drain: Callable[..., tuple[int, float, str]], server: EngineServer, counts: tuple[int, int]
 ) -> None:
     until = time.monotonic() + 3
-    server.under_way = lambda: counts if time.monotonic() < until else (0, 0)
+    running, waiting = counts
+    server.metrics = lambda: metrics(running=running, waiting=waiting) if time.monotonic() < until else metrics(running=0, waiting=0)
     code, seconds, _ = drain("0", "20", port=server.port)
     assert code == 0
     assert 3 <= seconds < 7
 
 
-def test_a_pause_between_two_requests_does_not_end_the_drain(drain: Callable[..., tuple[int, float, str]], server: MetricsServer) -> None:
-    server.under_way = lambda: (server.asked % 2, 0)
+def test_a_pause_between_two_requests_does_not_end_the_drain(drain: Callable[..., tuple[int, float, str]], server: EngineServer) -> None:
+    server.metrics = lambda: metrics(running=len(server.asked) % 2, waiting=0)
     code, seconds, _ = drain("0", "3", port=server.port)
     assert code == 0
     assert seconds >= 2
 
 
-def test_the_limit_ends_the_wait_for_a_long_request(drain: Callable[..., tuple[int, float, str]], server: MetricsServer) -> None:
-    server.under_way = lambda: (1, 0)
+def test_the_limit_ends_the_wait_for_a_long_request(drain: Callable[..., tuple[int, float, str]], server: EngineServer) -> None:
+    server.metrics = lambda: metrics(running=1, waiting=0)
     code, seconds, _ = drain("0", "2", port=server.port)
     assert code == 0
     assert 1 <= seconds < 5
@@ -129,13 +89,13 @@ def test_a_server_that_is_gone_is_not_waited_for(drain: Callable[..., tuple[int,
 
 
 def test_a_server_that_is_slow_to_answer_is_busy_and_is_waited_for(
-    drain: Callable[..., tuple[int, float, str]], server: MetricsServer
+    drain: Callable[..., tuple[int, float, str]], server: EngineServer
 ) -> None:
-    def slow() -> tuple[int, int]:
+    def slow() -> str:
         time.sleep(3)
-        return 1, 0
+        return metrics(running=1, waiting=0)
 
-    server.under_way = slow
+    server.metrics = slow
     code, seconds, _ = drain("0", "14", port=server.port)
     assert code == 0
     # Five answers that did not come in time are over by then.
@@ -155,8 +115,8 @@ def test_a_container_that_idles_tells_its_server_nothing(drain: Callable[..., tu
     assert not (tmp_path / "draining.gpu").exists()
 
 
-def test_a_server_without_such_metrics_is_not_waited_for_long(drain: Callable[..., tuple[int, float, str]], server: MetricsServer) -> None:
-    server.under_way = lambda: None
+def test_a_server_without_such_metrics_is_not_waited_for_long(drain: Callable[..., tuple[int, float, str]], server: EngineServer) -> None:
+    server.metrics = lambda: "python_info 1.0"
     code, seconds, _ = drain("0", "25", port=server.port)
     assert code == 0
     assert seconds < 8

@@ -174,14 +174,6 @@ def test_gpu_container_serves_on_a_gpu_node(node: Node) -> None:
     assert "role=serving accelerator=gpu: this node has a GPU" in container.log
 
 
-def test_tpu_container_serves_on_a_tpu_node(node: Node) -> None:
-    node.add_tpu()
-    container = node.run("tpu", "--port=8000").wait_for_server()
-    assert container.role == "serving"
-    assert container.server_arguments == [*SERVER_MODULE, "--port=8000"]
-    assert f"role=serving accelerator=tpu: this node has a TPU ({node.tpu_device}" in container.log
-
-
 @pytest.mark.usefixtures("each_shell")
 def test_an_image_with_the_program_vllm_is_served_by_it(node: Node) -> None:
     node.add_gpu()
@@ -190,21 +182,13 @@ def test_an_image_with_the_program_vllm_is_served_by_it(node: Node) -> None:
     assert container.server_arguments == ["serve", "Qwen/Qwen2-1.5B", "--port=8000", "--model-impl=auto", "--served-model-name=a b"]
 
 
-def test_gpu_container_idles_on_a_tpu_node_and_says_why(node: Node) -> None:
-    node.add_tpu()
-    container = node.run("gpu").wait_for_role("idle")
-    assert container.log == (
-        "role=idle accelerator=gpu: machine doesn't contain GPUs (a TPU device is present at "
-        f"{node.tpu_device}), this container idles and the TPU container of the pod serves\n"
-    )
-    assert not (container.record / "started").exists()
-
-
-def test_tpu_container_idles_on_a_gpu_node_and_says_why(node: Node) -> None:
-    node.add_gpu()
-    container = node.run("tpu").wait_for_role("idle")
-    assert "role=idle accelerator=tpu: machine doesn't contain TPUs" in container.log
-    assert "the GPU container of the pod serves" in container.log
+@pytest.mark.parametrize("accelerator", ["gpu", "tpu"])
+def test_container_idles_on_a_node_of_the_other_kind_and_says_why(node: Node, accelerator: str) -> None:
+    other = "tpu" if accelerator == "gpu" else "gpu"
+    node.add_tpu() if other == "tpu" else node.add_gpu()
+    container = node.run(accelerator).wait_for_role("idle")
+    assert f"role=idle accelerator={accelerator}: machine doesn't contain {accelerator.upper()}s (" in container.log
+    assert f"this container idles and the {other.upper()} container of the pod serves" in container.log
     assert not (container.record / "started").exists()
 
 
@@ -301,16 +285,6 @@ def test_an_nvidia_smi_that_hangs_does_not_hold_the_loop_up(node: Node) -> None:
     assert "no answer within 1 s" in container.log
     node.add_gpu()
     container.wait_for_server()
-
-
-def test_waiting_is_reported_once_a_minute(node: Node) -> None:
-    text = ENTRYPOINT.read_text()
-    assert text.count("\nremind_seconds=60\n") == text.count("\npoll_seconds=2\n") == 1
-    quick = text.replace("\nremind_seconds=60\n", "\nremind_seconds=2\n").replace("\npoll_seconds=2\n", "\npoll_seconds=0.1\n")
-    node.script = write_program(node.folder / "entrypoint", quick)
-    container = node.run("gpu", DEVICE_WAIT_SECONDS="5")
-    assert container.process.wait(timeout=20) == 1
-    assert [line.split()[0] for line in container.log.splitlines()] == ["role=waiting"] * 3 + ["role=failed"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import http.server
 import os
 import re
 import socket
@@ -14,11 +13,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.images.image_fakes import ENTRYPOINT, HEALTH, SERVER, write_program
+from tests.images.image_fakes import ENTRYPOINT, HEALTH, SERVER, EngineServer, metrics, write_program
 
 #: linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
@@ -79,31 +79,6 @@ def probed(tmp_path: Path) -> Iterator[Probed]:
 
 
 @contextmanager
-def server(status: int, address: str = "127.0.0.1") -> Iterator[int]:
-    """Serves /health with the status, and 404 elsewhere; yields the port."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self.send_response(status if self.path == "/health" else 404)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer((address, 0), Handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield listening.server_address[1]
-        finally:
-            listening.shutdown()
-            thread.join()
-
-
-@contextmanager
 def says(reply: bytes) -> Iterator[int]:
     """Accepts one connection, says the reply and holds the connection open; yields the port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -122,65 +97,13 @@ def says(reply: bytes) -> Iterator[int]:
                 connection.close()
 
 
-class EngineServer:
-    """Says that it is healthy whatever its engine does; `metrics` are what that last said, and `answers` whether it makes a token."""
-
-    def __init__(self) -> None:
-        self.metrics = "vllm:num_requests_running{} 0.0"
-        self.answers = True
-        self.status = 200
-        self.asked: list[tuple[str, str]] = []
-        owner = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._say(200, owner.metrics if self.path == "/metrics" else "")
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                owner.asked.append((f"{self.path} {body}", self.headers.get("Authorization", "")))
-                if owner.answers:
-                    self._say(owner.status, "{}")
-                else:
-                    owner.ended.wait(10)
-
-            def _say(self, status: int, body: str) -> None:
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(body.encode() + b"\n")
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.ended = threading.Event()
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def stop(self) -> None:
-        self.ended.set()
-        self._server.shutdown()
-        self._server.server_close()
-
-
 @pytest.fixture
 def engine(probed: Probed) -> Iterator[EngineServer]:
     """Behind a container that serves, whose probes are impatient."""
-    found = EngineServer()
     probed.environment |= {f"HEALTH_{each}_SECONDS": "0" for each in ("STALL", "IDLE", "FULL")} | {"HEALTH_TOKEN_SECONDS": "0.5"}
-    probed.start("serving", f"--port={found.port}", "--model=Qwen/Qwen2-1.5B")
-    yield found
-    found.stop()
-
-
-def metrics(*, running: int, waiting: int, tokens: int) -> str:
-    """As vLLM writes them, among others that do not count."""
-    labels = '{engine="0",model_name="Qwen/Qwen2-1.5B served"}'
-    return f"""# TYPE vllm:num_requests_running gauge
-vllm:num_requests_running{labels} {running}.0
-vllm:num_requests_waiting{labels} {waiting}.0
-vllm:generation_tokens_total{labels} {tokens}.0
-process_cpu_seconds_total {time.monotonic()}"""
+    with EngineServer() as found:
+        probed.start("serving", f"--port={found.port}", "--model=Qwen/Qwen2-1.5B")
+        yield found
 
 
 def unused_port() -> int:
@@ -199,17 +122,17 @@ def test_idle_is_healthy_though_nothing_listens(probed: Probed, probe: tuple[str
 
 @PROBES
 def test_serving_is_healthy_when_the_server_is(probed: Probed, probe: tuple[str, ...]) -> None:
-    with server(200) as port:
-        probed.start("serving", f"--port={port}")
+    with EngineServer() as server:
+        probed.start("serving", f"--port={server.port}")
         assert probed.health(*probe) == (0, "healthy: serving")
 
 
 @PROBES
 @pytest.mark.parametrize("status", [503, 204])
 def test_serving_is_not_healthy_when_the_server_says_anything_else(probed: Probed, probe: tuple[str, ...], status: int) -> None:
-    with server(status) as port:
-        probed.start("serving", f"--port={port}")
-        assert probed.health(*probe) == (1, f"not healthy: http://127.0.0.1:{port}/health answered {status}")
+    with EngineServer(status) as server:
+        probed.start("serving", f"--port={server.port}")
+        assert probed.health(*probe) == (1, f"not healthy: http://127.0.0.1:{server.port}/health answered {status}")
 
 
 @PROBES
@@ -245,7 +168,7 @@ def test_a_status_line_without_a_reason_counts(probed: Probed) -> None:
 def test_an_engine_without_steps_and_tokens_is_not_healthy_though_the_server_reports_healthy(
     probed: Probed, engine: EngineServer, probe: tuple[str, ...]
 ) -> None:
-    engine.metrics, engine.answers = metrics(running=2, waiting=1, tokens=5), False
+    engine.metrics, engine.answers = lambda: metrics(running=2, waiting=1, tokens=5), False
     assert probed.health(*probe) == (0, "healthy: serving")
     for _ in range(2):
         code, said = probed.health(*probe)
@@ -258,21 +181,21 @@ def test_an_engine_without_steps_and_tokens_is_not_healthy_though_the_server_rep
 def test_an_engine_that_does_steps_is_healthy_and_is_not_asked_for_a_token(probed: Probed, engine: EngineServer) -> None:
     engine.answers = False
     for tokens in range(3):
-        engine.metrics = metrics(running=1, waiting=0, tokens=tokens)
+        engine.metrics = partial(metrics, running=1, waiting=0, tokens=tokens)
         assert probed.health() == (0, "healthy: serving")
-    assert engine.asked == []
+    assert engine.tokens_asked == []
 
 
 def test_an_engine_that_idles_is_healthy_because_it_makes_a_token(probed: Probed, engine: EngineServer) -> None:
-    engine.metrics = metrics(running=0, waiting=0, tokens=5)
+    engine.metrics = lambda: metrics(running=0, waiting=0, tokens=5)
     for _ in range(3):
         assert probed.health() == (0, "healthy: serving")
-    assert engine.asked == [('/v1/completions {"model": "Qwen/Qwen2-1.5B", "prompt": ".", "max_tokens": 1}', "")] * 2
+    assert engine.tokens_asked == [('/v1/completions {"model": "Qwen/Qwen2-1.5B", "prompt": ".", "max_tokens": 1}', "")] * 2
 
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_token_that_the_server_refuses_does_not_count(probed: Probed, engine: EngineServer, status: int) -> None:
-    engine.metrics, engine.status = metrics(running=0, waiting=0, tokens=5), status
+    engine.metrics, engine.status = lambda: metrics(running=0, waiting=0, tokens=5), status
     assert probed.health()[0] == 0
     code, said = probed.health()
     assert code == 1
@@ -282,7 +205,7 @@ def test_a_token_that_the_server_refuses_does_not_count(probed: Probed, engine: 
 def test_a_request_refused_before_the_engine_proves_nothing_and_is_logged_once(
     probed: Probed, engine: EngineServer, tmp_path: Path
 ) -> None:
-    engine.metrics, engine.status = metrics(running=0, waiting=0, tokens=5), 400
+    engine.metrics, engine.status = lambda: metrics(running=0, waiting=0, tokens=5), 400
     said = "healthy: serving, by /health alone: a request for one token of model 'Qwen/Qwen2-1.5B' was answered 400"
     assert [probed.health() for _ in range(3)] == [(0, "healthy: serving"), (0, said), (0, said)]
     assert (tmp_path / "log").read_text().count("fungibility-health: ") == 1
@@ -292,7 +215,7 @@ def test_probes_that_run_into_their_limits_leave_no_process_behind(probed: Probe
     """Process 1 of a container reaps none. Here this test is the one to whom orphans come."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:
-        engine.metrics, engine.answers = metrics(running=0, waiting=0, tokens=5), False
+        engine.metrics, engine.answers = lambda: metrics(running=0, waiting=0, tokens=5), False
         assert [probed.health()[0] for _ in range(2)] == [0, 1]
         with says(b"") as port:
             probed.role_file.write_text(re.sub("port=.*", f"port={port}", probed.role_file.read_text()))
@@ -305,44 +228,44 @@ def test_probes_that_run_into_their_limits_leave_no_process_behind(probed: Probe
 
 
 def test_an_engine_that_works_again_is_healthy_again(probed: Probed, engine: EngineServer) -> None:
-    engine.metrics, engine.answers = metrics(running=1, waiting=0, tokens=5), False
+    engine.metrics, engine.answers = lambda: metrics(running=1, waiting=0, tokens=5), False
     assert [probed.health()[0] for _ in range(2)] == [0, 1]
-    engine.metrics = metrics(running=1, waiting=0, tokens=6)
+    engine.metrics = lambda: metrics(running=1, waiting=0, tokens=6)
     assert probed.health()[0] == 0
 
 
 @pytest.mark.parametrize(("running", "patience"), [(1, "HEALTH_STALL_SECONDS"), (0, "HEALTH_IDLE_SECONDS")])
 def test_an_engine_may_stand_still_for_a_while(probed: Probed, engine: EngineServer, running: int, patience: str) -> None:
-    engine.metrics, engine.answers = metrics(running=running, waiting=0, tokens=5), False
+    engine.metrics, engine.answers = lambda: metrics(running=running, waiting=0, tokens=5), False
     assert [probed.health(**{patience: "60"})[0] for _ in range(3)] == [0, 0, 0]
 
 
 def test_a_full_queue_counts_as_healthy_for_a_while(probed: Probed, engine: EngineServer) -> None:
-    engine.metrics, engine.status = metrics(running=9, waiting=1, tokens=5), 503
+    engine.metrics, engine.status = lambda: metrics(running=9, waiting=1, tokens=5), 503
     full = (0, "healthy: serving, with a full queue (10 requests under way)")
     assert [probed.health(HEALTH_FULL_SECONDS="60") for _ in range(2)] == [(0, "healthy: serving"), full]
 
 
 def test_what_one_probe_has_seen_the_other_knows(probed: Probed, engine: EngineServer) -> None:
-    engine.metrics, engine.answers = metrics(running=1, waiting=0, tokens=5), False
+    engine.metrics, engine.answers = lambda: metrics(running=1, waiting=0, tokens=5), False
     assert [probed.health(probe)[0] for probe in ("live", "ready", "live")] == [0, 1, 1]
 
 
 def test_a_server_with_an_api_key_is_asked_with_it(probed: Probed, engine: EngineServer) -> None:
     for _ in range(2):
         assert probed.health(VLLM_API_KEY="sk-of-a-test")[0] == 0
-    assert [key for _, key in engine.asked] == ["Bearer sk-of-a-test"]
+    assert [key for _, key in engine.tokens_asked] == ["Bearer sk-of-a-test"]
 
 
 def test_a_server_without_such_metrics_is_healthy_by_its_own_answer(probed: Probed, engine: EngineServer) -> None:
-    engine.metrics, engine.answers = "python_info 1.0", False
+    engine.metrics, engine.answers = lambda: "python_info 1.0", False
     assert [probed.health()[0] for _ in range(3)] == [0, 0, 0]
-    assert engine.asked == []
+    assert engine.tokens_asked == []
 
 
 def test_pod_loopback_stands_in_for_the_servers_address(probed: Probed) -> None:
-    with server(200, "127.0.0.3") as port:
-        probed.start("serving", "--host=0.0.0.0", f"--port={port}")
+    with EngineServer(address="127.0.0.3") as server:
+        probed.start("serving", "--host=0.0.0.0", f"--port={server.port}")
         assert probed.health()[0] == 1
         assert probed.health(POD_LOOPBACK="127.0.0.3") == (0, "healthy: serving")
 
@@ -379,7 +302,8 @@ def test_it_is_light(probed: Probed, engine: EngineServer) -> None:
     before = os.times()
     for tokens in range(20):
         # As much as vLLM says.
-        engine.metrics = metrics(running=1, waiting=0, tokens=tokens) + "\nvllm:some_bucket{} 1.0" * 800
+        text = metrics(running=1, waiting=0, tokens=tokens) + "\nvllm:some_bucket{} 1.0" * 800
+        engine.metrics = partial(str, text)
         assert probed.health()[0] == 0
     after = os.times()
     spent = (after.children_user + after.children_system) - (before.children_user + before.children_system)

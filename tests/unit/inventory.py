@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from sandbox.providers.computed_fields import computed_fields
 from tests.unit.program import Resource, Run
 
 _WIDTH = 140
@@ -34,6 +35,37 @@ def difference(lines: list[str], base: list[str]) -> list[str]:
             changes.sort(key=lambda change: (change[1].partition(": ")[0], change[0] == "+"))
         found += [" ".join(change) for change in changes]
     return found
+
+
+def left_on(before: Run, after: Run) -> list[str]:
+    """Fields of Google's resources that an update from `before` to `after` no longer names, and that the provider would therefore keep.
+
+    pulumi-gcp drops a field that is no longer named from its request only if the provider's schema does not compute that field.
+    """
+    both = [
+        (each, after.resources[urn]) for urn, each in before.resources.items() if each.type.startswith("gcp:") and urn in after.resources
+    ]
+    return [f"{old.name}: {each}" for old, new in both for each in _vanished(old.inputs, new.inputs) if _is_kept(old.type, each)]
+
+
+def _vanished(before: Any, after: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key, value in before.items():
+            if key in after:
+                yield from _vanished(value, after[key], (*path, key))
+            else:
+                yield ".".join((*path, key))
+    elif isinstance(before, list) and isinstance(after, list):
+        for old, new in zip(before, after, strict=False):
+            yield from _vanished(old, new, path)
+
+
+def _is_kept(type_token: str, field: str) -> bool:
+    # The cluster's own ranges and network go with the cluster, which another network replaces; by name its addresses count for nothing.
+    replaced = ("subnetwork", "networkingMode", "ipAllocationPolicy", "masterAuthorizedNetworksConfig")
+    if type_token == "gcp:container/cluster:Cluster" and field.startswith(replaced):
+        return False
+    return field in computed_fields(type_token)
 
 
 def _by_resource(lines: list[str]) -> dict[str, list[str]]:

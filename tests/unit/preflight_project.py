@@ -70,21 +70,12 @@ def set_project(server: PreflightServer) -> None:
 
 
 def set_services(server: PreflightServer, *off: str) -> None:
-    def answer(seen: Seen) -> dict[str, Any]:
-        names = seen.params["names"].split(",")
-        return {
-            "services": [
-                {
-                    # Google answers with the project's number.
-                    "name": name.replace(PROJECT, "123"),
-                    "parent": "projects/123",
-                    "state": "DISABLED" if name.rpartition("/")[2].removesuffix(".googleapis.com") in off else "ENABLED",
-                }
-                for name in names
-            ]
-        }
+    def state(name: str) -> dict[str, Any]:
+        known = "DISABLED" if name.rpartition("/")[2].removesuffix(".googleapis.com") in off else "ENABLED"
+        # Google answers with the project's number.
+        return {"name": name.replace(PROJECT, "123"), "parent": "projects/123", "state": known}
 
-    server.set("serviceusage.services.batchGet", answer)
+    server.set("serviceusage.services.batchGet", lambda seen: {"services": [state(name) for name in seen.params["names"].split(",")]})
 
 
 def set_regional_quotas(server: PreflightServer, quotas: Mapping[str, tuple[float, float]]) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import google.auth
 import pytest
 from urllib3 import BaseHTTPResponse
 from urllib3.util import Retry
@@ -26,7 +24,7 @@ from ops.preflight.pulumi_cli import PulumiCli
 from ops.preflight.report import Outcome, Report
 from ops.preflight.runner import run_checks
 from tests.unit.preflight_project import PROJECT, REGION, set_project
-from tests.unit.preflight_server import PreflightServer, credentials_file
+from tests.unit.preflight_server import PreflightServer
 
 
 @cache
@@ -51,7 +49,7 @@ class Bench:
         for name, value in self.environment.items():
             monkeypatch.setenv(name, value)
         self.pauses: list[float] = []
-        monkeypatch.setattr(Retry, "sleep", lambda retry, response=None: self.pauses.append(_pause(retry, response)))
+        monkeypatch.setattr(Retry, "sleep", lambda retry, response=None: self.pauses.append(pause_of(retry, response)))
         self.pulumi("echo \"error: no stack named 'dev' found\" >&2; exit 255")
         set_project(server)
 
@@ -89,51 +87,7 @@ class Bench:
         return found
 
 
-def _pause(retry: Retry, response: BaseHTTPResponse | None) -> float:
+def pause_of(retry: Retry, response: BaseHTTPResponse | None) -> float:
     """What urllib3 would sleep between two attempts."""
     asked = retry.get_retry_after(response) if response is not None else None
     return retry.get_backoff_time() if asked is None else asked
-
-
-@cache
-def _shared() -> PreflightServer:
-    """One for all tests of a process, since Google's clients are built for an address; its threads end with the process."""
-    return PreflightServer()
-
-
-@pytest.fixture(name="shared_server", scope="session")
-def _shared_server() -> PreflightServer:
-    return _shared()
-
-
-@pytest.fixture(name="server")
-def _server(shared_server: PreflightServer) -> Iterator[PreflightServer]:
-    """Without what an earlier test has set."""
-    shared_server.reset()
-    yield shared_server
-    assert shared_server.violations == []
-
-
-@pytest.fixture(name="key", scope="session")
-def _key(shared_server: PreflightServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return credentials_file(tmp_path_factory.mktemp("key"), shared_server)
-
-
-@pytest.fixture(name="bench")
-def _bench(server: PreflightServer, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    def default(scopes: list[str]) -> Any:
-        # google-auth checks the primes of a private key each time that it reads one, which takes most of a test's time.
-        usual = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS") == str(key)
-        return _cached_default(str(key), tuple(scopes)) if usual else _google_default(scopes=scopes)
-
-    monkeypatch.setattr(google.auth, "default", default)
-    return Bench(server, key, tmp_path, monkeypatch)
-
-
-_google_default = google.auth.default
-
-
-@cache
-def _cached_default(key: str, scopes: tuple[str, ...]) -> Any:
-    assert os.environ["GOOGLE_APPLICATION_CREDENTIALS"] == key
-    return _google_default(scopes=list(scopes))

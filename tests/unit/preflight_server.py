@@ -7,7 +7,6 @@ query parameters, and every field of both bodies. A request that a document does
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import threading
@@ -20,8 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from googleapiclient import discovery_cache
 
 from sandbox.providers import discovery
@@ -45,6 +44,10 @@ DOCUMENTS = (
     "serviceusage.v1beta1",
 )
 _DOCUMENTS = Path(discovery_cache.__file__).parent / "documents"
+
+
+class Violation(Exception):
+    """A request that the API's description does not allow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +81,8 @@ def old_error(status: int, message: str, reason: str) -> Fault:
 
 
 def disabled(api: str) -> Fault:
-    service = f"{api}.googleapis.com"
-    return api_error(
-        403,
-        f"{api} has not been used in project 123 before or it is disabled.",
-        reason="SERVICE_DISABLED",
-        service=service,
-        consumer="projects/123",
-    )
+    message = f"{api} has not been used in project 123 before or it is disabled."
+    return api_error(403, message, reason="SERVICE_DISABLED", service=f"{api}.googleapis.com", consumer="projects/123")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,44 +110,7 @@ class PreflightServer:
     """`url` is what `--endpoint` takes. Hosts are the first part of a path."""
 
     def __init__(self) -> None:
-        #: `compute.regions.get` (API and method id) or `HEAD registry-1.docker.io/v2/...` -> answer.
-        self.answers: dict[str, Answer] = {}
-        self.seen: list[Seen] = []
-        self.violations: list[str] = []
-        self._lock = threading.Lock()
-        self._server = _Http(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def reset(self) -> None:
-        self.answers, self.seen, self.violations = {}, [], []
-
-    def set(self, method: str, answer: Answer) -> None:
-        """Checks the answer's shape at once. Raises `AssertionError` naming the field that the document does not know."""
-        for each in answer if isinstance(answer, list) else [answer]:
-            if isinstance(each, dict):
-                _check_answer(method, each)
-        self.answers[method] = answer
-
-    def requests(self, method: str) -> list[Seen]:
-        return [each for each in self.seen if each.method == method]
-
-    def _answer(self, method: str, params: dict[str, str], body: Any, headers: dict[str, str]) -> dict[str, Any] | Fault:
-        seen = Seen(method=method, params=params, body=body, headers=headers)
-        with self._lock:
-            self.seen.append(seen)
-            answer = self.answers.get(method)
-            if isinstance(answer, list):
-                answer = answer.pop(0) if len(answer) > 1 else answer[0]
-        if callable(answer):
-            answer = answer(seen)
-        if answer is None:
-            return Fault(status=500, body=f"the test set no answer for {method}".encode())
-        if isinstance(answer, dict):
-            _check_answer(method, answer)
-        return answer
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        self.reset()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -159,179 +119,142 @@ class PreflightServer:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-            def _serve(self) -> None:
-                path, _, query = self.path.partition("?")
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                _, host, rest = path.split("/", 2)
-                headers = {key.lower(): value for key, value in self.headers.items()}
-                answer: dict[str, Any] | Fault
-                try:
-                    if host == "token":
-                        answer = server._token(body)
-                    elif host.endswith(".googleapis.com"):
-                        answer = server._google(self.command, host, rest, query, body, headers)
-                    else:
-                        params = dict(urllib.parse.parse_qsl(query))
-                        answer = server._answer(f"{self.command} {host}/{rest}", params, None, headers)
-                except Violation as violation:
-                    server.violations.append(f"{self.command} {self.path}: {violation}")
-                    answer = api_error(400, str(violation))
-                except AssertionError as error:
-                    server.violations.append(f"answer to {self.command} {self.path}: {error}")
-                    answer = Fault(status=500, body=str(error).encode())
-                self._send(answer)
+            def do_GET(self) -> None:
+                server._serve(self)
 
-            def _send(self, answer: dict[str, Any] | Fault) -> None:
-                fault = Fault(body=json.dumps(answer).encode()) if isinstance(answer, dict) else answer
-                time.sleep(fault.delay)
-                if fault.drop:
-                    self.close_connection = True
-                    self.connection.close()
-                    return
-                try:
-                    self.send_response(fault.status)
-                    for key, value in {"Content-Type": "application/json", **fault.headers}.items():
-                        self.send_header(key, value)
-                    self.send_header("Content-Length", str(len(fault.body)))
-                    self.end_headers()
-                    if self.command != "HEAD":
-                        self.wfile.write(fault.body)
-                except OSError:
-                    self.close_connection = True
+            do_POST = do_HEAD = do_GET
 
-            do_GET = do_POST = do_HEAD = do_PUT = do_PATCH = do_DELETE = _serve
+        http = _Http(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{http.server_address[1]}"
+        threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
-        return Handler
+    def reset(self) -> None:
+        #: `compute.regions.get` (API and method id) or `HEAD registry-1.docker.io/v2/...` -> answer.
+        self.answers: dict[str, Answer] = {}
+        self.seen: list[Seen] = []
+        self.violations: list[str] = []
 
-    def _token(self, body: bytes) -> dict[str, Any] | Fault:
-        """A person's refresh token, or the JWT grant of a service account: https://developers.google.com/identity/protocols/oauth2/service-account"""
-        form = dict(urllib.parse.parse_qsl(body.decode()))
-        answer = self.answers.get("token", {"access_token": ACCESS_TOKEN, "expires_in": 3599, "token_type": "Bearer"})
-        if form.get("grant_type") == "refresh_token" and form["refresh_token"] == REFRESH_TOKEN:
-            return answer  # type: ignore[return-value]  # the tests set a body or a fault
-        if form.get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer":
-            raise Violation(f"grant_type {form.get('grant_type')}")
-        signed, _, signature = form["assertion"].rpartition(".")
-        _key().public_key().verify(_unpadded(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-        claims = json.loads(_unpadded(signed.partition(".")[2]))
-        if claims["iss"] != ACCOUNT or "cloud-platform" not in claims["scope"]:
-            raise Violation(f"claims {claims}")
-        return answer  # type: ignore[return-value]  # the tests set a body or a fault
+    def set(self, method: str, answer: Answer) -> None:
+        """Checks the answer's shape at once. Raises `AssertionError` naming the field that the document does not know."""
+        for each in answer if isinstance(answer, list) else [answer]:
+            _check_answer(method, each)
+        self.answers[method] = answer
 
-    def _google(self, verb: str, host: str, path: str, query: str, body: bytes, headers: dict[str, str]) -> dict[str, Any] | Fault:
-        if headers.get("authorization") != f"Bearer {ACCESS_TOKEN}":
-            raise Violation("no access token, or another one")
-        api = host.removesuffix(".googleapis.com")
-        client, method, params = _find(api, verb, path)
-        values = urllib.parse.parse_qsl(query, keep_blank_values=True)
-        _check_query(client, method, values)
-        sent = json.loads(body) if body else None
-        if "request" in method:
-            if not isinstance(sent, dict):
-                raise Violation("the method wants a body")
-            if problems := discovery.problems(client, method["request"]["$ref"], sent, "body"):
-                raise Violation(problems[0])
-        elif sent is not None:
-            raise Violation("the method takes no body")
-        for key, value in values:
-            params[key] = f"{params[key]},{value}" if key in params else value
-        return self._answer(method["id"], params, sent, headers)
+    def requests(self, method: str) -> list[Seen]:
+        return [each for each in self.seen if each.method == method]
+
+    def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+        url = urllib.parse.urlsplit(handler.path)
+        body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        headers = {key.lower(): value for key, value in handler.headers.items()}
+        _, host, rest = url.path.split("/", 2)
+        query = urllib.parse.parse_qsl(url.query, keep_blank_values=True)
+        answer: Any
+        try:
+            if host == "token":
+                answer = self.answers.get("token", {"access_token": ACCESS_TOKEN, "expires_in": 3599, "token_type": "Bearer"})
+            elif host.endswith(".googleapis.com"):
+                answer = self._answer(_google(handler.command, host, rest, query, body, headers))
+            else:
+                answer = self._answer(Seen(method=f"{handler.command} {host}/{rest}", params=dict(query), body=None, headers=headers))
+        except (Violation, AssertionError) as error:
+            self.violations.append(f"{handler.command} {handler.path}: {error}")
+            answer = api_error(400, str(error))
+        _send(handler, Fault(body=json.dumps(answer).encode()) if isinstance(answer, dict) else answer)
+
+    def _answer(self, seen: Seen) -> dict[str, Any] | Fault:
+        self.seen.append(seen)
+        answer: Any = self.answers.get(seen.method, Fault(status=500, body=f"the test set no answer for {seen.method}".encode()))
+        if isinstance(answer, list):
+            answer = answer.pop(0) if len(answer) > 1 else answer[0]
+        found: dict[str, Any] | Fault = answer(seen) if callable(answer) else answer
+        _check_answer(seen.method, found)
+        return found
 
 
-class Violation(Exception):
-    """A request that the API's description does not allow."""
+def _send(handler: BaseHTTPRequestHandler, fault: Fault) -> None:
+    time.sleep(fault.delay)
+    if fault.drop:
+        handler.close_connection = True
+        handler.connection.close()
+        return
+    try:
+        handler.send_response(fault.status)
+        for key, value in {"Content-Type": "application/json", **fault.headers, "Content-Length": str(len(fault.body))}.items():
+            handler.send_header(key, value)
+        handler.end_headers()
+        if handler.command != "HEAD":
+            handler.wfile.write(fault.body)
+    except OSError:
+        handler.close_connection = True
 
 
 def credentials_file(folder: Path, server: PreflightServer) -> Path:
     """A service account's key, whose tokens the server gives."""
     path = folder / "key.json"
-    private_key = _key().private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    document = {
-        "type": "service_account",
-        "project_id": "my-project",
-        "private_key_id": "1",
-        "private_key": private_key.decode(),
-        "client_email": ACCOUNT,
-        "client_id": "1",
-        "token_uri": f"{server.url}/token/",
-    }
-    path.write_text(json.dumps(document))
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private_key = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
+    named = {"type": "service_account", "project_id": "my-project", "private_key_id": "1", "client_email": ACCOUNT, "client_id": "1"}
+    path.write_text(json.dumps({**named, "private_key": private_key, "token_uri": f"{server.url}/token/"}))
     return path
 
 
-@cache
-def _key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-def _unpadded(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+# --- what Google's own descriptions allow
 
 
 @cache
-def _document(api: str) -> dict[str, Any]:
-    return dict(json.loads((_DOCUMENTS / f"{api}.json").read_text()))
-
-
-@cache
-def _methods(api: str) -> dict[str, dict[str, Any]]:
-    """Every method of the document by its id."""
-    found: dict[str, dict[str, Any]] = {}
-
-    def walk(resources: Mapping[str, Any]) -> None:
-        for each in resources.values():
-            for method in each.get("methods", {}).values():
-                found[method["id"]] = method
-            walk(each.get("resources", {}))
-
-    walk(_document(api)["resources"])
+def _methods(api: str) -> list[tuple[str, re.Pattern[str], dict[str, Any]]]:
+    """Every method: the document that has it (versions of one API are documents of their own), its path, and its description."""
+    found = []
+    for name in (each for each in DOCUMENTS if each.partition(".")[0] == api):
+        document = json.loads((_DOCUMENTS / f"{name}.json").read_text())
+        todo = [document]
+        while todo:
+            resource = todo.pop()
+            todo += resource.get("resources", {}).values()
+            for method in resource.get("methods", {}).values():
+                method["parameters"] = {**document["parameters"], **method.get("parameters", {})}
+                found.append((name, _pattern(document["servicePath"] + method["path"], method["parameters"]), method))
     return found
 
 
-@cache
-def _routes(api: str) -> list[tuple[str, re.Pattern[str], dict[str, Any]]]:
-    document = _document(api)
-    routes = []
-    for method in _methods(api).values():
-        pattern = re.escape(document["servicePath"] + method["path"])
-        # `{name}` is one part of a path, `{+name}` may be several.
-        pattern = re.sub(r"\\\{\\\+(\w+)\\\}", r"(?P<\1>.+)", pattern)
-        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", pattern)
-        routes.append((method["httpMethod"], re.compile(pattern), method))
-    return routes
+def _pattern(path: str, parameters: Mapping[str, Any]) -> re.Pattern[str]:
+    def group(match: re.Match[str]) -> str:
+        return f"(?P<{match[1]}>{parameters[match[1]].get('pattern', '[^/]+').strip('^$')})"
+
+    return re.compile(re.sub(r"\{\+?(\w+)\}", group, path))
 
 
-def _clients(api: str) -> list[str]:
-    """Versions of one API are clients of their own."""
-    return [document for document in DOCUMENTS if document.partition(".")[0] == api]
-
-
-def _find(api: str, verb: str, path: str) -> tuple[str, dict[str, Any], dict[str, str]]:
-    for client, (wanted, pattern, method) in [(each, route) for each in _clients(api) for route in _routes(each)]:
-        match = pattern.fullmatch(path)
-        if wanted != verb or match is None:
-            continue
-        params = match.groupdict()
-        if all(re.fullmatch(method["parameters"][key].get("pattern", ".*"), value) for key, value in params.items()):
-            return client, method, {key: urllib.parse.unquote(value) for key, value in params.items()}
-    raise Violation(f"{api} has no such method")
-
-
-def _check_query(api: str, method: Mapping[str, Any], values: list[tuple[str, str]]) -> None:
-    known = {**_document(api)["parameters"], **method.get("parameters", {})}
-    for key, value in values:
-        if known.get(key, {}).get("location") != "query" or value not in known[key].get("enum", [value]):
+def _google(verb: str, host: str, path: str, query: list[tuple[str, str]], body: bytes, headers: dict[str, str]) -> Seen:
+    """The request as a test sees it. Raises `Violation`."""
+    if headers.get("authorization") != f"Bearer {ACCESS_TOKEN}":
+        raise Violation("no access token, or another one")
+    matches = [
+        (api, match, method)
+        for api, pattern, method in _methods(host.removesuffix(".googleapis.com"))
+        if method["httpMethod"] == verb and (match := pattern.fullmatch(path))
+    ]
+    if not matches:
+        raise Violation(f"{host} has no such method")
+    api, match, method = matches[0]
+    params = {key: urllib.parse.unquote(value) for key, value in match.groupdict().items()}
+    for key, value in query:
+        known = method["parameters"].get(key, {})
+        if known.get("location") != "query" or value not in known.get("enum", [value]):
             raise Violation(f"query parameter {key}={value} is unknown")
-    required = {key for key, each in method.get("parameters", {}).items() if each.get("required") and each["location"] == "query"}
-    if missing := required - {key for key, _ in values}:
-        raise Violation(f"query parameters {missing} are missing")
+        params[key] = f"{params[key]},{value}" if key in params else value
+    if missing := {key for key, each in method["parameters"].items() if each.get("required")} - set(params):
+        raise Violation(f"parameters {missing} are missing")
+    sent = json.loads(body) if body else None
+    if (sent is None) == ("request" in method):
+        raise Violation("the method wants a body, or takes none")
+    if sent is not None and (problems := discovery.problems(api, method["request"]["$ref"], sent, "body")):
+        raise Violation(problems[0])
+    return Seen(method=method["id"], params=params, body=sent, headers=headers)
 
 
-def _check_answer(method: str, answer: dict[str, Any]) -> None:
-    api = method.partition(".")[0]
-    if " " in method or not _clients(api):
-        return
-    found = [client for client in _clients(api) if method in _methods(client)]
-    assert found, f"{method} is not a method of {api}"
-    problems = discovery.problems(found[0], _methods(found[0])[method]["response"]["$ref"], answer, method)
-    assert not problems, problems[0]
+def _check_answer(name: str, answer: Any) -> None:
+    if isinstance(answer, dict) and " " not in name:
+        (api, method), *_ = [(api, method) for api, _, method in _methods(name.partition(".")[0]) if method["id"] == name]
+        problems = discovery.problems(api, method["response"]["$ref"], answer, name)
+        assert not problems, problems[0]

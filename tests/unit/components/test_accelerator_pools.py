@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from components.settings.accelerator_pool import KEYS
+from tests.unit.inventory import left_on
 from tests.unit.program import NAMESPACE, Run, config, run_program
 
 NODE_POOL = "gcp:container/nodePool:NodePool"
@@ -19,8 +20,12 @@ def _pools() -> list[dict[str, Any]]:
     return pools
 
 
-def _pool_inputs(pool: dict[str, Any], **settings: Any) -> dict[str, Any]:
-    return run_program({"acceleratorPools": [pool], **settings}).named(NODE_POOL, pool["name"]).inputs
+def _pool_run(pool: dict[str, Any], **settings: Any) -> Run:
+    return run_program({"acceleratorPools": [pool], **settings})
+
+
+def _pool_inputs(pool: dict[str, Any]) -> dict[str, Any]:
+    return _pool_run(pool).named(NODE_POOL, pool["name"]).inputs
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +34,9 @@ def dev() -> Run:
 
 
 @pytest.fixture(scope="module")
-def base() -> dict[str, Any]:
-    """Inputs of a single GPU pool of which every key of `CHANGES` is changed."""
-    return _pool_inputs(_pools()[2])
+def base() -> Run:
+    """A stack with one GPU pool, of which every key of `CHANGES` is changed."""
+    return _pool_run(_pools()[2])
 
 
 def _at(inputs: dict[str, Any], path: str) -> Any:
@@ -82,12 +87,14 @@ def test_disabled_pool_stays_and_gives_its_idle_nodes_back(dev: Run) -> None:
 
 
 @pytest.mark.parametrize("key", CHANGES)
-def test_key_of_a_pool_reaches_its_node_pool(key: str, base: dict[str, Any]) -> None:
+def test_key_of_a_pool_reaches_its_node_pool_and_leaves_it_again(key: str, base: Run) -> None:
     value, path, expected = CHANGES[key]
+    pool = {**_pools()[2], key: value}
     # With a base image that every driver runs.
-    changed = _pool_inputs({**_pools()[2], key: value}, gpuBaseImage="docker.io/vllm/vllm-openai:v0.31.0-cu129")
-    assert _at(base, path) != expected
-    assert _at(changed, path) == expected
+    changed = _pool_run(pool, gpuBaseImage="docker.io/vllm/vllm-openai:v0.31.0-cu129")
+    assert _at(base.named(NODE_POOL, "l4").inputs, path) != expected
+    assert _at(changed.named(NODE_POOL, pool["name"]).inputs, path) == expected
+    assert left_on(changed, base) == left_on(base, changed) == []
 
 
 def test_a_machines_accelerator_need_not_be_set() -> None:
@@ -99,21 +106,6 @@ def test_a_machines_accelerator_need_not_be_set() -> None:
     assert one == other
 
 
-@pytest.mark.parametrize(("provisioning", "expected"), [("on-demand", (None, None)), ("spot", (True, None)), ("preemptible", (None, True))])
-def test_provisioning_is_exactly_one_of_three(provisioning: str, expected: tuple[Any, Any]) -> None:
-    node_config = _pool_inputs({**_pools()[2], "provisioning": provisioning})["nodeConfig"]
-    assert (node_config.get("spot"), node_config.get("preemptible")) == expected
-
-
 def test_gpu_pool_declares_all_gpus_of_its_machine() -> None:
     (accelerator,) = _pool_inputs(MULTI_GPU)["nodeConfig"]["guestAccelerators"]
     assert (accelerator["type"], accelerator["count"]) == ("nvidia-l4", 2)
-
-
-def test_moved_provisioning_of_one_pool_touches_no_other_pool(dev: Run) -> None:
-    pools = _pools()
-    pools[1]["provisioning"] = "spot"
-    changed = run_program({"acceleratorPools": pools})
-    different = {urn for urn, each in changed.resources.items() if each.inputs != dev.resources[urn].inputs}
-    # The dashboard shows how each pool is provisioned.
-    assert {urn.rpartition("::")[2] for urn in different} == {"l4-spot", "observability-dashboard"}

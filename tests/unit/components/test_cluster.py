@@ -4,42 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import pytest
 
 from components.cluster.cluster import make_kubeconfig, node_account_id, plain_machine
-from tests.unit.program import Run, run_program
+from tests.unit.program import run_program
 
 CLUSTER = "gcp:container/cluster:Cluster"
 NODE_POOL = "gcp:container/nodePool:NodePool"
-MEMBERS = ("gcp:projects/iAMMember:IAMMember", "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember")
-
-
-@pytest.fixture(scope="module")
-def dev() -> Run:
-    return run_program()
-
-
-@pytest.fixture(scope="module")
-def cluster(dev: Run) -> dict[str, Any]:
-    return dev.only(CLUSTER).inputs
 
 
 @pytest.mark.parametrize(("machine_type", "disk_type"), [("n2-standard-4", "pd-standard"), ("c3-standard-4", "pd-balanced")])
 def test_system_pool_has_a_disk_that_its_machines_can_have(machine_type: str, disk_type: str) -> None:
     assert plain_machine(machine_type)["disk_type"] == disk_type
-
-
-def test_node_account_has_the_node_role_and_reads_the_repository_and_nothing_else(dev: Run) -> None:
-    granted = [each for type_token in MEMBERS for each in dev.of_type(type_token)]
-    assert sorted(each.inputs["role"] for each in granted) == [
-        "roles/artifactregistry.reader",
-        "roles/container.defaultNodeServiceAccount",
-        # Image streaming's.
-        "roles/serviceusage.serviceUsageConsumer",
-    ]
-    assert {each.inputs["member"] for each in granted} == {"serviceAccount:nodes@example.iam.gserviceaccount.com"}
 
 
 def test_without_image_streaming_every_pool_says_so_and_nothing_is_asked_for_it() -> None:
@@ -48,12 +25,6 @@ def test_without_image_streaming_every_pool_says_so_and_nothing_is_asked_for_it(
     configs.append(run.only(CLUSTER).inputs["nodePoolDefaults"]["nodeConfigDefaults"])
     assert [config["gcfsConfig"] for config in configs] == [{"enabled": False}] * 5
     assert not any("containerfilesystem" in urn or "image-streaming" in urn for urn in run.resources)
-
-
-def test_buckets_can_be_mounted_only_where_pods_do(cluster: dict[str, Any]) -> None:
-    assert cluster["addonsConfig"] == {"gcsFuseCsiDriverConfig": {"enabled": False}}
-    changed = run_program({"weightsCache": True, "gpuEphemeralStorageLimit": "38Gi"}).only(CLUSTER).inputs
-    assert changed["addonsConfig"] == {"gcsFuseCsiDriverConfig": {"enabled": True}}
 
 
 def test_kubeconfig_runs_google_s_plugin_and_holds_no_credential() -> None:

@@ -7,36 +7,9 @@ import json
 
 import pytest
 
-from components.cluster.compute_class import compute_class_spec, preference_weights
+from components.cluster.compute_class import preference_weights
 from components.settings.accelerator_pool import MAX_POOLS
-from components.settings.sections import AcceleratorSettings
-from components.settings.settings import load_stack
 from tests.unit.program import NAMESPACE, config, run_program
-
-
-def _args(*names: str, active_migration: bool = True) -> AcceleratorSettings:
-    pools = [{"name": name, "machineType": "g2-standard-4", "maxNodeCount": 2} for name in names]
-    overrides = {"acceleratorPools": pools, "activeMigration": active_migration, "consolidationDelayMinutes": 7}
-    return load_stack("dev", {"gcp:project": "my-project", **overrides}).accelerators
-
-
-def test_rules_name_one_pool_each_in_order_and_hold_nothing_else() -> None:
-    spec = compute_class_spec(_args("v6e-1", "l4-spot", "l4"))
-    assert spec["priorities"] == [{"nodepools": ["v6e-1"]}, {"nodepools": ["l4-spot"]}, {"nodepools": ["l4"]}]
-
-
-def test_pods_that_no_pool_has_room_for_stay_pending() -> None:
-    assert compute_class_spec(_args("l4"))["whenUnsatisfiable"] == "DoNotScaleUp"
-
-
-@pytest.mark.parametrize("active", [True, False])
-def test_active_migration_follows_the_setting(active: bool) -> None:
-    spec = compute_class_spec(_args("l4", active_migration=active))
-    assert spec["activeMigration"] == {"optimizeRulePriority": active}
-
-
-def test_idle_nodes_go_after_the_delay_of_the_settings() -> None:
-    assert compute_class_spec(_args("l4"))["autoscalingPolicy"] == {"consolidationDelayMinutes": 7}
 
 
 @pytest.mark.parametrize("count", range(1, MAX_POOLS + 1))

@@ -63,20 +63,6 @@ def test_ranges_of_the_control_plane_let_no_stranger_s_machine_of_google_cloud_i
     assert inputs["controlPlaneEndpointsConfig"]["ipEndpointsConfig"] == {"enabled": True}
 
 
-def test_cluster_and_repository_are_protected_by_pulumi_and_the_cluster_by_google(prod: Run, cluster: dict[str, Any]) -> None:
-    assert cluster["deletionProtection"] is True
-    kinds = {
-        CLUSTER,
-        "gcp:container/nodePool:NodePool",
-        REPOSITORY,
-        "gcp:monitoring/dashboard:Dashboard",
-        "gcp:monitoring/alertPolicy:AlertPolicy",
-    }
-    assert {each.type for each in prod.resources.values() if each.protect} == kinds
-    assert all(each.protect for each in prod.resources.values() if each.type in kinds)
-    assert not [each for each in run_program().resources.values() if each.protect]
-
-
 # --- who reaches the servers
 
 
@@ -105,15 +91,6 @@ def test_everybody_outside_is_not_everybody_inside() -> None:
     assert rule["from_"][0] == {"ip_block": {"cidr": "0.0.0.0/0", "except_": ["10.65.0.0/17"]}}
     # The API server refuses an exception outside of its range.
     assert address_block("203.0.113.0/24", "10.65.0.0/17") == {"cidr": "203.0.113.0/24"}
-
-
-def test_policy_brings_dataplane_v2_and_the_senders_addresses(prod: Run, cluster: dict[str, Any]) -> None:
-    assert cluster["datapathProvider"] == "ADVANCED_DATAPATH"
-    assert prod.named(SERVICE, "vllm-service").inputs["spec"]["externalTrafficPolicy"] == "Local"
-    assert prod.only(NETWORK_POLICY).inputs["metadata"]["namespace"] == "default"
-    dev = run_program()
-    assert not dev.of_type(NETWORK_POLICY)
-    assert "externalTrafficPolicy" not in dev.only(SERVICE).inputs["spec"]
 
 
 # --- secrets
@@ -175,12 +152,6 @@ def test_pods_for_one_accelerator_request_it_and_have_no_privilege(pools: list[A
     # What GKE's device plugin brings: NVIDIA's folder, and libtpu's variables.
     assert {each["name"] for each in (*spec["volumes"], *container["volumeMounts"])} == {f"shared-memory-{container['name'][5:]}"}
     assert not [each for each in container["env"] if each["name"].startswith("TPU_")]
-
-
-def test_privilege_can_be_kept() -> None:
-    spec = _pod(run_program({"acceleratorPools": GPU_POOLS, "deviceAccess": "privileged"}))["spec"]
-    assert spec["containers"][0]["securityContext"] == {"privileged": True}
-    assert spec["volumes"]
 
 
 def test_a_cluster_that_could_not_be_made_has_an_endpoint_that_leads_nowhere_and_ends_the_program_with_no_traceback() -> None:

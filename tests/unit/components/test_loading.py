@@ -158,7 +158,8 @@ def test_looking_at_the_sandbox_does_not_load(module: str) -> None:
 
 def test_an_engine_that_connects_makes_the_stand_ins_read_no_file_of_a_project_again(tmp_path: Path) -> None:
     environment = {"PATH": "", "HOME": str(tmp_path)}
-    running = providers.serve(cast(Any, None), ImageBuilder(ImageStore(tmp_path / "images")), tmp_path, environment, Clock(100))
+    builder = ImageBuilder(ImageStore(tmp_path / "images"), state_dir=tmp_path, spawner=cast(Any, None), environment=environment)
+    running = providers.serve(cast(Any, None), builder, tmp_path, environment, Clock(100))
     try:
         with mock.patch.object(providers, "programs", side_effect=AssertionError("read again")):
             client = Client(running.servers["docker"])

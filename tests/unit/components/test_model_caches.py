@@ -6,16 +6,8 @@ from typing import Any
 
 import pytest
 
-from components.catalog.machines import KINDS, MACHINE_TYPES
-from components.serving.model_caches import (
-    ModelCaches,
-    cache_annotations,
-    cache_environment,
-    cache_mounts,
-    cache_volumes,
-    mount_options,
-    xla_cache_key,
-)
+from components.catalog.machines import MACHINE_TYPES
+from components.serving.model_caches import ModelCaches, xla_cache_key
 from tests.unit.program import OTHER_IMAGES, run_program
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
@@ -68,32 +60,3 @@ def test_compiled_programs_are_on_the_node_until_there_is_a_bucket() -> None:
     assert on_node.startswith("/var/cache/vllm-xla/")
     assert in_bucket.startswith("/var/cache/model-bucket/xla/")
     assert on_node.rpartition("/")[2] == in_bucket.rpartition("/")[2]
-
-
-def test_folder_on_the_node_is_only_mounted_by_the_tpu_container() -> None:
-    caches = ModelCaches(xla=True)
-    assert cache_mounts("gpu", caches) == []
-    assert cache_environment("gpu", MACHINE_TYPES["g2-standard-4"], caches, image="i", arguments=[]) == []
-    (mount,) = cache_mounts("tpu", caches)
-    (volume,) = cache_volumes(("tpu",), caches)
-    assert mount["name"] == volume["name"]
-    assert volume["host_path"]["type"] == "DirectoryOrCreate"
-    assert cache_volumes(("gpu",), caches) == []
-
-
-def test_nothing_is_mounted_where_nothing_is_kept() -> None:
-    for kind in KINDS:
-        assert cache_mounts(kind, NOTHING) == []
-        assert cache_environment(kind, V6E, NOTHING, image="i", arguments=[]) == []
-    assert cache_volumes(KINDS, NOTHING) == []
-    assert cache_annotations(NOTHING) == cache_annotations(ModelCaches(xla=True)) == {}
-
-
-def test_mount_options_are_one_text_without_spaces_as_the_driver_wants_them() -> None:
-    assert mount_options(44032).split(",") == [
-        "implicit-dirs",
-        "file-cache:enable-parallel-downloads:true",
-        "file-cache:max-size-mb:44032",
-        "metadata-cache:ttl-secs:0",
-        "metadata-cache:negative-ttl-secs:0",
-    ]

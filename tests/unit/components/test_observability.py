@@ -157,12 +157,6 @@ def test_a_pool_without_a_price_has_no_line_of_cost_and_says_so() -> None:
     assert list(chart_queries(some, "Cost an hour by pool, at list prices")) == ["l4"]
 
 
-def test_charts_show_where_the_alerts_are() -> None:
-    document = made_dashboard(waiting_alert_requests=7, first_token_alert_seconds=3)
-    assert widgets(document)["Requests"]["xyChart"]["thresholds"][0]["value"] == 7
-    assert widgets(document)["Time to first token"]["xyChart"]["thresholds"][0]["value"] == 3
-
-
 # --- alerts
 
 
@@ -223,19 +217,8 @@ def test_every_policy_is_one_that_the_api_takes(dev: Run) -> None:
     assert len({policy.inputs["displayName"] for policy in policies}) == 7
 
 
-def test_nothing_is_waited_for_but_the_api(dev: Run) -> None:
-    for resource in (dev.only(DASHBOARD), *dev.of_type(ALERT_POLICY)):
-        assert [urn.split("::")[-1] for urn in resource.dependencies] == ["observability-monitoring-api"]
-
-
 def test_alerts_notify_the_notification_channels_and_no_one_without_them() -> None:
     channels = ["projects/my-project/notificationChannels/1", "projects/my-project/notificationChannels/2"]
     for given in ([], channels):
         policies = run_program({"notificationChannels": given}).of_type(ALERT_POLICY)
         assert [policy.inputs.get("notificationChannels", []) for policy in policies] == [given] * 7
-
-
-def test_monitoring_can_be_left_out() -> None:
-    run = run_program({"monitoring": False})
-    assert run.of_type(DASHBOARD) == run.of_type(ALERT_POLICY) == []
-    assert "fungibility:index:Observability" not in {each.type for each in run.resources.values()}

@@ -11,7 +11,7 @@ import pytest
 
 from components.settings.problems import SettingsError
 from components.settings.schema import schema_settings
-from tests.unit.inventory import difference, inventory
+from tests.unit.inventory import difference, inventory, left_on
 from tests.unit.program import API_KEY, OTHER_IMAGES, ROOT, TOKEN, Run, config, run_program
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -117,13 +117,6 @@ def test_a_namespace_is_made_by_a_provider_that_takes_over_what_exists(baseline:
     (server,) = [each for each in run.resources.values() if each.type == "fungibility:index:InferenceServer"]
     assert namespace.parent in server.dependencies or namespace.urn in server.dependencies
     assert not baseline.of_type("kubernetes:core/v1:Namespace")
-
-
-def test_pools_wait_for_the_cluster_and_not_for_each_other(dev: Run) -> None:
-    for pool in dev.of_type(NODE_POOL):
-        waits_for = _transitive(dev, pool.urn)
-        assert any(urn.split("::")[2].endswith(CLUSTER) for urn in waits_for)
-        assert not any(NODE_POOL in urn for urn in waits_for)
 
 
 def test_service_comes_up_without_any_accelerator_pool(dev: Run) -> None:
@@ -246,7 +239,7 @@ def baseline() -> Run:
 
 
 @pytest.mark.parametrize("key", CHANGES)
-def test_setting_changes_a_resource(key: str, baseline: Run) -> None:
+def test_setting_changes_a_resource_and_leaves_no_field_out_that_the_provider_would_keep(key: str, baseline: Run) -> None:
     value, type_token = CHANGES[key]
     overrides = {**TOGETHER.get(key, {}), key: value}
     if type_token == REFUSAL:
@@ -256,6 +249,7 @@ def test_setting_changes_a_resource(key: str, baseline: Run) -> None:
     before = run_program(TOGETHER[key]) if key in TOGETHER and key != "region" else baseline
     changed = run_program(overrides)
     assert [each.inputs for each in changed.of_type(type_token)] != [each.inputs for each in before.of_type(type_token)]
+    assert left_on(changed, baseline) == left_on(baseline, changed) == []
 
 
 def test_a_reordered_list_changes_the_class_and_the_affinity_and_no_pool(baseline: Run) -> None:

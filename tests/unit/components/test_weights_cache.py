@@ -68,10 +68,6 @@ def test_only_pods_of_one_service_account_use_the_bucket_and_may_not_change_it(o
     assert on.only(ACCOUNT).inputs["metadata"] == {"name": "vllm", "namespace": "inference"}
 
 
-def test_principal_waits_for_the_cluster_with_which_its_pool_comes_about(on: Run) -> None:
-    assert "cluster" in _waits_for(on, on.only(MEMBER).urn)
-
-
 def test_bucket_waits_for_no_cluster(on: Run) -> None:
     assert _waits_for(on, on.only(BUCKET).urn) == {"weights-cache-storage-api"}
 

@@ -117,17 +117,6 @@ def test_comment_never_exceeds_github_s_limit_and_keeps_the_ends(letter: str) ->
     assert body.count(COST.strip()) == 2
 
 
-@pytest.mark.parametrize(
-    ("sizes", "room", "limits"), [([10, 10], 100, [10, 10]), ([10, 500, 500], 210, [10, 100, 100]), ([7, 7], 0, [0, 0]), ([5], -3, [0])]
-)
-def test_small_texts_stay_whole_and_large_ones_share(sizes: list[int], room: int, limits: list[int]) -> None:
-    assert markdown.shares(sizes, room) == limits
-
-
-def test_inline_code_survives_ticks_and_table_bars() -> None:
-    assert markdown.code("a|b\n`c`") == "`` a\\|b `c` ``"
-
-
 # --- drift
 
 

@@ -122,10 +122,6 @@ def test_deploying_takes_environment_and_branch_and_previewing_the_preview_s_env
     assert {"attribute.deployment", "attribute.environment"} <= set(mapping)
 
 
-def test_no_key_of_an_account_is_made(team: BootstrapRun) -> None:
-    assert not [each for each in team.resources.values() if each.type.startswith("gcp:serviceaccount/key")]
-
-
 # --- roles
 
 

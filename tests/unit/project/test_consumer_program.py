@@ -14,7 +14,6 @@ import pulumi
 import pytest
 from pulumi.runtime import mocks
 
-from tests.unit import program
 from tests.unit.program import ROOT, Run, _Mocks, _RecordingMonitor
 
 CONSUMER = ROOT / "examples" / "consumer"
@@ -194,10 +193,3 @@ def test_taken_outputs_are_promised_ones() -> None:
     assert set(OUTPUTS) <= set(promised)
     exported = re.findall(r'pulumi\.export\("(\w+)"', (ROOT / "__main__.py").read_text())
     assert set(OUTPUTS) <= set(exported)
-
-
-def test_example_needs_the_same_packages_as_the_program() -> None:
-    own = (CONSUMER / "requirements.txt").read_text()
-    for line in own.splitlines():
-        assert line.startswith("#") or line in (ROOT / "requirements.txt").read_text()
-    assert program.NAMESPACE in STACK

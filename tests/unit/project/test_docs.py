@@ -127,18 +127,3 @@ def test_drills_take_the_arguments_that_the_page_shows(tmp_path: Path, monkeypat
     for command in commands:
         assert drills.main(" ".join(shlex.split(command, comments=True)).split()) == 0
     assert ran == [*drills.DRILLS, "stock", "load", "load"]
-
-
-# --- the reader of pages itself
-
-
-def test_marks_count_only_right_in_front_of_their_block() -> None:
-    text = "<!-- needs: cloud -->\n\n```sh\na\n```\n<!-- tested: x::y -->\n<!-- needs: cloud -->\n  ```sh\n  b\n  ```\n"
-    first, second = parse(ROOT / "README.md", text)
-    assert (first.marks, first.text) == ({}, "a")
-    assert (second.marks, second.text) == ({"tested": "x::y", "needs": "cloud"}, "b")
-
-
-def test_a_longer_fence_may_hold_a_shorter_one() -> None:
-    (block,) = parse(ROOT / "README.md", "````md\n```sh\nnot a block\n```\n````\n")
-    assert block.language == "md"

@@ -85,7 +85,6 @@ CASES = [
         "no-public-control-plane", "DNS endpoint alone",
         [cluster(controlPlaneEndpointsConfig={"ipEndpointsConfig": {"enabled": False}})],
     ),
-    Case("no-public-control-plane", "private address alone", [cluster(privateClusterConfig={"enablePrivateEndpoint": True})]),
     Case("no-public-control-plane", "nothing said", [cluster()], ["masterAuthorizedNetworksConfig: is missing"]),
     Case(
         "no-public-control-plane", "everywhere among the ranges", [cluster(**ranges("203.0.113.0/24", "0.0.0.0/0"))],
@@ -100,23 +99,17 @@ CASES = [
         undecided=["masterAuthorizedNetworksConfig"],
     ),
     Case(
-        "no-public-control-plane", "one range unknown, another open", [cluster(**ranges(UNKNOWN, "0.0.0.0/0"))],
-        ["cidrBlocks[1]"], ["cidrBlocks[0]"],
-    ),
-    Case(
         "no-public-control-plane", "whether it has an address is unknown",
         [cluster(controlPlaneEndpointsConfig={"ipEndpointsConfig": {"enabled": UNKNOWN}})],
         undecided=["controlPlaneEndpointsConfig.ipEndpointsConfig.enabled"],
     ),
     Case("no-default-node-account", "own account", [pool(nodeConfig={"serviceAccount": ACCOUNT})]),
-    Case("no-default-node-account", "own account of the default pool", [cluster(nodeConfig={"serviceAccount": ACCOUNT})]),
     Case("no-default-node-account", "missing", [pool(nodeConfig={})], ["nodeConfig.serviceAccount: is missing, so nodes run"]),
     Case("no-default-node-account", "by name", [pool(nodeConfig={"serviceAccount": "default"})], ['"default" means that nodes']),
     Case(
         "no-default-node-account", "by e-mail", [pool(nodeConfig={"serviceAccount": DEFAULT_ACCOUNT})],
         [f'"{DEFAULT_ACCOUNT}" is Compute Engine\'s default'],
     ),
-    Case("no-default-node-account", "of the default pool", [cluster()], ["cluster: nodeConfig.serviceAccount: is missing"]),
     Case(
         "no-default-node-account", "of nodes that GKE provisions",
         [cluster(nodeConfig={"serviceAccount": ACCOUNT}, clusterAutoscaling={"enabled": True})],
@@ -136,18 +129,12 @@ CASES = [
         "production-is-protected", "neither", [cluster(deletionProtection=False)],
         ["deletionProtection: false lets the cluster of production stack prod", "protect: false (resource option)"],
     ),
-    Case("production-is-protected", "Pulumi's missing", [cluster(deletionProtection=True)], ["protect: false"]),
     Case("production-is-protected", "a region of prod", [cluster(stack="prod-tokyo", deletionProtection=True)], ["prod-tokyo"]),
-    Case(
-        "production-is-protected", "stack by configuration", [cluster(stack="live", deletionProtection=True)], ["stack live"],
-        options={"stacks": ["live"]},
-    ),
     Case(
         "production-is-protected", "unknown", [cluster(deletionProtection=UNKNOWN, protect=True)],
         undecided=["deletionProtection"],
     ),
     Case("images-by-digest", "by digest", [deployment(container())]),
-    Case("images-by-digest", "not a workload", [service(containers=[{"image": "x:latest"}])]),
     Case("images-by-digest", "by tag", [deployment(container(image="r.example/i:v1"))], ['[vllm-gpu].image: "r.example/i:v1"']),
     Case(
         "images-by-digest",
@@ -161,7 +148,6 @@ CASES = [
         ['[a].image: "r.example:5000/i:latest"'],
         options={"byTag": ["r.example:5000/i"]},
     ),
-    Case("images-by-digest", "no image", [deployment({"name": "vllm-gpu"})], ["[vllm-gpu].image: is not an image by digest"]),
     Case(
         "images-by-digest", "init container of a CronJob",
         [resource("kubernetes:batch/v1:CronJob", spec={"jobTemplate": {"spec": {"template": {"spec": {
@@ -190,23 +176,14 @@ CASES = [
         ["containers[shell].securityContext.privileged: true gives container shell all rights of its node"],
     ),
     Case(
-        "no-privileged-container", "none allowed", [deployment(container(securityContext={"privileged": True}))],
-        ["vllm-gpu"], options={"allowed": []},
-    ),
-    Case(
         "no-privileged-container", "unknown", [deployment(container("web", securityContext={"privileged": UNKNOWN}))],
         undecided=["containers[web].securityContext.privileged"],
     ),
-    Case("no-privileged-container", "unknown of an allowed one", [deployment(container(securityContext=UNKNOWN))]),
     Case("accelerator-pool-is-tainted", "tainted", [accelerator()]),
     Case("accelerator-pool-is-tainted", "no accelerator", [pool(nodeConfig={"machineType": "e2-standard-2"})]),
     Case(
         "accelerator-pool-is-tainted", "no taint", [accelerator(nodeConfig={"taints": None})],
         ["nodeConfig.taints: is missing, so any pod"],
-    ),
-    Case(
-        "accelerator-pool-is-tainted", "a taint that only prefers", [accelerator(nodeConfig={"taints": [
-            {"effect": "PREFER_NO_SCHEDULE"}]})], ["has no NO_SCHEDULE"],
     ),
     Case(
         "accelerator-pool-is-tainted", "a machine that the table does not know", [accelerator("a3-highgpu-8g", nodeConfig={
@@ -217,13 +194,7 @@ CASES = [
             "taints": [], "guestAccelerators": [{"type": "nvidia-tesla-t4"}]})], ["nodeConfig.taints"],
     ),
     Case("accelerator-pool-is-tainted", "taints unknown", [accelerator(nodeConfig={"taints": UNKNOWN})], undecided=["taints"]),
-    Case(
-        "accelerator-pool-is-tainted", "machine unknown", [accelerator(UNKNOWN, nodeConfig={"taints": []})],
-        undecided=["nodeConfig.machineType"],
-    ),
     Case("accelerator-pool-is-limited", "limited", [accelerator()]),
-    Case("accelerator-pool-is-limited", "limited in all", [accelerator(autoscaling={"totalMaxNodeCount": 4})]),
-    Case("accelerator-pool-is-limited", "no autoscaling", [accelerator(autoscaling=None)], ["autoscaling: has no maxNodeCount"]),
     Case("accelerator-pool-is-limited", "limit of zero", [accelerator(autoscaling={"maxNodeCount": 0})], ["above zero"]),
     Case(
         "accelerator-pool-is-limited", "inside the cluster",
@@ -235,7 +206,6 @@ CASES = [
     ),
     Case("no-open-server", "a key", [service(), KEYED]),
     Case("no-open-server", "ranges", [service(loadBalancerSourceRanges=["203.0.113.0/24"]), KEYLESS]),
-    Case("no-open-server", "not a load balancer", [service(type="ClusterIP"), KEYLESS]),
     Case(
         "no-open-server", "inside the VPC",
         [resource(SERVICE, metadata={"annotations": {"networking.gke.io/load-balancer-type": "Internal"}}, spec={
@@ -254,37 +224,21 @@ CASES = [
     Case("no-open-server", "one of two servers", [service(), deployment(container(env=KEY), container("vllm-tpu"))], ["[vllm-tpu].env"]),
     Case("no-open-server", "selects nothing", [service(selector={"app": "web"}), KEYED], ["selects no workload of this stack"]),
     Case("no-open-server", "ranges unknown", [service(loadBalancerSourceRanges=UNKNOWN), KEYLESS], undecided=["SourceRanges"]),
-    Case(
-        "no-open-server", "one range unknown", [service(loadBalancerSourceRanges=["203.0.113.0/24", UNKNOWN]), KEYLESS],
-        undecided=["SourceRanges"],
-    ),
     Case("no-open-server", "environment unknown", [service(), deployment(container(env=UNKNOWN))], undecided=["[vllm-gpu].env"]),
-    Case("no-open-server", "type unknown", [service(type=UNKNOWN), KEYLESS], undecided=["spec.type"]),
     Case("cost-ceiling", "under", [accelerator()]),
     Case("cost-ceiling", "over", [accelerator(autoscaling={"maxNodeCount": 20})], ["above the ceiling of 12 (l4 20 x "]),
-    Case("cost-ceiling", "over a lower ceiling", [accelerator()], ["ceiling of 0.5"], options={"usdPerHour": 0.5}),
     Case(
         "cost-ceiling", "over in all together", [accelerator("ct6e-standard-1t", autoscaling={"maxNodeCount": 3}),
                                                 accelerator(autoscaling={"totalMaxNodeCount": 4})], ["l4 4 x"],
     ),
-    Case("cost-ceiling", "without a price nothing is counted", [accelerator("a3-highgpu-8g")]),
     Case(
         "cost-ceiling", "maximum unknown", [accelerator(autoscaling={"maxNodeCount": UNKNOWN})],
         undecided=["autoscaling.maxNodeCount"],
-    ),
-    Case("cost-ceiling", "machine unknown", [accelerator(UNKNOWN)], undecided=["nodeConfig.machineType"]),
-    Case(
-        "cost-ceiling", "one unknown, the rest too much", [accelerator(UNKNOWN), accelerator(autoscaling={"maxNodeCount": 20})],
-        ["above the ceiling"], ["nodeConfig.machineType"],
     ),
     Case("cost-is-known", "known", [accelerator(), accelerator("e2-standard-4", autoscaling=None, nodeCount=1)]),
     Case(
         "cost-is-known", "unknown machine", [accelerator("a3-highgpu-8g")],
         ['nodeConfig.machineType: "a3-highgpu-8g" has no price in asia-northeast1 (provisioning on-demand)'],
-    ),
-    Case(
-        "cost-is-known", "unknown region", [accelerator(location="me-west1-b", nodeConfig={"spot": True})],
-        ["me-west1 (provisioning spot)"],
     ),
     Case("cost-is-known", "machine type unknown", [accelerator(UNKNOWN)], undecided=["nodeConfig.machineType"]),
 ]  # fmt: skip

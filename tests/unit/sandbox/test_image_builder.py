@@ -17,7 +17,7 @@ from sandbox.images.build_context import BuildContext
 from sandbox.images.docker_engine import DockerEngine, DockerError, NoDocker
 from sandbox.images.image_builder import BuildRequest, BuiltImage, ImageBuilder, read_notes
 from sandbox.images.image_store import ImageStore
-from sandbox.images.local_registry import LocalRegistry, RegistryError
+from sandbox.images.local_registry import RegistryError
 from tests.unit.sandbox.helpers import install
 from tests.unit.sandbox.test_oci_image import Blobs, layer
 
@@ -78,7 +78,7 @@ class Machine:
         self.digest = self.blobs.image(layer(("usr/local/bin/run", b"#!")), config={"Entrypoint": ["/usr/local/bin/run"], "Env": ["A=b"]})
         self._save()
         self.spawner = Spawner()
-        self.registry = LocalRegistry(self.state / "registry", self.spawner, self.environment)
+        self.builder = ImageBuilder(self.images, state_dir=self.state, spawner=self.spawner, environment=self.environment)
 
     def _script(self, name: str, text: str) -> None:
         install(self.bin / name, text)
@@ -110,12 +110,8 @@ class Machine:
     def calls(self) -> list[tuple[list[str], dict[str, str]]]:
         return [(words, environment) for words, environment in map(json.loads, (self.fake / "calls").open())]
 
-    def find(self) -> DockerEngine:
-        return DockerEngine.find(self.environment, self.state)
-
     def build(self, dockerfile: Path = ROOT / "images/gpu.Dockerfile") -> BuiltImage:
-        builder = ImageBuilder(self.images, state_dir=self.state, find_docker=self.find, registry=self.registry)
-        return builder.build(
+        return self.builder.build(
             BuildRequest(
                 name=f"{REPOSITORY}:GPU",
                 context=BuildContext(ROOT / "images", dockerfile),
@@ -142,7 +138,7 @@ def test_pushed_image_has_the_registry_s_digest_and_its_layers_files(machine: Ma
     assert "built by Docker 26.1.5 and pushed to a registry on this machine" in built.how
     assert f"{BASE} was not pulled: a small base made here stands for it" in built.how
     pushed = [words[-1] for words, _ in machine.calls() if words[0] == "push"]
-    assert pushed == [f"{machine.registry.address()}/p/docker-repo/vllm:GPU"]
+    assert pushed == [f"{machine.builder.registry.address()}/p/docker-repo/vllm:GPU"]
 
 
 def test_base_is_one_made_here_under_a_name_of_its_own_and_the_argument_keeps_the_real_name(machine: Machine) -> None:
@@ -203,7 +199,7 @@ def test_daemon_that_does_not_answer_is_given_up_on(machine: Machine, monkeypatc
     monkeypatch.setattr("sandbox.images.docker_engine._ANSWER_SECONDS", 0.2)
     machine.answer(seconds=30)
     with pytest.raises(NoDocker, match=r"docker version did not end within 0\.2 s"):
-        machine.find()
+        DockerEngine.find(machine.environment, machine.state)
 
 
 def test_record_keeps_the_last_build_of_each_image(machine: Machine) -> None:
@@ -215,7 +211,7 @@ def test_record_keeps_the_last_build_of_each_image(machine: Machine) -> None:
 
 
 def test_registry_that_ends_at_once_says_why(machine: Machine) -> None:
-    assert not machine.registry.available
+    assert not machine.builder.registry.available
     machine.install_registry(works=False)
     with pytest.raises(RegistryError, match=r"did not start on 127\.0\.0\.1:\d+; the end of .*:\nno storage"):
-        machine.registry.address()
+        machine.builder.registry.address()

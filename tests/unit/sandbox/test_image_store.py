@@ -28,11 +28,6 @@ def rootfs(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ImageStore:
-    return ImageStore(tmp_path / "store")
-
-
 def add(store: ImageStore, rootfs: Path, tag: str | None = "GPU", **more: Any) -> StoredImage:
     return store.add(repository=REPOSITORY, tag=tag, config=config(**more), rootfs=rootfs)
 

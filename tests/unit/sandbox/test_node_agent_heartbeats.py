@@ -105,13 +105,6 @@ def test_the_lease_is_renewed_each_time_and_the_status_told_when_it_is_due(api: 
     assert [path for path, _ in api.sent] == [LEASE, *([STATUS] if told else [])]
 
 
-def test_a_refreshed_condition_keeps_the_time_of_its_last_change(api: Api) -> None:
-    beat(api, Beat(node("True", age_seconds=400)))
-    (conditions,) = api.told()
-    assert conditions[0]["lastTransitionTime"] == "2026-01-01T00:00:00Z"
-    assert conditions[1]["lastTransitionTime"] == conditions[1]["lastHeartbeatTime"]
-
-
 def test_heartbeats_go_on_soon_after_the_api_server_was_away(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeats, "_RETRY_SECONDS", 0.01)
     api.leases.add(LEASE)

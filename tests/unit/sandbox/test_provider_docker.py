@@ -27,19 +27,14 @@ REPOSITORY = "asia-northeast1-docker.pkg.dev/p/docker-repo/vllm"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ImageStore:
-    return ImageStore(tmp_path / "store")
-
-
-@pytest.fixture
 def project(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "images", tmp_path / "project" / "images")
     return tmp_path / "project"
 
 
 @pytest.fixture
-def client(store: ImageStore, project: Path) -> Iterator[Client]:
-    with Engine(lambda: DockerProvider(ImageBuilder(store), project, clock=AT_ONCE)) as engine:
+def client(builder: ImageBuilder, project: Path) -> Iterator[Client]:
+    with Engine(lambda: DockerProvider(builder, project, clock=AT_ONCE)) as engine:
         yield engine.connect()
 
 
@@ -134,9 +129,9 @@ def test_a_secret_name_stays_secret_and_the_password_leaves_no_trace(client: Cli
     assert not any(b"hunter2" in content for content in kept)
 
 
-def test_relative_paths_count_from_the_folder_of_the_program_that_builds(store: ImageStore, project: Path) -> None:
+def test_relative_paths_count_from_the_folder_of_the_program_that_builds(builder: ImageBuilder, project: Path) -> None:
     def provider() -> DockerProvider:
-        return DockerProvider(ImageBuilder(store), project / "elsewhere", {"project": project}, clock=AT_ONCE)
+        return DockerProvider(builder, project / "elsewhere", {"project": project}, clock=AT_ONCE)
 
     assert Urn(URN).project == "project"
     with Engine(provider) as engine:

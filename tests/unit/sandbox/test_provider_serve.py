@@ -12,7 +12,6 @@ from pulumi.runtime.proto import provider_pb2
 
 from sandbox.google.latencies import Clock
 from sandbox.images.image_builder import ImageBuilder
-from sandbox.images.image_store import ImageStore
 from sandbox.providers.serve import Providers, serve
 from sandbox.providers.wire import to_struct
 from tests.unit.bootstrap_program import run_bootstrap
@@ -21,15 +20,15 @@ from tests.unit.provider_client import Client
 from tests.unit.sandbox.helpers import install
 
 
-def start(tmp_path: Path, path: Path) -> Providers:
+def start(builder: ImageBuilder, tmp_path: Path, path: Path) -> Providers:
     environment = {"PATH": str(path), "HOME": str(tmp_path), "PULUMI_HOME": str(tmp_path / "pulumi")}
     # Nothing is asked of the cloud before a cluster is.
-    return serve(cast(Any, None), ImageBuilder(ImageStore(tmp_path / "images")), tmp_path, environment, Clock(1000.0))
+    return serve(cast(Any, None), builder, tmp_path, environment, Clock(1000.0))
 
 
 @pytest.fixture
-def providers(tmp_path: Path) -> Iterator[Providers]:
-    running = start(tmp_path, tmp_path / "bin")
+def providers(builder: ImageBuilder, tmp_path: Path) -> Iterator[Providers]:
+    running = start(builder, tmp_path, tmp_path / "bin")
     yield running
     running.stop()
 
@@ -46,9 +45,9 @@ def test_each_package_has_a_port_and_reports_the_version_of_its_sdk(providers: P
             client.close()
 
 
-def test_a_real_kubernetes_plugin_is_left_to_work(tmp_path: Path) -> None:
+def test_a_real_kubernetes_plugin_is_left_to_work(builder: ImageBuilder, tmp_path: Path) -> None:
     plugin = install(tmp_path / "bin" / "pulumi-resource-kubernetes", "#!/bin/sh\n")
-    running = start(tmp_path, plugin.parent)
+    running = start(builder, tmp_path, plugin.parent)
     try:
         assert list(running.servers) == ["gcp", "docker"]
     finally:

@@ -258,9 +258,13 @@ def _supervised(script: str, trouble: Callable[[], str | None] = lambda: None) -
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Also has an interruption heard by what a test starts, which would inherit that a shell's background job ignores it."""
     monkeypatch.setattr(supervised, "_LOOK_SECONDS", 0.05)
     monkeypatch.setattr(supervised, "_PATIENCE_SECONDS", 0.5)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_command_without_prospect_is_asked_to_end_and_then_made_to(tmp_path: Path) -> None:

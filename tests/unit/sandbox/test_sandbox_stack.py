@@ -15,6 +15,8 @@ from sandbox.host import disk_space, supervised
 from sandbox.host.daemon_record import DaemonRecord
 from sandbox.host.paths import Paths
 
+RECORD = DaemonRecord(pid=1, started="", debug_providers="gcp:1,docker:2", speed=100.0, server="stand-in")
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -37,8 +39,7 @@ def test_an_unknown_environment_is_named_with_the_known_ones(project: Path) -> N
 
 
 def test_the_engine_looks_for_no_plugin_on_the_internet_which_the_stand_ins_stand_in_for(tmp_path: Path) -> None:
-    record = DaemonRecord(pid=1, started="", debug_providers="gcp:1,docker:2", speed=100.0, server="stand-in")
-    variables = SandboxStack(Paths(cache=tmp_path, state=tmp_path), record).variables()
+    variables = SandboxStack(Paths(cache=tmp_path, state=tmp_path), RECORD).variables()
     assert variables["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
     assert variables["PULUMI_DEBUG_PROVIDERS"] == "gcp:1,docker:2"
 
@@ -51,15 +52,12 @@ def test_a_failed_update_says_that_a_disk_was_full_although_there_may_be_room_ag
     monkeypatch.setattr(disk_space, "full", lambda paths: next(looks))
     monkeypatch.setattr(supervised, "run", lambda *_, trouble, **__: 1 if trouble() is None else 2)
     monkeypatch.setattr(StackUpdate, "_trouble", lambda self, since: None)
-    record = DaemonRecord(pid=1, started="", debug_providers="", speed=100.0, server="stand-in")
     with pytest.raises(StackError, match=r"failed \(exit status 1\)\. It is full\."):
-        StackUpdate(Paths(cache=tmp_path, state=tmp_path), record).up(print)
+        StackUpdate(Paths(cache=tmp_path, state=tmp_path), RECORD).up(print)
 
 
 def test_outputs_are_those_that_pulumi_wrote_last_without_the_secret_ones(tmp_path: Path) -> None:
-    known = StackUpdate(
-        Paths(cache=tmp_path, state=tmp_path), DaemonRecord(pid=1, started="", debug_providers="", speed=100.0, server="stand-in")
-    )
+    known = StackUpdate(Paths(cache=tmp_path, state=tmp_path), RECORD)
     assert known.outputs() == {}
     outputs = {
         "model": "m",

@@ -30,6 +30,15 @@ mkdir -p "$2" && echo weights > "$2/model.safetensors"
 """
 
 
+#: 2 GiB are free.
+FULL = shutil._ntuple_diskusage(10**12, 10**12, 2 * 2**30)
+
+
+def python(minor: int) -> Any:
+    """What `sys.version_info` of a Python 3 is."""
+    return type("V", (tuple,), {"major": 3, "minor": minor})((3, minor, 0))
+
+
 @pytest.fixture
 def installs(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Virtual environments have fake programs; the command lines that make one are recorded."""
@@ -46,7 +55,7 @@ def installs(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.setattr(RealVllm, "_run", run)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(sys, "version_info", type("V", (tuple,), {"major": 3, "minor": 11})((3, 11, 7)))
+    monkeypatch.setattr(sys, "version_info", python(11))
     return made
 
 
@@ -90,36 +99,17 @@ def test_the_model_is_where_hugging_face_looks_for_its_name(paths: Paths, instal
         assert (repository / "snapshots" / revision / "model.safetensors").read_text() == "weights\n"
 
 
-def _another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-
-
-def _another_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "version_info", type("V", (tuple,), {"major": 3, "minor": 15})((3, 15, 0)))
-
-
-def _no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-
-
-def _a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    def usage(path: Any) -> Any:
-        return shutil._ntuple_diskusage(10**12, 10**12, 2 * 2**30)
-
-    monkeypatch.setattr(shutil, "disk_usage", usage)
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_another_machine, "this machine is aarch64"),
-        (_another_python, r"runs on Python 3\.15, and the pinned packages are for 3\.11"),
-        (_no_compiler, "there is no g\\+\\+ here: install it"),
-        (_a_full_disk, r"2\.0 GiB are free .* needs 10"),
+        (lambda patch: patch.setattr(platform, "machine", lambda: "aarch64"), "this machine is aarch64"),
+        (lambda patch: patch.setattr(sys, "version_info", python(15)), r"runs on Python 3\.15, and the pinned packages are for 3\.11"),
+        (lambda patch: patch.setattr(shutil, "which", lambda name: None), "there is no g\\+\\+ here: install it"),
+        (lambda patch: patch.setattr(shutil, "disk_usage", lambda path: FULL), r"2\.0 GiB are free .* needs 10"),
     ],
 )
 def test_an_unsuitable_machine_is_refused_before_anything_is_downloaded(
-    paths: Paths, installs: list[list[str]], monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch], None], words: str
+    paths: Paths, installs: list[list[str]], monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch], object], words: str
 ) -> None:
     change(monkeypatch)
     with pytest.raises(ToolError, match=words):

@@ -37,12 +37,6 @@ def test_growth_that_is_within_the_noise_gives_no_figure() -> None:
     assert _samples({3: [4.0, 6.0], 10: [4.2, 4.4], 100: [5.5, 7.0], 300: [9.0, 9.0]}).one_more() is None
 
 
-def test_curve_is_in_times_the_smallest_size_with_its_noise() -> None:
-    smallest, second = _samples({3: [2.0, 4.0, 3.0], 10: [6.0, 6.0, 9.0]}).curve()
-    assert smallest == pytest.approx((3.0, 1.0, 1 / 3))
-    assert second == pytest.approx((10.0, 2.0, 0.5))
-
-
 def test_pools_of_the_bench_are_good_settings_beyond_the_limit_that_it_lifts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accelerator_pool, "MAX_POOLS", 300)
     values = [gpu_pool(index, 1) for index in range(300)]

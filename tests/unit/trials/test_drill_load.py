@@ -40,17 +40,6 @@ def test_an_unannounced_event_may_cost_the_replicas_requests_until_it_is_noticed
     assert "1 were under way on it, 2 came to it in the 15 s" in result.recovery
 
 
-def test_the_times_are_the_probes_own() -> None:
-    assert load._HANG_SEEN_SECONDS == 15
-    assert load._ENGINE_HANG_SEEN_SECONDS == 18
-
-
-def test_every_length_of_answer_comes_to_every_replica_streamed_and_not() -> None:
-    for lengths in (load._TOKENS, load._TOKENS_WITH_LONG):
-        # Backends take turns, and every other request is streamed.
-        assert all(len(lengths) % number for number in (2, 3))
-
-
 @pytest.mark.parametrize(("server", "events"), [("stand-in", load._EVENTS), ("vllm", load._PLANNED)])
 def test_real_vllm_gets_the_planned_events_alone_and_more_time(
     monkeypatch: pytest.MonkeyPatch, server: str, events: tuple[tuple[str, load.Event], ...]

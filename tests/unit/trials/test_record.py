@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import socket
 from dataclasses import replace
@@ -14,7 +13,7 @@ import pytest
 from sandbox.host.paths import PROJECT_DIR
 from tests.unit.trials.recorded import CURVE, MACHINE, RESULT, drill, figure, section
 from trials import record, report
-from trials.machine import Machine, commit
+from trials.machine import Machine
 from trials.record import RecordError
 from trials.results import Result
 
@@ -38,21 +37,6 @@ def test_a_file_that_is_read_back_is_what_was_written(tmp_path: Path) -> None:
     assert [each.name for each in file.parent.iterdir()] == ["last.json"]
 
 
-def test_a_file_has_one_figure_a_line_with_its_value_noise_and_whether_it_reached_its_goal() -> None:
-    (line,) = [each for each in record.as_json(SECTIONS).splitlines() if '"reached", "value"' in each]
-    assert json.loads(line.rstrip(",")) == {
-        "name": "reached",
-        "value": 1.5,
-        "noise": pytest.approx(0.1),
-        "samples": [1.4, 1.5, 1.6],
-        "unit": "x",
-        "goal": 2.0,
-        "reached": True,
-        "higher_is_better": False,
-        "note": "",
-    }
-
-
 def test_a_machine_is_described_without_names_of_hosts_users_and_folders() -> None:
     described = str(Machine.here())
     words = set(described.replace(",", " ").split())
@@ -60,11 +44,6 @@ def test_a_machine_is_described_without_names_of_hosts_users_and_folders() -> No
     assert str(Path.home()) not in described
     assert str(PROJECT_DIR) not in described
     assert Machine.here().cores == len(os.sched_getaffinity(0))
-
-
-def test_a_commit_has_twelve_digits_and_a_plus_for_changes() -> None:
-    found = commit()
-    assert found == "unknown" or (len(found.removesuffix("+")) == 12 and int(found.removesuffix("+"), 16) >= 0)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +62,6 @@ def test_a_file_that_cannot_be_used_is_refused_with_its_name_and_a_fix(tmp_path:
         record.read(file)
     for part in (str(file), said, "Fix: "):
         assert part in str(refused.value)
-
-
-def test_a_run_of_one_bench_keeps_the_results_of_the_others() -> None:
-    earlier = [section(figure([1.0]), name="up"), section(figure([1.0]))]
-    kept = record.merged(earlier, [section(figure([2.0])), section(name="footprint")])
-    assert [(each.name, [one.value for one in each.figures]) for each in kept] == [("up", [1.0]), ("growth", [2.0]), ("footprint", [])]
 
 
 def test_a_bench_s_page_has_its_figures_lines_and_charts_and_says_where_it_was_measured() -> None:
