@@ -12,15 +12,9 @@ from typing import Any
 
 from components.settings import formats
 from components.settings.problems import Problem, nearest
-from components.settings.reader import Notes, ValueType, setting
+from components.settings.reader import Notes, Reader, ValueType, setting
 from components.settings.settings import load_as
-from components.settings.value_types import Structure, Text
-
-#: An account's name is `preview-ENVIRONMENT`, of at most 30 characters.
-_ENVIRONMENT = re.compile(r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?")
-
-_SECRET = re.compile(r"[A-Za-z0-9_-]{1,255}")
-_REVIEWER = re.compile(r"(User|Team):[1-9]\d*")
+from components.settings.value_types import Structure, Text, Texts
 
 #: https://docs.cloud.google.com/storage/docs/buckets#naming, without the dots that need a verified domain.
 _BUCKET = Text(
@@ -34,22 +28,40 @@ _BRANCH = Text(re.compile(r"[A-Za-z0-9][\w./-]*"), "a valid branch name", "give 
 #: Ends the names of the GitHub environments that may only read.
 PREVIEW_SUFFIX = "-preview"
 
-_KEYS = ("name", "project", "reviewers", "readsFrom", "secrets")
+_NAME = Text(
+    # An account's name is `preview-ENVIRONMENT`, of at most 30 characters.
+    re.compile(rf"(?!.*{PREVIEW_SUFFIX}$)[a-z]([a-z0-9-]{{0,18}}[a-z0-9])?"),
+    "a valid environment name",
+    f"use up to 20 lower-case letters, digits and hyphens, a letter first, not ending in {PREVIEW_SUFFIX}",
+)
+_REVIEWER = Text(
+    re.compile(r"(User|Team):[1-9]\d*"),
+    "a reviewer",
+    "give User:NUMBER or Team:NUMBER (`gh api users/LOGIN --jq .id`, `gh api orgs/ORG/teams/TEAM --jq .id`)",
+)
+_SECRET = Text(re.compile(r"[A-Za-z0-9_-]{1,255}"), "a valid secret name", "give the name alone, without its project")
+
+#: GitHub's limit of one environment.
+_MAX_REVIEWERS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
     """One stack of the program, and the project that it is deployed to."""
 
-    #: Name of the stack and of its GitHub environment.
-    name: str
-    project: str
-    #: `User:NUMBER` or `Team:NUMBER`: one of them has to approve an update; empty for none.
-    reviewers: tuple[str, ...]
-    #: Environments whose outputs its stack reads (`imagesFrom`).
-    reads_from: tuple[str, ...]
-    #: Names of the project's Secret Manager secrets that its stack reads.
-    secrets: tuple[str, ...]
+    name: str = setting(_NAME, description="Name of the stack and of its GitHub environment.")
+    project: str = setting(formats.PROJECT, description="The project that it is deployed to.")
+    reviewers: tuple[str, ...] = setting(
+        Texts(_REVIEWER, most=_MAX_REVIEWERS),
+        default=[],
+        description=f"`User:NUMBER` or `Team:NUMBER`, at most {_MAX_REVIEWERS}: one of them approves each update.",
+    )
+    reads_from: tuple[str, ...] = setting(
+        Texts(), default=[], description="Environments whose outputs its stack reads (setting `imagesFrom`); it may use their key for that."
+    )
+    secrets: tuple[str, ...] = setting(
+        Texts(_SECRET), default=[], description="Names of the project's Secret Manager secrets that its stack reads; they must exist."
+    )
 
 
 @dataclass(frozen=True)
@@ -74,47 +86,19 @@ def _parse_environments(value: Any, field: str, known: Mapping[str, Any]) -> tup
         return (), [Problem(field, value, "is not a list of environments", fix)]
     problems: list[Problem] = []
     names = [str(each.get("name", "")) for each in value]
-    found = tuple(_environment(f"{field}[{index}]", each, names, problems) for index, each in enumerate(value))
+    found = []
+    for index, each in enumerate(value):
+        reader = Reader.of_element(f"{field}[{index}]", each, {})
+        environment = reader.read_element(Environment, "a key of an environment")
+        others = [name for name in names if name != environment.name]
+        for other in environment.reads_from:
+            if other not in others:
+                reader.refuse("readsFrom", other, "is not another environment", nearest(other, others or ["(there is no other)"]))
+        problems += reader.problems
+        found.append(environment)
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.append(Problem(field, name, "is the name of more than one environment", "give each its own"))
-    return found, problems
-
-
-def _environment(field: str, item: Mapping[str, Any], names: list[str], problems: list[Problem]) -> Environment:
-    def refuse(key: str, value: Any, reason: str, fix: str) -> None:
-        problems.append(Problem(f"{field}.{key}", value, reason, fix))
-
-    def texts(key: str) -> tuple[str, ...]:
-        value = item.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-            refuse(key, value, "is not a list of texts", "give a list, empty for none")
-            return ()
-        return tuple(value)
-
-    for key in item:
-        if key not in _KEYS:
-            refuse(key, item[key], "is not a key", nearest(key, _KEYS))
-    name, project = str(item.get("name") or ""), str(item.get("project") or "")
-    if not _ENVIRONMENT.fullmatch(name) or name.endswith(PREVIEW_SUFFIX):
-        fix = f"use up to 20 lower-case letters, digits and hyphens, a letter first, not ending in {PREVIEW_SUFFIX}"
-        refuse("name", name, "is not a valid environment name", fix)
-    if not formats.PROJECT.pattern.fullmatch(project):
-        refuse("project", project, "is not a project ID", "give the project that it is deployed to")
-    reads_from, reviewers, secrets = texts("readsFrom"), texts("reviewers"), texts("secrets")
-    for other in reads_from:
-        if other == name or other not in names:
-            others = [each for each in names if each != name] or ["(there is no other)"]
-            refuse("readsFrom", other, "is not another environment", nearest(other, others))
-    for reviewer in reviewers:
-        if not _REVIEWER.fullmatch(reviewer):
-            fix = "give User:NUMBER or Team:NUMBER (`gh api users/LOGIN --jq .id`, `gh api orgs/ORG/teams/TEAM --jq .id`)"
-            refuse("reviewers", reviewer, "is not a reviewer", fix)
-    if len(reviewers) > 6:
-        refuse("reviewers", len(reviewers), "is more than the 6 that GitHub takes", "name a team")
-    for secret in secrets:
-        if not _SECRET.fullmatch(secret):
-            refuse("secrets", secret, "is not a valid secret name", "give the name alone, without its project")
-    return Environment(name=name, project=project, reviewers=reviewers, reads_from=reads_from, secrets=secrets)
+    return tuple(found), problems
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from components.catalog.machines import MACHINE_TYPES, MACHINES_PAGE, Kind, MachineType, Provisioning
-from components.settings.problems import Problem, nearest
+from components.settings.problems import Problem
 from components.settings.reader import Derived, Notes, Reader, ValueType, declared, setting
 from components.settings.value_types import Boolean, Choice, Text, Whole
 
@@ -286,10 +286,7 @@ def _parse_pool(field: str, value: Any, known: Mapping[str, Any]) -> tuple[Accel
         reason = "is missing" if value is None else "is not a pool"
         return None, [Problem(field, value, reason, "give an object with name, machineType and maxNodeCount")]
     reader = Reader.of_element(field, value, known)
-    for key in value:
-        if key not in KEYS:
-            reader.refuse(key, value[key], "is not a setting of a pool", nearest(key, KEYS))
-    pool = reader.read(AcceleratorPool)
+    pool = reader.read_element(AcceleratorPool, "a setting of a pool")
     if not reader.refused("minNodeCount") and not reader.refused("maxNodeCount"):
         _check_counts(pool, reader)
     return pool, reader.problems

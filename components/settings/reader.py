@@ -148,9 +148,18 @@ class Reader:
     @classmethod
     def of_element(cls, field: str, values: Mapping[str, Any], known: Mapping[str, Any]) -> Reader:
         """Reads one element of a list, key -> JSON value; a key without a value counts as left out. `known`: the settings around it."""
-        reader = cls({f"{field}:{key}": value for key, value in values.items() if value is not None}, field)
+        reader = cls({f"{field}:{key}": value for key, value in values.items()}, field)
         reader._within, reader._known = f"{field}.", dict(known)
         return reader
+
+    def read_element(self, of: type[T], what: str) -> T:
+        """As `read`; it also refuses keys that the class does not declare. `what`: "a setting of a pool"."""
+        keys = [each.key for each in declared(of)]
+        for full_key, value in self._values.items():
+            key = full_key.removeprefix(f"{self._namespace}:")
+            if key not in keys:
+                self.refuse(key, value, f"is not {what}", nearest(key, keys))
+        return self.read(of)
 
     def read(self, of: type[T]) -> T:
         """An instance of a class of settings, harmless values in the place of wrong ones."""
@@ -164,6 +173,8 @@ class Reader:
     def _read_one(self, declaration: Setting) -> Any:
         key, default = declaration.key, declaration.default
         value = self._values.get(key if ":" in key else f"{self._namespace}:{key}", default)
+        if value is None and self._within:
+            value = default
         if value is ENCRYPTED and declaration.secret:
             value = UNREAD
         notes = Notes(dataclasses.replace(declaration, key=self._within + key), value, self._known)

@@ -214,17 +214,17 @@ def _run_with_fake_gh(script: str, folder: Path) -> list[str]:
         ({"environments": [{"name": "Dev", "project": "team-dev"}]}, 'environments[0].name: "Dev" is not a valid environment name'),
         ({"environments": [{"name": "a-preview", "project": "team-dev"}]}, "not ending in -preview"),
         ({"environments": [{"name": "a" * 21, "project": "team-dev"}]}, "up to 20 lower-case letters"),
-        ({"environments": [{"name": "dev"}]}, 'environments[0].project: "" is not a project ID'),
+        ({"environments": [{"name": "dev"}]}, "environments[0].project: is missing. Fix: give the ID"),
         ({"environments": [{"name": "dev", "project": "team-dev"}] * 2}, '"dev" is the name of more than one environment'),
         (
             {"environments": [{"name": "dev", "project": "team-dev", "reviewer": []}]},
-            "environments[0].reviewer: [] is not a key. Fix: did you mean reviewers?",
+            "environments[0].reviewer: [] is not a key of an environment. Fix: did you mean reviewers?",
         ),
         ({"environments": [{"name": "dev", "project": "team-dev", "reviewers": ["me"]}]}, '"me" is not a reviewer. Fix: give User:NUMBER'),
-        ({"environments": [{"name": "dev", "project": "team-dev", "reviewers": ["User:1"] * 7}]}, "more than the 6 that GitHub takes"),
+        ({"environments": [{"name": "dev", "project": "team-dev", "reviewers": ["User:1"] * 7}]}, "more than the 6 that are allowed"),
         ({"environments": [{"name": "dev", "project": "team-dev", "readsFrom": ["dev"]}]}, '"dev" is not another environment'),
         ({"environments": [{"name": "dev", "project": "team-dev", "secrets": ["projects/p/secrets/s"]}]}, "give the name alone"),
-        ({"environments": [{"name": "dev", "project": "team-dev", "secrets": "s"}]}, "is not a list of texts"),
+        ({"environments": [{"name": "dev", "project": "team-dev", "secrets": "s"}]}, "is not a list. Fix: give a YAML list"),
     ],
 )
 def test_a_wrong_setting_is_named_with_value_reason_and_fix(change: dict[str, Any], said: str) -> None:
