@@ -31,8 +31,6 @@ _POOLS = """
 
 The best pool comes first. The pods' resource requests must fit the smallest machine of the list.
 
-| key | default | what it is |
-|---|---|---|
 """
 
 
@@ -79,8 +77,13 @@ def markdown() -> str:
         title = (section.__doc__ or "").rstrip(".")
         rows = [_row(each) for each in declared(section) if ":" not in each.key]
         parts.append(f"\n## {title}\n\n| setting | type | default | what it is |\n|---|---|---|---|\n" + "".join(rows))
-    rows = [f"| `{each.key}` | {_default(each)} | {_what(each)} |\n" for each in declared(AcceleratorPool)]
-    return "".join([*parts, _POOLS, *rows])
+    return "".join([*parts, _POOLS, element_table(AcceleratorPool)])
+
+
+def element_table(of: type) -> str:
+    """The keys of one element of a list."""
+    rows = [f"| `{each.key}` | {_default(each)} | {_what(each)} |\n" for each in declared(of)]
+    return "".join(["| key | default | what it is |\n|---|---|---|\n", *rows])
 
 
 def _row(setting: Setting) -> str:

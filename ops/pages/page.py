@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class Page:
 
 
 def between(name: str, text: str, made: str) -> str:
-    """`text` with `made` between the markers of this name, each of which stands on a line of its own."""
+    """`text` with `made` between the markers of this name, each on a line of its own and indented as `made` is to be."""
     begin, end = f"<!-- generated: {name} -->\n", f"<!-- end: {name} -->\n"
     before, found_begin, rest = text.partition(begin)
     _, found_end, after = rest.partition(end)
@@ -39,4 +40,5 @@ def between(name: str, text: str, made: str) -> str:
         raise PageError(
             f"{name}: the page has no line `{begin.strip()}` with a line `{end.strip()}` below it: put both where the part belongs"
         )
-    return f"{before}{begin}{made.strip()}\n{end}{after}"
+    indent = before[before.rfind("\n") + 1 :]
+    return f"{before}{begin}{textwrap.indent(made.strip(), indent)}\n{indent}{end}{after}"
