@@ -13,6 +13,8 @@ from typing import Any, get_args
 
 from components.catalog.machines import MACHINE_TYPES, MACHINES_PAGE, Kind, MachineType, Provisioning
 from components.settings.problems import Problem, nearest
+from components.settings.reader import Derived, Notes, Reader, ValueType, declared, setting
+from components.settings.value_types import Boolean, Choice, Text, Whole
 
 #: GKE's installation of NVIDIA's driver.
 GPU_DRIVER_VERSIONS = ("DEFAULT", "LATEST", "INSTALLATION_DISABLED")
@@ -46,60 +48,197 @@ _MAX_NODES = 1000
 #: https://docs.cloud.google.com/kubernetes-engine/docs/how-to/data-container-image-preloading
 _DISK_IMAGE = re.compile(r"(projects/([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]/)?global/images/[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
-#: Key of a pool -> its default as a page shows it, and what it is.
-KEYS: Mapping[str, tuple[str, str]] = {
-    "name": ("required", "Name of the node pool, at most 40 characters."),
-    "machineType": ("required", "A machine type with an accelerator, from `components/catalog/machines.py`."),
-    "maxNodeCount": ("required", "Most nodes in each zone."),
-    "minNodeCount": (
-        "`0`",
-        "Fewest nodes in each zone; they are billed while idle. On another pool than the first, replicas that land there stay "
-        "([why](ladder.md)).",
-    ),
-    "initialNodeCount": ("`minNodeCount`", "Nodes in each zone at creation; the autoscaler decides later, so a change has no effect."),
-    "provisioning": (
-        "`on-demand`",
-        "`on-demand`, `spot`, or the older `preemptible`. A change replaces the pool, whose replicas end at once.",
-    ),
-    "accelerator": ("the machine's", "Checked against what the machine carries."),
-    "gpuDriverVersion": (
-        "`LATEST`",
-        f"{', '.join(f'`{each}`' for each in GPU_DRIVER_VERSIONS)}; GPUs only. A change replaces the pool, whose replicas end at once.",
-    ),
-    "tpuTopology": ("the machine's", "Checked against the machine; TPUs on one host only."),
-    "zones": ("`[zone]`", "Zones of the region."),
-    "diskSizeGb": ("GKE's", f"Size of the boot disk in GB, {MIN_DISK_GB} to {_MAX_DISK_GB}."),
-    "enabled": (
-        "`true`",
-        "`false` takes the pool out of service and keeps it: its replicas move, its nodes go, and nothing is replaced or deleted.",
-    ),
-    "secondaryBootDiskImage": (
-        "none",
-        "Disk image with preloaded container images, as `global/images/IMAGE` or `projects/PROJECT/global/images/IMAGE`; a change "
-        "replaces the pool.",
-    ),
-}
+#: The driver of a GPU pool that names none.
+_DRIVER = "LATEST"
+
+
+def is_zone(text: Any) -> bool:
+    return isinstance(text, str) and re.fullmatch(ZONE_PATTERN, text) is not None
+
+
+def zone_problem(zone: Any, region: str) -> tuple[str, str] | None:
+    """Reason and fix where it is not a zone of the region; of something that is not a region, zones have any."""
+    known = re.fullmatch(REGION_PATTERN, region) is not None
+    if is_zone(zone) and (not known or zone.rpartition("-")[0] == region):
+        return None
+    return f"is not a zone of region {region}" if known else "is not a zone", f"use one such as {region if known else 'REGION'}-b"
+
+
+def _name_rule(name: str, notes: Notes) -> None:
+    if name == SYSTEM_POOL_NAME:
+        notes.refuse("is the name of the cluster's own node pool", "choose another name")
+    if len(name) > MAX_NAME_LENGTH:
+        notes.refuse(f"has {len(name)} characters, and GKE allows {MAX_NAME_LENGTH}", "shorten it")
+
+
+_NAME = Text(
+    NAME_PATTERN, "a valid node pool name", "use lower-case letters, digits and hyphens, a letter first and no hyphen last", _name_rule
+)
+_MACHINE_TYPE = Choice(tuple(MACHINE_TYPES), "is not a machine type with an accelerator that this program knows", MACHINES_PAGE)
+_NODES = Whole(0, _MAX_NODES, "a number of nodes", "a whole number", texts=False)
+
+
+@dataclass(frozen=True)
+class _OfMachine(ValueType):
+    """What the pool's machine decides; `rule` notes what it has against a value."""
+
+    rule: Callable[[Any, MachineType, Notes], None]
+    name = "text"
+
+    def read(self, value: Any, notes: Notes) -> Any:
+        machine = _machine(notes.known)
+        if value is not None and machine is not None:
+            self.rule(value, machine, notes)
+        return value
+
+
+def _machine(known: Mapping[str, Any]) -> MachineType | None:
+    """None for a machine type that is not known, which is a problem of its own."""
+    return MACHINE_TYPES.get(known["machineType"])
+
+
+def _accelerator_rule(value: Any, machine: MachineType, notes: Notes) -> None:
+    if value != machine.accelerator:
+        fix = f"use {machine.accelerator}, remove the key, or choose another machineType"
+        notes.refuse(f"is not what a {notes.known['machineType']} carries", fix)
+
+
+def _topology_rule(value: Any, machine: MachineType, notes: Notes) -> None:
+    machine_type = notes.known["machineType"]
+    if machine.kind == "gpu":
+        notes.refuse(f"is set for {machine_type}, which has no TPU", "remove it")
+    elif value != machine.topology:
+        reason = f"is not the topology of one {machine_type}, and vLLM serves on one host only"
+        notes.refuse(reason, f"use {machine.topology}, or remove it")
+
+
+def _driver_rule(value: Any, machine: MachineType, notes: Notes) -> None:
+    if machine.kind == "tpu":
+        notes.refuse("is set for a machine without GPU", "remove it")
+    else:
+        Choice(GPU_DRIVER_VERSIONS).read(value, notes)
+
+
+def _default_driver(known: Mapping[str, Any]) -> str | None:
+    machine = _machine(known)
+    return _DRIVER if machine is not None and machine.kind == "gpu" else None
+
+
+def _default_topology(known: Mapping[str, Any]) -> str | None:
+    machine = _machine(known)
+    return machine.topology if machine is not None else None
+
+
+def _default_accelerator(known: Mapping[str, Any]) -> str:
+    machine = _machine(known)
+    return machine.accelerator if machine is not None else ""
+
+
+class _Zones(ValueType):
+    """Zones of the region, each once."""
+
+    name = "list"
+
+    def read(self, value: Any, notes: Notes) -> tuple[str, ...]:
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not value:
+            notes.refuse("is not a list of zones", f"give a list such as [{notes.known['zone'] or 'ZONE'}], or remove it")
+            return ()
+        for index, each in enumerate(value):
+            if (problem := zone_problem(each, notes.known["region"])) is not None:
+                notes.refuse(*problem, value=each)
+            elif each in value[:index]:
+                notes.refuse("is listed twice, and its nodes would be counted twice", "remove one of the two", value=each)
+        return tuple(map(str, value))
 
 
 @dataclass(frozen=True, kw_only=True)
 class AcceleratorPool:
     """Node counts are for each of the pool's zones, as GKE's own are."""
 
-    name: str
-    machine_type: str
-    provisioning: Provisioning
-    initial_node_count: int
-    min_node_count: int
-    max_node_count: int
-    zones: tuple[str, ...]
+    name: str = setting(_NAME, description="Name of the node pool, at most 40 characters.")
+    machine_type: str = setting(_MACHINE_TYPE, description="A machine type with an accelerator, from `components/catalog/machines.py`.")
+    max_node_count: int = setting(
+        Whole(
+            1,
+            _MAX_NODES,
+            "a number of nodes",
+            "a whole number",
+            "leaves the pool without room; `enabled: false` is what takes it out of service",
+            texts=False,
+        ),
+        description="Most nodes in each zone.",
+    )
+    min_node_count: int = setting(
+        _NODES,
+        default=0,
+        description="Fewest nodes in each zone; they are billed while idle. On another pool than the first, replicas that land there stay "
+        "([why](ladder.md)).",
+    )
+    initial_node_count: int = setting(
+        _NODES,
+        default=Derived("`minNodeCount`", lambda known: known["minNodeCount"]),
+        description="Nodes in each zone at creation; the autoscaler decides later, so a change has no effect.",
+    )
+    provisioning: Provisioning = setting(
+        Choice(get_args(Provisioning)),
+        default="on-demand",
+        description="How nodes are bought; `preemptible` is the older form of `spot`. A change replaces the pool, whose replicas end at "
+        "once.",
+    )
+    accelerator: str = setting(
+        _OfMachine(_accelerator_rule),
+        default=Derived("the machine's", _default_accelerator),
+        description="Checked against what the machine carries.",
+    )
     #: None for a machine with TPUs.
-    gpu_driver_version: str | None
+    gpu_driver_version: str | None = setting(
+        _OfMachine(_driver_rule),
+        default=Derived(f"`{_DRIVER}`", _default_driver),
+        description=f"{', '.join(f'`{each}`' for each in GPU_DRIVER_VERSIONS)}; GPUs only. A change replaces the pool, whose replicas end "
+        "at once.",
+    )
+    #: None for a machine with GPUs.
+    tpu_topology: str | None = setting(
+        _OfMachine(_topology_rule),
+        default=Derived("the machine's", _default_topology),
+        description="Checked against the machine; TPUs on one host only.",
+    )
+    zones: tuple[str, ...] = setting(
+        _Zones(), default=Derived("`[zone]`", lambda known: (known["zone"],)), description="Zones of the region."
+    )
     #: GB of the boot disk; None leaves GKE's default.
-    disk_size_gb: int | None
+    disk_size_gb: int | None = setting(
+        Whole(
+            MIN_DISK_GB,
+            _MAX_DISK_GB,
+            "a disk size",
+            "whole GB",
+            "leaves no room for the images, of about 10 GB each and as much again unpacked",
+            texts=False,
+        ),
+        default=Derived("GKE's", lambda known: None),
+        description="Size of the boot disk in GB.",
+    )
     #: False takes the pool out of service and keeps it: no rule of the class names it, no replica runs on it, and its nodes go.
-    enabled: bool
+    enabled: bool = setting(
+        Boolean(texts=False),
+        default=True,
+        description="`false` takes the pool out of service and keeps it: its replicas move, its nodes go, and nothing is replaced or "
+        "deleted.",
+    )
     #: Disk image with preloaded container images, which every node gets as a second disk.
-    secondary_boot_disk_image: str | None = None
+    secondary_boot_disk_image: str | None = setting(
+        Text(
+            _DISK_IMAGE,
+            "a disk image name that GKE takes",
+            "give global/images/IMAGE, or projects/PROJECT/global/images/IMAGE for one of another project",
+        ),
+        default=Derived("none", lambda known: None),
+        description="Disk image with preloaded container images, as `global/images/IMAGE` or `projects/PROJECT/global/images/IMAGE`; a "
+        "change replaces the pool.",
+    )
 
     @property
     def machine(self) -> MachineType:
@@ -115,6 +254,10 @@ class AcceleratorPool:
         return self.machine.kind
 
 
+#: The keys of a pool.
+KEYS = tuple(each.key for each in declared(AcceleratorPool))
+
+
 def parse_pools(values: Any, *, region: str, zone: str) -> tuple[tuple[AcceleratorPool, ...], list[Problem]]:
     """The pools of the setting `acceleratorPools`, and every problem; pools are complete only without problems."""
     field = "acceleratorPools"
@@ -128,9 +271,9 @@ def parse_pools(values: Any, *, region: str, zone: str) -> tuple[tuple[Accelerat
         problems.append(Problem(field, None, f"has {len(values)} pools, more than {MAX_POOLS}", "remove the ones of least priority"))
     pools = []
     for index, value in enumerate(values):
-        reader = _PoolReader(f"{field}[{index}]", value, problems)
-        pool = reader.read(region=region, zone=zone)
-        if pool is not None:
+        pool, found = _parse_pool(f"{field}[{index}]", value, {"region": region, "zone": zone})
+        problems += found
+        if not found and pool is not None:
             pools.append(pool)
     problems += _duplicates(values) + _mixed(pools)
     if len(pools) == len(values) and not any(pool.enabled for pool in pools):
@@ -138,195 +281,27 @@ def parse_pools(values: Any, *, region: str, zone: str) -> tuple[tuple[Accelerat
     return tuple(pools), problems
 
 
-class _PoolReader:
-    """Reads one element of the list; every problem goes to `problems`."""
-
-    _value: Any
-
-    def __init__(self, field: str, value: Any, problems: list[Problem]) -> None:
-        self._field = field
-        # A key without a value counts as left out.
-        self._value = value
-        if isinstance(value, Mapping):
-            self._value = {key: each for key, each in value.items() if each is not None or key not in KEYS}
-        self._problems = problems
-
-    def read(self, *, region: str, zone: str) -> AcceleratorPool | None:
-        before = len(self._problems)
-        if not isinstance(self._value, Mapping):
-            self._problem("", self._value, "is not a pool", "give an object with name, machineType and maxNodeCount")
-            return None
-        for key in self._value:
-            if key not in KEYS:
-                self._problems.append(Problem(f"{self._field}.{key}", self._value[key], "is not a setting of a pool", nearest(key, KEYS)))
-        name = self._name()
-        machine_type = self._machine_type()
-        machine = MACHINE_TYPES.get(machine_type)
-        provisioning = self._one_of("provisioning", get_args(Provisioning), "on-demand")
-        minimum = self._count("minNodeCount", 0)
-        maximum = self._count("maxNodeCount", None)
-        # A broken minimum is one problem, not two.
-        initial = self._count("initialNodeCount", 0 if minimum is None else minimum)
-        self._check_counts(minimum, initial, maximum)
-        driver = None
-        if machine is not None:
-            self._check_accelerator(machine_type, machine)
-            driver = self._driver(machine)
-        disk = self._value.get("diskSizeGb")
-        if disk is not None and not (_is_int(disk) and MIN_DISK_GB <= disk <= _MAX_DISK_GB):
-            small = _is_int(disk) and 0 < disk < MIN_DISK_GB
-            reason = "leaves no room for the images, of about 10 GB each and as much again unpacked" if small else "is not a disk size"
-            self._problem("diskSizeGb", disk, reason, f"give whole GB from {MIN_DISK_GB} to {_MAX_DISK_GB}")
-        disk_image = self._disk_image()
-        zones = self._zones(region, zone)
-        enabled = self._value.get("enabled", True)
-        if not isinstance(enabled, bool):
-            self._problem("enabled", enabled, "is neither true nor false", "give true or false")
-        if len(self._problems) > before:
-            return None
-        assert minimum is not None
-        assert maximum is not None
-        assert initial is not None
-        return AcceleratorPool(
-            name=name,
-            machine_type=machine_type,
-            provisioning=provisioning,  # type: ignore[arg-type]  # _one_of has checked it
-            initial_node_count=initial,
-            min_node_count=minimum,
-            max_node_count=maximum,
-            zones=zones,
-            gpu_driver_version=driver,
-            disk_size_gb=disk,
-            enabled=enabled,
-            secondary_boot_disk_image=disk_image,
-        )
-
-    def _name(self) -> str:
-        name = self._value.get("name")
-        if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
-            self._problem(
-                "name",
-                name,
-                "is not a valid node pool name",
-                "use lower-case letters, digits and hyphens, a letter first and no hyphen last",
-            )
-            return ""
-        if name == SYSTEM_POOL_NAME:
-            self._problem("name", name, "is the name of the cluster's own node pool", "choose another name")
-        if len(name) > MAX_NAME_LENGTH:
-            self._problem("name", name, f"has {len(name)} characters, and GKE allows {MAX_NAME_LENGTH}", "shorten it")
-        return name
-
-    def _machine_type(self) -> str:
-        machine_type = self._value.get("machineType")
-        if not isinstance(machine_type, str) or machine_type not in MACHINE_TYPES:
-            self._problem(
-                "machineType",
-                machine_type,
-                "is not a machine type with an accelerator that this program knows",
-                nearest(machine_type, MACHINE_TYPES, MACHINES_PAGE),
-            )
-            return ""
-        return str(machine_type)
-
-    def _check_accelerator(self, machine_type: str, machine: MachineType) -> None:
-        accelerator = self._value.get("accelerator")
-        if accelerator is not None and accelerator != machine.accelerator:
-            fix = f"use {machine.accelerator}, remove the key, or choose another machineType"
-            self._problem("accelerator", accelerator, f"is not what a {machine_type} carries", fix)
-        topology = self._value.get("tpuTopology")
-        if topology is None:
-            return
-        if machine.kind == "gpu":
-            self._problem("tpuTopology", topology, f"is set for {machine_type}, which has no TPU", "remove it")
-        elif topology != machine.topology:
-            self._problem(
-                "tpuTopology",
-                topology,
-                f"is not the topology of one {machine_type}, and vLLM serves on one host only",
-                f"use {machine.topology}, or remove it",
-            )
-
-    def _driver(self, machine: MachineType) -> str | None:
-        if machine.kind == "tpu":
-            if (driver := self._value.get("gpuDriverVersion")) is not None:
-                self._problem("gpuDriverVersion", driver, "is set for a machine without GPU", "remove it")
-            return None
-        return self._one_of("gpuDriverVersion", GPU_DRIVER_VERSIONS, "LATEST")
-
-    def _one_of(self, key: str, known: Sequence[str], default: str) -> str:
-        value = self._value.get(key, default)
-        if value not in known:
-            self._problem(key, value, f"is not one of {', '.join(known)}", nearest(value, known))
-        return str(value)
-
-    def _count(self, key: str, default: int | None) -> int | None:
-        value = self._value.get(key, default)
-        if not _is_int(value) or not 0 <= value <= _MAX_NODES:
-            self._problem(key, value, "is not a number of nodes", f"give a whole number from 0 to {_MAX_NODES}")
-            return None
-        return int(value)
-
-    def _check_counts(self, minimum: int | None, initial: int | None, maximum: int | None) -> None:
-        if maximum is None or minimum is None:
-            return
-        if maximum == 0:
-            self._problem("maxNodeCount", maximum, "leaves the pool without room", "give at least 1, or remove the pool")
-        elif minimum > maximum:
-            self._problem("minNodeCount", minimum, f"is above maxNodeCount {maximum}", "lower it, or raise maxNodeCount")
-        elif initial is not None and not minimum <= initial <= maximum:
-            self._problem(
-                "initialNodeCount",
-                initial,
-                f"is outside minNodeCount {minimum} to maxNodeCount {maximum}",
-                f"give a number from {minimum} to {maximum}",
-            )
-
-    def _disk_image(self) -> str | None:
-        value = self._value.get("secondaryBootDiskImage")
-        if value is not None and not (isinstance(value, str) and _DISK_IMAGE.fullmatch(value)):
-            self._problem(
-                "secondaryBootDiskImage",
-                value,
-                "is not a disk image name that GKE takes",
-                "give global/images/IMAGE, or projects/PROJECT/global/images/IMAGE for one of another project",
-            )
-            return None
-        return value
-
-    def _zones(self, region: str, zone: str) -> tuple[str, ...]:
-        zones = self._value.get("zones", [zone])
-        if not isinstance(zones, list) or not zones:
-            self._problem("zones", zones, "is not a list of zones", f"give a list such as [{zone or 'ZONE'}], or remove it")
-            return ()
-        for index, each in enumerate(zones) if "zones" in self._value else ():
-            if (problem := zone_problem(each, region)) is not None:
-                self._problem("zones", each, *problem)
-            elif each in zones[:index]:
-                self._problem("zones", each, "is listed twice, and its nodes would be counted twice", "remove one of the two")
-        return tuple(map(str, zones))
-
-    def _problem(self, key: str, value: Any, reason: str, fix: str) -> None:
-        field = f"{self._field}.{key}" if key else self._field
-        if value is None:
-            reason = "is missing"
-        self._problems.append(Problem(field, value, reason, fix))
+def _parse_pool(field: str, value: Any, known: Mapping[str, Any]) -> tuple[AcceleratorPool | None, list[Problem]]:
+    if not isinstance(value, Mapping):
+        reason = "is missing" if value is None else "is not a pool"
+        return None, [Problem(field, value, reason, "give an object with name, machineType and maxNodeCount")]
+    reader = Reader.of_element(field, value, known)
+    for key in value:
+        if key not in KEYS:
+            reader.refuse(key, value[key], "is not a setting of a pool", nearest(key, KEYS))
+    pool = reader.read(AcceleratorPool)
+    if not reader.refused("minNodeCount") and not reader.refused("maxNodeCount"):
+        _check_counts(pool, reader)
+    return pool, reader.problems
 
 
-def is_zone(text: Any) -> bool:
-    return isinstance(text, str) and re.fullmatch(ZONE_PATTERN, text) is not None
-
-
-def zone_problem(zone: Any, region: str) -> tuple[str, str] | None:
-    """Reason and fix where it is not a zone of the region; of something that is not a region, zones have any."""
-    known = re.fullmatch(REGION_PATTERN, region) is not None
-    if is_zone(zone) and (not known or zone.rpartition("-")[0] == region):
-        return None
-    return f"is not a zone of region {region}" if known else "is not a zone", f"use one such as {region if known else 'REGION'}-b"
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _check_counts(pool: AcceleratorPool, reader: Reader) -> None:
+    minimum, initial, maximum = pool.min_node_count, pool.initial_node_count, pool.max_node_count
+    if minimum > maximum:
+        reader.refuse("minNodeCount", minimum, f"is above maxNodeCount {maximum}", "lower it, or raise maxNodeCount")
+    elif not reader.refused("initialNodeCount") and not minimum <= initial <= maximum:
+        reason = f"is outside minNodeCount {minimum} to maxNodeCount {maximum}"
+        reader.refuse("initialNodeCount", initial, reason, f"give a number from {minimum} to {maximum}")
 
 
 def _duplicates(values: Sequence[Any]) -> list[Problem]:

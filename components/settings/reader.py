@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -71,6 +71,20 @@ class ValueType:
         """The typed value; after a problem one that does no harm. None is a value that has a problem already."""
         raise NotImplementedError
 
+    def how_to_give(self) -> str:
+        """The fix where an element of a list lacks this key."""
+        return "give it"
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A default that earlier settings decide. No type reads it."""
+
+    #: As a page shows it.
+    shown: str
+    #: From settings that were declared earlier, by key.
+    of: Callable[[Mapping[str, Any]], Any]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -126,8 +140,17 @@ class Reader:
     def __init__(self, values: Mapping[str, Any], namespace: str) -> None:
         self._values = values
         self._namespace = namespace
+        #: Field of the element of a list that this reads; empty for a stack's configuration.
+        self._within = ""
         self._known: dict[str, Any] = {}
         self.problems: list[Problem] = []
+
+    @classmethod
+    def of_element(cls, field: str, values: Mapping[str, Any], known: Mapping[str, Any]) -> Reader:
+        """Reads one element of a list, key -> JSON value; a key without a value counts as left out. `known`: the settings around it."""
+        reader = cls({f"{field}:{key}": value for key, value in values.items() if value is not None}, field)
+        reader._within, reader._known = f"{field}.", dict(known)
+        return reader
 
     def read(self, of: type[T]) -> T:
         """An instance of a class of settings, harmless values in the place of wrong ones."""
@@ -143,23 +166,37 @@ class Reader:
         value = self._values.get(key if ":" in key else f"{self._namespace}:{key}", default)
         if value is ENCRYPTED and declaration.secret:
             value = UNREAD
-        notes = Notes(declaration, value, self._known)
+        notes = Notes(dataclasses.replace(declaration, key=self._within + key), value, self._known)
         if value is ENCRYPTED:
             reason = "is encrypted, in whole or in part, so that only the engine can read it"
             notes.refuse(reason, f"it is not a secret: give it in the clear, as `pulumi config set {key} VALUE` does", value=None)
         elif value is REQUIRED or (value == "" and declaration.required):
-            plain = declaration.type.name in ("text", "whole number", "boolean")
-            fix = f"`pulumi config set {key} VALUE`" if plain else f"give the {declaration.type.name} in the stack's file"
-            notes.refuse("is missing", fix, value=None)
+            notes.refuse("is missing", self._how_to_give(declaration), value=None)
         elif value == "" and not declaration.type.takes_empty:
-            notes.refuse("is empty", f"give a value, or remove the key for the default {shown(default)}")
-        self._known[key] = declaration.type.read(None if notes.problems else value, notes)
+            instead = "" if isinstance(default, Derived) else f" for the default {shown(default)}"
+            notes.refuse("is empty", f"give a value, or remove the key{instead}")
+        if isinstance(value, Derived):
+            self._known[key] = value.of(self._known)
+        else:
+            self._known[key] = declaration.type.read(None if notes.problems else value, notes)
         self.problems += notes.problems
         return self._known[key]
 
+    def _how_to_give(self, declaration: Setting) -> str:
+        if self._within:
+            return declaration.type.how_to_give()
+        if declaration.type.name in ("text", "whole number", "boolean"):
+            return f"`pulumi config set {declaration.key} VALUE`"
+        return f"give the {declaration.type.name} in the stack's file"
+
     def refused(self, key: str) -> bool:
         """Whether a setting has a problem of its own."""
-        return any(each.field == key or each.field.startswith((f"{key}.", f"{key}[")) for each in self.problems)
+        field = self._within + key
+        return any(each.field == field or each.field.startswith((f"{field}.", f"{field}[")) for each in self.problems)
+
+    def refuse(self, key: str, value: Any, reason: str, fix: str) -> None:
+        """Notes what is wrong between this setting and others."""
+        self.problems.append(Problem(self._within + key, value, reason, fix))
 
     def check_unknown_keys(self, instead: Mapping[str, str]) -> None:
         """Refuses keys that no read class declares; `instead`: what to do in place of a provider's own key, by key.

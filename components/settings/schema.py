@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from components.settings.accelerator_pool import KEYS
-from components.settings.reader import Setting, declared, sections
+from components.settings.accelerator_pool import AcceleratorPool
+from components.settings.reader import Derived, Setting, declared, sections
 from components.settings.sections import Settings
 from components.settings.value_types import Choice, Whole
 
@@ -39,6 +39,11 @@ The best pool comes first. The pods' resource requests must fit the smallest mac
 def schema_settings(of: type = Settings) -> list[Setting]:
     """The settings of a program's own namespace."""
     return [each for each in declared(of) if ":" not in each.key]
+
+
+def defaults() -> dict[str, Any]:
+    """Setting -> its default, of the settings that have one."""
+    return {each.key: each.default for each in schema_settings() if not each.required}
 
 
 def pulumi_yaml(text: str, of: type = Settings) -> str:
@@ -74,7 +79,7 @@ def markdown() -> str:
         title = (section.__doc__ or "").rstrip(".")
         rows = [_row(each) for each in declared(section) if ":" not in each.key]
         parts.append(f"\n## {title}\n\n| setting | type | default | what it is |\n|---|---|---|---|\n" + "".join(rows))
-    rows = [f"| `{key}` | {default} | {what} |\n" for key, (default, what) in KEYS.items()]
+    rows = [f"| `{each.key}` | {_default(each)} | {_what(each)} |\n" for each in declared(AcceleratorPool)]
     return "".join([*parts, _POOLS, *rows])
 
 
@@ -86,4 +91,6 @@ def _default(setting: Setting) -> str:
     if setting.required:
         return "required"
     default: Any = setting.default
+    if isinstance(default, Derived):
+        return default.shown
     return f"`{default}`" if isinstance(default, str) and default else f"`{json.dumps(default)}`"

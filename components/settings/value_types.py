@@ -35,10 +35,12 @@ def parse_quantity(text: str) -> float:
 
 @dataclass(frozen=True)
 class Boolean(ValueType):
+    #: Whether the texts of true and false count as well.
+    texts: bool = True
     name = "boolean"
 
     def read(self, value: Any, notes: Notes) -> bool:
-        if value is not None and value not in ("true", "false", True, False):
+        if value is not None and not isinstance(value, bool) and not (self.texts and value in ("true", "false")):
             notes.refuse("is neither true nor false", "give true or false")
         return value in ("true", True)
 
@@ -49,16 +51,28 @@ class Whole(ValueType):
 
     low: int
     high: int
+    #: What it is, and what to give, where more is to be said than its limits.
+    what: str = ""
+    numbers: str = "one"
+    #: Why no number from 0 on that is below the lowest will do.
+    too_low: str = ""
+    #: Whether the text of a number counts as well.
+    texts: bool = True
     name = "whole number"
 
     def read(self, value: Any, notes: Notes) -> int:
         if value is None:
             return self.low
         # ASCII digits, and few enough that Python takes them for a number.
-        if not re.fullmatch(r"-?[0-9]{1,18}", str(value)) or not self.low <= int(value) <= self.high:
-            notes.refuse(f"is not a whole number from {self.low} to {self.high}", f"give one from {self.low} to {self.high}")
-            return self.low
-        return int(value)
+        is_whole = re.fullmatch(r"-?[0-9]{1,18}", str(value)) is not None and (self.texts or not isinstance(value, str))
+        if is_whole and self.low <= int(value) <= self.high:
+            return int(value)
+        reason = f"is not {self.what or f'a whole number from {self.low} to {self.high}'}"
+        notes.refuse(self.too_low if self.too_low and is_whole and 0 <= int(value) < self.low else reason, self.how_to_give())
+        return self.low
+
+    def how_to_give(self) -> str:
+        return f"give {self.numbers} from {self.low} to {self.high}"
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,9 @@ class Choice(ValueType):
             reason = self.reason or f"is not one of {', '.join(self.options)}"
             notes.refuse(reason, nearest(value, self.options, self.listed))
         return str(value or "")
+
+    def how_to_give(self) -> str:
+        return nearest(None, self.options, self.listed)
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,9 @@ class Text(ValueType):
         elif self.rule is not None:
             self.rule(text, notes)
         return text
+
+    def how_to_give(self) -> str:
+        return self.fix
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from datetime import datetime
 import requests
 import yaml
 
+from components.settings.schema import defaults
 from components.settings.stack_files import PROJECT_NAME
 from sandbox.cli.client import CommandFailed, Sandbox, fresh_sandbox, run_command
 from sandbox.cli.stack_update import PARALLEL
@@ -177,7 +178,7 @@ def _service_url(sandbox: Sandbox) -> str:
 
 def _first_answer(service_url: str, stop: threading.Event) -> tuple[float, str]:
     """Asks again and again; when (monotonic) a chat was answered, and by which pool. Raises `CommandFailed` when it is stopped before."""
-    body = {"model": "Qwen/Qwen2-1.5B", "messages": [{"role": "user", "content": "ping"}], "max_tokens": 1}
+    body = {"model": defaults()["model"], "messages": [{"role": "user", "content": "ping"}], "max_tokens": 1}
     while not stop.wait(_ASK_SECONDS):
         try:
             response = requests.post(f"{service_url}/chat/completions", json=body, timeout=10)

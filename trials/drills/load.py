@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.serving.probes import container_probes, seconds_to_notice
+from components.settings.schema import defaults
 from sandbox.cli.client import CommandFailed, Sandbox, fresh_sandbox
 from sandbox.cli.status import SETTLE_SECONDS
 from sandbox.cli.traffic import Report
@@ -41,7 +42,7 @@ _BEFORE_SECONDS = 14.0
 _HEALTH_SECONDS = 5.0
 _TOKEN_OF_HEALTH_SECONDS = 3.0
 
-_PROBES = container_probes(startup_seconds=1200)
+_PROBES = container_probes(startup_seconds=defaults()["serverStartupSeconds"])
 
 #: From a hang on; the first look at an engine that hangs still sees what it did before.
 _HANG_SEEN_SECONDS = seconds_to_notice(_PROBES["readiness_probe"], answer_seconds=_HEALTH_SECONDS)

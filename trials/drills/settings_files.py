@@ -11,16 +11,16 @@ import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from components.catalog.machines import MACHINE_TYPES
-from components.settings.accelerator_pool import KEYS as POOL_KEYS
+from components.catalog.machines import MACHINE_TYPES, Provisioning
+from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.formats import OWN_ARGUMENTS, Range, SecretName
-from components.settings.reader import Notes, Setting, ValueType
-from components.settings.schema import schema_settings
+from components.settings.reader import Notes, Setting, ValueType, declared
+from components.settings.schema import defaults, schema_settings
 from components.settings.value_types import Boolean, Choice, Quantity, Structure, Text, Texts, Whole
 
 Any_ = SearchStrategy[Any]
@@ -216,29 +216,43 @@ def _examples(setting: Setting) -> tuple[str, ...]:
     )
 
 
+_DEFAULTS = defaults()
+
 _DRAWN = [each for each in schema_settings() if each.key != "acceleratorPools"]
 #: Setting -> right values.
 SETTINGS = {each.key: _right(each) for each in _DRAWN}
 #: Setting -> values that are refused whatever the other settings are.
 WRONG = {each.key: (*_wrong_values(each.type, _examples(each)), *_WRONG_MAPPINGS.get(each.key, ())) for each in _DRAWN}
 
-#: Key of a pool -> wrong values; right ones are drawn together (`_pools`).
-WRONG_POOL_VALUES: dict[str, tuple[Any, ...]] = {
-    "name": (None, "", "system", "N", "1n", "n-", "n_n", "n" * 41, 1, [], {}, True, "\uff11"),
-    "machineType": (None, "", "e2-standard-2", "ct6e-standard-1", "g2-standard-5", [], {}, ["g2-standard-4"], 4, True),
-    "accelerator": ("", "nvidia-tesla-t4", 1, [], {}, True),
-    "gpuDriverVersion": ("", "latest", "535", 535, [], {}, True),
-    "tpuTopology": ("", "9x9", 1, [], {}, True),
-    "provisioning": ("", "Spot", "on_demand", 1, [], {}, True),
-    "initialNodeCount": (-1, 1001, 1.5, "1", "", [], {}, True, float("inf")),
-    "minNodeCount": (-1, 1001, 1.5, "1", "", [], {}, True, float("nan")),
-    "maxNodeCount": (None, 0, -1, 1001, 1.5, "2", "", [], {}, True),
+_POOL_DECLARATIONS = declared(AcceleratorPool)
+
+#: Key of a pool -> wrong values that its declaration does not tell.
+_WRONG_OF_POOL: dict[str, tuple[Any, ...]] = {
+    "name": ("system", "n" * 41),
+    "machineType": ("e2-standard-2", "ct6e-standard-1", "g2-standard-5"),
+    "accelerator": ("nvidia-tesla-t4",),
+    "gpuDriverVersion": ("latest", "535"),
+    "tpuTopology": ("9x9",),
     "zones": ([], "asia-northeast1-b", ["b"], ["mars-north1-a"], [1], [None], [["a"]], {}, 1, ["asia-northeast1-é"]),
-    "diskSizeGb": (49, 65537, 100.5, "100", "", [], {}, True, float("inf")),
-    "secondaryBootDiskImage": ("", "image", "global/images/", "projects//global/images/i", "global/images/I", 1, [], {}, True),
-    "enabled": ("no", "true", 0, 1, [], {}),
+    "secondaryBootDiskImage": ("image", "global/images/", "projects//global/images/i", "global/images/I"),
 }
 
+
+def _wrong_of_pool(declaration: Setting) -> tuple[Any, ...]:
+    """None is a key that is left out."""
+    kind = declaration.type
+    missing = (None,) if declaration.required else ()
+    if isinstance(kind, Whole):
+        found: tuple[Any, ...] = (kind.low - 1, kind.high + 1, kind.low + 0.5, f"{kind.low}", float("inf"), float("nan"))
+    elif isinstance(kind, Boolean):
+        found = ("no", "true", 0, 1)
+    else:
+        return *missing, *_WRONG_OF_POOL.get(declaration.key, ()), "", 1, [], {}, True, "\uff11"
+    return *missing, *found, "", [], {}
+
+
+#: Key of a pool -> wrong values; right ones are drawn together (`_pools`).
+WRONG_POOL_VALUES = {each.key: _wrong_of_pool(each) for each in _POOL_DECLARATIONS}
 
 _TPU_TYPES = sorted(name for name, each in MACHINE_TYPES.items() if each.kind == "tpu")
 #: Number of GPUs -> machine types.
@@ -270,7 +284,7 @@ def _pools(draw: DrawFn, region: str, zone: str) -> list[dict[str, Any]]:
             "minNodeCount": st.just(least),
             "initialNodeCount": st.integers(least, most),
             "accelerator": st.just(machine.accelerator),
-            "provisioning": _of("on-demand", "spot", "preemptible"),
+            "provisioning": _of(*get_args(Provisioning)),
             "zones": _of([zone], [f"{region}-a"], [f"{region}-a", f"{region}-b"]),
             "diskSizeGb": _of(100, 200, 65536),
             "secondaryBootDiskImage": _of("global/images/i", "projects/my-project/global/images/vllm-1"),
@@ -301,7 +315,7 @@ def _go_together(values: dict[str, Any]) -> None:
         values.pop("controlPlaneSourceRanges", None)
     if not values.get("networkPolicy"):
         values.pop("clientNamespaces", None)
-    elif values.get("terminationGracePeriodSeconds", 120) < 40:
+    elif values.get("terminationGracePeriodSeconds", _DEFAULTS["terminationGracePeriodSeconds"]) < 40:
         del values["terminationGracePeriodSeconds"]
     if values.get("huggingFaceTokenSecret"):
         values.pop("huggingFaceToken", None)
@@ -310,7 +324,8 @@ def _go_together(values: dict[str, Any]) -> None:
     if any("secondaryBootDiskImage" in each for each in pools):
         values.pop("imageStreaming", None)
     values["requireApiKey"] = False
-    values["rolloutTimeoutSeconds"] = max(values.get("rolloutTimeoutSeconds", 1800), values.get("serverStartupSeconds", 1200))
+    waits = (values.get(key, _DEFAULTS[key]) for key in ("rolloutTimeoutSeconds", "serverStartupSeconds"))
+    values["rolloutTimeoutSeconds"] = max(waits)
     if values.get("network"):
         values.pop("systemNodesPerZone", None)
         values["network"] = {**values["network"], "nodeRange": "10.64.0.0/22", "podRange": "10.128.0.0/14"}
@@ -342,7 +357,7 @@ def _wrong(draw: DrawFn, values: dict[str, Any]) -> str:
         index = draw(st.integers(0, len(pools) - 1))
         if not isinstance(pools[index], dict):
             return f"acceleratorPools[{index}]"
-        key = draw(_of("unknown", *POOL_KEYS))
+        key = draw(_of("unknown", *WRONG_POOL_VALUES))
         if key == "unknown":
             pools[index][key] = 1
         elif (value := draw(_of(*WRONG_POOL_VALUES[key]))) is None:
