@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import runpy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
-from unittest import mock
 
-import pulumi
 from pulumi.runtime import mocks
 
-from tests.unit import program
-from tests.unit.program import ROOT, Run
+from tests.unit.program import ROOT, Run, run_recorded
 
-FOLDER = ROOT / "bootstrap"
 NAMESPACE = "tpu-gpu-fungibility-bootstrap"
 POOL = "projects/123/locations/global/workloadIdentityPools/github"
 
@@ -54,25 +48,6 @@ class _Mocks(mocks.Mocks):
         return f"{args.name}-id", state
 
 
-@dataclass
-class BootstrapRun(Run):
-    """A run, and the names of the resources that Pulumi will not delete."""
-
-    protected: set[str] = field(default_factory=set)
-
-
-class _Monitor(program._RecordingMonitor):
-    def __init__(self, run: BootstrapRun) -> None:
-        super().__init__(run)
-        self.mocks = _Mocks()
-        self._protected = run.protected
-
-    def RegisterResource(self, request: Any) -> Any:
-        if request.protect:
-            self._protected.add(request.name)
-        return super().RegisterResource(request)
-
-
 def config(overrides: Mapping[str, Any] | None = None) -> dict[str, str]:
     """What the engine hands to the program: `SETTINGS`, then `overrides` (None removes)."""
     values = {**SETTINGS, **(overrides or {})}
@@ -83,21 +58,6 @@ def config(overrides: Mapping[str, Any] | None = None) -> dict[str, str]:
     }
 
 
-def run_bootstrap(overrides: Mapping[str, Any] | None = None) -> BootstrapRun:
+def run_bootstrap(overrides: Mapping[str, Any] | None = None) -> Run:
     """Runs `bootstrap/__main__.py` once; every resource's keys are checked against the SDK. Raises what the program raises."""
-    run = BootstrapRun()
-    mocks.set_mocks(_Mocks(), project=NAMESPACE, stack="team", monitor=_Monitor(run))
-    pulumi.runtime.set_all_config(config(overrides), [])
-    exported: dict[str, pulumi.Output[Any]] = {}
-
-    @pulumi.runtime.test  # type: ignore[untyped-decorator]
-    def main() -> pulumi.Output[None]:
-        runpy.run_path(str(FOLDER / "__main__.py"))
-        return pulumi.Output.all(**exported).apply(run.outputs.update)
-
-    def export(name: str, value: Any) -> None:
-        exported[name] = pulumi.Output.from_input(value)
-
-    with mock.patch.dict("os.environ", {"PULUMI_CONFIG": "{}"}), mock.patch.object(pulumi, "export", export):
-        main()
-    return run
+    return run_recorded(ROOT / "bootstrap" / "__main__.py", Run(), _Mocks(), config(overrides), project=NAMESPACE, stack="team")

@@ -93,7 +93,7 @@ class Run:
         return found
 
 
-class _Mocks(mocks.Mocks):
+class Mocks(mocks.Mocks):
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
         if args.token.startswith("gcp:secretmanager/"):
             return {"secretData": STORED, **args.args}, []
@@ -110,8 +110,8 @@ class _Mocks(mocks.Mocks):
 
 
 class _RecordingMonitor(mocks.MockMonitor):
-    def __init__(self, run: Run) -> None:
-        super().__init__(_Mocks())
+    def __init__(self, run: Run, answers: mocks.Mocks) -> None:
+        super().__init__(answers)
         self._run = run
         self._lock = threading.Lock()
 
@@ -196,17 +196,26 @@ def _run_once(overrides: str, stack: str) -> Run:
 
 def run_program_anew(overrides: Mapping[str, Any] | None = None, *, stack: str = "dev") -> Run:
     """Runs `__main__.py` even if it ran with these settings before, for tests that watch it run. Raises what the program raises."""
-    run = Run()
-    mocks.set_mocks(_Mocks(), project=NAMESPACE, stack=stack, monitor=_RecordingMonitor(run))
     values = config(overrides, stack=stack)
     secret_keys = [key for key in values if key.endswith((":huggingFaceToken", ":apiKey"))]
-    pulumi.runtime.set_all_config(values, secret_keys)
+    return run_recorded(ROOT / "__main__.py", Run(), Mocks(), values, secret_keys=secret_keys, project=NAMESPACE, stack=stack)
+
+
+def run_recorded(
+    path: Path, run: Run, answers: mocks.Mocks, values: Mapping[str, str], *, project: str, stack: str, secret_keys: Sequence[str] = ()
+) -> Run:
+    """Runs a `__main__.py`, or a folder that has one with its own modules beside it, into `run`, which is filled even if the program fails.
+
+    Raises what the program raises.
+    """
+    mocks.set_mocks(answers, project=project, stack=stack, monitor=_RecordingMonitor(run, answers))
+    pulumi.runtime.set_all_config(dict(values), list(secret_keys))
 
     exported: dict[str, pulumi.Output[Any]] = {}
 
     @pulumi.runtime.test  # type: ignore[untyped-decorator]
     def program() -> pulumi.Output[None]:
-        runpy.run_path(str(ROOT / "__main__.py"))
+        runpy.run_path(str(path))
         secret: dict[str, Any] = {name: each.is_secret() for name, each in exported.items()}
         return pulumi.Output.all(pulumi.Output.all(**exported), pulumi.Output.all(**secret)).apply(keep)
 

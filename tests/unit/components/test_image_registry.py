@@ -100,6 +100,6 @@ def test_without_a_login_the_program_ends_with_how_to_log_in(monkeypatch: pytest
     def fail(*_: Any) -> None:
         raise _Refusal
 
-    monkeypatch.setattr(program._Mocks, "call", fail)
+    monkeypatch.setattr(program.Mocks, "call", fail)
     with pytest.raises(pulumi.RunError, match=r'access token .* "invalid_grant".*gcloud auth application-default login'):
         run_program_anew()

@@ -12,7 +12,7 @@ import pytest
 from bootstrap import roles
 from bootstrap.state_store import state_prefixes
 from components.settings.problems import SettingsError
-from tests.unit.bootstrap_program import POOL, SETTINGS, BootstrapRun, run_bootstrap
+from tests.unit.bootstrap_program import POOL, SETTINGS, run_bootstrap
 from tests.unit.program import ROOT, Run, run_program
 
 ACCOUNT = "gcp:serviceaccount/account:Account"
@@ -24,7 +24,7 @@ SECRET_MEMBER = "gcp:secretmanager/secretIamMember:SecretIamMember"
 
 
 @pytest.fixture(scope="module")
-def team() -> BootstrapRun:
+def team() -> Run:
     return run_bootstrap()
 
 
@@ -40,7 +40,7 @@ def granted(run: Run, account: str, type_token: str) -> list[dict[str, Any]]:
 # --- state
 
 
-def test_state_bucket_is_versioned_private_and_protected(team: BootstrapRun) -> None:
+def test_state_bucket_is_versioned_private_and_protected(team: Run) -> None:
     bucket = team.only("gcp:storage/bucket:Bucket").inputs
     assert bucket["name"] == "team-pulumi-state"
     assert bucket["versioning"] == {"enabled": True}
@@ -51,7 +51,7 @@ def test_state_bucket_is_versioned_private_and_protected(team: BootstrapRun) -> 
     assert rule["action"] == {"type": "Delete"}
 
 
-def test_each_environment_has_a_key_of_its_own(team: BootstrapRun) -> None:
+def test_each_environment_has_a_key_of_its_own(team: Run) -> None:
     keys = {each.inputs["name"]: each.inputs for each in team.of_type("gcp:kms/cryptoKey:CryptoKey")}
     assert set(keys) == {"dev", "prod"}
     assert team.outputs["secrets_providers"] == {
@@ -59,11 +59,11 @@ def test_each_environment_has_a_key_of_its_own(team: BootstrapRun) -> None:
     }
 
 
-def test_what_cannot_be_made_again_is_protected(team: BootstrapRun) -> None:
-    assert team.protected == {"state", "state-dev", "state-prod"}
+def test_what_cannot_be_made_again_is_protected(team: Run) -> None:
+    assert {each.name for each in team.resources.values() if each.protect} == {"state", "state-dev", "state-prod"}
 
 
-def test_an_update_writes_its_own_environment_s_state_only(team: BootstrapRun) -> None:
+def test_an_update_writes_its_own_environment_s_state_only(team: Run) -> None:
     for name in ("dev", "prod"):
         (writer,) = [each for each in granted(team, f"deploy-{name}", BUCKET_MEMBER) if "objectUser" in each["role"]]
         allowed = re.findall(r"startsWith\('projects/_/buckets/team-pulumi-state/objects/([^']*)'\)", writer["condition"]["expression"])
@@ -76,12 +76,12 @@ def test_environments_whose_names_begin_alike_do_not_write_each_other_s_state() 
     assert not any(prefix.startswith(state_prefixes("dev")) for prefix in state_prefixes("dev-2"))
 
 
-def test_a_preview_only_reads_state(team: BootstrapRun) -> None:
+def test_a_preview_only_reads_state(team: Run) -> None:
     for name in ("dev", "prod"):
         assert [each["role"] for each in granted(team, f"preview-{name}", BUCKET_MEMBER)] == ["roles/storage.objectViewer"]
 
 
-def test_secrets_open_with_one_s_own_key_and_those_of_environments_that_are_read_from(team: BootstrapRun) -> None:
+def test_secrets_open_with_one_s_own_key_and_those_of_environments_that_are_read_from(team: Run) -> None:
     def keys(account: str) -> list[str]:
         found = granted(team, account, KEY_MEMBER)
         assert {each["role"] for each in found} == {"roles/cloudkms.cryptoKeyDecrypter"}
@@ -91,7 +91,7 @@ def test_secrets_open_with_one_s_own_key_and_those_of_environments_that_are_read
     assert sorted(keys("deploy-prod")) == sorted(keys("preview-prod")) == ["dev", "prod"]
 
 
-def test_only_named_secrets_of_secret_manager_are_read(team: BootstrapRun) -> None:
+def test_only_named_secrets_of_secret_manager_are_read(team: Run) -> None:
     found = [(each.inputs["member"], each.inputs["project"], each.inputs["secretId"]) for each in team.of_type(SECRET_MEMBER)]
     assert sorted(found) == [(f"serviceAccount:{email(f'{use}-prod')}", "team-prod", "hf-token") for use in ("deploy", "preview")]
 
@@ -99,7 +99,7 @@ def test_only_named_secrets_of_secret_manager_are_read(team: BootstrapRun) -> No
 # --- identity
 
 
-def test_only_tokens_of_this_repository_s_environments_are_accepted(team: BootstrapRun) -> None:
+def test_only_tokens_of_this_repository_s_environments_are_accepted(team: Run) -> None:
     provider = team.only("gcp:iam/workloadIdentityPoolProvider:WorkloadIdentityPoolProvider").inputs
     assert provider["oidc"] == {"issuerUri": "https://token.actions.githubusercontent.com"}
     assert provider["attributeCondition"] == (
@@ -108,7 +108,7 @@ def test_only_tokens_of_this_repository_s_environments_are_accepted(team: Bootst
     )
 
 
-def test_deploying_takes_environment_and_branch_and_previewing_the_preview_s_environment(team: BootstrapRun) -> None:
+def test_deploying_takes_environment_and_branch_and_previewing_the_preview_s_environment(team: Run) -> None:
     principals = {each.inputs["serviceAccountId"].rpartition("/")[2]: each.inputs for each in team.of_type(ACCOUNT_MEMBER)}
     assert {each["role"] for each in principals.values()} == {"roles/iam.workloadIdentityUser"}
     pool = f"principalSet://iam.googleapis.com/{POOL}"
@@ -125,7 +125,7 @@ def test_deploying_takes_environment_and_branch_and_previewing_the_preview_s_env
 # --- roles
 
 
-def test_accounts_have_the_listed_roles_in_their_own_project_only(team: BootstrapRun) -> None:
+def test_accounts_have_the_listed_roles_in_their_own_project_only(team: Run) -> None:
     for name in ("dev", "prod"):
         for use, expected in (("deploy", roles.deploy_roles()), ("preview", roles.preview_roles())):
             found = granted(team, f"{use}-{name}", PROJECT_MEMBER)
@@ -142,7 +142,7 @@ def test_no_role_is_basic_and_a_preview_s_cannot_write() -> None:
     assert all(permission.endswith((".get", ".list", ".connect")) for permission in roles.PREVIEW_PERMISSIONS)
 
 
-def test_the_deploying_account_grants_only_what_the_program_grants(team: BootstrapRun) -> None:
+def test_the_deploying_account_grants_only_what_the_program_grants(team: Run) -> None:
     limited = [each for each in granted(team, "deploy-dev", PROJECT_MEMBER) if each["role"] == roles.LIMITED_ROLE]
     assert [each["condition"]["expression"] for each in limited] == [roles.grant_condition()]
     unlimited = [each for each in granted(team, "deploy-dev", PROJECT_MEMBER) if each["role"] != roles.LIMITED_ROLE]
@@ -171,7 +171,7 @@ def test_every_role_that_the_program_may_grant_can_be_granted() -> None:
 # --- what GitHub is told
 
 
-def test_commands_for_github_are_a_shell_script_without_a_secret(team: BootstrapRun, tmp_path: Path) -> None:
+def test_commands_for_github_are_a_shell_script_without_a_secret(team: Run, tmp_path: Path) -> None:
     script = team.outputs["github_commands"]
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
     calls = _run_with_fake_gh(script, tmp_path)

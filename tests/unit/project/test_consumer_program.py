@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import runpy
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
-from unittest import mock
 
 import pulumi
 import pytest
 from pulumi.runtime import mocks
 
-from tests.unit.program import ROOT, Run, _Mocks, _RecordingMonitor
+from tests.unit.program import ROOT, Mocks, Run, run_recorded
 
 CONSUMER = ROOT / "examples" / "consumer"
 STACK = "organization/tpu-gpu-fungibility/dev"
@@ -30,7 +28,7 @@ OUTPUTS: dict[str, Any] = {
 }
 
 
-class _WithStack(_Mocks):
+class _WithStack(Mocks):
     def __init__(self, outputs: Mapping[str, Any]) -> None:
         self._outputs = outputs
 
@@ -47,28 +45,9 @@ class _WithStack(_Mocks):
 def run(outputs: Mapping[str, Any] | None = None, run_into: Run | None = None, **settings: Any) -> Run:
     """Runs the consumer's program once, into a record that is there even when the program fails."""
     found = Run() if run_into is None else run_into
+    values = {f"chat-gateway:{key}": str(each) for key, each in {"inferenceStack": STACK, **settings}.items()}
     known = _WithStack(OUTPUTS if outputs is None else outputs)
-    monitor = _RecordingMonitor(found)
-    monitor.mocks = known
-    mocks.set_mocks(known, project="chat-gateway", stack="test", monitor=monitor)
-    values = {"inferenceStack": STACK, **settings}
-    pulumi.runtime.set_all_config(
-        {f"chat-gateway:{key}": each if isinstance(each, str) else str(each) for key, each in values.items()},
-        ["chat-gateway:upstreamApiKey"],
-    )
-    exported: dict[str, pulumi.Output[Any]] = {}
-
-    @pulumi.runtime.test  # type: ignore[untyped-decorator]
-    def whole() -> pulumi.Output[None]:
-        runpy.run_path(str(CONSUMER))
-        return pulumi.Output.all(**exported).apply(lambda each: found.outputs.update(each))
-
-    def export(name: str, value: Any) -> None:
-        exported[name] = pulumi.Output.from_input(value)
-
-    with mock.patch.dict("os.environ", {"PULUMI_CONFIG": "{}"}), mock.patch.object(pulumi, "export", export):
-        whole()
-    return found
+    return run_recorded(CONSUMER, found, known, values, secret_keys=["chat-gateway:upstreamApiKey"], project="chat-gateway", stack="test")
 
 
 def module(name: str) -> ModuleType:
