@@ -119,19 +119,14 @@ def _driver_rule(value: Any, machine: MachineType, notes: Notes) -> None:
         Choice(GPU_DRIVER_VERSIONS).read(value, notes)
 
 
-def _default_driver(known: Mapping[str, Any]) -> str | None:
-    machine = _machine(known)
-    return _DRIVER if machine is not None and machine.kind == "gpu" else None
+def _by_machine(shown: str, fact: Callable[[MachineType], str | None]) -> Derived:
+    """A default that the pool's machine decides."""
 
+    def of(known: Mapping[str, Any]) -> str | None:
+        machine = _machine(known)
+        return None if machine is None else fact(machine)
 
-def _default_topology(known: Mapping[str, Any]) -> str | None:
-    machine = _machine(known)
-    return machine.topology if machine is not None else None
-
-
-def _default_accelerator(known: Mapping[str, Any]) -> str:
-    machine = _machine(known)
-    return machine.accelerator if machine is not None else ""
+    return Derived(shown, of)
 
 
 class _Zones(ValueType):
@@ -189,20 +184,20 @@ class AcceleratorPool:
     )
     accelerator: str = setting(
         _OfMachine(_accelerator_rule),
-        default=Derived("the machine's", _default_accelerator),
+        default=_by_machine("the machine's", lambda machine: machine.accelerator),
         description="Checked against what the machine carries.",
     )
     #: None for a machine with TPUs.
     gpu_driver_version: str | None = setting(
         _OfMachine(_driver_rule),
-        default=Derived(f"`{_DRIVER}`", _default_driver),
+        default=_by_machine(f"`{_DRIVER}`", lambda machine: _DRIVER if machine.kind == "gpu" else None),
         description=f"{', '.join(f'`{each}`' for each in GPU_DRIVER_VERSIONS)}; GPUs only. A change replaces the pool, whose replicas end "
         "at once.",
     )
     #: None for a machine with GPUs.
     tpu_topology: str | None = setting(
         _OfMachine(_topology_rule),
-        default=Derived("the machine's", _default_topology),
+        default=_by_machine("the machine's", lambda machine: machine.topology),
         description="Checked against the machine; TPUs on one host only.",
     )
     zones: tuple[str, ...] = setting(
