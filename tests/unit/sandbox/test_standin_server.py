@@ -351,7 +351,7 @@ def test_a_process_stays_small(server: Server) -> None:
 
 def test_a_hung_engine_answers_no_request_and_changes_no_metric_while_the_server_reports_healthy(start: Callable[..., Server]) -> None:
     server = start(STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
-    with server.chat(max_tokens=100, ignore_eos=True, stream=True):
+    with server.chat(max_tokens=2000, ignore_eos=True, stream=True):
         eventually(lambda: server.metric("vllm:generation_tokens_total") > 3)
         server.process.send_signal(signal.SIGUSR1)
         time.sleep(0.1)
@@ -359,7 +359,7 @@ def test_a_hung_engine_answers_no_request_and_changes_no_metric_while_the_server
         with pytest.raises(requests.ReadTimeout):
             requests.post(f"{server.url}/v1/completions", json={"prompt": ".", "max_tokens": 1}, timeout=0.2)
         assert server.healthy()
-        assert server.metric("vllm:generation_tokens_total") == made < 100
+        assert server.metric("vllm:generation_tokens_total") == made < 2000
         # The engine's own count, which it no longer gives.
         assert server.metric("vllm:num_requests_running") == 1
 
