@@ -94,6 +94,11 @@ def privileged(resource: Resource, options: Options) -> Iterable[Finding]:
             )
 
 
+def _trusts_remote_code(word: str) -> bool:
+    """vLLM also takes underscores for hyphens, and beginnings of an option's name."""
+    return word.startswith("--trust") and "--trust-remote-code".startswith(word.replace("_", "-"))
+
+
 def remote_code(resource: Resource, options: Options) -> Iterable[Finding]:
     for path, container in containers(resource):
         if get(container, "securityContext", "privileged") is not True:
@@ -103,7 +108,7 @@ def remote_code(resource: Resource, options: Options) -> Iterable[Finding]:
             if words is UNKNOWN:
                 yield Undecided(resource=resource, field=f"{path}.{part}")
             for word in words if isinstance(words, (list, tuple)) else ():
-                if isinstance(word, str) and word.replace("_", "-") == "--trust-remote-code":
+                if isinstance(word, str) and _trusts_remote_code(word):
                     yield Violation(
                         resource=resource,
                         field=f"{path}.{part}",

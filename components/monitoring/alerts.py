@@ -22,8 +22,9 @@ _NO_REPLICA_MINUTES = 5
 #: How long replicas may be missing: a TPU node takes about 10 minutes to serve, and a rolling update replaces one replica after the other.
 _UNAVAILABLE_MINUTES = 30
 
-#: More than a node's passing trouble, and fewer than Kubernetes's growing pauses between restarts (10 s to 5 min) allow in that time.
-_RESTARTS = 4
+#: More than a node's passing trouble. A container that waits in vain for its device restarts every 10 minutes at last: it waits for 5, and
+#: Kubernetes's pause between restarts grows to 5.
+_RESTARTS = 3
 _RESTART_WINDOW = "30m"
 
 #: How long queues and latency may be bad: longer than a burst, and longer than a ready node needs to take its share.
@@ -93,7 +94,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
                 f"Fewer replicas than wanted have answered for {_UNAVAILABLE_MINUTES} min, longer than a node and its server take to come.",
                 "`kubectl get pods -l app=vllm -o wide`. **Pending**: go on with the alert of pending replicas.",
                 "**Running** but not ready, or restarting: `kubectl logs POD --previous`. If pods of other nodes are well, delete its "
-                "node (`kubectl delete node NAME`), whose device may be broken: the pool replaces it, and the pod goes elsewhere.",
+                "node's machine (`gcloud compute instances delete NODE --zone ZONE`), whose device may be broken: the pool makes another.",
                 "The same on every node: the last `pulumi up` changed the image or the arguments; take it back.",
             ),
         ),
@@ -107,7 +108,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
                 f"A container has ended {_RESTARTS} times or more within {_RESTART_WINDOW}. Kubernetes starts it again on the same node "
                 "for ever, also when the node's GPU or TPU is broken.",
                 "`kubectl logs POD --previous`. A lost device (`Xid` errors, *fallen off the bus*, `gives up` of the entrypoint): "
-                "`kubectl delete node NAME`; the pool replaces it, and the pod goes to another.",
+                "`gcloud compute instances delete NODE --zone ZONE`; the pool makes another, and the pod moves.",
                 "Out of memory, or a refused argument: correct the setting and `pulumi up`.",
             ),
         ),

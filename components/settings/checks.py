@@ -253,6 +253,16 @@ def _replicas(settings: Settings) -> Iterator[Problem]:
             f"is not above the {scaling.replicas} of replicas, which are the fewest, so there is nothing to scale",
             "raise it, or give 0 for a fixed number of replicas",
         )
+    # Kubernetes's autoscaler tolerates a tenth above its target, and a full server's queue stays empty.
+    least = scaling.target_running_requests * 11 // 10 + 1
+    if scaling.autoscaled and 0 < (limit := settings.server.max_queued_requests) < least:
+        yield Problem(
+            "maxQueuedRequests",
+            limit,
+            "makes a full server answer 503 before the autoscaler adds a replica, above "
+            f"{scaling.target_running_requests} running requests (targetRunningRequests) and a tenth",
+            f"give at least {least}, or lower targetRunningRequests",
+        )
 
 
 def _metrics(settings: Settings) -> Iterator[Problem]:

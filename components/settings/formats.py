@@ -327,7 +327,8 @@ def _own_argument(argument: str) -> str | None:
     name = name.replace("_", "-")
     if len(name) < 4:
         return None
-    return next((each for each in OWN_ARGUMENTS if each.startswith(name)), None)
+    # A whole name that is also the beginning of another's.
+    return None if name == "--tokenizer" else next((each for each in OWN_ARGUMENTS if each.startswith(name)), None)
 
 
 def _parse_labels(value: Any, field: str, known: Mapping[str, Any]) -> tuple[dict[str, str], list[Problem]]:

@@ -164,9 +164,9 @@ ALLOWED: list[tuple[list[str], Callable[[Settings], object], object]] = [
         for image in ("global/images/vllm-2026-11", "projects/images-project/global/images/vllm")
     ),
     (
-        ["gpuServerArguments: [--max-num-seqs, '8', --model-impl=auto, --port-range=1]"],
+        ["gpuServerArguments: [--max-num-seqs, '8', --model-impl=auto, --tokenizer=ORG/NAME, --port-range=1]"],
         lambda found: found.server.arguments["gpu"],
-        ("--max-num-seqs", "8", "--model-impl=auto", "--port-range=1"),
+        ("--max-num-seqs", "8", "--model-impl=auto", "--tokenizer=ORG/NAME", "--port-range=1"),
     ),
     (["maintenanceWindow.recurrence: FREQ=DAILY"], lambda found: found.cluster.maintenance_window is not None, True),
     # What the smallest node offers depends on disks and machines.

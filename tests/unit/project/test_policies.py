@@ -162,8 +162,8 @@ CASES = [
     Case("no-remote-code-with-privilege", "privilege without code", [deployment(container(securityContext={"privileged": True}))]),
     Case(
         "no-remote-code-with-privilege", "both",
-        [deployment(container(securityContext={"privileged": True}, args=["--seed=0", "--trust_remote_code"]))],
-        ["[vllm-gpu].args: \"--trust_remote_code\" runs code from the model's repository"],
+        [deployment(container(securityContext={"privileged": True}, args=["--seed=0", "--trust_remote"]))],
+        ["[vllm-gpu].args: \"--trust_remote\" runs code from the model's repository"],
     ),
     Case(
         "no-remote-code-with-privilege", "unknown", [deployment(container(securityContext={"privileged": True}, args=UNKNOWN))],
