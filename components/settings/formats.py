@@ -289,10 +289,7 @@ def _arguments(arguments: tuple[str, ...], notes: Notes) -> None:
             notes.refuse(reason, "write -- in its place", value=argument)
         elif not argument.startswith("-"):
             if room < 1:
-                reason, fix = (
-                    "has no option before it that takes it; the server would not start",
-                    "remove it, or write --OPTION=VALUE",
-                )
+                reason, fix = "has no option before it that takes it; the server would not start", "remove it, or write --OPTION=VALUE"
                 notes.refuse(reason, fix, value=argument)
             room -= 1
         else:

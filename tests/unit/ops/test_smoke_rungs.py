@@ -67,9 +67,15 @@ def test_a_failed_request_fails_with_the_pod_what_it_said_and_where_to_look(tmp_
     assert 'pod b: /chat/completions answers 500: {"error": "out of memory"}' in found.reason
     assert "kubectl logs" in found.fix
     both, _ = row(tmp_path, gpu=broken, tpu=broken)
-    assert (both.status, both.value) == ("failed", "no pool answers a request of 2048 words")
+    assert (both.status, both.value) == ("failed", "a request of 2048 words is not answered on v6e-1, l4")
     assert "pod a: " in both.reason
     assert "pod b: " in both.reason
+
+
+def test_a_failed_request_is_not_hidden_by_a_pod_that_cannot_be_asked(tmp_path: Path) -> None:
+    broken, locked = {"chat_completions": says({"error": "x"}, 500)}, {"models": says({"message": "forbidden"}, 403)}
+    for found, pool in ((row(tmp_path, tpu=broken, gpu=locked)[0], "v6e-1"), (row(tmp_path, tpu=locked, gpu=broken)[0], "l4")):
+        assert (found.status, found.value) == ("failed", f"a request of 2048 words is not answered on {pool}")
 
 
 @pytest.mark.parametrize(
