@@ -5,8 +5,9 @@ earlier. After SIGTERM vLLM still listens, answers every new request with 500 an
 connections through keeps each where it is. So the pod has to close them itself, and before SIGTERM.
 
 Each request costs one look for a file in a folder that is kept in memory. The class keeps no state between requests, so it does not
-matter in which of several server processes it runs. Left out: WebSockets, and connections without a request while the pod drains,
-which the server closes after five idle seconds.
+matter in which of several server processes it runs. Left out: WebSockets; connections whose last answer began before the pod drained,
+which the server closes after five idle seconds, for which fungibility-drain waits; and connections on which nothing was ever asked, which
+no timer of uvicorn's closes: their first request gets 500 if it comes after SIGTERM.
 """
 
 from __future__ import annotations

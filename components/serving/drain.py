@@ -5,8 +5,8 @@ SIGTERM when a hook is over. vLLM aborts requests under way at SIGTERM, unless i
 later, https://github.com/vllm-project/vllm/pull/36666). Then it finishes them, but it keeps listening, answers every new request with
 HTTP 500 and closes no connection, so a client that keeps its connection open loses what it sends. Therefore everything happens before
 SIGTERM: the hook makes the server close each connection with its next answer (images/fungibility_drain.py, the server's `--middleware`),
-waits until no more requests arrive, and then until none is under way. `--shutdown-timeout` covers requests that are still under way at the
-hook's limit, and servers without metrics.
+waits until no more requests arrive, and then until none has been under way for as long as the server keeps an idle connection.
+`--shutdown-timeout` covers requests that are still under way at the hook's limit, and servers without metrics.
 
 GKE gives a pod 15 of the 30 seconds of notice on a Spot node (https://docs.cloud.google.com/kubernetes-engine/docs/concepts/spot-vms),
 whatever its grace period is, and ends it by SIGKILL.

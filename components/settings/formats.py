@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.catalog.machines import KINDS, Kind
-from components.catalog.vllm_options import SEVERAL_VALUES
+from components.catalog.vllm_options import NO_VALUE, SEVERAL_VALUES
 from components.settings.accelerator_pool import (
     MAX_NAME_LENGTH,
     NAME_PATTERN,
@@ -71,6 +71,8 @@ OWN_ARGUMENTS = {
         ),
         "tensor parallelism has every chip of the machine already",
     ),
+    **dict.fromkeys(("--nnodes", "-n", "--node-rank", "-r"), "each replica is one machine, and would wait for others that never come"),
+    "--headless": "it is for a machine that another one's server commands; nothing would answer the probes",
     "--max-model-len": "`maxModelLen` decides it",
     "--revision": "`modelRevision` decides it",
     "--tokenizer-revision": "`modelRevision` decides it",
@@ -287,30 +289,38 @@ def _arguments(arguments: tuple[str, ...], notes: Notes) -> None:
             notes.refuse(reason, "write -- in its place", value=argument)
         elif not argument.startswith("-"):
             if room < 1:
-                reason, fix = (
-                    "has no option before it that takes it; the server would not start",
-                    "put its option before it, or write --OPTION=VALUE",
-                )
+                reason, fix = "has no option before it that takes it; the server would not start", "remove it, or write --OPTION=VALUE"
                 notes.refuse(reason, fix, value=argument)
             room -= 1
         else:
-            room = 0 if equals else math.inf if name.replace("_", "-") in SEVERAL_VALUES else 1
+            room = 0 if equals else _most_values(name)
             if any(each.isspace() for each in name):
                 fix = "write --OPTION=VALUE, or make the value an element of its own"
                 notes.refuse("has a space in its option's name", fix, value=argument)
             elif own := _own_argument(argument):
                 # Its value may be a secret.
                 notes.refuse("is set by the program itself", f"remove it; {OWN_ARGUMENTS[own]}", value=name)
+            elif equals and _most_values(name) == 0:
+                notes.refuse("has a value and takes none; the server would not start", f"write {name} alone", value=argument)
 
 
 SERVER_ARGUMENTS = Texts(rule=_arguments)
+
+
+def _most_values(option: str) -> float:
+    """Of an option that the catalogue does not have, 1."""
+    name = option.replace("_", "-")
+    if name in NO_VALUE or (name.startswith("--no-") and f"--{name[5:]}" in NO_VALUE):
+        return 0
+    return math.inf if name in SEVERAL_VALUES else 1
 
 
 def _own_argument(argument: str) -> str | None:
     """Which of the program's own arguments this is, if any: vLLM also takes underscores for hyphens, and beginnings of names."""
     name = argument.partition("=")[0]
     if not name.startswith("--"):
-        return name if name in OWN_ARGUMENTS else None
+        # Also -n2.
+        return next((each for each in (name, name[:2]) if each in OWN_ARGUMENTS), None)
     name = name.replace("_", "-")
     if len(name) < 4:
         return None

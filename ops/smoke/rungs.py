@@ -1,6 +1,7 @@
 """Whether the pools are interchangeable: one pod of each pool that serves is asked the same, past the load balancer.
 
-Left out: the texts of the answers, which differ between accelerators in the last bits of their sums.
+Left out: the texts of the answers, which differ between accelerators in the last bits of their sums; and what no answer tells: whether
+pods have another --revision or --generation-config.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _PROXY = "allow `get` and `create` of pods/proxy (roles/container.developer has 
 
 
 def compared(target: Target, pods: list[ServingPod] | UnknownPool, *, seconds: float, api: Api = "chat") -> Finding:
-    """Fails if the served names, the model, its length or the result of a long request differ; `seconds` is for each request."""
+    """Fails if the served names, the model or its length differ, or a long request is not answered; `seconds` is for each request."""
     if isinstance(pods, UnknownPool):
         return skipped(_ROW, reason=str(pods))
     first = {pod.pool: pod for pod in reversed(pods)}
@@ -33,6 +34,8 @@ def compared(target: Target, pods: list[ServingPod] | UnknownPool, *, seconds: f
     if len(pools) < 2:
         return skipped(_ROW, reason=f"nothing to compare: {'pods serve on ' + pools[0] + ' alone' if pools else 'no pod is ready'}")
     rungs: dict[str, dict[str, str]] = {}
+    failures: dict[str, Failure] = {}
+    unasked: list[Finding] = []
     # The same number of words for all.
     words = 0
     for pool in pools:
@@ -42,7 +45,7 @@ def compared(target: Target, pods: list[ServingPod] | UnknownPool, *, seconds: f
                 card = cards.get(target.model, {})
                 length = card.get("max_model_len")
                 words = words or min(_MOST_WORDS, (length if isinstance(length, int) else _MOST_WORDS) // 2)
-                rungs[pool] = {
+                rung = {
                     "served names": ", ".join(sorted(cards)),
                     "model": str(card.get("root")),
                     "max_model_len": str(length),
@@ -52,21 +55,36 @@ def compared(target: Target, pods: list[ServingPod] | UnknownPool, *, seconds: f
                     prompt = "sky " * words
                     service.ask(target.model, prompt, max_tokens=_ANSWER_TOKENS, min_tokens=1, temperature=0)
                 except Failure as failure:
-                    if failure.kind not in ("HTTP 400", "HTTP 404"):
+                    if failure.kind in ("HTTP 401", "HTTP 403"):
                         raise
-                    rungs[pool][f"a request of {words} words"] = failure.kind
+                    # The proxy led to the pod a moment ago, so this is the server's own.
+                    failures[first[pool].name] = failure
+                    rung[f"a request of {words} words"] = failure.kind
+            rungs[pool] = rung
         except Failure as failure:
-            if failure.kind == "HTTP 401":
-                reason = f"pod {first[pool].name} wants an API key, which the API server's proxy does not pass on"
-                return skipped(_ROW, reason=reason, fix=f"compare /v1/models by `kubectl port-forward pod/{first[pool].name} 8000`")
-            return skipped(_ROW, reason=f"pod {first[pool].name} cannot be asked by the API server's proxy: {failure}", fix=_PROXY)
-    if differences := _differences(rungs):
-        return failed(_ROW, "; ".join(differences), reason=_DIFFER, fix=_FIX)
+            unasked.append(_unasked(first[pool], failure))
+    differences = _differences(rungs)
+    causes = [f"pod {name}: {failure}" for name, failure in failures.items()]
+    fixes = dict.fromkeys(failure.fix for failure in failures.values())
+    if differences:
+        return failed(_ROW, "; ".join(differences), reason="; ".join([_DIFFER, *causes]), fix="; ".join([_FIX, *fixes]))
+    if failures:
+        value = f"a request of {words} words is not answered on {', '.join(rungs)}"
+        return failed(_ROW, value, reason="; ".join(causes), fix="; ".join(fixes))
+    if unasked:
+        return unasked[0]
     return ok(_ROW, f"{', '.join(pools)}: the same {', '.join(rungs[pools[0]])}")
 
 
+def _unasked(pod: ServingPod, failure: Failure) -> Finding:
+    if failure.kind == "HTTP 401":
+        reason = f"pod {pod.name} wants an API key, which the API server's proxy does not pass on"
+        return skipped(_ROW, reason=reason, fix=f"compare /v1/models by `kubectl port-forward pod/{pod.name} 8000`")
+    return skipped(_ROW, reason=f"pod {pod.name} cannot be asked by the API server's proxy: {failure}", fix=_PROXY)
+
+
 def _differences(rungs: Mapping[str, Mapping[str, str]]) -> list[str]:
-    facts = next(iter(rungs.values()))
+    facts: Mapping[str, str] = next(iter(rungs.values()), {})
     return [
         f"{fact}: {', '.join(f'{rung[fact]} on {pool}' for pool, rung in rungs.items())}"
         for fact in facts

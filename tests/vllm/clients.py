@@ -26,12 +26,19 @@ class Results:
 
 
 class PooledClients:
-    """Each thread asks for a few tokens over one connection, again and again, until the connection is closed after `leave` or `stop`."""
+    """Each thread asks for a few tokens over one connection, again and again, until the connection is closed after `leave` or `stop`.
 
-    def __init__(self, server: Server, count: int, *, stream: bool, headers: dict[str, str] | None = None) -> None:
+    `pause` is the seconds for which it leaves the connection idle after each answer.
+    """
+
+    def __init__(
+        self, server: Server, count: int, *, stream: bool, tokens: int = 4, pause: float = 0, headers: dict[str, str] | None = None
+    ) -> None:
         self.results = Results()
         self._address = server.url.removeprefix("http://").partition(":")[0]
         self._stream = stream
+        self._tokens = tokens
+        self._pause = pause
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._left = threading.Event()
         self._stopped = threading.Event()
@@ -59,12 +66,14 @@ class PooledClients:
         while not self._stopped.is_set():
             if not connected and self._left.is_set():
                 return
-            outcome, connected = ask(connection, 4, stream=self._stream, headers=self._headers)
+            outcome, connected = ask(connection, self._tokens, stream=self._stream, headers=self._headers)
             with self._lock:
                 if outcome is None:
                     self.results.answered += 1
                 else:
                     self.results.lost.append(outcome)
+            if connected:
+                self._stopped.wait(self._pause)
 
 
 def ask(connection: http.client.HTTPConnection, tokens: int, *, stream: bool, headers: dict[str, str]) -> tuple[str | None, bool]:

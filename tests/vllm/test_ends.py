@@ -103,6 +103,19 @@ def test_a_pod_that_ends_loses_no_request_of_clients_that_keep_their_connections
     assert long == [None]
 
 
+@pytest.mark.parametrize("path", ["server drains", "hook alone"])
+def test_a_connection_whose_stream_began_before_the_drain_may_be_used_again_after_a_pause(start: Start, path: str) -> None:
+    """The stream outlasts the settling, and its answer does not close the connection."""
+    server = start(without=() if path == "server drains" else ("--shutdown-timeout",))
+    clients = PooledClients(server, 2, stream=True, tokens=_long_tokens(server), pause=2)
+    time.sleep(1)
+    _end(server, clients)
+    assert server.wait() == 0, server.last_words()
+    assert clients.results.lost == []
+    # The stream, and one more over the same connection.
+    assert clients.results.answered == 4
+
+
 def _wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
@@ -160,7 +173,7 @@ def test_a_busy_server_is_healthy_and_the_hook_waits_for_it(start: Start) -> Non
     assert server.health("live") == (0, "healthy: serving")
     assert server.health("ready") == (0, "healthy: serving")
     server.drain("0", "120")
-    # Two looks without requests, and the last bytes are out.
+    # Seconds without requests, and the last bytes are out.
     for thread, _ in asked:
         thread.join(timeout=5)
     assert [found for _, found in asked] == [[None]] * 6

@@ -9,18 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from components.catalog.vllm_options import SEVERAL_VALUES
+from components.catalog.vllm_options import NO_VALUE, SEVERAL_VALUES
 from sandbox.host.addresses import PodAddresses
 from sandbox.node_agent.network import PodNetwork
 from sandbox.servers.model_server import ModelServer
 from tests.vllm.servers import MODEL, Server, metrics, run_python
 
-_PRINT_OPTIONS_OF_SEVERAL_VALUES = """
+_PARSER = """
 import json
 from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 parser = make_arg_parser(FlexibleArgumentParser())
-print(json.dumps(sorted(each for action in parser._actions if action.nargs in ("+", "*") for each in action.option_strings)))
+def options(*nargs):
+    return {each for action in parser._actions if action.nargs in nargs for each in action.option_strings}
+"""
+
+_PRINT_OPTIONS_OF_SEVERAL_VALUES = f"""{_PARSER}
+print(json.dumps(sorted(options("+", "*"))))
+"""
+
+_PRINT_OPTIONS_WITHOUT_VALUE = f"""{_PARSER}
+print(json.dumps(sorted(each for each in options(0) if not each.startswith("--no-") or "--" + each[5:] not in options(0))))
 """
 
 #: What autoscaling and dashboards read.
@@ -76,6 +85,11 @@ def test_process_is_vllm_serve_with_the_deployment_s_arguments(
 def test_options_that_take_several_values_are_those_of_its_parser(vllm: ModelServer) -> None:
     found = run_python(vllm, _PRINT_OPTIONS_OF_SEVERAL_VALUES)
     assert set(found) == SEVERAL_VALUES, f"components/catalog/vllm_options.py is out of date; vLLM has: {' '.join(found)}"
+
+
+def test_options_that_take_no_value_are_those_of_its_parser(vllm: ModelServer) -> None:
+    found = run_python(vllm, _PRINT_OPTIONS_WITHOUT_VALUE)
+    assert set(found) == NO_VALUE, f"components/catalog/vllm_options.py is out of date; vLLM has: {' '.join(found)}"
 
 
 def test_it_is_vllm_itself(server: Server) -> None:

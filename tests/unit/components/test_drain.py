@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +32,13 @@ def test_hook_and_server_together_end_within_the_grace_period(grace_seconds: int
 
 def test_requests_still_have_time_after_the_pod_has_left_the_load_balancer_of_a_spot_node() -> None:
     assert shutdown.SETTLE_SECONDS <= 15 / 3
+
+
+def test_an_idle_pod_of_a_spot_node_outlives_its_idle_connections_and_still_ends_by_itself() -> None:
+    hook = (Path(__file__).parents[3] / "images/fungibility-drain").read_text()
+    (keep_alive,) = re.findall(r"^readonly KEEP_ALIVE=(\d+)$", hook, re.MULTILINE)
+    # uvicorn's timeout_keep_alive; the kubelet's least time after a hook.
+    assert 5 < int(keep_alive) <= 15 - shutdown.SETTLE_SECONDS - 2
 
 
 @pytest.mark.parametrize(
