@@ -1,4 +1,4 @@
-"""Labels that GKE puts on nodes and that more than one part of the project selects by."""
+"""Labels that GKE puts on nodes, and the names among their values, that more than one part of the project selects by."""
 
 from __future__ import annotations
 
@@ -8,3 +8,6 @@ COMPUTE_CLASS_LABEL = "cloud.google.com/compute-class"
 
 #: The name of the node's pool.
 NODE_POOL_LABEL = "cloud.google.com/gke-nodepool"
+
+#: The cluster's own node pool, without accelerators; no accelerator pool may take its name.
+SYSTEM_POOL_NAME = "system"

@@ -13,6 +13,7 @@ import pulumi
 from pulumi_gcp import container, projects, serviceaccount
 
 from components.catalog.boot_disks import SYSTEM_DISK_GB, plain_disk_type
+from components.catalog.node_labels import SYSTEM_POOL_NAME
 from components.cluster.cluster_hardening import (
     ClusterArgs,
     cluster_arguments,
@@ -24,7 +25,6 @@ from components.cluster.cluster_hardening import (
 from components.cluster.image_streaming import prepare_image_streaming, streaming_config
 from components.cluster.project_services import enable_apis
 from components.cluster.replacement import beside, successor_first
-from components.settings.accelerator_pool import SYSTEM_POOL_NAME
 
 #: Covers everything that a node does besides pulling images: logs, metrics, autoscaling reports.
 #: https://docs.cloud.google.com/kubernetes-engine/docs/how-to/hardening-your-cluster#use_least_privilege_sa

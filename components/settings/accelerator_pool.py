@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from components.catalog.machines import MACHINE_TYPES, MACHINES_PAGE, Kind, MachineType, Provisioning
+from components.catalog.node_labels import SYSTEM_POOL_NAME
 from components.settings.problems import Problem
 from components.settings.reader import Derived, Notes, Reader, ValueType, declared, setting
 from components.settings.value_types import Boolean, Choice, Text, Whole
@@ -25,9 +26,6 @@ MAX_POOLS = 10
 #: GKE's limits on the names of clusters and node pools.
 NAME_PATTERN = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 MAX_NAME_LENGTH = 40
-
-#: The cluster's own node pool, without accelerators; no accelerator pool may take its name.
-SYSTEM_POOL_NAME = "system"
 
 #: Zones of the region in which it has nodes.
 SYSTEM_ZONES = 3

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from components.catalog.node_labels import SYSTEM_POOL_NAME
 from components.catalog.prices import CLUSTER_FEE, Price, forwarding_rule_price, node_price
-from components.settings.accelerator_pool import SYSTEM_POOL_NAME, AcceleratorPool
+from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.sections import Settings
 
 #: A month as Google's calculator counts it.

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from components.catalog.node_labels import SYSTEM_POOL_NAME
 from components.settings.stack_files import PROJECT_NAME, configuration, known_stacks
 from sandbox.host.paths import PROJECT_DIR, Paths
 from sandbox.host.state_files import write_object
@@ -82,9 +83,6 @@ def require_pool(paths: Paths, pool: str) -> None:
 
 def _known_pools(paths: Paths) -> set[str]:
     """Those of the clusters that are there and of every settings file, since a stock-out may come before the cluster."""
-    # With it comes Pulumi's SDK, which no other command has a use for.
-    from components.settings.accelerator_pool import SYSTEM_POOL_NAME
-
     known = {record.stem for record in paths.state.glob("clusters/*/pools/*.json")}
     files = [PROJECT_DIR / f"Pulumi.{stack}.yaml" for stack in known_stacks(PROJECT_DIR)]
     for file in (*files, paths.stack_config):

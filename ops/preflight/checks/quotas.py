@@ -13,7 +13,8 @@ from typing import Any
 
 from components.catalog.boot_disks import DEFAULT_DISK_GB, SYSTEM_DISK_GB, default_disk_type, plain_disk_type
 from components.catalog.machines import MACHINE_TYPES
-from components.settings.accelerator_pool import SYSTEM_POOL_NAME, SYSTEM_ZONES
+from components.catalog.node_labels import SYSTEM_POOL_NAME
+from components.settings.accelerator_pool import SYSTEM_ZONES
 from components.settings.sections import Settings
 from ops.findings import Finding, failed, ok, warning
 from ops.preflight.calls import CallFailed
