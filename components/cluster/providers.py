@@ -51,10 +51,14 @@ async def _access_token(gcp: pulumi_gcp.Provider) -> str:
             _CLIENT_CONFIG, {}, pulumi.InvokeOptions(provider=gcp), organizations.GetClientConfigResult
         )
     except Exception as error:  # noqa: BLE001 - the SDK raises no narrower one
-        reason = str(error).rpartition("returned an error: ")[2]
         raise pulumi.RunError(
-            f"no access token of Google Cloud for pushing images: {reason}. Log in again: `gcloud auth application-default "
+            f"no access token of Google Cloud for pushing images: {reason_of(error)}. Log in again: `gcloud auth application-default "
             "login`; in a pipeline run the job again, which logs in by Workload Identity Federation. What was made so far stays, "
             "and the next `pulumi up` goes on from there"
         ) from None
     return str(client.access_token)
+
+
+def reason_of(error: Exception) -> str:
+    """The provider's own message about a call that failed, without what Pulumi's SDK says before it."""
+    return str(error).rpartition("returned an error: ")[2]

@@ -18,6 +18,7 @@ from pulumi_gcp import organizations, projects
 from pulumi_kubernetes import apiregistration, apps, core, rbac
 
 from components.cluster.project_services import enable_apis
+from components.cluster.providers import reason_of
 from components.cluster.replacement import successor_first
 from components.serving.workload_identity import pod_principal
 
@@ -98,11 +99,10 @@ async def _project_number(project: str, parent: pulumi.Resource) -> str:
     try:
         found = await pulumi.runtime.invoke_async(_GET_PROJECT, {"projectId": project}, options, organizations.GetProjectResult)
     except Exception as error:  # noqa: BLE001 - the SDK raises no narrower one
-        reason = str(error).rpartition("returned an error: ")[2]
         raise pulumi.RunError(
-            f"maxReplicas: the number of project {project}, by which IAM calls the metrics adapter, cannot be read: {reason}. Fix: give "
-            "the deploying account resourcemanager.projects.get on the project (roles/browser), by which the provider reads it and "
-            "its billing information; or set maxReplicas to 0"
+            f"maxReplicas: the number of project {project}, by which IAM calls the metrics adapter, cannot be read: {reason_of(error)}. "
+            "Fix: give the deploying account resourcemanager.projects.get on the project (roles/browser), by which the provider reads it "
+            "and its billing information; or set maxReplicas to 0"
         ) from None
     return str(found.number)
 
