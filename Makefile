@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/metrics/image/adapter .ci/run .ci/install-docker
 
-.PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-drills test-vllm lint check format pages
+.PHONY: help up down status live preflight policy test test-unit test-images test-sandbox test-drills test-vllm lint check format pages
 .PHONY: preview deploy recover drift cost smoke verify-hardware comment drift-issue deployed-commit bench drills
 
 help: ## list the targets
@@ -31,6 +31,9 @@ down: .venv/.installed ## end the sandbox and remove its state
 
 status: .venv/.installed ## show nodes by pool, and the pods on them
 	@$(BIN)/python -m sandbox status
+
+live: .venv/.installed ## show the sandbox's ladder as a live page, with buttons that make trouble (a real cluster's: python -m ops live)
+	@$(BIN)/python -m sandbox live
 
 test: test-unit test-images test-sandbox ## run every test except the nightly ones
 
