@@ -76,9 +76,9 @@ class Page:
         for kind in ("keyDown", "keyUp"):
             self._call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **({"text": text} if text else {}))
 
-    def picture(self) -> bytes:
-        """What the screen shows, as PNG."""
-        return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
+    def picture(self, form: str = "png") -> bytes:
+        """What the screen shows, as `png` or `webp`."""
+        return base64.b64decode(self._call("Page.captureScreenshot", format=form, quality=80)["data"])
 
     def _call(self, method: str, **parameters: Any) -> Any:
         self._number += 1

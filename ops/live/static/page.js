@@ -88,9 +88,7 @@ function makeRung(rung) {
   head.append(name);
   if (shown.controls) {
     const actions = el("div", "actions");
-    const out = button("Sell out", `Sell ${rung.name} out`, () => ({ action: "stock", pool: rung.name, supply: item.dataset.supply === "in" ? "out" : "in" }));
-    out.setAttribute("aria-pressed", "false");
-    actions.append(out);
+    actions.append(button("", "", () => ({ action: "stock", pool: rung.name, supply: item.dataset.supply === "in" ? "out" : "in" })));
     if (rung.provisioning !== "on-demand") actions.append(button("Preempt", `Preempt a node of ${rung.name}`, () => ({ action: "preempt", pool: rung.name })));
     head.append(actions);
   }
@@ -102,7 +100,11 @@ function updateRung(item, rung) {
   const [head, badges, nodes, numbers] = item.children;
   set(item, { main: rung.badges[0].kind, supply: rung.supply });
   put(head.firstChild.lastChild, [rung.machine, rung.provisioning, rung.usd_each === null ? "" : `${number(rung.usd_each, 2)} USD/h each`].filter(Boolean).join(" · "));
-  head.querySelector("[aria-pressed]")?.setAttribute("aria-pressed", String(rung.supply !== "in"));
+  const stock = head.querySelector("button");
+  if (stock) {
+    put(stock, rung.supply === "in" ? "Sell out" : "Restock");
+    stock.setAttribute("aria-label", rung.supply === "in" ? `Sell ${rung.name} out` : `Restock ${rung.name}`);
+  }
   each(badges, rung.badges, (badge) => badge.kind, () => el("span", "badge"), (badge, { kind, text }) => {
     set(badge, { kind });
     put(badge, text);
