@@ -17,6 +17,9 @@ KEPT_SECONDS = 600.0
 
 _MOST_EVENTS = 80
 
+#: What GKE says of a rung again and again, while it tries again, is told once until it was quiet for so many seconds.
+_QUIET_SECONDS = 60.0
+
 #: Kubernetes's warnings that only repeat what a replica's own way says.
 _QUIET = {"FailedScheduling", "Unhealthy", "NodeNotReady", "FailedScaleUp"}
 
@@ -51,7 +54,8 @@ class History:
         self.lives: dict[str, Life] = {}
         self.events: deque[Event] = deque(maxlen=_MOST_EVENTS)
         self._nodes: dict[str, tuple[str, bool]] = {}
-        self._rungs: dict[str, Rung] = {}
+        #: (pool, what) -> when GKE last said so.
+        self._said: dict[tuple[str, str], float] = {}
         self._told: set[str] = set()
         #: Sentences of one moment, which go into the list in the order of their times.
         self._new: list[Event] = []
@@ -59,7 +63,7 @@ class History:
     def observe(self, snapshot: Snapshot, now: float) -> None:
         """Takes down what has changed since the last snapshot; the first one tells what its objects remember."""
         self._observe_nodes(snapshot, now)
-        self._observe_rungs({each.name: each for each in rungs(snapshot)}, now)
+        self._observe_rungs(rungs(snapshot), now)
         self._observe_pods(snapshot, now)
         self._observe_warnings(snapshot, now)
         self.events.extend(sorted(self._new, key=lambda each: each.at))
@@ -82,21 +86,24 @@ class History:
                 self._say(now, "plain", f"Node {short(node)} left {pool}.")
         self._nodes = there
 
-    def _observe_rungs(self, there: dict[str, Rung], now: float) -> None:
-        for pool, rung in there.items():
-            before = self._rungs.get(pool)
-            if rung.short and not (before and before.short):
-                self._say(now, "bad", f"{pool}: {rung.short}.")
-            if rung.growing and not (before and before.growing):
-                self._say(now, "plain", f"A node for {pool} is on its way: {rung.growing}.")
-        self._rungs = there
+    def _observe_rungs(self, there: list[Rung], now: float) -> None:
+        for rung in there:
+            sentences: tuple[tuple[str, Tone, str], ...] = (
+                (rung.short, "bad", f"{rung.name}: {rung.short}."),
+                (rung.growing, "plain", f"A node for {rung.name} is on its way: {rung.growing}."),
+            )
+            for said, tone, text in sentences:
+                if said:
+                    if self._said.get((rung.name, tone), 0.0) < now - _QUIET_SECONDS:
+                        self._say(now, tone, text)
+                    self._said[rung.name, tone] = now
 
     def _observe_pods(self, snapshot: Snapshot, now: float) -> None:
         pools = snapshot.pools_by_node
         for pod in snapshot.pods:
             life = self.lives.setdefault(name(pod), Life(pod=name(pod)))
             life.rung = pools.get(pod["spec"].get("nodeName") or "", life.rung)
-            reached = state(pod, served=life.served)
+            reached = state(pod, served=life.served, going=self._nodes.get(pod["spec"].get("nodeName") or "", ("", False))[1])
             known = {step for step, _ in life.steps}
             for step, at in way(pod):
                 if step not in known and step != reached:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
+from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL, SYSTEM_POOL_NAME
 
 Object = Mapping[str, Any]
 
@@ -37,7 +37,8 @@ class Snapshot:
 
     @property
     def pools_by_node(self) -> dict[str, str]:
-        return {name(node): pool for node in self.nodes if (pool := label(node, NODE_POOL_LABEL))}
+        """Node -> its accelerator pool."""
+        return {name(node): pool for node in self.nodes if (pool := label(node, NODE_POOL_LABEL)) not in ("", SYSTEM_POOL_NAME)}
 
 
 def name(item: Object) -> str:
@@ -72,11 +73,11 @@ def is_going(node: Object) -> bool:
     return any(taint.get("key") == _GOING_TAINT for taint in (node.get("spec") or {}).get("taints") or [])
 
 
-def state(pod: Object, *, served: bool) -> State:
-    """`served`: whether it was seen to serve before."""
+def state(pod: Object, *, served: bool, going: bool) -> State:
+    """`served`: whether it was seen to serve before; `going`: whether its node is being taken back."""
     if (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
         return "ended"
-    if pod["metadata"].get("deletionTimestamp"):
+    if pod["metadata"].get("deletionTimestamp") or (served and going):
         return "draining"
     if is_ready(pod):
         return "serving"
@@ -96,6 +97,6 @@ def way(pod: Object) -> list[tuple[State, float]]:
     if ending := seconds(pod["metadata"].get("deletionTimestamp")):
         # The API gives the time when its grace is over.
         steps.append(("draining", ending - (pod["metadata"].get("deletionGracePeriodSeconds") or 0)))
-    if state(pod, served=False) == "ended":
+    if state(pod, served=False, going=False) == "ended":
         steps.append(("ended", seconds(condition(pod, "Ready").get("lastTransitionTime"))))
     return [(step, when) for step, when in steps if when is not None]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 _STYLES = {
     **{"serving": "green", "starting": "cyan", "pending": "yellow", "draining": "magenta", "failing": "bold red"},
-    **{"short": "red", "ended": "dim", "idle": "dim", "off": "dim", "empty": "dim"},
+    **{"short": "red", "going": "red", "growing": "cyan", "ended": "dim", "idle": "dim", "off": "dim", "empty": "dim"},
 }
 _TONES = {"good": "green", "bad": "red", "plain": ""}
 _STRIP = 30

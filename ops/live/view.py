@@ -39,7 +39,7 @@ def view(
         "waiting": [_waits(life, snapshot) for life in lives.values() if _state(life) == "pending"],
         "total": {**_load(total), "usd": None if None in costs else sum(costs)},
         "ways": [_way(life, now) for life in sorted(history.lives.values(), key=lambda each: (each.steps[0][1], each.pod))],
-        "events": [{"at": each.at, "tone": each.tone, "text": each.text} for each in history.events],
+        "events": [{"at": each.at, "tone": each.tone, "text": each.text} for each in sorted(history.events, key=lambda each: each.at)],
     }
 
 
@@ -55,11 +55,11 @@ def _rung(rung: Rung, snapshot: Snapshot, lives: Mapping[str, Life], meter: Mete
         {"kind": kind, "text": f"{count} {text}"} for kind, text in _BADGES.items() if (count := sum(_state(life) == kind for life in here))
     ]
     if going := sum(node["going"] for node in nodes):
-        badges.append({"kind": "failing", "text": f"{going} taken back by Google"})
+        badges.append({"kind": "going", "text": f"{going} taken back by Google"})
     if idle := sum(node["ready"] and not node["going"] and not node["pods"] for node in nodes):
         badges.append({"kind": "idle", "text": f"{idle} idle"})
     if rung.growing:
-        badges.append({"kind": "starting", "text": f"node on its way: {rung.growing}"})
+        badges.append({"kind": "growing", "text": f"node on its way: {rung.growing}"})
     if rung.short or supply != "in":
         words = {"in": rung.short, "out": rung.short or "out of stock", "hold": "requests for machines are held"}
         badges.append({"kind": "short", "text": words[supply]})

@@ -39,7 +39,7 @@ class Trouble:
         match asked:
             case {"action": "scale", "replicas": int(replicas)} if 0 <= replicas <= _MOST_REPLICAS:
                 self._view.scale(self._namespace, "vllm", replicas)
-                return f"The Deployment shall have {replicas} replicas."
+                return f"The Deployment asks for {replicas} replicas now."
             case {"action": "stock", "pool": str(pool), "supply": "in" | "out" as supply} if pool in self._pools():
                 Stock(self._paths.stock).set(pool, supply)
                 there = "in stock again" if supply == "in" else "out of stock: its machines stay, and new ones are refused"
