@@ -27,7 +27,7 @@ class Chat:
     def ask(self, question: str) -> dict[str, Any]:
         """`text`, `who`, `seconds` and `first_token`; or `problem`."""
         if not self.url:
-            return {"problem": "the service has no address yet, so nothing can be asked"}
+            return {"problem": "the service has no address yet, or none that its Service tells (--stack names it)"}
         try:
             # Without --stack, the one that is served.
             self._model = self._model or next(iter(self._service.models()))
