@@ -39,8 +39,7 @@ AcceleratorPools("accelerator-pools", AcceleratorPoolsArgs(config.place, config.
 if config.monitoring.enabled:
     Observability("observability", ObservabilityArgs(config.place, config.monitoring, config.cluster, config.accelerators.pools), in_gcp)
 
-kubernetes = providers.kubernetes_provider(cluster)
-in_cluster = pulumi.ResourceOptions(providers=[kubernetes])
+in_cluster = pulumi.ResourceOptions(providers=[providers.kubernetes_provider(cluster)])
 compute_class = ComputeClass("compute-class", config.accelerators, in_cluster)
 in_namespace = pulumi.ResourceOptions.merge(in_cluster, after_namespace(config.server.namespace, cluster))
 in_both = pulumi.ResourceOptions.merge(in_namespace, in_gcp)
@@ -77,3 +76,4 @@ pulumi.export("compute_class", compute_class.name)
 pulumi.export("accelerator_pools", [pool.name for pool in config.accelerators.pools])
 pulumi.export("image_repository", registry.repository)
 pulumi.export("images", registry.images)
+pulumi.export("base_images", {kind: config.images.vllm_image(kind) for kind in registry.images})
