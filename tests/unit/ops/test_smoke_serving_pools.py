@@ -185,7 +185,8 @@ def test_one_pool_of_ready_pods_is_the_pool_that_answered(tmp_path: Path) -> Non
     assert json.loads(json.dumps(report.document()))["served_by"] == {"pool": "v6e-1", "priority": 1, "ready": 2}
 
 
-def test_several_pools_are_named_best_first(tmp_path: Path) -> None:
+def test_several_pools_are_named_best_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kubectl_that_forwards(tmp_path, monkeypatch, {})
     with both(tmp_path, pods=[pod("b", "node-2"), pod("a", "node-1")]) as (kubeconfig, server):
         found = pool_check(kubeconfig, server)
         assert (found.status, found.value) == ("ok", "one of v6e-1 (1 of 3): 1 ready, l4 (3 of 3): 1 ready")

@@ -177,7 +177,8 @@ class _Spdy:
         return first, second >> 24, self._file.read(second & 0xFFFFFF)
 
     def until_over(self, *numbers: int) -> dict[int, bytes]:
-        received, over = dict.fromkeys(numbers, b""), set()
+        received = dict.fromkeys(numbers, b"")
+        over: set[int] = set()
         while over != set(numbers):
             first, flags, data = self.frame()
             if first in received:
