@@ -24,7 +24,7 @@ from urllib3.exceptions import HTTPError
 
 from sandbox.gke.cluster_view import CONSOLIDATION_DELAY_MINUTES, ComputeClassRules, Snapshot, fits, is_settled, is_unschedulable
 from sandbox.gke.consolidation import migration_candidates, places_for, unneeded_nodes
-from sandbox.gke.node_pool import NodePool, node_labels, node_taints
+from sandbox.gke.node_pool import NodePool, node_allocatable, node_labels, node_taints
 from sandbox.gke.node_pools import NodePools
 from sandbox.gke.scaling_messages import (
     Backoff,
@@ -140,12 +140,19 @@ class Autoscaler:
 
     def _scale_up(self, snapshot: Snapshot, compute_class: ComputeClassRules) -> bool:
         pending = [pod for pod in snapshot.pending(compute_class.name) if is_unschedulable(pod)]
-        upcoming = sum(len(pool.joining) for pool in self._pools_of(compute_class) if pool.compute_class == compute_class.name)
-        free = sum(snapshot.is_free(node) for pool in self._pools_of(compute_class) for node in pool.nodes if node not in pool.joining)
-        for pod in pending[upcoming + free :]:
+        pools = self._pools_of(compute_class)
+        upcoming = sum(len(pool.joining) for pool in pools if pool.compute_class == compute_class.name)
+        taken: set[str] = set()
+        waiting = []
+        for pod in pending:
+            place = places_for(snapshot, [pod], pools, taken)
+            taken.update(place or ())
+            if place is None:
+                waiting.append(pod)
+        for pod in waiting[upcoming:]:
             pool = self._first_with_room(compute_class, pod)
             if pool is None:
-                reasons = [self._why_not(each, pod) or "" for each in self._pools_of(compute_class)]
+                reasons = [self._why_not(each, pod) or "" for each in pools]
                 self._event(pod, "NotTriggerScaleUp", not_triggered(reasons))
                 continue
             size = len(pool.nodes)
@@ -183,7 +190,7 @@ class Autoscaler:
             return "in backoff after failed scale-up"
         if not pool.autoscaled or len(pool.nodes) >= pool.maximum:
             return "max node group size reached"
-        if not fits(pod, node_labels(pool, node="", zone=pool.zones[0]), node_taints(pool)):
+        if not fits(pod, node_labels(pool, node="", zone=pool.zones[0]), node_taints(pool), node_allocatable(pool)):
             return "node(s) didn't match Pod's node affinity/selector or had untolerated taint"
         return None
 
