@@ -32,8 +32,8 @@ def _run(context: Context) -> list[Finding]:
     later = [api for api in program if api in off and api not in before]
     if later:
         reason = (
-            "`up` switches them on and waits while Google refuses requests to a new API (accessNotConfigured, for minutes); checks that ask "
-            "them are skipped"
+            "`up` switches them on and waits while Google refuses requests to a new API (accessNotConfigured, for minutes); checks that "
+            "ask them are skipped"
         )
         fix = f"{enable_command(context.project, *later)} (some minutes before `up`, which then waits for nothing)"
         findings.append(warning("APIs of the program", f"off: {', '.join(later)}", reason=reason, fix=fix))

@@ -80,6 +80,9 @@ class _Machines(NodePools):
     def _wait_until_ready(self, node: str) -> None:
         pass
 
+    def _place_system_pods(self) -> None:
+        pass
+
     def _zone_of(self, pool: NodePool, node: str) -> str:
         return ZONE
 
