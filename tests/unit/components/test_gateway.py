@@ -27,6 +27,14 @@ def door(class_name: str, certificate: dict[str, Any] | None = None, /, *, more:
     return run_program({"gateway": {"class": class_name, **named, **gateway}, **(more or {})})
 
 
+def prefix(path: str) -> dict[str, Any]:
+    return {"path": {"type": "PathPrefix", "value": path}}
+
+
+def exact(path: str) -> dict[str, Any]:
+    return {"path": {"type": "Exact", "value": path}}
+
+
 def certificates(run: Run) -> dict[str, dict[str, Any]]:
     found = [each for each in run.resources.values() if each.type.startswith("gcp:certificatemanager/")]
     return {each.type.rpartition(":")[2]: each.inputs for each in found}
@@ -61,7 +69,7 @@ def test_clear_text_is_only_redirected_where_there_is_a_certificate_and_served_i
     assert serve.inputs["spec"] == {
         "parentRefs": [{"name": "vllm-service", "sectionName": "https"}],
         "hostnames": [HOST],
-        "rules": [{"backendRefs": [{"name": "vllm-service", "port": 80}]}],
+        "rules": [{"matches": [prefix("/v1"), exact("/health")], "backendRefs": [{"name": "vllm-service", "port": 80}]}],
     }
     assert redirect.inputs["spec"]["parentRefs"] == [{"name": "vllm-service", "sectionName": "http"}]
     (rule,) = redirect.inputs["spec"]["rules"]
@@ -116,6 +124,13 @@ def test_an_answer_may_take_an_hour_and_a_pod_that_ends_finishes_its_requests() 
     assert check["timeoutSec"] <= check["checkIntervalSec"]
     service = run.only("kubernetes:core/v1:Service").inputs["spec"]
     assert (service["type"], "externalTrafficPolicy" in service) == ("ClusterIP", False)
+
+
+def test_a_new_pod_has_time_to_get_requests_and_a_server_closes_no_connection_before_google_s_proxies_do() -> None:
+    spec = door(INTERNAL).only("kubernetes:apps/v1:Deployment").inputs["spec"]
+    assert spec["minReadySeconds"] == 30
+    for container in spec["template"]["spec"]["containers"]:
+        assert {"name": "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "value": "620"} in container["env"]
 
 
 @pytest.mark.parametrize(("class_name", "proxies"), [(INTERNAL, ["10.129.0.0/23"]), (REGIONAL, ["10.129.0.0/23"]), (GLOBAL, [])])
