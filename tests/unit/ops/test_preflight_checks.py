@@ -333,7 +333,7 @@ def test_without_preemptible_quota_spot_nodes_count_as_standard_ones(bench: Benc
     set_regional_quotas(bench.server, {"PREEMPTIBLE_NVIDIA_L4_GPUS": (0, 0), "NVIDIA_L4_GPUS": (3, 0), **DISKS})
     (found,) = [each for each in bench.findings("quotas") if "L4" in each.field]
     assert found.status == "warning"
-    assert "PREEMPTIBLE_NVIDIA_L4_GPUS is 0" in found.reason
+    assert "the preemptible quota is 0" in found.reason
 
 
 def test_a_tpu_quota_counts_the_chips_that_others_use(bench: Bench) -> None:
