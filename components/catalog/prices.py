@@ -186,6 +186,11 @@ _E2_STANDARD_2 = _rates(
 #: EXTENDED whose version is past its standard support costs more.
 CLUSTER_FEE = Price(usd=0.10, source=GKE_PAGE)
 
+#: Regional internal load balancers are billed by proxy, at least three of them, and not by forwarding rule; every Application Load
+#: Balancer by the GiB besides (0.008 in the US), which is not counted: https://cloud.google.com/vpc/network-pricing
+MIN_PROXIES = 3
+_PROXY = 0.025
+
 #: The first five forwarding rules of a project together.
 _FORWARDING_RULES = 0.025
 
@@ -209,6 +214,11 @@ def node_price(machine_type: str, provisioning: Provisioning, region: str, count
         vcpus, rates = _HOST[family]
         parts.append((machine.vcpus / vcpus, rates))
     return _sum(parts, provisioning, region)
+
+
+def proxy_price(region: str) -> Price:
+    """One proxy of a regional internal Application Load Balancer; verified as forwarding rules are."""
+    return Price(usd=_PROXY, source=LOAD_BALANCING_PAGE, verified=region.startswith("us-"))
 
 
 def forwarding_rule_price(region: str) -> Price:
