@@ -229,6 +229,17 @@ class ServerSettings:
         description="Requests that one server may have at a time, running and waiting together, above which it answers 503, so that "
         "clients try again elsewhere; 0 for no limit. vLLM runs up to 256 at once. Servers of vLLM before 0.31 know no limit.",
     )
+    request_ids: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether each answer has a header `X-Request-Id`, the client's own or a new one; it costs time at high rates.",
+    )
+    traces_endpoint: str = setting(
+        formats.TRACES_ENDPOINT,
+        default="",
+        description="Where the servers send OpenTelemetry traces, with the pod and the node of each: a collector's http://HOST:4317 by "
+        "gRPC, or its http://HOST:4318/v1/traces by HTTP. Servers of vLLM before 0.18 send none.",
+    )
     hugging_face_token: pulumi.Input[str] = setting(
         formats.HUGGING_FACE_TOKEN,
         default="",
