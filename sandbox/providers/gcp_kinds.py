@@ -174,6 +174,33 @@ def _node_pool(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
     return {"maxPodsPerNode": properties.get("maxPodsPerNode", 110)}
 
 
+def _self_link(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    return {"selfLink": f"https://www.googleapis.com/compute/v1/{id}", "fingerprint": hashlib.sha256(id.encode()).hexdigest()[:8]}
+
+
+def _created(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    now = _now()
+    return {"createTime": now, "updateTime": now}
+
+
+def _dns_authorization(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    """Its record in the form of https://docs.cloud.google.com/certificate-manager/docs/dns-authorizations."""
+    domain, token = properties["domain"], hashlib.sha256(id.encode()).hexdigest()
+    prefix = f"_acme-challenge_{token[:13]}" if properties.get("type") == "PER_PROJECT_RECORD" else "_acme-challenge"
+    data = f"{uuid.UUID(token[:32])}.{int(token[-2:], 16) % 20}.authorize.certificatemanager.goog."
+    return {"dnsResourceRecords": [{"name": f"{prefix}.{domain}.", "type": "CNAME", "data": data}]}
+
+
+def _certificate(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    """Active at once, but for a name below `.invalid`, whose DNS record can never be there (RFC 2606)."""
+    managed = properties.get("managed") or {}
+    if not any(each.endswith(".invalid") for each in managed.get("domains") or []):
+        return {"managed": {**managed, "state": "ACTIVE"}} if managed else {}
+    details = "The DNS record of the authorization was not found."
+    issue = {"reason": "AUTHORIZATION_ISSUE", "details": details}
+    return {"managed": {**managed, "state": "PROVISIONING", "provisioningIssues": [issue]}}
+
+
 def _workload_identity(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
     """Its name has the project's number where its id has the project's id."""
     project = properties["project"]
@@ -397,6 +424,38 @@ KINDS: Final[Mapping[str, Kind]] = {
             ),
         },
         replaces=frozenset({"endpointTypes", "initialNatIps", "name", "project", "region", "router", "type"}),
+    ),
+    "gcp:compute/securityPolicy:SecurityPolicy": Kind(
+        id="projects/{project}/global/securityPolicies/{name}",
+        auto_named="name",
+        patterns={"name": (rf"(?=.{{1,63}}$){_NAME}", _NAME_RULE)},
+        outputs=_self_link, replaces=frozenset({"name", "project"}),
+    ),
+    "gcp:compute/regionSecurityPolicy:RegionSecurityPolicy": Kind(
+        id="projects/{project}/regions/{region}/securityPolicies/{name}",
+        auto_named="name",
+        patterns={"name": (rf"(?=.{{1,63}}$){_NAME}", _NAME_RULE)},
+        outputs=_self_link, replaces=frozenset({"name", "project", "region", "type"}),
+    ),
+    "gcp:certificatemanager/dnsAuthorization:DnsAuthorization": Kind(
+        id="projects/{project}/locations/{location}/dnsAuthorizations/{name}",
+        auto_named="name", outputs=_dns_authorization,
+        values={"type": ("FIXED_RECORD", "PER_PROJECT_RECORD")},
+        replaces=frozenset({"name", "project", "location", "domain", "type"}),
+    ),
+    "gcp:certificatemanager/certificate:Certificate": Kind(
+        id="projects/{project}/locations/{location}/certificates/{name}",
+        auto_named="name", outputs=_certificate,
+        values={"scope": ("DEFAULT", "EDGE_CACHE", "ALL_REGIONS", "CLIENT_AUTH")},
+        replaces=frozenset({"name", "project", "location", "scope", "managed"}),
+    ),
+    "gcp:certificatemanager/certificateMap:CertificateMap": Kind(
+        id="projects/{project}/locations/global/certificateMaps/{name}",
+        auto_named="name", outputs=_created, replaces=frozenset({"name", "project"}),
+    ),
+    "gcp:certificatemanager/certificateMapEntry:CertificateMapEntry": Kind(
+        id="projects/{project}/locations/global/certificateMaps/{map}/certificateMapEntries/{name}",
+        auto_named="name", outputs=_created, replaces=frozenset({"name", "project", "map", "hostname", "matcher"}),
     ),
     BUCKET: Kind(
         # Its name is one of all of Google Cloud's.

@@ -61,7 +61,7 @@ _SETTINGS: Final = frozenset({"kubeconfig", "upsertExistingObjects", "enableServ
 _AUTONAMED: Final = "pulumi.com/autonamed"
 _PATCH_FORCE: Final = "pulumi.com/patchForce"
 _TIMEOUT: Final = "pulumi.com/timeoutSeconds"
-_ANNOTATIONS: Final = frozenset({_AUTONAMED, _PATCH_FORCE, _TIMEOUT, waits.SKIP_AWAIT})
+_ANNOTATIONS: Final = frozenset({_AUTONAMED, _PATCH_FORCE, _TIMEOUT, waits.SKIP_AWAIT, waits.WAIT_FOR})
 
 #: Seconds before each new try when a namespace or a kind is not there yet: what makes it may run at the same time.
 _CREATE_RETRIES: Final = (1.0, 2.0, 4.0, 8.0)

@@ -1,0 +1,49 @@
+"""By which address of this machine a gateway is reached: the part of DNS, and of ports below 1024 that a user may not open.
+
+The daemon writes what each Gateway has; clients ask for host and port as their URL says, and are sent there. Left out: other programs,
+which take `curl --connect-to HOST:443:ADDRESS:PORT --cacert FILE`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sandbox.host.paths import Paths
+from sandbox.host.state_files import read_object, write_object
+from sandbox.host.tcp_proxy import Address
+
+_FILE = "doors.json"
+
+#: Certificates that `requests` trusts.
+_REQUESTS_VARIABLE = "REQUESTS_CA_BUNDLE"
+
+
+def write_doors(folder: Path, doors: Mapping[str, Address]) -> None:
+    """`HOST:PORT` -> where it is; `folder` is one cluster's."""
+    if folder.exists() and doors_of([folder / _FILE]) != doors:
+        write_object(folder / _FILE, doors)
+
+
+def doors_of(files: list[Path]) -> dict[str, Address]:
+    return {name: (address, port) for file in files if file.exists() for name, (address, port) in read_object(file).items()}
+
+
+def doors(paths: Paths) -> dict[str, Address]:
+    """Those of all the sandbox's clusters."""
+    return doors_of(sorted(paths.state.glob(f"clusters/*/gateway/{_FILE}")))
+
+
+def use_doors(paths: Paths) -> None:
+    """Sends this process's connections to the gateways of the sandbox, and has `requests` trust their certificates."""
+    resolve = socket.getaddrinfo
+
+    def resolved(host: Any, port: Any, *rest: Any, **options: Any) -> Any:
+        return resolve(*doors(paths).get(f"{host}:{port}", (host, port)), *rest, **options)
+
+    socket.getaddrinfo = resolved
+    if paths.trust.exists():
+        os.environ[_REQUESTS_VARIABLE] = str(paths.trust)
