@@ -147,7 +147,12 @@ def _http(each: Listener) -> Config:
         strip_any_host_port=True,
         common_http_protocol_options={"idle_timeout": f"{_IDLE_SECONDS}s"},
         http_filters=[{"name": "router", "typed_config": _typed("extensions.filters.http.router.v3.Router")}],
-        route_config={"name": each.name, "virtual_hosts": [*hosts, {"name": "*", "domains": ["*"], "routes": [*everything, _nowhere()]}]},
+        route_config={
+            "name": each.name,
+            "virtual_hosts": [*hosts, {"name": "*", "domains": ["*"], "routes": [*everything, _nowhere()]}],
+            # They come in a file of their own, which may be read later.
+            "validate_clusters": False,
+        },
     )
     return {"name": "http", "typed_config": manager}
 

@@ -252,8 +252,8 @@ class GatewayController:
         self, key: Key, body: Object, routes: Iterable[_Attached], secrets: Mapping[Key, Object]
     ) -> tuple[list[Listener], list[str], list[tuple[str, int, str]]]:
         """Envoy's listeners, what is wrong with the Gateway, and for its status each listener's name, routes and wrong reference."""
-        problems = self._problems(body)
-        found, report = [], []
+        problems, found = self._problems(body), []
+        report: list[tuple[str, int, str]] = []
         for each in body["spec"]["listeners"]:
             attached = [route for one in routes for parent, route in one.routes if parent == (*key, each["name"])]
             why, closed = "", False
@@ -262,7 +262,9 @@ class GatewayController:
                 hosts = [host for group in attached for route in group for host in route.hosts]
                 why, files, closed = self._certificate(body, each, [*hosts, *filter(None, [each.get("hostname")])], secrets)
             report.append((each["name"], len(attached), why))
-            if problems or why:
+            if problems or any(why for _, _, why in report):
+                # One mistake keeps all of the balancer from being made.
+                found.clear()
                 continue
             door = self._doors.get(key) or self._open(key, body)
             port = door.ports[each["port"]]
