@@ -40,6 +40,7 @@ from components.settings.sections import AcceleratorSettings, NetworkSettings, S
 
 APP_LABELS = {"app": "vllm"}
 DEPLOYMENT_NAME = "vllm"
+SERVICE_NAME = "vllm-service"
 SERVER_PORT = 8000
 
 SECRET_NAME = "hf-secret"  # noqa: S105 - the name of a Secret
@@ -108,8 +109,7 @@ def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
 def _ending(args: InferenceServerArgs) -> Any:
     return {
         "grace_seconds": args.server.termination_grace_period_seconds,
-        # The network policy needs clients' own addresses, and so `externalTrafficPolicy: Local`.
-        "settle_seconds": settle_seconds(local_traffic=args.network.network_policy),
+        "settle_seconds": settle_seconds(slow=args.network.leaves_slowly),
     }
 
 
@@ -253,7 +253,8 @@ def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pul
 
 def service_spec(args: InferenceServerArgs) -> Any:
     spec: dict[str, Any] = {
-        "type": "LoadBalancer",
+        # A gateway's load balancer goes to the pods themselves.
+        "type": "ClusterIP" if args.network.gateway else "LoadBalancer",
         "selector": APP_LABELS,
         # Named by its number: the API server keeps the old port beside the new one in a preview of a change, and refuses two ports of
         # which one has no name, or both the same.
@@ -268,7 +269,7 @@ def service_spec(args: InferenceServerArgs) -> Any:
 
 
 def ingress_ip(status: Any) -> str | None:
-    """The load balancer's address, for which the provider waits; None if the Service could not be made.
+    """The load balancer's address, for which the provider waits; None if the Service has none (see `FrontDoor`) or could not be made.
 
     With `--continue-on-error` the program goes on after a failed resource, whose outputs are then empty.
     """
@@ -284,7 +285,7 @@ def make_service_url(ip: str, port: int) -> str:
 class InferenceServer(pulumi.ComponentResource):
     """vLLM behind a load balancer."""
 
-    #: None only if an update could not make the Service.
+    #: None with a gateway, and if an update could not make the Service.
     service_ip: pulumi.Output[str | None]
     #: Ends in `/v1`.
     service_url: pulumi.Output[str | None]
@@ -351,7 +352,7 @@ class InferenceServer(pulumi.ComponentResource):
         service = core.v1.Service(
             f"{name}-service",
             metadata={
-                "name": "vllm-service",
+                "name": SERVICE_NAME,
                 "namespace": args.server.namespace,
                 "annotations": {
                     "pulumi.com/timeoutSeconds": str(args.server.rollout_timeout_seconds),
