@@ -252,7 +252,8 @@ class GatewayController:
         self, key: Key, body: Object, routes: Iterable[_Attached], secrets: Mapping[Key, Object]
     ) -> tuple[list[Listener], list[str], list[tuple[str, int, str]]]:
         """Envoy's listeners, what is wrong with the Gateway, and for its status each listener's name, routes and wrong reference."""
-        problems, found = self._problems(body), []
+        problems = self._problems(body)
+        found: list[Listener] = []
         report: list[tuple[str, int, str]] = []
         for each in body["spec"]["listeners"]:
             attached = [route for one in routes for parent, route in one.routes if parent == (*key, each["name"])]

@@ -2,7 +2,8 @@
 
 Sources: the ForceNew marks and value lists of hashicorp/terraform-provider-google at e03b7622 (August 2026), which pulumi-gcp
 bridges: google/services/container/node_config.go, resource_container_node_pool.go and resource_container_cluster.go,
-google/services/compute/resource_compute_{network,subnetwork,router,router_nat}.go, google/services/monitoring/,
+google/services/compute/resource_compute_{network,subnetwork,router,router_nat,security_policy,region_security_policy}.go,
+google/services/certificatemanager/, google/services/monitoring/,
 resource_artifact_registry_repository.go and google/services/storage/resource_storage_bucket.go (at 0262be69; its less used blocks
 from memory). Computed outputs are those that programs commonly use; what is left out stays unset. Left out: kinds that neither the
 program nor its bootstrap makes, which are refused.
@@ -46,6 +47,8 @@ class Kind:
     #: The property that gets a name of Pulumi's making where the program gives none.
     auto_named: str | None = None
     max_name_length: int = 63
+    #: Where it is when the program does not say, in place of the provider's own zone or region.
+    location: str = ""
     #: Whether a successor waits for its end, whatever its name (`DeleteBeforeReplace` of its ResourceInfo in pulumi-gcp).
     goes_first: bool = False
     #: Whether making an existing one succeeds, as with a role that is already granted.
@@ -429,7 +432,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         id="projects/{project}/global/securityPolicies/{name}",
         auto_named="name",
         patterns={"name": (rf"(?=.{{1,63}}$){_NAME}", _NAME_RULE)},
-        outputs=_self_link, replaces=frozenset({"name", "project"}),
+        outputs=_self_link, replaces=frozenset({"name", "project", "type"}),
     ),
     "gcp:compute/regionSecurityPolicy:RegionSecurityPolicy": Kind(
         id="projects/{project}/regions/{region}/securityPolicies/{name}",
@@ -439,23 +442,23 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "gcp:certificatemanager/dnsAuthorization:DnsAuthorization": Kind(
         id="projects/{project}/locations/{location}/dnsAuthorizations/{name}",
-        auto_named="name", outputs=_dns_authorization,
+        location="global", outputs=_dns_authorization,
         values={"type": ("FIXED_RECORD", "PER_PROJECT_RECORD")},
         replaces=frozenset({"name", "project", "location", "domain", "type"}),
     ),
     "gcp:certificatemanager/certificate:Certificate": Kind(
         id="projects/{project}/locations/{location}/certificates/{name}",
-        auto_named="name", outputs=_certificate,
+        location="global", outputs=_certificate,
         values={"scope": ("DEFAULT", "EDGE_CACHE", "ALL_REGIONS", "CLIENT_AUTH")},
         replaces=frozenset({"name", "project", "location", "scope", "managed"}),
     ),
     "gcp:certificatemanager/certificateMap:CertificateMap": Kind(
         id="projects/{project}/locations/global/certificateMaps/{name}",
-        auto_named="name", outputs=_created, replaces=frozenset({"name", "project"}),
+        outputs=_created, replaces=frozenset({"name", "project"}),
     ),
     "gcp:certificatemanager/certificateMapEntry:CertificateMapEntry": Kind(
         id="projects/{project}/locations/global/certificateMaps/{map}/certificateMapEntries/{name}",
-        auto_named="name", outputs=_created, replaces=frozenset({"name", "project", "map", "hostname", "matcher"}),
+        outputs=_created, replaces=frozenset({"name", "project", "map", "hostname", "matcher"}),
     ),
     BUCKET: Kind(
         # Its name is one of all of Google Cloud's.
