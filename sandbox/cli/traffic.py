@@ -25,6 +25,9 @@ import requests
 from ops.smoke.service import Failure, Service
 from sandbox.cli.http2 import Http2Adapter
 
+#: Between two tries, doubled each time and less up to a quarter: openai/openai-python, src/openai/_base_client.py.
+_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.5, 8.0
+
 Result = Literal["answered", "failed", "cut"]
 
 
@@ -149,8 +152,7 @@ class Traffic:
         sent = time.monotonic()
         for tries in range(self._retries + 1):
             if tries:
-                # openai-python, _calculate_retry_timeout: 0.5 s, doubled each time up to 8 s, less up to a quarter.
-                time.sleep(min(0.5 * 2 ** (tries - 1), 8.0) * (1 - 0.25 * random.random()))
+                time.sleep(min(_FIRST_RETRY_SECONDS * 2 ** (tries - 1), _LAST_RETRY_SECONDS) * (1 - 0.25 * random.random()))
             result, problem, pod = self._exchange(tokens, stream=stream)
             # A stream that has begun is the caller's, and nobody repeats it.
             if result == "answered" or (stream and result == "cut"):

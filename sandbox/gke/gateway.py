@@ -108,7 +108,7 @@ class _Group:
     def settle(self, wanted: Iterable[Address], now: float, delay: float) -> None:
         wished = set(wanted)
         differing = wished ^ self.current.keys()
-        self.changes = {each: self.changes.get(each, now) for each in differing}
+        self.changes = {each: self.changes.get(each, now) for each in sorted(differing)}
         for each in [each for each, since in self.changes.items() if now - since >= delay]:
             del self.changes[each]
             if each in wished:

@@ -18,6 +18,7 @@ DRILLS = {
     "kills": "The engine killed at random moments: runs that the next one brought to its end, nothing twice, nothing left behind",
     "answers": "Faulty answers of the cloud's and the cluster's API: updates that came to their end",
     "load": "Events under load: requests",
+    "door": "Events under load, through the gateway and a plain Service at once, with and without retries: requests",
     "machine": "The sandbox's own machine: faults that ended with a clear message and no orphan process",
 }
 
