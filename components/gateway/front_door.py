@@ -67,7 +67,7 @@ class FrontDoor(pulumi.ComponentResource):
         gateway, namespace = args.settings.gateway, args.server.namespace
         assert gateway is not None
         certificate: ManagedCertificate | None = None
-        if gateway.certificate is not None and gateway.certificate.dns_authorization:
+        if gateway.makes_certificate:
             in_here = pulumi.ResourceOptions(parent=self)
             certificate = ManagedCertificate(f"{name}-certificate", args.place, args.cluster_name, gateway, in_here)
         reference = certificate.reference if certificate else ""

@@ -25,6 +25,9 @@ CERTIFICATE_OPTION = "networking.gke.io/cert-manager-certs"
 #: same: GoogleCloudPlatform/accelerated-platforms, inference-ref-arch, gcp-backend-policy-override.yaml. The balancer's own is 30 s.
 ANSWER_SECONDS = 3600
 
+#: What a client may ask. vLLM's other routes take no API key, and some of them answer prompts (docs/hardening.md).
+_PATHS = [{"path": {"type": "PathPrefix", "value": "/v1"}}, {"path": {"type": "Exact", "value": "/health"}}]
+
 #: Two failures of two seconds each take a server that hangs out of service, and one success brings a new one in.
 _CHECK = {"checkIntervalSec": 2, "timeoutSec": 2, "healthyThreshold": 1, "unhealthyThreshold": 2}
 
@@ -58,7 +61,7 @@ def routes(gateway: Gateway, name: str, backend: dict[str, Any]) -> dict[str, di
     """Name -> `spec` of each HTTPRoute."""
     https = gateway.certificate is not None
     hosts = {"hostnames": [gateway.host_name]} if gateway.host_name else {}
-    serve = _route(name, "https" if https else "http", hosts, {"backendRefs": [backend]})
+    serve = _route(name, "https" if https else "http", hosts, {"matches": _PATHS, "backendRefs": [backend]})
     if not https:
         return {name: serve}
     redirect = {"type": "RequestRedirect", "requestRedirect": {"scheme": "https", "statusCode": 301}}

@@ -134,6 +134,11 @@ class Gateway:
         return self.class_name == INTERNAL
 
     @property
+    def makes_certificate(self) -> bool:
+        """Whether the stack's own certificate is asked of Certificate Manager."""
+        return self.certificate is not None and self.certificate.dns_authorization
+
+    @property
     def regional(self) -> bool:
         """Whether its proxies have addresses of a proxy-only subnet, and its certificates and policies are the region's."""
         return self.class_name != GLOBAL

@@ -27,6 +27,14 @@ def door(class_name: str, certificate: dict[str, Any] | None = None, /, *, more:
     return run_program({"gateway": {"class": class_name, **named, **gateway}, **(more or {})})
 
 
+def prefix(path: str) -> dict[str, Any]:
+    return {"path": {"type": "PathPrefix", "value": path}}
+
+
+def exact(path: str) -> dict[str, Any]:
+    return {"path": {"type": "Exact", "value": path}}
+
+
 def certificates(run: Run) -> dict[str, dict[str, Any]]:
     found = [each for each in run.resources.values() if each.type.startswith("gcp:certificatemanager/")]
     return {each.type.rpartition(":")[2]: each.inputs for each in found}
@@ -61,7 +69,7 @@ def test_clear_text_is_only_redirected_where_there_is_a_certificate_and_served_i
     assert serve.inputs["spec"] == {
         "parentRefs": [{"name": "vllm-service", "sectionName": "https"}],
         "hostnames": [HOST],
-        "rules": [{"backendRefs": [{"name": "vllm-service", "port": 80}]}],
+        "rules": [{"matches": [prefix("/v1"), exact("/health")], "backendRefs": [{"name": "vllm-service", "port": 80}]}],
     }
     assert redirect.inputs["spec"]["parentRefs"] == [{"name": "vllm-service", "sectionName": "http"}]
     (rule,) = redirect.inputs["spec"]["rules"]
