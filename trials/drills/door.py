@@ -1,9 +1,9 @@
-"""The drill `door`: requests go on through the gateway and, beside it, through a plain Service of the same pods, while things happen.
+"""The drill `door`: requests go on through the gateway and, beside it, a plain Service of the same pods, while planned things happen.
 
 Four clients at once, so that each event strikes all of them alike: through the Service with connections kept open; through the gateway
 over HTTP/1.1 with connections kept open, and over one HTTP/2 connection; and through the gateway with retries, as OpenAI's client does
 with `max_retries`. Every other request is a stream. What is planned may lose nothing through the gateway; with retries, no request but a
-stream that had begun may fail, whatever happens. Left out: faults of a whole zone, and a machine whose packets vanish: here a connection
+stream that had begun may fail, whatever happens. What comes unannounced is `door_faults`. Left out: faults of a whole zone, and a machine whose packets vanish: here a connection
 to a machine that is gone is reset, and there it hangs until the health check and the client's patience end it.
 """
 
@@ -56,12 +56,17 @@ _SETTINGS: dict[str, Any] = {
 
 
 def run(options: Options) -> Iterator[Result]:
+    yield from drill(options, _PLANNED)
+
+
+def drill(options: Options, planned_or_not: Mapping[str, Event]) -> Iterator[Result]:
+    """The results of some events, on a sandbox of its own."""
     with fresh_sandbox("drill-door") as sandbox:
         sandbox.command("up", "--server", options.server)
         service = _Service(sandbox)
         service.deploy()
         sandbox.use_doors()
-        for name, event in options.sample(list(_EVENTS.items())):
+        for name, event in options.sample(list(planned_or_not.items())):
             try:
                 yield from event(service, name)
             except CommandFailed as error:
@@ -78,7 +83,7 @@ class _Service:
     def settle(self, count: int) -> None:
         self.sandbox.command("scale", str(count))
         # A new pod is an endpoint, and has been looked at, some seconds after it is ready.
-        time.sleep(NEG_SECONDS + 5)
+        time.sleep(NEG_SECONDS + 2)
 
     def wait_for(self, count: int) -> None:
         events.wait_until(lambda: len(events.serving(self.sandbox)) == count, 120, f"{count} ready replicas")
@@ -96,8 +101,8 @@ class _Service:
         return f"http://{self.sandbox.kubectl('get', 'service', _PLAIN, '-n', namespace, '-o', path)}:{ports[0]['port']}/v1"
 
     @contextmanager
-    def under_load(self) -> Iterator[dict[str, Report]]:
-        """Requests of all clients; the reports are there afterwards."""
+    def under_load(self, *, after: float) -> Iterator[dict[str, Report]]:
+        """Requests of all clients, to so many seconds after the event; the reports are there afterwards."""
         outputs = self.sandbox.outputs()
         urls = {True: outputs["service_url"], False: self.plain_url()}
         clients = {
@@ -111,8 +116,7 @@ class _Service:
         try:
             yield reports
         finally:
-            # What was removed last is gone from the balancer by then.
-            time.sleep(NEG_SECONDS + 2)
+            time.sleep(after)
             reports.update({name: client.stop() for name, client in clients.items()})
 
 
@@ -124,7 +128,8 @@ def _event(happen: Callable[[_Service], str], *, replicas: int = 2, planned: boo
 
     def event(service: _Service, name: str) -> Iterator[Result]:
         service.settle(replicas)
-        with service.under_load() as reports:
+        # What was removed last is gone from the balancer by then.
+        with service.under_load(after=NEG_SECONDS + 2 if planned else 2.0) as reports:
             recovery = happen(service)
         for client, report in reports.items():
             yield _result(f"{name}: {client}", report, recovery, client, planned=planned)
@@ -191,11 +196,14 @@ def _fault(command: str, *options: str) -> Callable[[_Service], str]:
     return happen
 
 
-_EVENTS: Mapping[str, Event] = {
+_PLANNED: Mapping[str, Event] = {
     "rolling update": _event(_update, planned=True),
     "drain of a node": _event(_drain, planned=True),
     "scale-out to 3, then to 1": _event(_scale, planned=True),
     "Spot preemption, 30 s of notice": _event(_preempt(notice=30), replicas=3, planned=True),
+}
+
+UNANNOUNCED: Mapping[str, Event] = {
     "a node that vanishes": _event(_preempt(notice=0), replicas=3),
     "a server that is killed": _event(_fault("crash", "--once")),
     "a server that hangs": _event(_fault("hang")),
