@@ -1,10 +1,11 @@
 """The drill `door`: requests go on through the gateway and, beside it, a plain Service of the same pods, while planned things happen.
 
-Four clients at once, so that each event strikes all of them alike: through the Service with connections kept open; through the gateway
-over HTTP/1.1 with connections kept open, and over one HTTP/2 connection; and through the gateway with retries, as OpenAI's client does
-with `max_retries`. Every other request is a stream. What is planned may lose nothing through the gateway; with retries, no request but a
-stream that had begun may fail, whatever happens. What comes unannounced is `door_faults`. Left out: faults of a whole zone, and a machine whose packets vanish: here a connection
-to a machine that is gone is reset, and there it hangs until the health check and the client's patience end it.
+Four clients at once, so that each event strikes all of them alike: through the Service with connections kept open; through the
+gateway over HTTP/1.1 with connections kept open, and over one HTTP/2 connection; and through the gateway with retries, as OpenAI's
+client does with `max_retries`. Every other request is a stream. What is planned may lose nothing through the gateway; with retries,
+no request but a stream that had begun may fail, whatever happens. What comes unannounced is `door_faults`. Left out: faults of a
+whole zone, and a machine whose packets vanish: here a connection to a machine that is gone is reset, and there it hangs until the
+health check and the client's patience end it.
 """
 
 from __future__ import annotations
