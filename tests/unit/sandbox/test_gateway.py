@@ -18,7 +18,7 @@ from sandbox.gke.gateway_status import NO_PROXY_SUBNET
 from sandbox.gke.load_balancer import Frontends
 from sandbox.google.latencies import Clock
 from sandbox.google.records import Records
-from sandbox.host.doors import doors, use_doors
+from sandbox.host.doors import doors, how_to_reach, use_doors
 from sandbox.host.paths import Paths
 from sandbox.host.processes import Spawner
 from tests.unit.sandbox.helpers import FakeWatcher, eventually
@@ -151,6 +151,8 @@ def test_a_gateway_is_programmed_after_its_certificate_and_clients_find_it_by_ho
     monkeypatch.setattr(socket, "getaddrinfo", socket.getaddrinfo)
     use_doors(world.paths)
     assert socket.getaddrinfo(HOST, 443)[0][4] == place
+    assert how_to_reach(world.paths, f"https://{HOST}/v1") == f"--connect-to {HOST}:443:{place[0]}:{place[1]} --cacert {world.paths.trust}"
+    assert how_to_reach(world.paths, "http://127.0.0.9:8000/v1") == ""
 
 
 @pytest.mark.parametrize(
