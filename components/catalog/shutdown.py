@@ -13,6 +13,14 @@ SETTLE_SECONDS = 5
 #: A gateway's balancer learns of a pod's end when GKE has taken it from a network endpoint group, which takes as long (unverified).
 SLOW_SETTLE_SECONDS = 30
 
+#: With a gateway a new pod gets requests when GKE has put it into a network endpoint group and Google's health check has passed, which
+#: Kubernetes does not wait for (kubernetes/ingress-gce, pkg/neg/types: only Ingress has readiness gates). Until then the old pod stays.
+MIN_READY_SECONDS = SLOW_SETTLE_SECONDS
+
+#: Google's proxies keep idle connections to servers for 600 s; a server that closes one first loses the request that is on its way:
+#: https://docs.cloud.google.com/load-balancing/docs/https/request-distribution. vLLM closes them after 5 s unless told otherwise.
+PROXY_KEEP_ALIVE_SECONDS = 620
+
 #: Reserved for the end itself: the server's process group, and the kubelet's own minimum of 2 s after a hook.
 END_SECONDS = 5
 

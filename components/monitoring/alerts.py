@@ -30,9 +30,6 @@ _RESTART_WINDOW = "30m"
 #: How long queues and latency may be bad: longer than a burst, and longer than a ready node needs to take its share.
 _SLOW_MINUTES = 10
 
-#: The end of every text.
-_RUNBOOK = "The runbook is docs/operate.md in the repository of this stack."
-
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
@@ -47,6 +44,8 @@ class Alert:
     minutes: int
     #: Markdown: what it means, and the first action.
     documentation: str
+    #: The heading in docs/operate.md under which there is more.
+    runbook: str
 
 
 def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: MonitoringSettings) -> list[Alert]:
@@ -56,6 +55,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
     found = [
         Alert(
             name="no-ready-replica",
+            runbook="First look",
             title="no ready replica",
             severity="CRITICAL",
             query=promql.no_ready_replica(scope),
@@ -71,6 +71,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
         ),
         Alert(
             name="replica-pending",
+            runbook="The TPU is out of stock",
             title=f"replica pending for {settings.pending_alert_minutes} min",
             severity="ERROR",
             query=promql.pending_by_pod(scope),
@@ -86,6 +87,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
         ),
         Alert(
             name="replica-unavailable",
+            runbook="A rollout that is stuck",
             title=f"replica unavailable for {_UNAVAILABLE_MINUTES} min",
             severity="ERROR",
             query=promql.unavailable_replicas(scope),
@@ -100,6 +102,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
         ),
         Alert(
             name="server-restarts",
+            runbook="A server that crashes",
             title=f"a server restarted {_RESTARTS} times within {_RESTART_WINDOW}",
             severity="ERROR",
             query=f"{promql.restarts_by_pod(scope, _RESTART_WINDOW)} >= {_RESTARTS}",
@@ -114,6 +117,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
         ),
         Alert(
             name="requests-waiting",
+            runbook="Autoscaling",
             title=f"more than {settings.waiting_alert_requests} requests wait",
             severity="WARNING",
             query=f"{promql.waiting_requests(scope)} > {settings.waiting_alert_requests}",
@@ -128,6 +132,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
         ),
         Alert(
             name="first-token-slow",
+            runbook="Autoscaling",
             title=f"first token takes more than {settings.first_token_alert_seconds} s",
             severity="WARNING",
             query=f"{promql.time_to_first_token(scope, 0.95)} > {settings.first_token_alert_seconds}",
@@ -146,6 +151,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
         found.append(
             Alert(
                 name="preemptions",
+                runbook="Preemption",
                 title=f"{settings.preemption_alert_count} nodes preempted within an hour",
                 severity="WARNING",
                 query=f"{query} >= {settings.preemption_alert_count}",
@@ -172,13 +178,5 @@ def _take_out(pools: Sequence[AcceleratorPool], names: Sequence[str] | None = No
 
 def _text(meaning: str, *steps: str) -> str:
     return "\n".join(
-        [
-            "## What it means",
-            meaning,
-            "",
-            "## What to do first",
-            *(f"{number}. {step}" for number, step in enumerate(steps, start=1)),
-            "",
-            _RUNBOOK,
-        ]
+        ["## What it means", meaning, "", "## What to do first", *(f"{number}. {step}" for number, step in enumerate(steps, start=1))]
     )

@@ -16,7 +16,7 @@ from pulumi_kubernetes import apiextensions, apps, core, policy
 
 from components.catalog.machines import KINDS, Kind, MachineType
 from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
-from components.catalog.shutdown import settle_seconds
+from components.catalog.shutdown import MIN_READY_SECONDS, PROXY_KEEP_ALIVE_SECONDS, settle_seconds
 from components.catalog.vllm_releases import GENERATION_CONFIG, QUEUE_LIMIT, Release
 from components.cluster.compute_class import preference_weights
 from components.serving import api_key, drain
@@ -146,6 +146,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
         "env": [
             {"name": "HUGGING_FACE_HUB_TOKEN", "value_from": {"secret_key_ref": {"name": SECRET_NAME, "key": SECRET_KEY}}},
             *api_key.container_environment(args.api_key),
+            *([{"name": "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "value": str(PROXY_KEEP_ALIVE_SECONDS)}] if args.network.gateway else []),
             # With a request GKE's device plugin sets all of this itself.
             *(tpu_environment(machine) if kind == "tpu" and args.device_access == "privileged" else []),
             *cache_environment(kind, machine, args.caches, image=args.images[kind], arguments=arguments),
@@ -244,6 +245,7 @@ def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pul
     return {
         "replicas": args.scaling.replicas,
         "selector": {"match_labels": APP_LABELS},
+        **({"min_ready_seconds": MIN_READY_SECONDS} if args.network.gateway else {}),
         "strategy": {"type": "RollingUpdate", "rolling_update": rolling_update(surge=args.scaling.surge_on_update)},
         # Kubernetes's default (10 minutes) is less than a TPU node and its server need.
         "progress_deadline_seconds": args.server.rollout_timeout_seconds,

@@ -126,6 +126,13 @@ def test_an_answer_may_take_an_hour_and_a_pod_that_ends_finishes_its_requests() 
     assert (service["type"], "externalTrafficPolicy" in service) == ("ClusterIP", False)
 
 
+def test_a_new_pod_has_time_to_get_requests_and_a_server_closes_no_connection_before_google_s_proxies_do() -> None:
+    spec = door(INTERNAL).only("kubernetes:apps/v1:Deployment").inputs["spec"]
+    assert spec["minReadySeconds"] == 30
+    for container in spec["template"]["spec"]["containers"]:
+        assert {"name": "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "value": "620"} in container["env"]
+
+
 @pytest.mark.parametrize(("class_name", "proxies"), [(INTERNAL, ["10.129.0.0/23"]), (REGIONAL, ["10.129.0.0/23"]), (GLOBAL, [])])
 def test_pods_take_connections_from_the_load_balancer_s_proxies_and_checks_alone(class_name: str, proxies: list[str]) -> None:
     certificate = None if class_name == INTERNAL else {"secret": "tls"}

@@ -191,6 +191,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "tpuServerDrains": (False, DEPLOYMENT),
     "rolloutTimeoutSeconds": (2400, DEPLOYMENT),
     "monitoring": (False, DASHBOARD),
+    "runbookUrl": ("https://example.com/operate.md", ALERT_POLICY),
     "notificationChannels": (["projects/my-project/notificationChannels/123"], ALERT_POLICY),
     "pendingAlertMinutes": (30, ALERT_POLICY),
     "waitingAlertRequests": (5, ALERT_POLICY),
