@@ -107,13 +107,25 @@ def _traffic_arguments(load: argparse.ArgumentParser) -> None:
     load.add_argument("--rate", type=kinds.rate, default=5.0, help="requests a second (default %(default)g)")
     load.add_argument("--tokens", type=kinds.tokens, default=(16, 64), help="lengths of answers, in turn (default 16,64)")
     load.add_argument("--keep-alive", action="store_true", help="keep connections open; by default each request has its own")
+    load.add_argument("--http2", action="store_true", help="one HTTP/2 connection to a gateway")
+    load.add_argument(
+        "--retries", type=int, default=0, help="tries after one that failed, as OpenAI's client makes them (default %(default)d)"
+    )
     load.add_argument("--json", action="store_true", help="as one JSON document")
 
 
 def _traffic(paths: Paths, arguments: argparse.Namespace) -> int:
     outputs = SandboxStack(paths, require_running(paths)).service_outputs()
+    if arguments.http2 and not outputs["service_url"].startswith("https:"):
+        raise SandboxError(f"--http2: {outputs['service_url']} is no gateway with TLS, which HTTP/2 needs; leave it out, or set `gateway`")
     traffic = Traffic(
-        outputs["service_url"], outputs["model"], rate=arguments.rate, keep_alive=arguments.keep_alive, max_tokens=arguments.tokens
+        outputs["service_url"],
+        outputs["model"],
+        rate=arguments.rate,
+        keep_alive=arguments.keep_alive,
+        http2=arguments.http2,
+        retries=arguments.retries,
+        max_tokens=arguments.tokens,
     )
     traffic.start()
     try:
