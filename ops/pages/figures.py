@@ -28,6 +28,8 @@ SURVIVED = {
     "stock": "pools out of stock, at creation or while serving, and the service ran on the others",
     "answers": "updates completed in spite of faulty answers of Google's and the cluster's API",
     "load": "requests answered during updates, drains, preemptions, hangs and crashes",
+    "door": "requests answered during updates, drains and preemptions, a gateway's and a plain Service's clients together",
+    "door_faults": "the same while nodes vanished and servers died and hung",
     "machine": "faults of the sandbox's own machine that ended with a clear message and no orphan process",
     "settings": "random settings files that were refused with a reason, or deployed without a later difference",
 }

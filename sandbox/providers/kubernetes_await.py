@@ -28,9 +28,10 @@ REVISION: Final = "deployment.kubernetes.io/revision"
 
 #: The annotation by which an object counts as live once it exists.
 SKIP_AWAIT: Final = "pulumi.com/skipAwait"
-#: The annotation by which an object counts as live once it has a condition: `condition=TYPE` (pulumi-kubernetes 4.34,
+#: The annotation by which an object counts as live once it has a condition, `condition=TYPE` (pulumi-kubernetes 4.34,
 #: provider/pkg/metadata/overrides.go, ReadyCondition).
 WAIT_FOR: Final = "pulumi.com/waitFor"
+CONDITION: Final = "condition="
 
 _POLL_SECONDS: Final = 0.3
 #: A deletion that takes no longer than this is not worth a line.
@@ -160,8 +161,8 @@ def rule_for(inputs: Mapping[str, Any]) -> Callable[[Sighting], Verdict] | None:
     """The rule by which an object is live; None when it is as soon as it exists."""
     if annotation(inputs, SKIP_AWAIT) == "true":
         return None
-    if (named := annotation(inputs, WAIT_FOR) or "").startswith("condition="):
-        return functools.partial(conditioned, named.removeprefix("condition="))
+    if (named := annotation(inputs, WAIT_FOR) or "").startswith(CONDITION):
+        return functools.partial(conditioned, named.removeprefix(CONDITION))
     return _RULES.get((str(inputs.get("apiVersion")), str(inputs.get("kind"))))
 
 
