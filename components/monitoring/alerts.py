@@ -27,6 +27,10 @@ _UNAVAILABLE_MINUTES = 30
 _RESTARTS = 3
 _RESTART_WINDOW = "30m"
 
+#: A managed instance group recreates a machine that somebody else has deleted:
+#: https://cloud.google.com/compute/docs/instance-groups/about-repair
+_REPLACE_NODE = "`gcloud compute instances delete NODE --zone ZONE`"
+
 #: How long queues and latency may be bad: longer than a burst, and longer than a ready node needs to take its share.
 _SLOW_MINUTES = 10
 
@@ -96,7 +100,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
                 f"Fewer replicas than wanted have answered for {_UNAVAILABLE_MINUTES} min, longer than a node and its server take to come.",
                 "`kubectl get pods -l app=vllm -o wide`. **Pending**: go on with the alert of pending replicas.",
                 "**Running** but not ready, or restarting: `kubectl logs POD --previous`. If pods of other nodes are well, delete its "
-                "node's machine (`gcloud compute instances delete NODE --zone ZONE`), whose device may be broken: the pool makes another.",
+                f"node's machine ({_REPLACE_NODE}), whose device may be broken: the pool makes another.",
                 "The same on every node: the last `pulumi up` changed the image or the arguments; take it back.",
             ),
         ),
@@ -111,7 +115,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
                 f"A container has ended {_RESTARTS} times or more within {_RESTART_WINDOW}. Kubernetes starts it again on the same node "
                 "for ever, also when the node's GPU or TPU is broken.",
                 "`kubectl logs POD --previous`. A lost device (`Xid` errors, *fallen off the bus*, `gives up` of the entrypoint): "
-                "`gcloud compute instances delete NODE --zone ZONE`; the pool makes another, and the pod moves.",
+                f"{_REPLACE_NODE}; the pool makes another, and the pod moves.",
                 "Out of memory, or a refused argument: correct the setting and `pulumi up`.",
             ),
         ),
