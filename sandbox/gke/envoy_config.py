@@ -96,8 +96,7 @@ def _typed(kind: str, **fields: Any) -> Config:
 def bootstrap(folder: Path) -> Config:
     """What Envoy starts with; it reads the other files again whenever one is moved into its place."""
     dynamic = {f"{kind}_config": _file(folder / f"{kind}.json") for kind in ("lds", "cds")}
-    admin = {"address": {"pipe": {"path": str(folder / "admin.sock")}}}
-    return {"node": {"id": "sandbox", "cluster": "sandbox"}, "dynamic_resources": dynamic, "admin": admin}
+    return {"node": {"id": "sandbox", "cluster": "sandbox"}, "dynamic_resources": dynamic}
 
 
 def _file(path: Path) -> Config:
