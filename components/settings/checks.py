@@ -37,6 +37,7 @@ def check(settings: Settings, reader: Reader, *, own_stack: str) -> None:
         *_control_plane(settings),
         *_encryption_key(settings),
         *_devices(settings),
+        *_fallback(settings),
         *_addresses(settings),
         *_image_streaming(settings),
         *_weights(settings),
@@ -193,6 +194,19 @@ def _devices(settings: Settings) -> Iterator[Problem]:
             f"cannot be: a pod that requests a device fits nodes with that one alone, and the pools have {' and '.join(kinds)}",
             "set it to auto or privileged, or keep to pools of one accelerator",
         )
+
+
+#: A TPU node takes about four minutes to come when there is one; on this the timer must not act.
+_LEAST_FALLBACK_MINUTES = 5
+
+
+def _fallback(settings: Settings) -> Iterator[Problem]:
+    minutes = settings.accelerators.fallback_after_minutes
+    if 0 < minutes < _LEAST_FALLBACK_MINUTES:
+        reason = "is less than a TPU node may take to come (about four minutes), so that it would be given up each time"
+        yield Problem("fallbackAfterMinutes", minutes, reason, f"give {_LEAST_FALLBACK_MINUTES} or more, or 0 for none")
+    if minutes and sum(pool.enabled for pool in settings.accelerators.pools) == 1:
+        yield Problem("fallbackAfterMinutes", minutes, "has no pool to fall back to: one alone is enabled", "give 0, or add a pool")
 
 
 def _addresses(settings: Settings) -> Iterator[Problem]:

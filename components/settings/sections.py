@@ -123,6 +123,12 @@ class AcceleratorSettings:
     consolidation_delay_minutes: int = setting(
         Whole(1, 1440), default=10, description="Minutes for which a node above a pool's minimum stays idle before it is taken away."
     )
+    fallback_after_minutes: int = setting(
+        Whole(0, 600),
+        default=0,
+        description="Minutes that a replica waits for a node before the pool that is tried first is taken out of the ComputeClass for half "
+        "an hour or until it gets a machine ([why](ladder.md#fallback-in-bounded-time)); 0 leaves it to GKE, which waits ten hours for a TPU.",
+    )
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

@@ -22,7 +22,15 @@ from kubernetes import client
 from kubernetes.client import ApiException
 from urllib3.exceptions import HTTPError
 
-from sandbox.gke.cluster_view import CONSOLIDATION_DELAY_MINUTES, ComputeClassRules, Snapshot, fits, is_settled, is_unschedulable
+from sandbox.gke.cluster_view import (
+    CONSOLIDATION_DELAY_MINUTES,
+    ComputeClassRules,
+    Snapshot,
+    fits,
+    is_settled,
+    is_unschedulable,
+    priority_of,
+)
 from sandbox.gke.consolidation import migration_candidates, places_for, unneeded_nodes
 from sandbox.gke.node_pool import NodePool, node_labels, node_taints
 from sandbox.gke.node_pools import NodePools
@@ -131,9 +139,7 @@ class Autoscaler:
 
     def _scale_up(self, snapshot: Snapshot, compute_class: ComputeClassRules) -> bool:
         pending = [pod for pod in snapshot.pending(compute_class.name) if is_unschedulable(pod)]
-        upcoming = sum(len(pool.joining) for pool in self._pools_of(compute_class) if pool.compute_class == compute_class.name)
-        free = sum(snapshot.is_free(node) for pool in self._pools_of(compute_class) for node in pool.nodes if node not in pool.joining)
-        for pod in pending[upcoming + free :]:
+        for pod in self._without_a_place(snapshot, compute_class, pending):
             pool = self._first_with_room(compute_class, pod)
             if pool is None:
                 reasons = [self._why_not(each, pod) or "" for each in self._pools_of(compute_class)]
@@ -143,6 +149,29 @@ class Autoscaler:
             self._event(pod, "TriggeredScaleUp", f"pod triggered scale-up: [{{{pool.name} {size}->{size + 1} (max: {pool.maximum})}}]")
             self._grow(pool, "PodPending", pod)
         return bool(pending)
+
+    def _without_a_place(self, snapshot: Snapshot, compute_class: ComputeClassRules, pending: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The pods that fit neither a free node nor one that is on its way, those of a higher priority placed first.
+
+        A node on its way counts for as long as it is waited for, also if no rule of the class names its pool any longer: only the pod's own
+        constraints are asked (`filterOutSchedulableByPacking` in core/podlistprocessor/filter_out_schedulable.go of kubernetes/autoscaler,
+        which pkg/processors/pod_list_processor.go of GKE's calls).
+        """
+        places = [
+            pool
+            for pool in list(self._pools.by_name.values())
+            if pool.compute_class == compute_class.name
+            for node in pool.nodes
+            if node in pool.joining or snapshot.is_free(node)
+        ]
+        without = []
+        for pod in sorted(pending, key=priority_of, reverse=True):
+            place = next((pool for pool in places if fits(pod, node_labels(pool, node="", zone=pool.zones[0]), node_taints(pool))), None)
+            if place is None:
+                without.append(pod)
+            else:
+                places.remove(place)
+        return without
 
     def _fill_to_minimum(self) -> bool:
         """As GKE's autoscaler does with `--enforce-node-group-min-size`: after a stock-out, or a machine's end."""

@@ -154,6 +154,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "computeClassName": ("other", COMPUTE_CLASS),
     "activeMigration": (False, COMPUTE_CLASS),
     "consolidationDelayMinutes": (5, COMPUTE_CLASS),
+    "fallbackAfterMinutes": (15, DEPLOYMENT),
     "acceleratorPools": ([{"name": "a", "machineType": "g2-standard-8", "maxNodeCount": 2}], NODE_POOL),
     "repositoryName": ("other", REPOSITORY),
     "imageStreaming": (False, NODE_POOL),
