@@ -37,7 +37,7 @@ registry_args = ImageRegistryArgs(config.place, config.images, config.accelerato
 registry = ImageRegistry("images", registry_args, pulumi.ResourceOptions(providers=[gcp, docker]))
 AcceleratorPools("accelerator-pools", AcceleratorPoolsArgs(config.place, config.accelerators, config.cluster, cluster, network), in_gcp)
 if config.monitoring.enabled:
-    Observability("observability", ObservabilityArgs(config.place, config.monitoring, config.cluster, config.accelerators.pools), in_gcp)
+    Observability("observability", ObservabilityArgs(config.place, config.monitoring, config.cluster, config.accelerators), in_gcp)
 
 kubernetes = providers.kubernetes_provider(cluster)
 in_cluster = pulumi.ResourceOptions(providers=[kubernetes])

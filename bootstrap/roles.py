@@ -45,6 +45,15 @@ def _is_autoscaled(settings: Settings) -> bool:
     return settings.scaling.autoscaled
 
 
+def _is_timed(settings: Settings) -> bool:
+    return settings.accelerators.fallback_after_minutes > 0
+
+
+def _has_accounts(settings: Settings) -> bool:
+    """Whether pods of the stack's own have rights in the cluster: the metrics adapter, the fallback timer."""
+    return _is_autoscaled(settings) or _is_timed(settings)
+
+
 def _has_network(settings: Settings) -> bool:
     return settings.network.ranges is not None
 
@@ -117,18 +126,20 @@ NEEDS: tuple[Need, ...] = (
     # The metrics adapter and what it may do.
     _object("autoscaling/v2:HorizontalPodAutoscaler", "horizontalPodAutoscalers", _is_autoscaled),
     _object("apiregistration.k8s.io/v1:APIService", "apiServices", _is_autoscaled),
-    _object("core/v1:Namespace", "namespaces", _is_autoscaled),
-    _object("core/v1:ServiceAccount", "serviceAccounts", lambda settings: _is_autoscaled(settings) or _has_cache(settings)),
-    _object("rbac.authorization.k8s.io/v1:ClusterRole", "clusterRoles", _is_autoscaled),
-    _object("rbac.authorization.k8s.io/v1:ClusterRoleBinding", "clusterRoleBindings", _is_autoscaled),
-    _object("rbac.authorization.k8s.io/v1:RoleBinding", "roleBindings", _is_autoscaled),
-    # Kubernetes lets a subject bind only roles whose permissions it holds itself, unless it may `bind`.
+    _object("core/v1:Namespace", "namespaces", _has_accounts),
+    _object("core/v1:ServiceAccount", "serviceAccounts", lambda settings: _has_accounts(settings) or _has_cache(settings)),
+    _object("rbac.authorization.k8s.io/v1:ClusterRole", "clusterRoles", _has_accounts),
+    _object("rbac.authorization.k8s.io/v1:ClusterRoleBinding", "clusterRoleBindings", _has_accounts),
+    _object("rbac.authorization.k8s.io/v1:Role", "roles", _is_timed),
+    _object("rbac.authorization.k8s.io/v1:RoleBinding", "roleBindings", _has_accounts),
+    _object("scheduling.k8s.io/v1:PriorityClass", "priorityClasses", _is_timed),
+    # Kubernetes lets a subject make and bind only roles whose permissions it holds itself, unless it may `escalate` and `bind`.
     _need(
         "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
         "container.admin",
         "container",
-        "clusterRoles.bind roles.bind",
-        _is_autoscaled,
+        "clusterRoles.bind clusterRoles.escalate roles.bind roles.escalate",
+        _has_accounts,
     ),
 )
 

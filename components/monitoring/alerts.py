@@ -49,8 +49,8 @@ class Alert:
     documentation: str
 
 
-def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: MonitoringSettings) -> list[Alert]:
-    """The alerts of a stack; the one about preemptions only if a pool can be preempted."""
+def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: MonitoringSettings, fallback_after_minutes: int = 0) -> list[Alert]:
+    """The alerts of a stack; the one about preemptions only if a pool can be preempted, that about the fallback timer only with one."""
     # A pool that is already out of service cannot be taken out.
     pools = [pool for pool in pools if pool.enabled]
     found = [
@@ -140,6 +140,23 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
             ),
         ),
     ]
+    if fallback_after_minutes:
+        found.append(
+            Alert(
+                name="pool-taken-out",
+                title="a pool is out of the ComputeClass",
+                severity="WARNING",
+                query=promql.pools_taken_out(scope),
+                minutes=0,
+                documentation=_text(
+                    f"A replica waited for {fallback_after_minutes} min (`fallbackAfterMinutes`), so the fallback timer took the pool that "
+                    "is tried first out of the ComputeClass; the replicas come up on the pools after it.",
+                    "`kubectl logs -n fallback-timer deploy/fallback-timer` says which and when. It comes back when it gets a machine, and "
+                    "is tried again after half an hour.",
+                    f"For days: {_take_out(pools)}.",
+                ),
+            )
+        )
     preemptible = [pool.name for pool in pools if pool.provisioning != "on-demand"]
     if preemptible:
         query = promql.preemptions_by_pool(scope, preemptible, "1h")

@@ -26,6 +26,9 @@ NAMESPACE = "fallback-timer"
 NAME = "fallback-timer"
 LABELS = {"app": NAME}
 
+#: What a placeholder's name begins with; the pool follows.
+PLACEHOLDER = "holds"
+
 _CLASS_GROUP = "cloud.google.com"
 _RESOURCES = {"cpu": "50m", "memory": "64Mi"}
 _UNPRIVILEGED = {
@@ -59,7 +62,7 @@ def placeholder(pool: str, args: FallbackTimerArgs) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"generateName": f"holds-{pool}-", "labels": {fallback_program.HOLDS: pool}},
+        "metadata": {"generateName": f"{PLACEHOLDER}-{pool}-", "labels": {fallback_program.HOLDS: pool}},
         "spec": {
             "nodeSelector": {COMPUTE_CLASS_LABEL: args.accelerators.compute_class_name, NODE_POOL_LABEL: pool},
             "tolerations": [{"operator": "Exists", "effect": "NoSchedule"}],

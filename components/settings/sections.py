@@ -126,8 +126,9 @@ class AcceleratorSettings:
     fallback_after_minutes: int = setting(
         Whole(0, 600),
         default=0,
-        description="Minutes that a replica waits for a node before the pool that is tried first is taken out of the ComputeClass for half "
-        "an hour or until it gets a machine ([why](ladder.md#fallback-in-bounded-time)); 0 leaves it to GKE, which waits ten hours for a TPU.",
+        description="Minutes that a replica waits for a node before the pool that is tried first leaves the ComputeClass, for half an "
+        "hour or until it gets a machine ([why](ladder.md#fallback-in-bounded-time)); 5 or more. 0 leaves it to GKE, which waits ten "
+        "hours for a TPU.",
     )
 
     @property

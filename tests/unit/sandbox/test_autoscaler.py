@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kubernetes.client import ApiException
 
-from components.catalog.node_labels import COMPUTE_CLASS_LABEL
+from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
 from sandbox.gke.autoscaler import Autoscaler
 from sandbox.gke.cluster_view import ComputeClassRules, Snapshot
 from sandbox.gke.node_pool import NodePool, node_allocatable, node_labels
@@ -158,6 +158,22 @@ def test_pools_grow_and_replicas_move_by_the_rules(
     scaler, cluster = scaler_of(**dict(zip(("tpu", "spot", "on_demand"), sizes, strict=True)))
     scaler.round(*(pod(str(number), node) for number, node in enumerate(nodes)))
     assert (scaler.moved, cluster.added) == (moved, added)
+
+
+def test_an_expected_node_holds_a_pod_until_one_of_a_higher_priority_takes_its_place(scaler_of: Any) -> None:
+    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
+    cluster.by_name["v6e-1"].nodes.append("v6e-1-x")
+    cluster.by_name["v6e-1"].joining["v6e-1-x"] = ZONE
+    # Without the pool in the class it is still expected.
+    rules = replace(RULES, rules=RULES.rules[1:])
+    serving = (pod("a", "v6e-1-0"), pod("z", "l4-0"))
+    scaler.round(*serving, pod("b"), rules=rules)
+    assert cluster.added == []
+    placeholder = pod("p")
+    placeholder["spec"]["priority"] = 1
+    placeholder["spec"]["nodeSelector"] = {COMPUTE_CLASS_LABEL: CLASS, NODE_POOL_LABEL: "v6e-1"}
+    scaler.round(*serving, pod("b"), placeholder, rules=rules)
+    assert cluster.added == ["l4-spot"]
 
 
 def test_a_pool_without_stock_is_not_tried_again_for_a_while(scaler_of: Any) -> None:
