@@ -14,7 +14,7 @@ from components.cluster.cluster_hardening import ClusterArgs
 from components.cluster.compute_class import ComputeClass
 from components.cluster.image_registry import ImageRegistry, ImageRegistryArgs
 from components.cluster.namespace import after_namespace
-from components.cluster.network import Network, NetworkArgs
+from components.cluster.network import cluster_network
 from components.monitoring.observability import Observability, ObservabilityArgs
 from components.serving.inference_server import InferenceServer, InferenceServerArgs
 from components.serving.replica_autoscaler import ReplicaAutoscaler, ReplicaAutoscalerArgs
@@ -29,8 +29,7 @@ gcp = providers.gcp_provider(config.place.project, config.place.region)
 docker = providers.docker_provider()
 in_gcp = pulumi.ResourceOptions(providers=[gcp])
 
-network_args = NetworkArgs(config.place, config.cluster.name, config.network.ranges) if config.network.ranges else None
-network = Network("network", network_args, in_gcp) if network_args else None
+network = cluster_network(config.place, config.cluster.name, config.network.vpc, in_gcp)
 cluster_args = ClusterArgs(config.place, config.cluster, config.security, config.network, network, config.server.weights_cache)
 cluster = Cluster("cluster", cluster_args, in_gcp)
 registry_args = ImageRegistryArgs(config.place, config.images, config.accelerators, config.cluster, cluster, providers.access_token(gcp))

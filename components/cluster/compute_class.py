@@ -42,13 +42,9 @@ class ComputeClass(pulumi.ComponentResource):
             name,
             api_version="cloud.google.com/v1",
             kind="ComputeClass",
-            metadata={
-                "name": settings.compute_class_name,
-                # A fallback timer owns the priorities, on which the next update after its end would fail.
-                "annotations": {"pulumi.com/patchForce": "true"},
-            },
+            metadata={"name": settings.compute_class_name},
             spec=compute_class_spec(settings),
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["spec.priorities"] if settings.fallback_after_minutes else []),
+            opts=pulumi.ResourceOptions(parent=self),
         )
         # Through the resource, so that users of the name wait for the class.
         self.name = resource.urn.apply(lambda _: settings.compute_class_name)

@@ -143,16 +143,15 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
     if fallback_after_minutes:
         found.append(
             Alert(
-                name="pool-taken-out",
-                title="a pool is out of the ComputeClass",
+                name="pool-passed-over",
+                title="a pool without machines is passed over",
                 severity="WARNING",
-                query=promql.pools_taken_out(scope),
+                query=promql.pools_passed_over(scope),
                 minutes=0,
                 documentation=_text(
-                    f"A replica waited for {fallback_after_minutes} min (`fallbackAfterMinutes`), so the fallback timer took the pool that "
-                    "is tried first out of the ComputeClass; the replicas come up on the pools after it.",
-                    "`kubectl logs -n fallback-timer deploy/fallback-timer` says which and when. It comes back when it gets a machine, and "
-                    "is tried again after half an hour.",
+                    f"A replica waited for {fallback_after_minutes} min (`fallbackAfterMinutes`), so placeholder pods of namespace "
+                    "`fallback-timer` took the places of the pool that is tried first, and replicas come up on the pools after it.",
+                    "`kubectl logs -n fallback-timer deploy/fallback-timer` says which and when. The pool is tried again when it gets a machine.",
                     f"For days: {_take_out(pools)}.",
                 ),
             )

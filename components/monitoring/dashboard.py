@@ -46,9 +46,7 @@ def dashboard(*, scope: Scope, pools: Sequence[PricedPool], settings: Monitoring
     """A text with the ladder on top, and the charts under it in rows of two. `timed`: whether there is a fallback timer."""
     charts = _charts(scope, pools, settings)
     if timed:
-        charts.append(
-            _Chart(title="Pools out of the ComputeClass", queries=[("", promql.pools_taken_out(scope))], axis="pools", stacked=True)
-        )
+        charts.append(_Chart(title="Pools passed over", queries=[("", promql.pools_passed_over(scope))], axis="pools", stacked=True))
     text = {
         "width": _COLUMNS,
         "height": _TEXT_HEIGHT,

@@ -67,7 +67,7 @@ class Observability(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ObservabilityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:Observability", name, None, opts)
-        scope = Scope(cluster=args.cluster.name, location=args.place.region)
+        scope = Scope(cluster=args.cluster.name, location=args.place.cluster_location)
         apis = enable_apis(name, ("monitoring",), project=args.place.project, parent=self)
         # Explicit, since no output depends on an API being on.
         child = pulumi.ResourceOptions(parent=self, depends_on=apis, protect=args.cluster.deletion_protection)

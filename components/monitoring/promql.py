@@ -72,8 +72,8 @@ def pending_by_pod(scope: Scope) -> str:
     return f'sum by (pod) (kube_pod_status_phase{{{scope.prometheus},{_PODS},phase="Pending"}}) > 0'
 
 
-def pools_taken_out(scope: Scope) -> str:
-    """As `pending_replicas`, of the fallback timer's placeholders: 1 for each pool that it has taken out of the ComputeClass."""
+def pools_passed_over(scope: Scope) -> str:
+    """As `pending_replicas`, of the fallback timer's placeholders: 1 for each pool that replicas pass over."""
     phase = f'kube_pod_status_phase{{{scope.prometheus},pod=~"{PLACEHOLDER}-.+-[a-z0-9]{{5}}",phase="Pending"}}'
     return f'max by (pool) (label_replace({phase}, "pool", "$1", "pod", "{PLACEHOLDER}-(.+)-.+")) > 0'
 

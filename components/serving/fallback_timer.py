@@ -1,8 +1,8 @@
 """The fallback timer: how long a pool whose machines do not come may keep replicas from the pools after it.
 
 GKE's autoscaler waits ten hours for a node of a single-host TPU pool before it tries the next priority (docs/ladder.md). The timer
-(`fallback_program`) has one pod, which may read and change one ComputeClass, list the servers' pods, and make pods in a namespace of its
-own: nothing else. While it runs, it owns the priorities of the class. Left out: what it decides.
+(`fallback_program`) has one pod, which may list the servers' pods, and list, make and delete pods in a namespace of its own: nothing else.
+Left out: what it decides, and the ComputeClass, which stays as it is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ LABELS = {"app": NAME}
 #: What a placeholder's name begins with; the pool follows.
 PLACEHOLDER = "holds"
 
-_CLASS_GROUP = "cloud.google.com"
 _RESOURCES = {"cpu": "50m", "memory": "64Mi"}
 _UNPRIVILEGED = {
     "allowPrivilegeEscalation": False,
@@ -43,8 +42,6 @@ _UNPRIVILEGED = {
 @dataclass(frozen=True)
 class FallbackTimerArgs:
     accelerators: AcceleratorSettings
-    #: Waits for the class.
-    compute_class_name: pulumi.Input[str]
     #: Where the servers' pods are, and the labels that they have.
     namespace: str
     server_labels: dict[str, str]
@@ -80,7 +77,6 @@ def program_config(args: FallbackTimerArgs) -> dict[str, Any]:
     pools = {pool.name: pool.max_nodes for pool in args.accelerators.pools if pool.enabled}
     ((key, value),) = args.server_labels.items()
     return {
-        "class": args.accelerators.compute_class_name,
         "afterSeconds": args.accelerators.fallback_after_minutes * 60,
         "pools": pools,
         "placeholders": {pool: placeholder(pool, args) for pool in pools},
@@ -102,22 +98,7 @@ class FallbackTimer(pulumi.ComponentResource):
         # Above the servers' priority, so that the autoscaler and the scheduler place it first; it never drives one of them out.
         priority = scheduling.v1.PriorityClass(f"{name}-priority", metadata={"name": NAME}, value=1, preemption_policy="Never", opts=child)
         subjects: Any = [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}]
-        one_class: Any = {
-            "api_groups": [_CLASS_GROUP],
-            "resources": ["computeclasses"],
-            "resource_names": [args.accelerators.compute_class_name],
-            "verbs": ["get", "patch"],
-        }
-        cluster_role = rbac.v1.ClusterRole(f"{name}-class", metadata={"name": NAME}, rules=[one_class], opts=child)
-        rights: list[pulumi.Resource] = [
-            rbac.v1.ClusterRoleBinding(
-                f"{name}-class",
-                metadata={"name": NAME},
-                role_ref={"api_group": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": NAME},
-                subjects=subjects,
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[cluster_role]),
-            )
-        ]
+        rights: list[pulumi.Resource] = []
         for where, place, verbs in (
             ("servers", args.namespace, ["list"]),
             ("placeholders", NAMESPACE, ["list", "create", "deletecollection"]),
@@ -136,8 +117,7 @@ class FallbackTimer(pulumi.ComponentResource):
                 )
             )
         program = Path(fallback_program.__file__).read_text()
-        # Through the class's name, so that the program finds the class.
-        config = pulumi.Output.from_input(args.compute_class_name).apply(lambda _: json.dumps(program_config(args)))
+        config = json.dumps(program_config(args))
         pod: Any = {
             "service_account_name": NAME,
             "containers": [
@@ -161,7 +141,7 @@ class FallbackTimer(pulumi.ComponentResource):
                 "selector": {"match_labels": LABELS},
                 "template": {"metadata": {"labels": LABELS}, "spec": pod},
             },
-            # Ends before its rights do: the last thing it does is to give the class its whole ladder.
+            # Explicit, since the pod and its placeholders name them as plain text.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[account, priority, *rights]),
         )
         self.register_outputs({})

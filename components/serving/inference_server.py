@@ -349,7 +349,7 @@ class InferenceServer(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(parent=self),
             )
         if args.accelerators.fallback_after_minutes:
-            timer_args = FallbackTimerArgs(args.accelerators, args.compute_class_name, args.server.namespace, APP_LABELS)
+            timer_args = FallbackTimerArgs(args.accelerators, args.server.namespace, APP_LABELS)
             FallbackTimer(f"{name}-fallback-timer", timer_args, pulumi.ResourceOptions(parent=self))
         # Not after the Deployment, nor the Deployment after it: each waits for what the other gives it.
         service = core.v1.Service(

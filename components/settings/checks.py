@@ -17,7 +17,7 @@ from components.catalog.capacity import (
 )
 from components.catalog.shutdown import LOCAL_SETTLE_SECONDS, least_grace_seconds
 from components.catalog.vllm_releases import SHUTDOWN_TIMEOUT, needs_driver_580, text_of
-from components.settings.accelerator_pool import SYSTEM_ZONES, AcceleratorPool, zone_problem
+from components.settings.accelerator_pool import AcceleratorPool, zone_problem
 from components.settings.formats import is_internet
 from components.settings.problems import Problem, counted
 from components.settings.reader import Reader
@@ -209,9 +209,15 @@ def _fallback(settings: Settings) -> Iterator[Problem]:
         yield Problem("fallbackAfterMinutes", minutes, "has no pool to fall back to: one alone is enabled", "give 0, or add a pool")
 
 
+def most_nodes(settings: Settings) -> int:
+    """Of all pools together."""
+    system = settings.place.system_zones * settings.cluster.system_nodes_per_zone
+    return sum(pool.max_nodes for pool in settings.accelerators.pools) + system
+
+
 def _addresses(settings: Settings) -> Iterator[Problem]:
     ranges = settings.network.ranges
-    nodes = sum(pool.max_nodes for pool in settings.accelerators.pools) + SYSTEM_ZONES * settings.cluster.system_nodes_per_zone
+    nodes = most_nodes(settings)
     if ranges is not None and nodes > ranges.max_nodes:
         yield Problem(
             "network",

@@ -132,7 +132,7 @@ class Autoscaler:
         # A request that Google holds may be for hours, and nothing moves meanwhile.
         joining = any(pool.joining.keys() - pool.held for pool in self._pools.by_name.values())
         busy = joining or self._leaving or self._growing > self._held
-        moving = any(not is_settled(pod) for pod in snapshot.pods)
+        moving = any(not is_settled(pod) and not priority_of(pod) for pod in snapshot.pods)
         return not (acted or busy or moving or fresh)
 
     # --- up
@@ -148,7 +148,8 @@ class Autoscaler:
             size = len(pool.nodes)
             self._event(pod, "TriggeredScaleUp", f"pod triggered scale-up: [{{{pool.name} {size}->{size + 1} (max: {pool.maximum})}}]")
             self._grow(pool, "PodPending", pod)
-        return bool(pending)
+        # A placeholder of the fallback timer waits without being waited for.
+        return any(not priority_of(pod) for pod in pending)
 
     def _without_a_place(self, snapshot: Snapshot, compute_class: ComputeClassRules, pending: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The pods that fit neither a free node nor one that is on its way, those of a higher priority placed first.
@@ -268,13 +269,15 @@ class Autoscaler:
         waiting = {node for node, until in self._stuck_until.items() if until > now}
         candidates = {
             pool.name: nodes
-            for pool in pools
-            if (nodes := [node for node in migration_candidates(snapshot, compute_class, pool, self._leaving) if node not in waiting])
+            for pool in list(self._pools.by_name.values())
+            if pool.compute_class == compute_class.name
+            and (nodes := [node for node in migration_candidates(snapshot, compute_class, pool, self._leaving) if node not in waiting])
         }
         if not candidates:
             return False
         name = self._random.choice(sorted(candidates))
-        rank = compute_class.rank(name)
+        known = compute_class.rank(name)
+        rank = len(compute_class.rules) if known is None else known
         for node in candidates[name]:
             pods = snapshot.pods_on(node)
             if not all(map(is_settled, pods)):

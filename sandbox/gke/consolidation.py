@@ -45,10 +45,10 @@ def utilisation(pods: Iterable[Mapping[str, Any]], accelerators: int) -> float:
 def migration_candidates(snapshot: Snapshot, compute_class: ComputeClassRules, pool: NodePool, leaving: Iterable[str]) -> list[str]:
     """Nodes of the pool with pods that active migration would move to a better priority.
 
-    `pkg/defrag/plugins/highprioritymigration/high_priority_migration.go`: every node of a pool that the first rule does not name, unless
-    the node is not ready (isCandidateNodeValid) or one of its pods must not be evicted (hasBlockingPods).
+    `pkg/defrag/plugins/highprioritymigration/high_priority_migration.go`: every node of a pool that the first rule does not name, also
+    where no rule names it, unless the node is not ready (isCandidateNodeValid) or one of its pods must not be evicted (hasBlockingPods).
     """
-    if not compute_class.active_migration or not compute_class.rank(pool.name):
+    if not compute_class.active_migration or not compute_class.rules or compute_class.rank(pool.name) == 0:
         return []
     candidates = [
         node for node in pool.nodes if snapshot.is_usable(node) and (pods := snapshot.pods_on(node)) and not any(map(_stays, pods))

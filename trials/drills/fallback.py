@@ -1,4 +1,4 @@
-"""A TPU request that is neither filled nor refused: how long a replica waits for it before the next pool serves, with each way to bound that.
+"""A TPU request that is neither filled nor refused: how long a replica waits until the next pool serves it, by each way to bound that.
 
 Times are those of Google's clock, from the pod's creation to its being ready. Each way has a sandbox of its own, at a speed at which the
 seconds that this machine adds are minutes there.
@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from components.serving.fallback_program import HOLDS
 from components.settings.stack_files import PROJECT_NAME
 from sandbox.cli.client import Sandbox, fresh_sandbox
 from trials.drills import events
@@ -99,14 +100,13 @@ def _once(sandbox: Sandbox, way: _Way) -> float:
 
 
 def _at_home(sandbox: Sandbox) -> None:
-    """One replica on the best pool, no other node of an accelerator, and the class whole."""
+    """One replica on the best pool, no other node of an accelerator, and no placeholder."""
     pools = [str(pool["name"]) for pool in events.pools(sandbox)]
 
     def there() -> bool:
         nodes = [node["pool"] for node in sandbox.status()["nodes"] if node["pool"] in pools]
-        priorities = yaml.safe_load(sandbox.kubectl("get", "computeclasses", "--output", "json"))["items"][0]["spec"]["priorities"]
-        whole = [name for each in priorities for name in each["nodepools"]] == pools
-        return whole and nodes == pools[:1] and list(events.serving(sandbox).values()) == pools[:1]
+        holds = sandbox.kubectl("get", "pods", "--all-namespaces", "--selector", HOLDS, "--output", "name")
+        return not holds and nodes == pools[:1] and list(events.serving(sandbox).values()) == pools[:1]
 
     events.wait_until(there, 240, "one replica on the best pool")
 

@@ -146,6 +146,7 @@ def test_hugging_face_token_is_secret_wherever_it_goes(dev: Run) -> None:
 CHANGES: dict[str, tuple[Any, str]] = {
     "region": ("us-central1", CLUSTER),
     "zone": ("asia-northeast1-a", NODE_POOL),
+    "location": ("zonal", NODE_POOL),
     "clusterName": ("other", CLUSTER),
     "releaseChannel": ("STABLE", CLUSTER),
     "deletionProtection": (True, CLUSTER),

@@ -149,7 +149,12 @@ _STACKS = sorted(each.name.split(".")[1] for each in ROOT.glob("Pulumi.*.yaml"))
 
 @pytest.mark.parametrize(
     ("stack", "overrides"),
-    [*((each, {}) for each in _STACKS), ("dev", {"maxReplicas": 3}), ("dev", {"weightsCache": True, "gpuEphemeralStorageLimit": "38Gi"})],
+    [
+        *((each, {}) for each in _STACKS),
+        ("dev", {"maxReplicas": 3}),
+        ("dev", {"fallbackAfterMinutes": 15}),
+        ("dev", {"weightsCache": True, "gpuEphemeralStorageLimit": "38Gi"}),
+    ],
 )
 def test_every_resource_of_every_stack_has_its_permissions_and_apis(stack: str, overrides: dict[str, Any]) -> None:
     run = program.run_program(overrides, stack=stack)

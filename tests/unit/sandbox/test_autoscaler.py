@@ -164,8 +164,8 @@ def test_an_expected_node_holds_a_pod_until_one_of_a_higher_priority_takes_its_p
     scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
     cluster.by_name["v6e-1"].nodes.append("v6e-1-x")
     cluster.by_name["v6e-1"].joining["v6e-1-x"] = ZONE
-    # Without the pool in the class it is still expected.
-    rules = replace(RULES, rules=RULES.rules[1:])
+    # Whether the class names the pool or not.
+    rules = replace(RULES, rules=RULES.rules[1:], active_migration=False)
     serving = (pod("a", "v6e-1-0"), pod("z", "l4-0"))
     scaler.round(*serving, pod("b"), rules=rules)
     assert cluster.added == []
@@ -214,6 +214,13 @@ def test_without_active_migration_nothing_moves(scaler_of: Any) -> None:
     rules = replace(RULES, active_migration=False, consolidation_delay_seconds=1000.0)
     assert scaler.round(pod("c", "l4-spot-0"), rules=rules)
     assert scaler.moved == []
+
+
+def test_replicas_move_off_a_pool_that_no_priority_names(scaler_of: Any) -> None:
+    scaler, cluster = scaler_of(tpu=1, spot=1, on_demand=0, warm=0)
+    cluster.by_name["v6e-1"].inputs["autoscaling"]["minNodeCount"] = 0
+    scaler.round(pod("a", "v6e-1-0"), rules=replace(RULES, rules=RULES.rules[1:]))
+    assert scaler.moved == ["a off v6e-1"]
 
 
 @pytest.mark.parametrize("refused", [False, True])
