@@ -15,6 +15,7 @@ from components.cluster.compute_class import ComputeClass
 from components.cluster.image_registry import ImageRegistry, ImageRegistryArgs
 from components.cluster.namespace import after_namespace
 from components.cluster.network import cluster_network
+from components.gateway.front_door import FrontDoor, FrontDoorArgs
 from components.monitoring.observability import Observability, ObservabilityArgs
 from components.serving.inference_server import InferenceServer, InferenceServerArgs
 from components.serving.replica_autoscaler import ReplicaAutoscaler, ReplicaAutoscalerArgs
@@ -26,20 +27,18 @@ config = settings.load()
 pulumi.log.info(cost.summary(config))  # in every preview, before it is spent
 
 gcp = providers.gcp_provider(config.place.project, config.place.region)
-docker = providers.docker_provider()
 in_gcp = pulumi.ResourceOptions(providers=[gcp])
 
-network = cluster_network(config.place, config.cluster.name, config.network.vpc, in_gcp)
+network = cluster_network(config.place, config.cluster.name, config.network, in_gcp)
 cluster_args = ClusterArgs(config.place, config.cluster, config.security, config.network, network, config.server.weights_cache)
 cluster = Cluster("cluster", cluster_args, in_gcp)
 registry_args = ImageRegistryArgs(config.place, config.images, config.accelerators, config.cluster, cluster, providers.access_token(gcp))
-registry = ImageRegistry("images", registry_args, pulumi.ResourceOptions(providers=[gcp, docker]))
+registry = ImageRegistry("images", registry_args, pulumi.ResourceOptions(providers=[gcp, providers.docker_provider()]))
 AcceleratorPools("accelerator-pools", AcceleratorPoolsArgs(config.place, config.accelerators, config.cluster, cluster, network), in_gcp)
 if config.monitoring.enabled:
     Observability("observability", ObservabilityArgs(config.place, config.monitoring, config.cluster, config.accelerators), in_gcp)
 
-kubernetes = providers.kubernetes_provider(cluster)
-in_cluster = pulumi.ResourceOptions(providers=[kubernetes])
+in_cluster = pulumi.ResourceOptions(providers=[providers.kubernetes_provider(cluster)])
 compute_class = ComputeClass("compute-class", config.accelerators, in_cluster)
 in_namespace = pulumi.ResourceOptions.merge(in_cluster, after_namespace(config.server.namespace, cluster))
 in_both = pulumi.ResourceOptions.merge(in_namespace, in_gcp)
@@ -60,13 +59,15 @@ server_args = InferenceServerArgs(
 )
 server = InferenceServer("vllm", server_args, in_namespace)
 if config.scaling.autoscaled:
-    # After the Deployment, which it scales, or nothing of it is there to be measured.
-    after_server = pulumi.ResourceOptions.merge(in_both, pulumi.ResourceOptions(depends_on=[server]))
+    after_server = pulumi.ResourceOptions.merge(in_both, pulumi.ResourceOptions(depends_on=[server]))  # which it measures
     autoscaler_args = ReplicaAutoscalerArgs(config.place.project, cluster.name, config.cluster.name, config.server, config.scaling)
     ReplicaAutoscaler("replica-autoscaler", autoscaler_args, after_server)
+door_args = FrontDoorArgs(config.place, config.cluster.name, config.server, config.network, network)
+door = FrontDoor("gateway", door_args, in_both) if config.network.gateway else None
 
-pulumi.export("service_ip", server.service_ip)
-pulumi.export("service_url", server.service_url)
+pulumi.export("service_ip", (door or server).service_ip)
+pulumi.export("service_url", (door or server).service_url)
+pulumi.export("dns_records", door.dns_records if door else [])
 pulumi.export("model", config.server.model)
 pulumi.export("namespace", config.server.namespace)
 pulumi.export("cluster_name", cluster.name)

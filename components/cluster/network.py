@@ -15,8 +15,7 @@ from pulumi_gcp import compute
 
 from components.cluster.project_services import enable_apis
 from components.cluster.replacement import beside, successor_first
-from components.settings.network_ranges import ExistingNetwork, NetworkRanges
-from components.settings.sections import Place
+from components.settings.sections import NetworkSettings, Place
 
 #: Names of the subnetwork's secondary ranges.
 POD_RANGE_NAME = "pods"
@@ -28,7 +27,7 @@ class NetworkArgs:
     place: Place
     #: Name of the network, the router and the NAT; at most 57 characters.
     name: str
-    ranges: NetworkRanges
+    network: NetworkSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +41,17 @@ class ClusterNetwork:
     #: Names of the subnetwork's secondary ranges.
     pod_range: str
     service_range: str
+    #: What makes all of it; None for an existing one.
+    resource: pulumi.Resource | None = None
 
 
-def cluster_network(
-    place: Place, cluster_name: str, vpc: NetworkRanges | ExistingNetwork | None, opts: pulumi.ResourceOptions
-) -> ClusterNetwork | None:
+def cluster_network(place: Place, cluster_name: str, network: NetworkSettings, opts: pulumi.ResourceOptions) -> ClusterNetwork | None:
     """None for the project's default network, with public nodes."""
+    if network.ranges is not None:
+        return Network("network", NetworkArgs(place, cluster_name, network), opts).made
+    vpc = network.existing
     if vpc is None:
         return None
-    if isinstance(vpc, NetworkRanges):
-        return Network("network", NetworkArgs(place, cluster_name, vpc), opts).made
     owner = vpc.host_project or place.project
     return ClusterNetwork(
         network_id=f"projects/{owner}/global/networks/{vpc.network}",
@@ -68,6 +68,8 @@ class Network(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:Network", name, None, opts)
+        ranges, gateway = args.network.ranges, args.network.gateway
+        assert ranges is not None
         network = compute.Network(
             name,
             project=args.place.project,
@@ -83,15 +85,28 @@ class Network(pulumi.ComponentResource):
             region=args.place.region,
             name=f"{args.name}-nodes",
             network=network.id,
-            ip_cidr_range=args.ranges.nodes,
+            ip_cidr_range=ranges.nodes,
             secondary_ip_ranges=[
-                {"range_name": POD_RANGE_NAME, "ip_cidr_range": args.ranges.pods},
-                {"range_name": SERVICE_RANGE_NAME, "ip_cidr_range": args.ranges.services},
+                {"range_name": POD_RANGE_NAME, "ip_cidr_range": ranges.pods},
+                {"range_name": SERVICE_RANGE_NAME, "ip_cidr_range": ranges.services},
             ],
             private_ip_google_access=True,
             # The cluster cannot move to a subnetwork with other ranges.
             opts=beside(self, "Subnetwork"),
         )
+        if gateway is not None and gateway.regional:
+            compute.Subnetwork(
+                f"{name}-proxies",
+                project=args.place.project,
+                region=args.place.region,
+                name=f"{args.name}-proxies",
+                network=network.id,
+                ip_cidr_range=gateway.proxy_range,
+                # https://docs.cloud.google.com/load-balancing/docs/proxy-only-subnets: one active one in a region of a network.
+                purpose="REGIONAL_MANAGED_PROXY",
+                role="ACTIVE",
+                opts=pulumi.ResourceOptions(parent=self),
+            )
         router = compute.Router(
             name, project=args.place.project, region=args.place.region, name=args.name, network=network.id, opts=successor_first(self)
         )
@@ -112,6 +127,6 @@ class Network(pulumi.ComponentResource):
         # Through the NAT too, so that no node starts without a way out.
         subnetwork_id = pulumi.Output.all(subnetwork.id, nat.id).apply(lambda known: str(known[0]))
         self.made = ClusterNetwork(
-            network_id=network.id, subnetwork_id=subnetwork_id, pod_range=POD_RANGE_NAME, service_range=SERVICE_RANGE_NAME
+            network_id=network.id, subnetwork_id=subnetwork_id, pod_range=POD_RANGE_NAME, service_range=SERVICE_RANGE_NAME, resource=self
         )
         self.register_outputs({"network_id": network.id, "subnetwork_id": subnetwork_id})

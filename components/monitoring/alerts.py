@@ -151,7 +151,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
                 documentation=_text(
                     f"A replica waited for {fallback_after_minutes} min (`fallbackAfterMinutes`), so placeholder pods of namespace "
                     "`fallback-timer` took the places of the pool that is tried first, and replicas come up on the pools after it.",
-                    "`kubectl logs -n fallback-timer deploy/fallback-timer` says which and when. The pool is tried again when it gets a machine.",
+                    "`kubectl logs -n fallback-timer deploy/fallback-timer` says when. The pool is tried again once it gets a machine.",
                     f"For days: {_take_out(pools)}.",
                 ),
             )

@@ -16,7 +16,7 @@ from pulumi_kubernetes import apiextensions, apps, core, policy
 
 from components.catalog.machines import KINDS, Kind, MachineType
 from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
-from components.catalog.shutdown import settle_seconds
+from components.catalog.shutdown import MIN_READY_SECONDS, PROXY_KEEP_ALIVE_SECONDS, settle_seconds
 from components.catalog.vllm_releases import GENERATION_CONFIG, QUEUE_LIMIT, Release
 from components.cluster.compute_class import preference_weights
 from components.serving import api_key, drain
@@ -41,6 +41,7 @@ from components.settings.sections import AcceleratorSettings, NetworkSettings, S
 
 APP_LABELS = {"app": "vllm"}
 DEPLOYMENT_NAME = "vllm"
+SERVICE_NAME = "vllm-service"
 SERVER_PORT = 8000
 
 SECRET_NAME = "hf-secret"  # noqa: S105 - the name of a Secret
@@ -109,8 +110,7 @@ def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
 def _ending(args: InferenceServerArgs) -> Any:
     return {
         "grace_seconds": args.server.termination_grace_period_seconds,
-        # The network policy needs clients' own addresses, and so `externalTrafficPolicy: Local`.
-        "settle_seconds": settle_seconds(local_traffic=args.network.network_policy),
+        "settle_seconds": settle_seconds(slow=args.network.leaves_slowly),
     }
 
 
@@ -147,6 +147,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
         "env": [
             {"name": "HUGGING_FACE_HUB_TOKEN", "value_from": {"secret_key_ref": {"name": SECRET_NAME, "key": SECRET_KEY}}},
             *api_key.container_environment(args.api_key),
+            *([{"name": "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "value": str(PROXY_KEEP_ALIVE_SECONDS)}] if args.network.gateway else []),
             # With a request GKE's device plugin sets all of this itself.
             *(tpu_environment(machine) if kind == "tpu" and args.device_access == "privileged" else []),
             *cache_environment(kind, machine, args.caches, image=args.images[kind], arguments=arguments),
@@ -245,6 +246,7 @@ def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pul
     return {
         "replicas": args.scaling.replicas,
         "selector": {"match_labels": APP_LABELS},
+        **({"min_ready_seconds": MIN_READY_SECONDS} if args.network.gateway else {}),
         "strategy": {"type": "RollingUpdate", "rolling_update": rolling_update(surge=args.scaling.surge_on_update)},
         # Kubernetes's default (10 minutes) is less than a TPU node and its server need.
         "progress_deadline_seconds": args.server.rollout_timeout_seconds,
@@ -254,7 +256,8 @@ def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pul
 
 def service_spec(args: InferenceServerArgs) -> Any:
     spec: dict[str, Any] = {
-        "type": "LoadBalancer",
+        # A gateway's load balancer goes to the pods themselves.
+        "type": "ClusterIP" if args.network.gateway else "LoadBalancer",
         "selector": APP_LABELS,
         # Named by its number: the API server keeps the old port beside the new one in a preview of a change, and refuses two ports of
         # which one has no name, or both the same.
@@ -269,7 +272,7 @@ def service_spec(args: InferenceServerArgs) -> Any:
 
 
 def ingress_ip(status: Any) -> str | None:
-    """The load balancer's address, for which the provider waits; None if the Service could not be made.
+    """The load balancer's address, for which the provider waits; None if the Service has none (see `FrontDoor`) or could not be made.
 
     With `--continue-on-error` the program goes on after a failed resource, whose outputs are then empty.
     """
@@ -285,7 +288,7 @@ def make_service_url(ip: str, port: int) -> str:
 class InferenceServer(pulumi.ComponentResource):
     """vLLM behind a load balancer."""
 
-    #: None only if an update could not make the Service.
+    #: None with a gateway, and if an update could not make the Service.
     service_ip: pulumi.Output[str | None]
     #: Ends in `/v1`.
     service_url: pulumi.Output[str | None]
@@ -355,7 +358,7 @@ class InferenceServer(pulumi.ComponentResource):
         service = core.v1.Service(
             f"{name}-service",
             metadata={
-                "name": "vllm-service",
+                "name": SERVICE_NAME,
                 "namespace": args.server.namespace,
                 "annotations": {
                     "pulumi.com/timeoutSeconds": str(args.server.rollout_timeout_seconds),

@@ -17,6 +17,7 @@ from components.catalog.shutdown import MAX_GRACE_SECONDS, MIN_GRACE_SECONDS
 from components.catalog.vllm_releases import Release, release_of
 from components.settings import formats
 from components.settings.accelerator_pool import AcceleratorPool
+from components.settings.gateway import Gateway, parse_gateway
 from components.settings.maintenance_window import MaintenanceWindow, parse_maintenance_window
 from components.settings.network_ranges import ExistingNetwork, NetworkRanges, parse_network
 from components.settings.reader import section, setting
@@ -396,7 +397,16 @@ class ScalingSettings:
 class NetworkSettings:
     """The network of the nodes, and the ways to the servers and to the control plane."""
 
-    service_port: int = setting(Whole(1, 65535), default=80, description="Port of the load balancer.")
+    service_port: int = setting(
+        Whole(1, 65535), default=80, description="Port of the Service, and so of its load balancer; a gateway has 80 and 443."
+    )
+    #: None: the Service has a load balancer of its own, which passes packets through.
+    gateway: Gateway | None = setting(
+        Structure(parse_gateway),
+        default={},
+        description="A front door with TLS in place of the Service's own load balancer: `class`, `hostName`, `certificate` and others, of "
+        "which docs/settings.md lists the keys. Empty for none.",
+    )
     load_balancer_source_ranges: tuple[str, ...] = setting(
         formats.RANGES, default=[], description="IPv4 ranges (CIDR) that may reach the load balancer; empty lets everyone in."
     )
@@ -446,6 +456,23 @@ class NetworkSettings:
     @property
     def existing(self) -> ExistingNetwork | None:
         return self.vpc if isinstance(self.vpc, ExistingNetwork) else None
+
+    @property
+    def public(self) -> bool:
+        """Whether everyone on the internet can reach the servers."""
+        if self.gateway is not None:
+            return not self.gateway.internal and formats.is_internet(self.gateway.source_ranges)
+        return not self.internal_load_balancer and formats.is_internet(self.load_balancer_source_ranges)
+
+    @property
+    def leaves_slowly(self) -> bool:
+        """Whether requests come to a pod long after its end has begun, from load balancers that go by their own checks."""
+        return self.network_policy or self.gateway is not None
+
+    @property
+    def local_traffic(self) -> bool:
+        """Whether the Service's load balancer keeps clients' own addresses (`externalTrafficPolicy: Local`), which the policy needs."""
+        return self.network_policy and self.gateway is None
 
 
 @dataclass(frozen=True, kw_only=True)

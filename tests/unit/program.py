@@ -57,6 +57,12 @@ _COMPUTED: dict[str, dict[str, Any]] = {
     "gcp:storage/bucket:Bucket": {"name": "weights-cache-1a2b3c4", "projectNumber": 123456789012},
     # What the `images` output of another stack has.
     "pulumi:pulumi:StackReference": {"outputs": {"images": OTHER_IMAGES}},
+    "kubernetes:gateway.networking.k8s.io/v1:Gateway": {"status": {"addresses": [{"type": "IPAddress", "value": "198.51.100.8"}]}},
+    "gcp:certificatemanager/dnsAuthorization:DnsAuthorization": {
+        "dnsResourceRecords": [
+            {"name": "_acme-challenge.llm.example.com.", "type": "CNAME", "data": "1a2b.authorize.certificatemanager.goog."}
+        ]
+    },
     "kubernetes:core/v1:Service": {"status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}}},
 }
 

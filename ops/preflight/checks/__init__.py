@@ -1,6 +1,20 @@
 """Every check, in the order of the report."""
 
-from ops.preflight.checks import apis, billing, credentials, images, machines, model, names, network, permissions, quotas, secrets, versions
+from ops.preflight.checks import (
+    apis,
+    billing,
+    credentials,
+    gateway,
+    images,
+    machines,
+    model,
+    names,
+    network,
+    permissions,
+    quotas,
+    secrets,
+    versions,
+)
 from ops.preflight.context import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -14,6 +28,7 @@ CHECKS: tuple[Check, ...] = (
     names.CHECK,
     network.CHECK,
     secrets.CHECK,
+    gateway.CHECK,
     images.CHECK,
     model.CHECK,
 )

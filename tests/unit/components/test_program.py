@@ -73,6 +73,7 @@ def test_outputs_are_those_that_other_stacks_read(dev: Run) -> None:
     assert outputs == {
         "service_ip": "198.51.100.7",
         "service_url": "http://198.51.100.7/v1",
+        "dns_records": [],
         "model": "Qwen/Qwen2-1.5B",
         "namespace": "default",
         "cluster_name": "tpu-gpu-fungibility",
@@ -203,6 +204,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     # Decides what is refused, and nothing else.
     "requireApiKey": (True, REFUSAL),
     "internalLoadBalancer": (True, SERVICE),
+    "gateway": ({"class": "gke-l7-rilb"}, CLUSTER),
     "network": ({"nodeRange": "10.64.0.0/22", "podRange": "10.65.0.0/17", "serviceRange": "10.64.16.0/20"}, NODE_POOL),
     "controlPlaneEndpoint": ("dns", CLUSTER),
     "controlPlaneSourceRanges": (["203.0.113.0/24"], CLUSTER),
