@@ -190,7 +190,7 @@ NEEDS: tuple[Need, ...] = (
     _object("scheduling.k8s.io/v1:PriorityClass", "priorityClasses", _is_timed),
     # Kubernetes lets a subject make and bind only roles whose permissions it holds itself, unless it may `escalate` and `bind`.
     _need(
-        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
+        "kubernetes:rbac.authorization.k8s.io/v1:RoleBinding",
         "container.admin",
         "container",
         "clusterRoles.bind clusterRoles.escalate roles.bind roles.escalate",
