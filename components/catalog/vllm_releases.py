@@ -36,6 +36,12 @@ def needs_driver_580(image: str) -> bool:
     return release is not None and release >= CUDA_13 and "-cu12" not in _tag(image)
 
 
+def same_server(image: str, other: str) -> bool:
+    """Whether both take the same arguments and need the same driver, as far as their tags tell."""
+    facts = [(release_of(each), needs_driver_580(each)) for each in (image, other)]
+    return image == other or (facts[0][0] is not None and facts[0] == facts[1])
+
+
 def text_of(release: Release) -> str:
     """As in `0.18`."""
     return ".".join(map(str, release))

@@ -266,6 +266,9 @@ class Range(ValueType):
 
 RANGES = Texts(Range())
 NAMESPACES = Texts(NAMESPACE)
+RUNBOOK_URL = Text(
+    re.compile(r"https://[^\s#?@]+"), "an https URL of a page", "give the whole address, without #, ? and credentials", takes_empty=True
+)
 NOTIFICATION_CHANNELS = Texts(
     Text(
         _NOTIFICATION_CHANNEL,

@@ -517,8 +517,13 @@ class MonitoringSettings:
         formats.NOTIFICATION_CHANNELS,
         default=[],
         description="Cloud Monitoring's channels that alerts go to, as projects/PROJECT/notificationChannels/NUMBER; without any, "
-        "incidents "
-        "show in the console only.",
+        "incidents show in the console only.",
+    )
+    runbook_url: str = setting(
+        formats.RUNBOOK_URL,
+        default="",
+        description="Where your team reads docs/operate.md, such as https://github.com/ORGANISATION/REPOSITORY/blob/main/docs/operate.md; "
+        "each alert then links to its section.",
     )
     pending_alert_minutes: int = setting(
         Whole(1, 1440),

@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from sandbox.cli.client import Sandbox
+from sandbox.cli.client import Sandbox, run_command
 from sandbox.host.addresses import LISTEN_ADDRESSES
 from sandbox.host.ports import free_ports
 from tests.sandbox.conftest import TOKEN
@@ -164,6 +164,13 @@ def test_every_replica_answers_through_the_load_balancer(sandbox: Sandbox) -> No
     pods = {pod["name"] for pod in sandbox.status()["pods"]}
     answered = {requests.get(f"{outputs['service_url']}/models", timeout=10).headers["X-Sandbox-Pod"] for _ in range(60)}
     assert answered == pods
+
+
+def test_the_smoke_test_asks_a_pod_of_each_pool_by_its_own_port(sandbox: Sandbox) -> None:
+    command = [".venv/bin/python", "-m", "ops", "smoke", "--stack", "sandbox", "--json"]
+    smoke = json.loads(run_command(command, sandbox.shell_environment(), check=True, timeout=120).stdout)
+    (rungs,) = [each for each in smoke["checks"] if each["field"] == "rungs"]
+    assert (rungs["status"], rungs["value"].partition(":")[0]) == ("ok", "v6e-1, l4-spot, l4")
 
 
 def test_scaling_back_to_one_keeps_a_replica_on_the_tpu(sandbox: Sandbox) -> None:

@@ -12,7 +12,7 @@ import pytest
 from components.settings.problems import SettingsError
 from components.settings.schema import schema_settings
 from tests.unit.inventory import difference, inventory, left_on
-from tests.unit.program import API_KEY, OTHER_IMAGES, ROOT, TOKEN, Run, config, run_program
+from tests.unit.program import API_KEY, OTHER_IMAGES, ROOT, TOKEN, Run, config, default_of, run_program
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -81,6 +81,7 @@ def test_outputs_are_those_that_other_stacks_read(dev: Run) -> None:
         "compute_class": "vllm-fallback",
         "accelerator_pools": ["v6e-1", "l4-spot", "l4"],
         "image_repository": repository,
+        "base_images": {kind: default_of(f"{kind}BaseImage") for kind in ("gpu", "tpu")},
     }
     assert set(images) == {"gpu", "tpu"}
     assert all(reference.startswith(f"{repository}/vllm-fungibility@sha256:") for reference in images.values())
@@ -193,6 +194,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "tpuServerDrains": (False, DEPLOYMENT),
     "rolloutTimeoutSeconds": (2400, DEPLOYMENT),
     "monitoring": (False, DASHBOARD),
+    "runbookUrl": ("https://example.com/operate.md", ALERT_POLICY),
     "notificationChannels": (["projects/my-project/notificationChannels/123"], ALERT_POLICY),
     "pendingAlertMinutes": (30, ALERT_POLICY),
     "waitingAlertRequests": (5, ALERT_POLICY),
