@@ -153,6 +153,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
         found.append(
             Alert(
                 name="pool-passed-over",
+                runbook="The TPU is out of stock",
                 title="a pool without machines is passed over",
                 severity="WARNING",
                 query=promql.pools_passed_over(scope),
