@@ -7,7 +7,7 @@ from components import interpreter
 interpreter.prepare()
 
 from components import secret_manager
-from components.cluster import providers
+from components.cluster import project_services, providers
 from components.cluster.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
 from components.cluster.cluster import Cluster
 from components.cluster.cluster_hardening import ClusterArgs
@@ -27,13 +27,13 @@ config = settings.load()
 pulumi.log.info(cost.summary(config))  # in every preview, before it is spent
 
 gcp = providers.gcp_provider(config.place.project, config.place.region)
-in_gcp = pulumi.ResourceOptions(providers=[gcp])
+in_gcp = project_services.waiting_for_new_apis(gcp, providers.docker_provider())
 
 network = cluster_network(config.place, config.cluster.name, config.network, in_gcp)
 cluster_args = ClusterArgs(config.place, config.cluster, config.security, config.network, network, config.server.weights_cache)
 cluster = Cluster("cluster", cluster_args, in_gcp)
 registry_args = ImageRegistryArgs(config.place, config.images, config.accelerators, config.cluster, cluster, providers.access_token(gcp))
-registry = ImageRegistry("images", registry_args, pulumi.ResourceOptions(providers=[gcp, providers.docker_provider()]))
+registry = ImageRegistry("images", registry_args, in_gcp)
 AcceleratorPools("accelerator-pools", AcceleratorPoolsArgs(config.place, config.accelerators, config.cluster, cluster, network), in_gcp)
 if config.monitoring.enabled:
     Observability("observability", ObservabilityArgs(config.place, config.monitoring, config.cluster, config.accelerators), in_gcp)

@@ -83,7 +83,10 @@ class Observability(pulumi.ComponentResource):
         pools, minutes = args.accelerators.pools, args.accelerators.fallback_after_minutes
         document = dashboard(
             scope=scope,
-            pools=[PricedPool(pool=pool, price=node_price(pool.machine_type, pool.provisioning, args.place.region)) for pool in pools],
+            pools=[
+                PricedPool(pool=pool, price=node_price(pool.machine_type, pool.provisioning, args.place.region, pool.machine.count))
+                for pool in pools
+            ],
             settings=args.monitoring,
             timed=minutes > 0,
         )

@@ -204,13 +204,14 @@ def _encryption_key(settings: Settings) -> Iterator[Problem]:
 
 
 def _devices(settings: Settings) -> Iterator[Problem]:
-    kinds = sorted(settings.accelerators.kinds)
-    if settings.server.device_access == "request" and len(kinds) > 1:
+    kinds, counts = sorted(settings.accelerators.kinds), settings.accelerators.gpu_counts
+    if settings.server.device_access == "request" and (len(kinds) > 1 or len(counts) > 1):
+        have = " and ".join(kinds) if len(kinds) > 1 else f"{' and '.join(map(str, counts))} GPUs"
         yield Problem(
             "deviceAccess",
             "request",
-            f"cannot be: a pod that requests a device fits nodes with that one alone, and the pools have {' and '.join(kinds)}",
-            "set it to auto or privileged, or keep to pools of one accelerator",
+            f"cannot be: a pod that requests devices fits nodes with as many of that one alone, and the pools have {have}",
+            "set it to auto or privileged, or keep to pools of one accelerator, as many in each",
         )
 
 

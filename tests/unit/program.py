@@ -168,6 +168,9 @@ class _Callbacks:
     def __init__(self, run: Run) -> None:
         self._run = run
 
+    def register_resource_hook(self, hook: pulumi.ResourceHook) -> None:
+        """A mock creates nothing that would call it."""
+
     def register_error_hook(self, hook: pulumi.ErrorHook) -> None:
         self._run.error_hooks[hook.name] = hook
 

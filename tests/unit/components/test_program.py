@@ -172,6 +172,8 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "maxModelLen": (4096, DEPLOYMENT),
     "modelRevision": ("main", DEPLOYMENT),
     "maxQueuedRequests": (512, DEPLOYMENT),
+    "requestIds": (True, DEPLOYMENT),
+    "tracesEndpoint": ("http://collector.observability:4317", DEPLOYMENT),
     "huggingFaceToken": ("hf_another", SECRET),
     "gpuServerArguments": (["--enable-prefix-caching"], DEPLOYMENT),
     "tpuServerArguments": (["--max-num-seqs=16"], DEPLOYMENT),
