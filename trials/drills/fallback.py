@@ -42,8 +42,8 @@ class _Way:
 
 
 WAYS = (
-    _Way(name="GKE alone", speed=600, runs=3, minutes=600),
-    _Way(name="`provisioning: flex-start`", speed=60, runs=5, minutes=30, best={"provisioning": "flex-start"}),
+    _Way(name="GKE alone", speed=1200, runs=3, minutes=600),
+    _Way(name="`provisioning: flex-start`", speed=120, runs=5, minutes=30, best={"provisioning": "flex-start"}),
     _Way(
         name=f"`fallbackAfterMinutes: {_CONTROLLED_MINUTES}`",
         speed=30,
