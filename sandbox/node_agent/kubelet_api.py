@@ -1,7 +1,7 @@
 """The kubelet's HTTPS port, as far as `kubectl logs` needs it: the API server forwards requests for a pod's log here.
 
 For all nodes of a cluster at once, on loopback. Left out: authentication, so every user of this machine can read the
-logs; `exec`, `attach` and `port-forward`, which say so; statistics.
+logs; `exec`, `attach` and `port-forward`, which do not get here (`kubernetes_front`); statistics.
 """
 
 from __future__ import annotations
@@ -24,9 +24,6 @@ from sandbox.node_agent.timestamps import parse_timestamp
 logger = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 60.0
-
-_NOT_SIMULATED = ("exec", "run", "attach", "portForward")
-
 
 #: namespace, pod, container, whether of the run before -> the log's file, and whether nothing will be added to it any more.
 #: Raises `LookupError` with a message for the user.
@@ -80,18 +77,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         parts = [unquote(part) for part in url.path.strip("/").split("/")]
         if parts == ["healthz"]:
             self._answer(200, "ok")
-        elif parts[0] in _NOT_SIMULATED:
-            self._answer(
-                501,
-                f"the sandbox's nodes do not simulate {parts[0]}: containers are processes of this machine; `ps` shows "
-                "them, `kubectl logs` what they say, and a pod with the address 10.88.a.b listens on 127.88.a.b",
-            )
         elif parts[0] == "containerLogs" and len(parts) == 4:
             self._log(*parts[1:], query=parse_qs(url.query))
         else:
             self._answer(404, f"the sandbox's nodes have no {url.path}")
-
-    do_POST = do_GET
 
     def _log(self, namespace: str, pod: str, container: str, *, query: dict[str, list[str]]) -> None:
         try:

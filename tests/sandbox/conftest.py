@@ -1,4 +1,4 @@
-"""One sandbox for the whole tier, beside any that a person runs: its own state, the same cache of tools."""
+"""One sandbox that most files share, beside any that a person runs: its own state, the same cache of tools."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 #: In the stack's encrypted configuration from the start; a test looks for it wherever it must not be.
 TOKEN = "hf_sandboxTokenThatNobodyMaySee"
 
-
 #: Time is not the subject here, so Google's side of everything takes next to none of it.
 SPEED = {"SANDBOX_SPEED": "500"}
 
-#: First comes what expects the stack as it was deployed, then what leaves it changed, then what takes its cluster away. A file that is
-#: not named has a sandbox of its own, and comes after them.
+#: The files that share a sandbox, and so a worker: first what expects the stack as it was deployed, then what leaves it changed, then what
+#: takes its cluster away. A file that is not named starts what it needs itself, and another worker may run it at the same time.
 _ORDER = (
     "test_dev_stack",
     "test_ci_commands",
@@ -47,6 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.sandbox)
+            item.add_marker(pytest.mark.xdist_group("shared" if item.path.stem in places else item.path.stem))
     items.sort(key=lambda item: places.get(item.path.stem, len(_ORDER)) if item.path.is_relative_to(here) else -1)
 
 

@@ -19,7 +19,7 @@ from sandbox.google.access_tokens import AccessTokens, Login
 from sandbox.google.faults import KUBERNETES, FaultStore, Rule
 from sandbox.host.certificates import Certificates
 from sandbox.host.ports import free_ports
-from tests.unit.sandbox.helpers import running
+from tests.unit.sandbox.helpers import eventually, running
 
 ADMINISTRATOR = "the-administrator's-token"
 
@@ -141,6 +141,14 @@ def test_a_refusal_is_a_status_and_only_too_many_requests_says_when_to_come_agai
     assert world.ask("POST", body="x")[0] == 200
 
 
+def test_an_upgrade_of_the_connection_is_refused_with_the_reason(world: World) -> None:
+    connection = world.connection()
+    connection.request("POST", "/api/v1/namespaces/default/pods/a/exec", headers={"Connection": "Upgrade", "Upgrade": "SPDY/3.1"})
+    answer = connection.getresponse()
+    assert answer.status == 501
+    assert "do not simulate exec" in json.loads(answer.read())["message"]
+
+
 def test_a_dropped_request_is_not_carried_out_and_a_lost_one_is(world: World) -> None:
     for answer, carried_out in (("dropped", 0), ("lost", 1)):
         world.fault(answer)
@@ -156,6 +164,16 @@ def test_an_api_server_that_is_away_is_a_broken_connection(world: World) -> None
     world.server.server_close()
     with pytest.raises((ConnectionError, ssl.SSLError)):
         world.ask()
+
+
+def test_an_answer_whose_client_has_gone_is_asked_for_no_longer(world: World) -> None:
+    connection = world.connection()
+    connection.request("GET", "/watch")
+    connection.getresponse().readline()
+    (upstream,) = world.front._open.values()
+    assert upstream is not None
+    connection.close()
+    eventually(lambda: upstream.sock is None)
 
 
 def test_stopping_cuts_what_is_open_and_may_come_twice(world: World) -> None:

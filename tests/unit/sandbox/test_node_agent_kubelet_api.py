@@ -99,13 +99,6 @@ def test_following_ends_when_the_reader_goes_away(kubelet: Kubelet) -> None:
         assert time.monotonic() < deadline, "the log is still followed without a client"
 
 
-@pytest.mark.parametrize("what", ["exec", "attach", "portForward"])
-def test_what_the_sandbox_does_not_do_is_refused_with_a_reason(kubelet: Kubelet, what: str) -> None:
-    status, text = kubelet.get(f"/{what}/default/vllm-1/vllm-tpu?command=sh", "POST")
-    assert status == 501
-    assert f"do not simulate {what}" in text
-
-
 def test_a_silent_client_does_not_block_others(kubelet: Kubelet) -> None:
     with socket.create_connection(("127.0.0.1", kubelet.api.port)):
         assert kubelet.get("/healthz")[0] == 200
