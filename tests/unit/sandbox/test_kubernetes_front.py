@@ -85,6 +85,7 @@ class World:
 def world(tmp_path: Path, certificates: Certificates) -> Iterator[World]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _ApiServer)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # a connection that the front has cut
     server.seen, server.go = [], threading.Event()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificates.server, certificates.server_key)

@@ -63,20 +63,9 @@ class MemoryCluster:
     def list_objects(self, *_: Any) -> list[dict[str, Any]]:
         return []
 
-    def create(self, body: dict[str, Any], *, manager: str, dry_run: bool = False) -> dict[str, Any]:
-        if self.key(body) in self.objects:
-            raise refusal(409, "AlreadyExists", f"{body['metadata']['name']} already exists")
-        return self.write(body, "create", dry_run, {"manager": manager, "operation": "Update", "fieldsV1": {}})
-
     def apply(self, body: dict[str, Any], *, manager: str, force: bool, dry_run: bool = False) -> dict[str, Any]:
         entry = {"manager": manager, "operation": "Apply", "fieldsV1": {}}
         return self.write(body, "force" if force else "apply", dry_run, entry)
-
-    def patch(self, target: dict[str, Any], operations: list[dict[str, Any]]) -> dict[str, Any]:
-        self.calls.append(("take over", False))
-        live = self.objects[self.key(target)]
-        live["metadata"]["managedFields"] = operations[0]["value"]
-        return copy.deepcopy(live)
 
     def delete(self, api_version: str, kind: str, namespace: str | None, name: str) -> bool:
         if kind in self.unknown_kinds:
@@ -321,7 +310,7 @@ def load_balancer() -> dict[str, Any]:
 
 
 def test_what_cannot_be_made_is_told_with_the_fix(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
-    cluster.create(config_map("theirs", name="a", namespace="default"), manager="kubectl")
+    cluster.apply(config_map("theirs", name="a", namespace="default"), manager="kubectl", force=False)
     with pytest.raises(ProviderError, match="exists already and is not this stack's.*pulumi import"):
         Made(provider, CONFIG_MAP, config_map(name="a"))
     provider.configure({}, {"kubeconfig": kubeconfig(), "upsertExistingObjects": "true"})
@@ -415,7 +404,7 @@ def test_a_read_tells_drift_and_disappearance(provider: KubernetesProvider, clus
 
 
 def test_an_import_says_what_a_program_would(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
-    cluster.create(config_map(name="a", namespace="default"), manager="kubectl")
+    cluster.apply(config_map(name="a", namespace="default"), manager="kubectl", force=False)
     read = provider.read(CONFIG_MAP, "default/a", {}, {})
     assert read is not None
     assert read.inputs == config_map(name="a", namespace="default")

@@ -116,18 +116,6 @@ def entry(manager: str, operation: str, fields: dict[str, Any], subresource: str
     return {**found, "subresource": subresource} if subresource else found
 
 
-def test_the_applying_manager_takes_over_what_creation_set() -> None:
-    created = entry("pulumi-kubernetes", "Update", {"f:spec": {"f:replicas": {}, ".": {}}})
-    own = entry("mine", "Apply", {"f:spec": {"f:paused": {}}})
-    status = entry("kube-controller-manager", "Update", {"f:status": {}}, "status")
-    taken = kd.taken_over([created, status, own], "mine")
-    assert taken == [entry("mine", "Apply", {"f:spec": {"f:replicas": {}, "f:paused": {}, ".": {}}}), status]
-
-
-def test_the_replica_count_of_kubectl_scale_is_not_taken_over() -> None:
-    assert kd.taken_over([entry("kubectl", "Update", {"f:spec": {"f:replicas": {}}}, "scale")], "mine") is None
-
-
 def test_an_ignored_field_of_another_manager_is_left_out_and_ones_own_keeps_its_live_value() -> None:
     theirs = {"spec": {"replicas": 3}, "metadata": {"managedFields": [entry("scaler", "Update", {"f:spec": {"f:replicas": {}}}, "scale")]}}
     assert kd.with_ignored(deployment(), theirs, [("spec", "replicas")], "mine")["spec"].get("replicas") is None
