@@ -35,7 +35,7 @@ status: .venv/.installed ## show nodes by pool, and the pods on them
 test: test-unit test-images test-sandbox ## run every test except the nightly ones
 
 test-unit: .venv/.installed policies/.venv/.installed ## run the unit tests: quick and offline
-	$(BIN)/pytest -n 4 --dist loadfile tests/unit
+	$(BIN)/pytest -n 3 --dist loadfile tests/unit
 
 test-images: .venv/.installed ## test the images' scripts, and build them if there is a Docker daemon
 	$(BIN)/pytest -n 4 --dist loadfile tests/images

@@ -127,16 +127,6 @@ def test_intervals_are_on_the_sandboxs_clock_but_never_below_a_second() -> None:
     assert times({"interval": "15s", "timeout": "5s"}, 1.0) == ("15000ms", "5000ms")
 
 
-def test_every_endpoint_is_a_job_of_its_own_in_a_lasting_order() -> None:
-    two = monitoring("b")
-    two["spec"]["endpoints"].append({"port": 9000, "interval": "30s", "path": "/other"})
-    assert [(job["job_name"], job["metrics_path"]) for job in jobs(two, monitoring("a"))] == [
-        ("PodMonitoring/default/a/8000", "/metrics"),
-        ("PodMonitoring/default/b/8000", "/metrics"),
-        ("PodMonitoring/default/b/9000", "/other"),
-    ]
-
-
 @pytest.mark.parametrize(("text", "expected"), [("15s", 15), ("1m30s", 90), ("500ms", 0.5), ("1h", 3600)])
 def test_durations_are_prometheuss(text: str, expected: float) -> None:
     assert seconds(text) == expected
