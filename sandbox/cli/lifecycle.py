@@ -111,7 +111,8 @@ def start(paths: Paths, server: str) -> DaemonRecord:
         process = subprocess.Popen(
             [sys.executable, "-m", "sandbox.daemon"],
             cwd=PROJECT_DIR,
-            env={**os.environ, MARK: str(paths.state), model_server.VARIABLE: server},
+            # Many threads that do little each: an arena of the C library for each of them would hold memory that none uses.
+            env={"MALLOC_ARENA_MAX": "2", **os.environ, MARK: str(paths.state), model_server.VARIABLE: server},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
