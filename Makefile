@@ -41,7 +41,7 @@ test-images: .venv/.installed ## test the images' scripts, and build them if the
 	$(BIN)/pytest -n 4 --dist loadfile tests/images
 
 test-sandbox: .venv/.installed policies/.venv/.installed ## test end to end, on sandboxes of its own
-	$(BIN)/pytest -v -n 2 --dist loadgroup -m "not drill" --durations 12 tests/sandbox
+	$(BIN)/pytest -v -n 2 -m "not drill" --durations 12 tests/sandbox
 
 test-drills: .venv/.installed policies/.venv/.installed ## opt-in: break a sandbox in every way, as the nightly workflow does
 	$(BIN)/pytest -m drill tests/sandbox

@@ -1,7 +1,5 @@
 """Starting, finding and ending the daemon, and ending everything that a crash of it left behind."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

@@ -9,8 +9,6 @@ HTTP/1.1 alone, which every client falls back to; one connection to the API serv
 connection, which only `kubectl exec`, `attach`, `cp` and `port-forward` ask for.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

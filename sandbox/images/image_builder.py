@@ -6,8 +6,6 @@ it means a small one made here, while `ARG BASE_IMAGE` and the labels keep the n
 that the program gave it; the local registry stands for the one that the name says.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import tempfile

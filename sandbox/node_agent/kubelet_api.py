@@ -4,8 +4,6 @@ For all nodes of a cluster at once, on loopback. Left out: authentication, so ev
 logs; `exec`, `attach` and `port-forward`, which do not get here (`kubernetes_front`); statistics.
 """
 
-from __future__ import annotations
-
 import datetime
 import http.server
 import logging

@@ -8,8 +8,6 @@ the API server does not see (`without_invisible`).
 Left out: patch resources, `replaceUnready`, and the fields that replace objects of kinds that the program does not make.
 """
 
-from __future__ import annotations
-
 import base64
 import copy
 import re

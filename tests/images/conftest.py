@@ -1,7 +1,5 @@
 """Docker for the container tests, and a loud word where there is none."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator

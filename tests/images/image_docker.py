@@ -5,8 +5,6 @@ its network bridges, and is gone with its containers when the tests end. It need
 Left out: pulling anything. The base image is made here, so the tests need no registry and no network.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

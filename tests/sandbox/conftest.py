@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from sandbox.cli.client import Sandbox
 
@@ -39,6 +41,19 @@ def _down(sandbox: Sandbox) -> None:
     sandbox.command("down", check=False)
 
 
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """One worker for the files that share a sandbox. xdist's own `loadgroup` does not see a group with pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0]).stem
+        return "shared" if file in _ORDER else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _Scheduling(config, log)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
@@ -46,7 +61,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.sandbox)
-            item.add_marker(pytest.mark.xdist_group("shared" if item.path.stem in places else item.path.stem))
     items.sort(key=lambda item: places.get(item.path.stem, len(_ORDER)) if item.path.is_relative_to(here) else -1)
 
 

@@ -1,7 +1,5 @@
 """Whom the sandbox's programs trust."""
 
-from __future__ import annotations
-
 import ssl
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Building with a Docker command and a registry that only note what is asked of them: the two ways, and what is said of each."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """What clients outside of a cluster meet before its API server: true answers, faulty ones, and whose token is good."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import ssl

@@ -1,7 +1,5 @@
 """When Prometheus runs, with which configuration, and what the adapter is told: a program in its place, and news from the test."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

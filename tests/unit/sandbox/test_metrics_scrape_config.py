@@ -1,7 +1,5 @@
 """PodMonitorings as Prometheus's configuration: whom they select, where that is on this machine, and what it is called."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

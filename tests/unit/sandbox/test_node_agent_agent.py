@@ -1,7 +1,5 @@
 """Which pods the node agent takes on, as nodes and pods come and go: real processes, and news from the test."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from pathlib import Path

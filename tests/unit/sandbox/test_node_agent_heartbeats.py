@@ -1,7 +1,5 @@
 """A node's heartbeats: its Lease and its conditions, and what the API server is told again and what not."""
 
-from __future__ import annotations
-
 import datetime
 import threading
 from collections.abc import Callable

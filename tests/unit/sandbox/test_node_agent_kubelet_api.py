@@ -1,7 +1,5 @@
 """The kubelet's HTTPS port, as the API server uses it for `kubectl logs`."""
 
-from __future__ import annotations
-
 import http.client
 import socket
 import ssl

@@ -1,7 +1,5 @@
 """A pod's life on its node: real processes, an image of the test's own, and a recording stand-in for the API server."""
 
-from __future__ import annotations
-
 import base64
 import copy
 import threading

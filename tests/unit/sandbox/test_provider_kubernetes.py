@@ -1,7 +1,5 @@
 """The kubernetes stand-in, operation by operation, on a cluster that is a dictionary."""
 
-from __future__ import annotations
-
 import base64
 import copy
 import json

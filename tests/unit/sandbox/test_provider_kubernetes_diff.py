@@ -1,7 +1,5 @@
 """What the kubernetes stand-in shows as changed, replaced, or not at all."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

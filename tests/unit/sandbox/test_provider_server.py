@@ -1,7 +1,5 @@
 """The provider protocol's translation, over a real channel, with a provider of the test's own."""
 
-from __future__ import annotations
-
 import base64
 import logging
 import threading

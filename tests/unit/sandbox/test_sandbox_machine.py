@@ -1,7 +1,5 @@
 """What the sandbox says and does when its own machine fails: files cut short, ports taken, disks full, two commands at once, Ctrl-C."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

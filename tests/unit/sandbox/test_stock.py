@@ -1,7 +1,5 @@
 """Google's stock in the sandbox: what is kept, what a pool's creation and a single machine make of it, and what the program says."""
 
-from __future__ import annotations
-
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
