@@ -35,6 +35,7 @@ from sandbox.providers.kubernetes_client import (
 )
 from sandbox.providers.redaction import hiding
 from sandbox.providers.server import (
+    Change,
     Checked,
     CheckFailure,
     Created,
@@ -166,11 +167,9 @@ class KubernetesProvider(Provider):
                     failures.append(CheckFailure(f'metadata.annotations["{name}"]', reason))
         return Checked(_marked(inputs, news), failures)
 
-    def diff(
-        self, urn: Urn, id: str, old_inputs: Properties, old_outputs: Properties, new_inputs: Properties, ignore_changes: Sequence[str]
-    ) -> Difference:
-        old, live = _parse(old_outputs, old_inputs)
-        new = diffs.normalized(plain(new_inputs))
+    def diff(self, change: Change) -> Difference:
+        old, live = _parse(change.old_outputs, change.old_inputs)
+        new = diffs.normalized(plain(change.new_inputs))
         pruned: Object = diffs.prune(live, old)
         namespaced = self._namespaced(new)
         for each in (pruned, new):
@@ -183,7 +182,7 @@ class KubernetesProvider(Provider):
                 metadata["namespace"] = metadata.get("namespace") or "default"
         if isinstance(pruned["metadata"], dict):
             pruned["metadata"]["name"] = _name(live)
-        changes = diffs.without_ignored(diffs.differences(pruned, new), _paths(ignore_changes))
+        changes = diffs.without_ignored(diffs.differences(pruned, new), _paths(change.ignore_changes))
         if changes:
             predicted = self._predict(new)
             if predicted is not None:
@@ -244,43 +243,33 @@ class KubernetesProvider(Provider):
             raise PartialFailureError(message, id=id, outputs=read.outputs, inputs=read.inputs, reasons=[message, *reasons])
         return read
 
-    def update(
-        self,
-        urn: Urn,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        timeout: float | None,
-        ignore_changes: Sequence[str],
-        preview: bool,
-    ) -> Properties:
-        body = diffs.normalized(plain(new_inputs))
-        planned = _marked(new_inputs, new_inputs)
-        if preview and has_unknown(body):
+    def update(self, change: Change) -> Properties:
+        body = diffs.normalized(plain(change.new_inputs))
+        planned = _marked(change.new_inputs, change.new_inputs)
+        if change.preview and has_unknown(body):
             return planned
-        _, known = _parse(old_outputs, old_inputs)
+        _, known = _parse(change.old_outputs, change.old_inputs)
         try:
             cluster = self._cluster()
             live = cluster.get(body["apiVersion"], body["kind"], _namespace(known), _name(known) or "")
             if live is None:
                 raise ProviderError(
-                    f"update of {body['kind']} {id} failed: there is no such object any more. Run `pulumi refresh`, "
+                    f"update of {body['kind']} {change.id} failed: there is no such object any more. Run `pulumi refresh`, "
                     "and the next `pulumi up` makes it anew"
                 )
-            live = self._apply(cluster, live, body, _paths(ignore_changes), preview)
+            live = self._apply(cluster, live, body, _paths(change.ignore_changes), change.preview)
         except (ClusterUnreachableError, UnknownKindError) as error:
-            if preview:
+            if change.preview:
                 return planned
             raise _unreachable(error) from error
         except KubernetesApiError as error:
-            if preview and error.code == 403:
+            if change.preview and error.code == 403:
                 return planned
-            raise _update_error(id, body, _hiding(new_inputs), error) from error
-        if preview:
-            return _state(new_inputs, body, live)
-        failed = f"the Kubernetes API server reported that {body['kind']} {id} failed to initialize or become live"
-        return self._until_live(urn, id, new_inputs, body, live, timeout, failed)
+            raise _update_error(change.id, body, _hiding(change.new_inputs), error) from error
+        if change.preview:
+            return _state(change.new_inputs, body, live)
+        failed = f"the Kubernetes API server reported that {body['kind']} {change.id} failed to initialize or become live"
+        return self._until_live(change.urn, change.id, change.new_inputs, body, live, change.timeout, failed)
 
     def delete(self, urn: Urn, id: str, inputs: Properties, outputs: Properties, timeout: float | None) -> None:
         old, live = _parse(outputs, inputs)

@@ -18,7 +18,7 @@ from sandbox.providers.kubernetes_client import (
     KubernetesApiError,
     UnknownKindError,
 )
-from sandbox.providers.server import PartialFailureError, ProviderError, Urn
+from sandbox.providers.server import Change, PartialFailureError, ProviderError, Urn
 from sandbox.providers.wire import UNKNOWN, Secret
 
 TOKEN = "hf_very_secret"
@@ -171,12 +171,14 @@ class Made:
         return dict(result.inputs)
 
     def diff(self, program: dict[str, Any], ignore: tuple[str, ...] = ()) -> Any:
-        new = self.checked(program, self.inputs)
-        return self.provider.diff(self.urn, self.id, self.inputs, self.outputs, new, ignore)
+        return self.provider.diff(self.change(program, ignore_changes=ignore))
 
     def update(self, program: dict[str, Any], *, preview: bool = False) -> dict[str, Any]:
+        return self.provider.update(self.change(program, preview=preview))
+
+    def change(self, program: dict[str, Any], **how: Any) -> Change:
         new = self.checked(program, self.inputs)
-        return self.provider.update(self.urn, self.id, self.inputs, self.outputs, new, None, (), preview)
+        return Change(urn=self.urn, id=self.id, old_inputs=self.inputs, old_outputs=self.outputs, new_inputs=new, **how)
 
     def delete(self) -> None:
         self.provider.delete(self.urn, self.id, self.inputs, self.outputs, None)
