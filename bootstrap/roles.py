@@ -49,6 +49,23 @@ def _has_network(settings: Settings) -> bool:
     return settings.network.ranges is not None
 
 
+def _has_gateway(settings: Settings) -> bool:
+    return settings.network.gateway is not None
+
+
+def _has_client_policy(settings: Settings, *, regional: bool) -> bool:
+    gateway = settings.network.gateway
+    return gateway is not None and bool(gateway.source_ranges) and gateway.regional == regional
+
+
+def _has_certificate(settings: Settings) -> bool:
+    return settings.network.gateway is not None and settings.network.gateway.makes_certificate
+
+
+def _has_certificate_map(settings: Settings) -> bool:
+    return settings.network.gateway is not None and settings.network.gateway.makes_certificate and not settings.network.gateway.regional
+
+
 def _is_built(settings: Settings) -> bool:
     return not settings.images.prebuilt_from and any(pool.kind not in settings.images.prebuilt for pool in settings.accelerators.pools)
 
@@ -103,6 +120,35 @@ NEEDS: tuple[Need, ...] = (
     _need("gcp:compute/subnetwork:Subnetwork", "compute.networkAdmin", "compute.subnetworks", "create get use", _has_network),
     _need("gcp:compute/router:Router", "compute.networkAdmin", "compute.routers", "create get", _has_network),
     _need("gcp:compute/routerNat:RouterNat", "compute.networkAdmin", "compute.routers", "update", _has_network),
+    _need(
+        "gcp:compute/securityPolicy:SecurityPolicy",
+        "compute.securityAdmin",
+        "compute.securityPolicies",
+        "create get update",
+        lambda settings: _has_client_policy(settings, regional=False),
+    ),
+    _need(
+        "gcp:compute/regionSecurityPolicy:RegionSecurityPolicy",
+        "compute.securityAdmin",
+        "compute.regionSecurityPolicies",
+        "create get update",
+        lambda settings: _has_client_policy(settings, regional=True),
+    ),
+    *(
+        _need(
+            f"gcp:certificatemanager/{name[0].lower()}{name[1:]}:{name}",
+            "certificatemanager.owner",
+            f"certificatemanager.{kind}",
+            verbs,
+            when,
+        )
+        for name, kind, verbs, when in (
+            ("DnsAuthorization", "dnsauthorizations", "create get use", _has_certificate),
+            ("Certificate", "certs", "create get use", _has_certificate),
+            ("CertificateMap", "certmaps", "create get use", _has_certificate_map),
+            ("CertificateMapEntry", "certmapentries", "create get", _has_certificate_map),
+        )
+    ),
     _need("gcp:monitoring/dashboard:Dashboard", "monitoring.editor", "monitoring.dashboards", "create get update", _is_monitored),
     _need("gcp:monitoring/alertPolicy:AlertPolicy", "monitoring.editor", "monitoring.alertPolicies", "create get update", _is_monitored),
     _need("gcp:storage/bucket:Bucket", "storage.admin", "storage.buckets", "create get update", _has_cache),
@@ -114,6 +160,15 @@ NEEDS: tuple[Need, ...] = (
     _object("policy/v1:PodDisruptionBudget", "podDisruptionBudgets"),
     _object("networking.k8s.io/v1:NetworkPolicy", "networkPolicies", lambda settings: settings.network.network_policy),
     _object("monitoring.googleapis.com/v1:PodMonitoring", "thirdPartyObjects"),
+    *(
+        _object(kind, "thirdPartyObjects", _has_gateway)
+        for kind in (
+            "gateway.networking.k8s.io/v1:Gateway",
+            "gateway.networking.k8s.io/v1:HTTPRoute",
+            "networking.gke.io/v1:HealthCheckPolicy",
+            "networking.gke.io/v1:GCPBackendPolicy",
+        )
+    ),
     # The metrics adapter and what it may do.
     _object("autoscaling/v2:HorizontalPodAutoscaler", "horizontalPodAutoscalers", _is_autoscaled),
     _object("apiregistration.k8s.io/v1:APIService", "apiServices", _is_autoscaled),
@@ -144,6 +199,8 @@ _PREVIEW: Mapping[str, tuple[str, ...]] = {
     "roles/container.admin": ("roles/container.viewer",),
     "roles/compute.viewer": ("roles/compute.viewer",),
     "roles/compute.networkAdmin": ("roles/compute.viewer",),
+    "roles/compute.securityAdmin": ("roles/compute.viewer",),
+    "roles/certificatemanager.owner": ("roles/certificatemanager.viewer",),
     "roles/artifactregistry.admin": ("roles/artifactregistry.reader", _POLICIES),
     "roles/artifactregistry.writer": ("roles/artifactregistry.reader",),
     "roles/monitoring.editor": ("roles/monitoring.viewer",),

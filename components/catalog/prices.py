@@ -178,6 +178,11 @@ _E2_STANDARD_2 = _Rates(
 #: EXTENDED whose version is past its standard support costs more.
 CLUSTER_FEE = Price(usd=0.10, source=GKE_PAGE)
 
+#: Regional internal load balancers are billed by proxy, at least three of them, and not by forwarding rule; every Application Load
+#: Balancer by the GiB besides (0.008 in the US), which is not counted: https://cloud.google.com/vpc/network-pricing
+MIN_PROXIES = 3
+_PROXY = 0.025
+
 #: The first five forwarding rules of a project together.
 _FORWARDING_RULES = 0.025
 
@@ -192,6 +197,11 @@ def node_price(machine_type: str, provisioning: Provisioning, region: str) -> Pr
         chip = _TPU_CHIP.get(machine.generation)
         return _sum([(machine.count, chip)], provisioning, region) if chip else None
     return _sum([(machine.count, _L4), (machine.vcpus / 4, _G2_UNIT)], provisioning, region)
+
+
+def proxy_price(region: str) -> Price:
+    """One proxy of a regional internal Application Load Balancer; verified as forwarding rules are."""
+    return Price(usd=_PROXY, source=LOAD_BALANCING_PAGE, verified=region.startswith("us-"))
 
 
 def forwarding_rule_price(region: str) -> Price:

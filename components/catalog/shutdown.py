@@ -10,7 +10,16 @@ SETTLE_SECONDS = 5
 #: sends new connections elsewhere. Until then they reach this pod, the node's only one, which therefore has to keep serving.
 #: https://github.com/kubernetes/ingress-gce, pkg/healthchecksl4 ("3 * 8 = 24 seconds before the LB will steer traffic away").
 #: A Spot node gives less: a pod there serves for its 15 s and is cut at their end.
-LOCAL_SETTLE_SECONDS = 30
+#: A gateway's balancer learns of a pod's end when GKE has taken it from a network endpoint group, which takes as long (unverified).
+SLOW_SETTLE_SECONDS = 30
+
+#: With a gateway a new pod gets requests when GKE has put it into a network endpoint group and Google's health check has passed, which
+#: Kubernetes does not wait for (kubernetes/ingress-gce, pkg/neg/types: only Ingress has readiness gates). Until then the old pod stays.
+MIN_READY_SECONDS = SLOW_SETTLE_SECONDS
+
+#: Google's proxies keep idle connections to servers for 600 s; a server that closes one first loses the request that is on its way:
+#: https://docs.cloud.google.com/load-balancing/docs/https/request-distribution. vLLM closes them after 5 s unless told otherwise.
+PROXY_KEEP_ALIVE_SECONDS = 620
 
 #: Reserved for the end itself: the server's process group, and the kubelet's own minimum of 2 s after a hook.
 END_SECONDS = 5
@@ -26,10 +35,10 @@ MIN_GRACE_SECONDS = SETTLE_SECONDS + END_SECONDS + _LEAST_SECONDS
 MAX_GRACE_SECONDS = 600
 
 
-def settle_seconds(*, local_traffic: bool) -> int:
-    """Seconds for which requests still arrive after a pod's end has begun; `local_traffic` for `externalTrafficPolicy: Local`."""
-    return LOCAL_SETTLE_SECONDS if local_traffic else SETTLE_SECONDS
+def settle_seconds(*, slow: bool) -> int:
+    """Seconds for which requests still arrive after a pod's end has begun; `slow` where a load balancer of Google's decides."""
+    return SLOW_SETTLE_SECONDS if slow else SETTLE_SECONDS
 
 
-def least_grace_seconds(*, local_traffic: bool) -> int:
-    return settle_seconds(local_traffic=local_traffic) + END_SECONDS + _LEAST_SECONDS
+def least_grace_seconds(*, slow: bool) -> int:
+    return settle_seconds(slow=slow) + END_SECONDS + _LEAST_SECONDS

@@ -18,6 +18,7 @@ from components.cluster.cluster import Cluster, node_defaults
 from components.cluster.cluster_hardening import node_labels, node_pool_arguments
 from components.cluster.network import Network
 from components.cluster.pool_failures import error_hook
+from components.cluster.replacement import replacement_hook
 from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.sections import AcceleratorSettings, ClusterSettings, Place
 
@@ -108,7 +109,11 @@ class AcceleratorPools(pulumi.ComponentResource):
         super().__init__("fungibility:index:AcceleratorPools", name, None, pulumi.ResourceOptions.merge(opts, after_system_pool))
         for warning in warm_rungs(args.accelerators.pools):
             pulumi.log.warn(warning, resource=self)
-        hooks = pulumi.ResourceHookBinding(on_error=[error_hook({pool.name: pool for pool in args.accelerators.pools})])
+        hooks = pulumi.ResourceHookBinding(
+            before_create=[replacement_hook()],
+            # The provider's own error does not name the cause.
+            on_error=[error_hook({pool.name: pool for pool in args.accelerators.pools})],
+        )
         self.pools = {
             pool.name: container.NodePool(
                 pool.name,
@@ -139,7 +144,6 @@ class AcceleratorPools(pulumi.ComponentResource):
                     ignore_changes=["initialNodeCount", "nodeCount"],
                     # GKE tries for 36 minutes before it reports a stock-out; by default the provider gives up earlier.
                     custom_timeouts=pulumi.CustomTimeouts(create="45m"),
-                    # The provider's own error does not name the cause.
                     hooks=hooks,
                 ),
             )

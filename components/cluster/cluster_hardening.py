@@ -59,6 +59,7 @@ def cluster_arguments(args: ClusterArgs) -> dict[str, Any]:
         # Without GKE Dataplane V2 a NetworkPolicy does nothing. A change replaces the cluster, either way.
         "datapath_provider": "ADVANCED_DATAPATH" if args.network.network_policy else "LEGACY_DATAPATH",
         "cost_management_config": {"enabled": args.cluster.cost_allocation},
+        "gateway_api_config": {"channel": "CHANNEL_STANDARD" if args.network.gateway else "CHANNEL_DISABLED"},
         "addons_config": {"gcs_fuse_csi_driver_config": {"enabled": args.bucket_mounts}},
     }
     if not args.dns_endpoint:

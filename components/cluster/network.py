@@ -1,4 +1,5 @@
-"""The stack's own VPC: one subnetwork with ranges for nodes, pods and Services, and Cloud NAT for nodes without public addresses.
+"""The stack's own VPC: one subnetwork with ranges for nodes, pods and Services, Cloud NAT for nodes without public addresses, and the
+proxies' subnet of a gateway.
 
 Nodes reach Google's own services (images, logs, metrics) by Private Google Access, and everything else (Hugging Face, Docker Hub)
 through the NAT. Left out: firewall rules, which GKE makes for what it runs, and ways into the network (VPN, peering).
@@ -13,8 +14,7 @@ from pulumi_gcp import compute
 
 from components.cluster.project_services import enable_apis
 from components.cluster.replacement import beside, successor_first
-from components.settings.network_ranges import NetworkRanges
-from components.settings.sections import Place
+from components.settings.sections import NetworkSettings, Place
 
 #: Names of the subnetwork's secondary ranges.
 POD_RANGE_NAME = "pods"
@@ -26,7 +26,7 @@ class NetworkArgs:
     place: Place
     #: Name of the network, the router and the NAT; at most 57 characters.
     name: str
-    ranges: NetworkRanges
+    network: NetworkSettings
 
 
 class Network(pulumi.ComponentResource):
@@ -39,6 +39,8 @@ class Network(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:Network", name, None, opts)
+        ranges, gateway = args.network.ranges, args.network.gateway
+        assert ranges is not None
         network = compute.Network(
             name,
             project=args.place.project,
@@ -54,15 +56,28 @@ class Network(pulumi.ComponentResource):
             region=args.place.region,
             name=f"{args.name}-nodes",
             network=network.id,
-            ip_cidr_range=args.ranges.nodes,
+            ip_cidr_range=ranges.nodes,
             secondary_ip_ranges=[
-                {"range_name": POD_RANGE_NAME, "ip_cidr_range": args.ranges.pods},
-                {"range_name": SERVICE_RANGE_NAME, "ip_cidr_range": args.ranges.services},
+                {"range_name": POD_RANGE_NAME, "ip_cidr_range": ranges.pods},
+                {"range_name": SERVICE_RANGE_NAME, "ip_cidr_range": ranges.services},
             ],
             private_ip_google_access=True,
             # The cluster cannot move to a subnetwork with other ranges.
             opts=beside(self, "Subnetwork"),
         )
+        if gateway is not None and gateway.regional:
+            compute.Subnetwork(
+                f"{name}-proxies",
+                project=args.place.project,
+                region=args.place.region,
+                name=f"{args.name}-proxies",
+                network=network.id,
+                ip_cidr_range=gateway.proxy_range,
+                # https://docs.cloud.google.com/load-balancing/docs/proxy-only-subnets: one active one in a region of a network.
+                purpose="REGIONAL_MANAGED_PROXY",
+                role="ACTIVE",
+                opts=pulumi.ResourceOptions(parent=self),
+            )
         router = compute.Router(
             name, project=args.place.project, region=args.place.region, name=args.name, network=network.id, opts=successor_first(self)
         )

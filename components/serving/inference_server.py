@@ -16,8 +16,8 @@ from pulumi_kubernetes import apiextensions, apps, core, policy
 
 from components.catalog.machines import KINDS, Kind, MachineType
 from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
-from components.catalog.shutdown import settle_seconds
-from components.catalog.vllm_releases import GENERATION_CONFIG, QUEUE_LIMIT, Release
+from components.catalog.shutdown import MIN_READY_SECONDS, PROXY_KEEP_ALIVE_SECONDS, settle_seconds
+from components.catalog.vllm_releases import GENERATION_CONFIG, QUEUE_LIMIT, REQUEST_IDS, TRACING, Release
 from components.cluster.compute_class import preference_weights
 from components.serving import api_key, drain
 from components.serving.device_access import DeviceAccess, device_access, device_resources, security_context
@@ -40,6 +40,7 @@ from components.settings.sections import AcceleratorSettings, NetworkSettings, S
 
 APP_LABELS = {"app": "vllm"}
 DEPLOYMENT_NAME = "vllm"
+SERVICE_NAME = "vllm-service"
 SERVER_PORT = 8000
 
 SECRET_NAME = "hf-secret"  # noqa: S105 - the name of a Secret
@@ -105,11 +106,23 @@ def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
     ]
 
 
+def _trace_environment(endpoint: str) -> list[dict[str, Any]]:
+    """What names a trace's server: https://opentelemetry.io/docs/specs/semconv/resource/k8s/. The node's name has its pool in it."""
+    if not endpoint:
+        return []
+    return [
+        {"name": "POD_NAME", "value_from": {"field_ref": {"field_path": "metadata.name"}}},
+        {"name": "NODE_NAME", "value_from": {"field_ref": {"field_path": "spec.nodeName"}}},
+        {"name": "OTEL_SERVICE_NAME", "value": DEPLOYMENT_NAME},
+        {"name": "OTEL_RESOURCE_ATTRIBUTES", "value": "k8s.pod.name=$(POD_NAME),k8s.node.name=$(NODE_NAME)"},
+        {"name": "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "value": "http/protobuf" if endpoint.endswith("/v1/traces") else "grpc"},
+    ]
+
+
 def _ending(args: InferenceServerArgs) -> Any:
     return {
         "grace_seconds": args.server.termination_grace_period_seconds,
-        # The network policy needs clients' own addresses, and so `externalTrafficPolicy: Local`.
-        "settle_seconds": settle_seconds(local_traffic=args.network.network_policy),
+        "settle_seconds": settle_seconds(slow=args.network.leaves_slowly),
     }
 
 
@@ -119,17 +132,25 @@ def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs
     What decides an answer is the same in each, as a client does not choose the accelerator that it comes to.
     """
     server, release = args.server, args.releases[kind]
+
+    def knows(since: Release) -> bool:
+        return release is None or release >= since
+
     arguments = ["--host=0.0.0.0", f"--port={SERVER_PORT}"]
     if kind == "gpu" or machine.count > 1:
         arguments.append(f"--tensor-parallel-size={machine.count}")
     arguments += [f"--max-model-len={server.max_model_len}", f"--model={server.model}", f"--served-model-name={server.model}"]
     if server.model_revision:
         arguments.append(f"--revision={server.model_revision}")
-    if release is None or release >= GENERATION_CONFIG:
+    if knows(GENERATION_CONFIG):
         # The model's own sampling defaults: what releases take when nothing is said has changed.
         arguments.append("--generation-config=auto")
-    if server.max_queued_requests and (release is None or release >= QUEUE_LIMIT):
+    if server.max_queued_requests and knows(QUEUE_LIMIT):
         arguments.append(f"--max-num-queued-reqs={server.max_queued_requests}")
+    if server.request_ids and knows(REQUEST_IDS):
+        arguments.append("--enable-request-id-headers")
+    if server.traces_endpoint and knows(TRACING):
+        arguments.append(f"--otlp-traces-endpoint={server.traces_endpoint}")
     ending = drain.server_arguments(**_ending(args), server_drains=server.drains[kind])
     return [*arguments, *ending, *server.arguments[kind]]
 
@@ -146,6 +167,8 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
         "env": [
             {"name": "HUGGING_FACE_HUB_TOKEN", "value_from": {"secret_key_ref": {"name": SECRET_NAME, "key": SECRET_KEY}}},
             *api_key.container_environment(args.api_key),
+            *([{"name": "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "value": str(PROXY_KEEP_ALIVE_SECONDS)}] if args.network.gateway else []),
+            *_trace_environment(args.server.traces_endpoint),
             # With a request GKE's device plugin sets all of this itself.
             *(tpu_environment(machine) if kind == "tpu" and args.device_access == "privileged" else []),
             *cache_environment(kind, machine, args.caches, image=args.images[kind], arguments=arguments),
@@ -244,6 +267,7 @@ def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pul
     return {
         "replicas": args.scaling.replicas,
         "selector": {"match_labels": APP_LABELS},
+        **({"min_ready_seconds": MIN_READY_SECONDS} if args.network.gateway else {}),
         "strategy": {"type": "RollingUpdate", "rolling_update": rolling_update(surge=args.scaling.surge_on_update)},
         # Kubernetes's default (10 minutes) is less than a TPU node and its server need.
         "progress_deadline_seconds": args.server.rollout_timeout_seconds,
@@ -253,7 +277,8 @@ def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pul
 
 def service_spec(args: InferenceServerArgs) -> Any:
     spec: dict[str, Any] = {
-        "type": "LoadBalancer",
+        # A gateway's load balancer goes to the pods themselves.
+        "type": "ClusterIP" if args.network.gateway else "LoadBalancer",
         "selector": APP_LABELS,
         # Named by its number: the API server keeps the old port beside the new one in a preview of a change, and refuses two ports of
         # which one has no name, or both the same.
@@ -268,7 +293,7 @@ def service_spec(args: InferenceServerArgs) -> Any:
 
 
 def ingress_ip(status: Any) -> str | None:
-    """The load balancer's address, for which the provider waits; None if the Service could not be made.
+    """The load balancer's address, for which the provider waits; None if the Service has none (see `FrontDoor`) or could not be made.
 
     With `--continue-on-error` the program goes on after a failed resource, whose outputs are then empty.
     """
@@ -284,7 +309,7 @@ def make_service_url(ip: str, port: int) -> str:
 class InferenceServer(pulumi.ComponentResource):
     """vLLM behind a load balancer."""
 
-    #: None only if an update could not make the Service.
+    #: None with a gateway, and if an update could not make the Service.
     service_ip: pulumi.Output[str | None]
     #: Ends in `/v1`.
     service_url: pulumi.Output[str | None]
@@ -351,7 +376,7 @@ class InferenceServer(pulumi.ComponentResource):
         service = core.v1.Service(
             f"{name}-service",
             metadata={
-                "name": "vllm-service",
+                "name": SERVICE_NAME,
                 "namespace": args.server.namespace,
                 "annotations": {
                     "pulumi.com/timeoutSeconds": str(args.server.rollout_timeout_seconds),

@@ -15,10 +15,10 @@ from components.catalog.capacity import (
     allocatable_millicpu,
     shared_memory_gib,
 )
-from components.catalog.shutdown import LOCAL_SETTLE_SECONDS, least_grace_seconds
+from components.catalog.shutdown import SLOW_SETTLE_SECONDS, least_grace_seconds
 from components.catalog.vllm_releases import SHUTDOWN_TIMEOUT, needs_driver_580, text_of
 from components.settings.accelerator_pool import SYSTEM_ZONES, AcceleratorPool, zone_problem
-from components.settings.formats import is_internet
+from components.settings.gateway import INTERNAL, overlap
 from components.settings.problems import Problem, counted
 from components.settings.reader import Reader
 from components.settings.sections import Settings
@@ -34,6 +34,7 @@ def check(settings: Settings, reader: Reader, *, own_stack: str) -> None:
         *_secrets(settings),
         *_requests(settings),
         *_exposure(settings),
+        *_gateway(settings),
         *_control_plane(settings),
         *_encryption_key(settings),
         *_devices(settings),
@@ -145,17 +146,34 @@ def _share(field: str, offered: float) -> str:
 
 def _exposure(settings: Settings) -> Iterator[Problem]:
     """A server without a key may be open to listed clients, but not to everyone."""
-    security, network = settings.security, settings.network
+    security = settings.security
     keyless = security.api_key == "" and security.api_key_secret is None
-    public = not network.internal_load_balancer and is_internet(network.load_balancer_source_ranges)
-    if security.require_api_key and keyless and public:
+    if security.require_api_key and keyless and settings.network.public:
+        closed = "gateway.sourceRanges" if settings.network.gateway else "loadBalancerSourceRanges, or set internalLoadBalancer"
         yield Problem(
             "requireApiKey",
             True,
             "asks for an API key, since everyone on the internet can reach the load balancer",
-            "set apiKeySecret or apiKey, or name loadBalancerSourceRanges, or set internalLoadBalancer; "
-            "`requireApiKey: false` leaves the server open to everyone",
+            f"set apiKeySecret or apiKey, or name {closed}; `requireApiKey: false` leaves the server open to everyone",
         )
+
+
+def _gateway(settings: Settings) -> Iterator[Problem]:
+    network = settings.network
+    gateway = network.gateway
+    if gateway is None:
+        return
+    without = "has no effect with gateway, which takes the place of the Service's load balancer"
+    if network.load_balancer_source_ranges:
+        instead = "gateway.sourceRanges in its place" if not gateway.internal else "nothing in its place: only the VPC reaches this class"
+        yield Problem("loadBalancerSourceRanges", list(network.load_balancer_source_ranges), without, f"remove it, and give {instead}")
+    if network.internal_load_balancer:
+        yield Problem("internalLoadBalancer", True, without, f"remove it; gateway.class {INTERNAL} is the internal one")
+    if network.ranges is not None and gateway.regional:
+        own = {"nodeRange": network.ranges.nodes, "podRange": network.ranges.pods, "serviceRange": network.ranges.services}
+        if (key := overlap(gateway, own)) is not None:
+            reason = f"overlaps {key} {own[key]} of network"
+            yield Problem("gateway.proxyRange", gateway.proxy_range, reason, "give every range addresses of its own")
 
 
 def _control_plane(settings: Settings) -> Iterator[Problem]:
@@ -277,12 +295,13 @@ def _metrics(settings: Settings) -> Iterator[Problem]:
 
 def _grace_period(settings: Settings) -> Iterator[Problem]:
     grace = settings.server.termination_grace_period_seconds
-    least = least_grace_seconds(local_traffic=settings.network.network_policy)
+    least = least_grace_seconds(slow=settings.network.leaves_slowly)
     if grace < least:
+        which = "gateway" if settings.network.gateway else "networkPolicy"
         yield Problem(
             "terminationGracePeriodSeconds",
             grace,
-            f"is too short with networkPolicy, with which requests come in for {LOCAL_SETTLE_SECONDS} s after a pod's end has begun",
+            f"is too short with {which}, with which requests come in for {SLOW_SETTLE_SECONDS} s after a pod's end has begun",
             f"give at least {least}",
         )
 

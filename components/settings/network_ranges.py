@@ -60,6 +60,10 @@ def as_range(text: Any) -> ipaddress.IPv4Network:
     return network
 
 
+def is_private(network: ipaddress.IPv4Network) -> bool:
+    return any(network.subnet_of(each) for each in _PRIVATE)
+
+
 def parse_network(value: Any, field: str = "network") -> tuple[NetworkRanges | None, list[Problem]]:
     """The ranges, or None for an empty mapping (the project's default network) and after a problem."""
     if not isinstance(value, Mapping):
@@ -79,7 +83,7 @@ def parse_network(value: Any, field: str = "network") -> tuple[NetworkRanges | N
             reason = "is missing" if text is None else f"is not an IPv4 range ({error})"
             problems.append(Problem(f"{field}.{key}", text, reason, "give CIDR notation such as 10.64.0.0/17"))
             continue
-        if not any(found[key].subnet_of(each) for each in _PRIVATE):
+        if not is_private(found[key]):
             problems.append(
                 Problem(f"{field}.{key}", text, "is not a private range", "take one of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16")
             )

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from components.settings.accelerator_pool import AcceleratorPool
+from components.settings.gateway import Gateway
 from components.settings.reader import Derived, Setting, declared, sections
 from components.settings.sections import Settings
 from components.settings.value_types import Choice, Whole
@@ -77,7 +78,7 @@ def markdown() -> str:
         title = (section.__doc__ or "").rstrip(".")
         rows = [_row(each) for each in declared(section) if ":" not in each.key]
         parts.append(f"\n## {title}\n\n| setting | type | default | what it is |\n|---|---|---|---|\n" + "".join(rows))
-    return "".join([*parts, _POOLS, element_table(AcceleratorPool)])
+    return "".join([*parts, _POOLS, element_table(AcceleratorPool), "\n## The keys of `gateway`\n\n", element_table(Gateway)])
 
 
 def element_table(of: type) -> str:

@@ -17,6 +17,7 @@ from components.catalog.shutdown import MAX_GRACE_SECONDS, MIN_GRACE_SECONDS
 from components.catalog.vllm_releases import Release, release_of
 from components.settings import formats
 from components.settings.accelerator_pool import AcceleratorPool
+from components.settings.gateway import Gateway, parse_gateway
 from components.settings.maintenance_window import MaintenanceWindow, parse_maintenance_window
 from components.settings.network_ranges import NetworkRanges, parse_network
 from components.settings.reader import section, setting
@@ -218,6 +219,17 @@ class ServerSettings:
         description="Requests that one server may have at a time, running and waiting together, above which it answers 503, so that "
         "clients try again elsewhere; 0 for no limit. vLLM runs up to 256 at once. Servers of vLLM before 0.31 know no limit.",
     )
+    request_ids: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether each answer has a header `X-Request-Id`, the client's own or a new one; it costs time at high rates.",
+    )
+    traces_endpoint: str = setting(
+        formats.TRACES_ENDPOINT,
+        default="",
+        description="Where the servers send OpenTelemetry traces, with the pod and the node of each: a collector's http://HOST:4317 by "
+        "gRPC, or its http://HOST:4318/v1/traces by HTTP. Servers of vLLM before 0.18 send none.",
+    )
     hugging_face_token: pulumi.Input[str] = setting(
         formats.HUGGING_FACE_TOKEN,
         default="",
@@ -373,7 +385,16 @@ class ScalingSettings:
 class NetworkSettings:
     """The network of the nodes, and the ways to the servers and to the control plane."""
 
-    service_port: int = setting(Whole(1, 65535), default=80, description="Port of the load balancer.")
+    service_port: int = setting(
+        Whole(1, 65535), default=80, description="Port of the Service, and so of its load balancer; a gateway has 80 and 443."
+    )
+    #: None: the Service has a load balancer of its own, which passes packets through.
+    gateway: Gateway | None = setting(
+        Structure(parse_gateway),
+        default={},
+        description="A front door with TLS in place of the Service's own load balancer: `class`, `hostName`, `certificate` and others, of "
+        "which docs/settings.md lists the keys. Empty for none.",
+    )
     load_balancer_source_ranges: tuple[str, ...] = setting(
         formats.RANGES, default=[], description="IPv4 ranges (CIDR) that may reach the load balancer; empty lets everyone in."
     )
@@ -414,6 +435,23 @@ class NetworkSettings:
         default=[],
         description="Kubernetes namespaces whose pods may connect to the servers in spite of `networkPolicy`.",
     )
+
+    @property
+    def public(self) -> bool:
+        """Whether everyone on the internet can reach the servers."""
+        if self.gateway is not None:
+            return not self.gateway.internal and formats.is_internet(self.gateway.source_ranges)
+        return not self.internal_load_balancer and formats.is_internet(self.load_balancer_source_ranges)
+
+    @property
+    def leaves_slowly(self) -> bool:
+        """Whether requests come to a pod long after its end has begun, from load balancers that go by their own checks."""
+        return self.network_policy or self.gateway is not None
+
+    @property
+    def local_traffic(self) -> bool:
+        """Whether the Service's load balancer keeps clients' own addresses (`externalTrafficPolicy: Local`), which the policy needs."""
+        return self.network_policy and self.gateway is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -458,8 +496,13 @@ class MonitoringSettings:
         formats.NOTIFICATION_CHANNELS,
         default=[],
         description="Cloud Monitoring's channels that alerts go to, as projects/PROJECT/notificationChannels/NUMBER; without any, "
-        "incidents "
-        "show in the console only.",
+        "incidents show in the console only.",
+    )
+    runbook_url: str = setting(
+        formats.RUNBOOK_URL,
+        default="",
+        description="Where your team reads docs/operate.md, such as https://github.com/ORGANISATION/REPOSITORY/blob/main/docs/operate.md; "
+        "each alert then links to its section.",
     )
     pending_alert_minutes: int = setting(
         Whole(1, 1440),

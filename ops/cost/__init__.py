@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from components.catalog.node_labels import SYSTEM_POOL_NAME
-from components.catalog.prices import CLUSTER_FEE, Price, forwarding_rule_price, node_price
+from components.catalog.prices import CLUSTER_FEE, MIN_PROXIES, Price, forwarding_rule_price, node_price, proxy_price
 from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.sections import Settings
 
@@ -23,7 +23,7 @@ ZONES_OF_A_REGION = 3
 
 NOT_COUNTED = (
     "boot disks",
-    "network traffic and NAT",
+    "network traffic, what load balancers and Cloud Armor bill by use, and NAT",
     "stored images",
     "logs and metrics",
     "taxes",
@@ -110,11 +110,25 @@ def estimate(settings: Settings) -> Estimate:
                 price=node_price(settings.cluster.system_machine_type, "on-demand", settings.place.region),
             ),
             Line(name="control plane", what="GKE's fee", idle=1, usual=1, maximum=1, price=CLUSTER_FEE),
-            Line(
-                name="load balancer", what="forwarding rule", idle=1, usual=1, maximum=1, price=forwarding_rule_price(settings.place.region)
-            ),
+            _load_balancer(settings),
         )
     )
+
+
+def _load_balancer(settings: Settings) -> Line:
+    """At its least: more traffic takes more proxies. A gateway's two forwarding rules cost what one does."""
+    region, gateway = settings.place.region, settings.network.gateway
+    if gateway is not None and gateway.internal:
+        return Line(
+            name="gateway",
+            what="proxies, without traffic",
+            idle=MIN_PROXIES,
+            usual=MIN_PROXIES,
+            maximum=MIN_PROXIES,
+            price=proxy_price(region),
+        )
+    name, what = ("gateway", "forwarding rules") if gateway else ("load balancer", "forwarding rule")
+    return Line(name=name, what=what, idle=1, usual=1, maximum=1, price=forwarding_rule_price(region))
 
 
 def usual_nodes(replicas: int, pools: Sequence[AcceleratorPool]) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ APIS_OF_PROGRAM: Mapping[str, Callable[[Settings], bool]] = {
     "storage": lambda settings: settings.server.weights_cache,
     "monitoring": lambda settings: settings.monitoring.enabled or settings.scaling.autoscaled,
     "containerscanning": lambda settings: settings.images.vulnerability_scanning,
+    "certificatemanager": lambda settings: settings.network.gateway is not None and settings.network.gateway.makes_certificate,
     "binaryauthorization": lambda settings: settings.security.binary_authorization,
 }
 

@@ -5,8 +5,7 @@ for their owner with the administrator's token, and gives the faulty answers tha
 them: a Status, and with 429 a Retry-After of a second (apiserver/pkg/server/filters, priority and fairness); 500 and 503 come
 without one, as from an API server whose etcd elects a leader or that is not up yet. The cluster's own programs go past it.
 
-HTTP/1.1 alone, which every client falls back to; one connection to the API server for each of a client's. Left out: upgrades of a
-connection, which only `kubectl exec`, `attach`, `cp` and `port-forward` ask for.
+HTTP/1.1 alone, which every client falls back to; one connection to the API server for each of a client's.
 """
 
 import contextlib
@@ -35,21 +34,16 @@ _LOOK_SECONDS: Final = 1.0
 
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
-_NOT_SIMULATED: Final = (
-    "the sandbox's nodes do not simulate exec, attach, cp and port-forward: containers are processes of this machine; `ps` shows them, "
-    "`kubectl logs` what they say, and a pod with the address 10.88.a.b listens on 127.88.a.b"
-)
-
 #: Answer -> (reason of the Status, message).
 _STATUSES: Final = {
     401: ("Unauthorized", "Unauthorized"),
+    403: ("Forbidden", "forbidden: the user has no right to do this"),
     409: (
         "Conflict",
         "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest version and try again",
     ),
     429: ("TooManyRequests", "too many requests, please try again later"),
     500: ("InternalError", "etcdserver: leader changed"),
-    501: ("NotImplemented", _NOT_SIMULATED),
     503: ("ServiceUnavailable", "apiserver not ready"),
 }
 
@@ -167,8 +161,6 @@ class _Connection(BaseHTTPRequestHandler):
             return self._refuse(int(rule.answer))
         if not self._authenticated():
             return self._refuse(401)
-        if "upgrade" in self.headers.get("Connection", "").lower():
-            return self._refuse(501)
         try:
             answer = self._ask(body)
             if rule is not None and rule.answer == "lost":
@@ -226,6 +218,8 @@ class _Connection(BaseHTTPRequestHandler):
         for name, value in answer.getheaders():
             self.send_header(name, value)
         self.end_headers()
+        if answer.status == 101:
+            return self._tunnel(self.server.connect(self.connection).sock)
         while data := answer.read1(_CHUNK_BYTES):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data) if answer.chunked else data)
         if answer.chunked and self.command != "HEAD":
@@ -233,6 +227,17 @@ class _Connection(BaseHTTPRequestHandler):
         elif answer.length:
             raise ConnectionError("the API server's answer ends too early")
         self.close_connection |= answer.will_close
+        return None
+
+    def _tunnel(self, upstream: Any) -> None:
+        """After 101 both ends send what they like. One thread for both ways: TLS is not read and written by two at once."""
+        self.close_connection = True
+        other = {self.connection: upstream, upstream: self.connection}
+        while True:
+            for each in [each for each in other if each.pending()] or select.select(list(other), [], [])[0]:
+                if not (data := each.recv(_CHUNK_BYTES)):
+                    return
+                other[each].sendall(data)
 
     def _refuse(self, code: int) -> None:
         reason, message = _STATUSES[code]

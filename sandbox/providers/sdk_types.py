@@ -139,6 +139,9 @@ def _module(package: str, module_path: str) -> types.ModuleType | None:
     if package == "kubernetes":
         # `rbac.authorization.k8s.io/v1` is pulumi_kubernetes.rbac.v1.
         group, _, version = module_path.partition("/")
+        if "." in group and not group.endswith(".k8s.io"):
+            # `networking.gke.io` is another group than the SDK's `networking`.
+            return None
         path = [group.split(".")[0], version]
     else:
         # `container/nodePool`: the part after the slash is the file, which the module exports.

@@ -17,7 +17,7 @@ from components.settings.sections import Settings
 from components.settings.settings import load_stack
 from ops.findings import Finding
 from ops.preflight.calls import Web
-from ops.preflight.checks import CHECKS
+from ops.preflight.checks import CHECKS, gateway
 from ops.preflight.context import Context
 from ops.preflight.google import Google
 from ops.preflight.pulumi_cli import PulumiCli
@@ -48,6 +48,7 @@ class Bench:
         }
         for name, value in self.environment.items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setattr(gateway, "addresses", lambda host: ["203.0.113.9"])
         self.pauses: list[float] = []
         monkeypatch.setattr(Retry, "sleep", lambda retry, response=None: self.pauses.append(pause_of(retry, response)))
         self.pulumi("echo \"error: no stack named 'dev' found\" >&2; exit 255")

@@ -34,6 +34,7 @@ DIGEST = "sha256:" + "5" * 64
 #: The discovery documents of the APIs that preflight asks; quotas are in no later version of Service Usage's.
 DOCUMENTS = (
     "artifactregistry.v1",
+    "certificatemanager.v1",
     "cloudbilling.v1",
     "cloudresourcemanager.v3",
     "compute.v1",

@@ -102,6 +102,7 @@ _RIGHT: dict[str, Any_] = {
     "memoryRequest": _of("5Gi", "1Mi", "1048576", "1.5Gi", "5G", "0.001Gi"),
     "gpuEphemeralStorageLimit": _of("43Gi", "1Gi", "1Mi", "10G", "0.5Gi"),
     "loadBalancerSourceRanges": _some(_RANGE),
+    "gateway": st.just({}),
     "notificationChannels": st.lists(_CHANNEL, max_size=16, unique=True),
     "apiKey": _of("", "k" * 16, "a-key-of-some-length"),
     "apiKeySecret": _SECRET,
@@ -142,6 +143,12 @@ _WRONG_MAPPINGS: dict[str, tuple[Any, ...]] = {
             {"recurrence": "FREQ=MONTHLY"}, {"recurrence": []}, {"end": "x"},
             {"endTime": "2026-01-03T19:00:00Z", "recurrence": "FREQ=WEEKLY;BYDAY=SA"},
         ),
+    ),
+    "gateway": (
+        {"hostName": "a.b"}, {"class": "gke-l7-rlib"}, {"class": "gke-l7-rilb", "name": "x"}, {"class": "gke-l7-rilb", "hostName": "a b.c"},
+        {"class": "gke-l7-rilb", "hostName": "a.b"}, {"class": "gke-l7-rilb", "certificate": {"secret": "s"}},
+        {"class": "gke-l7-rilb", "hostName": "a.b", "certificate": {"map": "m"}}, {"class": "gke-l7-rilb", "sourceRanges": ["1.0.0.0/8"]},
+        {"class": "gke-l7-rilb", "proxyRange": "10.0.0.0/27"}, {"class": "gke-l7-global-external-managed"},
     ),
     "labels": (
         {"A": "v"}, {"l": "V"}, {"l": 1}, {"l": None}, {"l": "v" * 64}, {"l" * 64: "v"}, {"1": "v"}, {"": "v"}, {"google": "v"},

@@ -1,6 +1,6 @@
 """Every check, in the order of the report."""
 
-from ops.preflight.checks import apis, billing, credentials, images, machines, model, names, permissions, quotas, secrets, versions
+from ops.preflight.checks import apis, billing, credentials, gateway, images, machines, model, names, permissions, quotas, secrets, versions
 from ops.preflight.context import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -13,6 +13,7 @@ CHECKS: tuple[Check, ...] = (
     versions.CHECK,
     names.CHECK,
     secrets.CHECK,
+    gateway.CHECK,
     images.CHECK,
     model.CHECK,
 )

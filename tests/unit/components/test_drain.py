@@ -15,10 +15,10 @@ from components.serving import drain
 
 @pytest.mark.parametrize("grace_seconds", [None, 120, shutdown.MAX_GRACE_SECONDS])
 @pytest.mark.parametrize("server_drains", [True, False])
-@pytest.mark.parametrize("local_traffic", [True, False])
-def test_hook_and_server_together_end_within_the_grace_period(grace_seconds: int | None, server_drains: bool, local_traffic: bool) -> None:
-    grace_seconds = grace_seconds or shutdown.least_grace_seconds(local_traffic=local_traffic)
-    wait = shutdown.settle_seconds(local_traffic=local_traffic)
+@pytest.mark.parametrize("slow", [True, False])
+def test_hook_and_server_together_end_within_the_grace_period(grace_seconds: int | None, server_drains: bool, slow: bool) -> None:
+    grace_seconds = grace_seconds or shutdown.least_grace_seconds(slow=slow)
+    wait = shutdown.settle_seconds(slow=slow)
     ending: Any = {"grace_seconds": grace_seconds, "settle_seconds": wait}
     command = drain.lifecycle(**ending)["pre_stop"]["exec_"]["command"]
     middleware, *timeout = drain.server_arguments(**ending, server_drains=server_drains)

@@ -21,13 +21,16 @@ def _is_text(value: Any) -> bool:
 _TYPES: dict[str, Any] = {
     "text": _is_text,
     "list of text": lambda value: isinstance(value, list) and value != [] and all(map(_is_text, value)),
+    "list of mapping": lambda value: isinstance(value, list) and value != [] and all(map(_TYPES["mapping of text"], value)),
     "mapping of text": lambda value: isinstance(value, dict) and value != {} and all(map(_is_text, value.values())),
 }
 
 
 @pytest.fixture(scope="module")
 def dev() -> Run:
-    return run_program()
+    # With everything that has an output.
+    gateway = {"class": "gke-l7-rilb", "hostName": "llm.example.com", "certificate": {"dnsAuthorization": True}}
+    return run_program({"gateway": gateway})
 
 
 def test_every_output_is_promised_and_nothing_else(dev: Run) -> None:

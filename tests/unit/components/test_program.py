@@ -12,7 +12,7 @@ import pytest
 from components.settings.problems import SettingsError
 from components.settings.schema import schema_settings
 from tests.unit.inventory import difference, inventory, left_on
-from tests.unit.program import API_KEY, OTHER_IMAGES, ROOT, TOKEN, Run, config, run_program
+from tests.unit.program import API_KEY, OTHER_IMAGES, ROOT, TOKEN, Run, config, default_of, run_program
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -73,6 +73,7 @@ def test_outputs_are_those_that_other_stacks_read(dev: Run) -> None:
     assert outputs == {
         "service_ip": "198.51.100.7",
         "service_url": "http://198.51.100.7/v1",
+        "dns_records": [],
         "model": "Qwen/Qwen2-1.5B",
         "namespace": "default",
         "cluster_name": "tpu-gpu-fungibility",
@@ -80,6 +81,7 @@ def test_outputs_are_those_that_other_stacks_read(dev: Run) -> None:
         "compute_class": "vllm-fallback",
         "accelerator_pools": ["v6e-1", "l4-spot", "l4"],
         "image_repository": repository,
+        "base_images": {kind: default_of(f"{kind}BaseImage") for kind in ("gpu", "tpu")},
     }
     assert set(images) == {"gpu", "tpu"}
     assert all(reference.startswith(f"{repository}/vllm-fungibility@sha256:") for reference in images.values())
@@ -168,6 +170,8 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "maxModelLen": (4096, DEPLOYMENT),
     "modelRevision": ("main", DEPLOYMENT),
     "maxQueuedRequests": (512, DEPLOYMENT),
+    "requestIds": (True, DEPLOYMENT),
+    "tracesEndpoint": ("http://collector.observability:4317", DEPLOYMENT),
     "huggingFaceToken": ("hf_another", SECRET),
     "gpuServerArguments": (["--enable-prefix-caching"], DEPLOYMENT),
     "tpuServerArguments": (["--max-num-seqs=16"], DEPLOYMENT),
@@ -190,6 +194,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "tpuServerDrains": (False, DEPLOYMENT),
     "rolloutTimeoutSeconds": (2400, DEPLOYMENT),
     "monitoring": (False, DASHBOARD),
+    "runbookUrl": ("https://example.com/operate.md", ALERT_POLICY),
     "notificationChannels": (["projects/my-project/notificationChannels/123"], ALERT_POLICY),
     "pendingAlertMinutes": (30, ALERT_POLICY),
     "waitingAlertRequests": (5, ALERT_POLICY),
@@ -201,6 +206,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     # Decides what is refused, and nothing else.
     "requireApiKey": (True, REFUSAL),
     "internalLoadBalancer": (True, SERVICE),
+    "gateway": ({"class": "gke-l7-rilb"}, CLUSTER),
     "network": ({"nodeRange": "10.64.0.0/22", "podRange": "10.65.0.0/17", "serviceRange": "10.64.16.0/20"}, NODE_POOL),
     "controlPlaneEndpoint": ("dns", CLUSTER),
     "controlPlaneSourceRanges": (["203.0.113.0/24"], CLUSTER),

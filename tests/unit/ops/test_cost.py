@@ -49,6 +49,21 @@ def test_dev_makes_the_pools_of_its_list() -> None:
     assert found.unpriced == ()
 
 
+@pytest.mark.parametrize(
+    ("gateway", "expected"),
+    [
+        ({"class": "gke-l7-rilb"}, 3 * 0.025),
+        ({"class": "gke-l7-global-external-managed", "hostName": "llm.example.com", "certificate": {"secret": "tls"}}, 0.025),
+    ],
+)
+def test_a_gateway_costs_its_proxies_inside_the_vpc_and_its_rules_outside(gateway: dict[str, Any], expected: float) -> None:
+    lines = {line.name: line for line in cost.estimate(load([pool("l4")], gateway=gateway)).lines}
+    price = lines["gateway"].price
+    assert price is not None
+    assert lines["gateway"].idle * price.usd == pytest.approx(expected)
+    assert "load balancer" not in lines
+
+
 def test_counts_are_for_each_zone() -> None:
     zones = ["us-central1-a", "us-central1-b", "us-central1-c"]
     found = cost.estimate(load([pool("l4", minNodeCount=1, zones=zones)], systemNodesPerZone=2))

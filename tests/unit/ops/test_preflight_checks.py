@@ -14,8 +14,9 @@ from bootstrap import roles
 from components.catalog.boot_disks import default_disk_type, plain_disk_type
 from components.catalog.machines import MACHINE_TYPES, PLAIN_MACHINE_TYPES
 from components.settings import stack_files
+from components.settings.gateway import CLASSES
 from ops.findings import Finding
-from ops.preflight.checks import versions
+from ops.preflight.checks import gateway, versions
 from ops.preflight.checks.quotas import Demand, Limit, demands, disk_demands, effective_value, judge
 from ops.preflight.quota_metrics import DISK_METRICS
 from ops.preflight.registry import Reference
@@ -93,6 +94,19 @@ def bad_cluster(server: PreflightServer) -> None:
     set_stack_up(server)
     broken = {"currentMasterVersion": "1.33.5-gke.1201000", "status": "ERROR", "statusMessage": "no addresses left"}
     server.set("container.projects.locations.clusters.get", broken)
+
+
+CERTIFICATE = "certificatemanager.projects.locations.certificates.get"
+INTERNAL, REGIONAL, GLOBAL = CLASSES
+
+
+def door(class_name: str, certificate: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"gateway": {"class": class_name, "hostName": "llm.example.com", "certificate": certificate, **more}}
+
+
+def proxies(cidr: str) -> dict[str, str]:
+    network = f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/global/networks/default"
+    return {"purpose": "REGIONAL_MANAGED_PROXY", "role": "ACTIVE", "ipCidrRange": cidr, "network": network}
 
 
 #: Check, what the project answers, settings; then status and words of the one finding that is not `ok`.
@@ -200,6 +214,27 @@ CASES: dict[str, tuple[str, Setup, dict[str, Any], str, list[str]]] = {
         "secrets", gives(ACCESS, secret(" ")), {"apiKeySecret": "key"}, "failed", ["is empty", "gcloud secrets versions add key"],
     ),
     "a secret without text": ("secrets", gives(ACCESS, {"name": "x"}), {"apiKeySecret": "key"}, "failed", ["makes no sense"]),
+    "a certificate that waits for its record": (
+        "gateway", gives(CERTIFICATE, {"managed": {"state": "PROVISIONING", "provisioningIssue": {"reason": "AUTHORIZATION_ISSUE"},
+                                                   "authorizationAttemptInfo": [{"domain": "d", "details": "no CNAME was found"}]}}),
+        door(REGIONAL, {"dnsAuthorization": True}), "warning", ["PROVISIONING", "no CNAME was found", "pulumi stack output dns_records"],
+    ),
+    "a certificate map that is not there": (
+        "gateway", gives("certificatemanager.projects.locations.certificateMaps.get", api_error(404, "not found")),
+        door(GLOBAL, {"map": "edge"}), "failed", ["certificate map edge: does not exist", "gcloud certificate-manager maps create edge"],
+    ),
+    "a network without a proxy-only subnet": (
+        "gateway", gives("compute.subnetworks.list", {}), {"gateway": {"class": INTERNAL}}, "failed",
+        [f"proxy-only subnet in {REGION}: does not exist", "--purpose=REGIONAL_MANAGED_PROXY --role=ACTIVE --range=10.129.0.0/23"],
+    ),
+    "a proxy-only subnet of another range": (
+        "gateway", gives("compute.subnetworks.list", {"items": [proxies("10.9.0.0/24")]}), {"gateway": {"class": INTERNAL}}, "failed",
+        ["is 10.9.0.0/24, and gateway.proxyRange is 10.129.0.0/23", "pulumi config set --path gateway.proxyRange 10.9.0.0/24"],
+    ),
+    "a Cloud Armor policy that is not there": (
+        "gateway", gives("compute.securityPolicies.get", api_error(404, "not found")),
+        door(GLOBAL, {"secret": "tls"}, securityPolicy="edge"), "failed", ["edge (global): does not exist", "--global --type=CLOUD_ARMOR"],
+    ),
     "a base image that is not there": ("images", gives(GPU_BASE, Fault(status=404)), {}, "failed", ["gpuBaseImage", "does not exist"]),
     "a private base image": ("images", gives(GPU_BASE, Fault(status=403)), {}, "failed", ["is not for everybody"]),
     "a registry that asks for a password": (
@@ -225,6 +260,18 @@ def test_what_is_missing_is_named_with_its_reason_and_fix(bench: Bench, case: st
     assert found.status == status
     for word in words:
         assert word in shown(found)
+
+
+def test_a_gateway_is_good_once_its_name_its_certificate_and_its_proxies_are_there(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.server.set(CERTIFICATE, {"managed": {"state": "ACTIVE"}, "expireTime": "2027-02-01T00:00:00Z"})
+    found = bench.findings("gateway", **door(REGIONAL, {"dnsAuthorization": True}))
+    assert [each.status for each in found] == ["ok", "ok", "ok"]
+    assert "203.0.113.9" in found[0].value
+    assert "until 2027-02-01" in found[1].value
+    monkeypatch.setattr(gateway, "addresses", lambda host: [])
+    nameless, secret, _ = bench.findings("gateway", **door(REGIONAL, {"secret": "tls"}))
+    assert (nameless.status, secret.status) == ("warning", "skipped")
+    assert "kubectl get secret tls" in secret.fix
 
 
 # --- APIs and permissions

@@ -13,6 +13,7 @@ import pytest
 
 from bootstrap import roles
 from components.settings import stack_files
+from components.settings.gateway import GLOBAL, INTERNAL
 from components.settings.settings import load_stack
 from ops import cost
 from ops.cost import report
@@ -149,7 +150,25 @@ _STACKS = sorted(each.name.split(".")[1] for each in ROOT.glob("Pulumi.*.yaml"))
 
 @pytest.mark.parametrize(
     ("stack", "overrides"),
-    [*((each, {}) for each in _STACKS), ("dev", {"maxReplicas": 3}), ("dev", {"weightsCache": True, "gpuEphemeralStorageLimit": "38Gi"})],
+    [
+        *((each, {}) for each in _STACKS),
+        ("dev", {"maxReplicas": 3}),
+        ("dev", {"weightsCache": True, "gpuEphemeralStorageLimit": "38Gi"}),
+        *(
+            (
+                "dev",
+                {
+                    "gateway": {
+                        "class": each,
+                        "hostName": "llm.example.com",
+                        "certificate": {"dnsAuthorization": True},
+                        "sourceRanges": ranges,
+                    }
+                },
+            )
+            for each, ranges in ((GLOBAL, ["203.0.113.0/24"]), ("gke-l7-regional-external-managed", ["203.0.113.0/24"]), (INTERNAL, []))
+        ),
+    ],
 )
 def test_every_resource_of_every_stack_has_its_permissions_and_apis(stack: str, overrides: dict[str, Any]) -> None:
     run = program.run_program(overrides, stack=stack)

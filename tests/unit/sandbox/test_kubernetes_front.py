@@ -30,6 +30,12 @@ class _ApiServer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.seen.append(f"{self.command} {self.path}")
+        if self.headers.get("Upgrade"):
+            self.send_response(101)
+            self.end_headers()
+            self.wfile.write(self.rfile.readline().upper())
+            self.close_connection = True
+            return
         if self.path.startswith("/watch"):
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
@@ -140,12 +146,13 @@ def test_a_refusal_is_a_status_and_only_too_many_requests_says_when_to_come_agai
     assert world.ask("POST", body="x")[0] == 200
 
 
-def test_an_upgrade_of_the_connection_is_refused_with_the_reason(world: World) -> None:
+def test_after_an_upgrade_both_ends_send_what_they_like(world: World) -> None:
     connection = world.connection()
-    connection.request("POST", "/api/v1/namespaces/default/pods/a/exec", headers={"Connection": "Upgrade", "Upgrade": "SPDY/3.1"})
-    answer = connection.getresponse()
-    assert answer.status == 501
-    assert "do not simulate exec" in json.loads(answer.read())["message"]
+    connection.request("POST", "/portforward", headers={"Connection": "Upgrade", "Upgrade": "SPDY/3.1"})
+    assert connection.getresponse().status == 101
+    connection.sock.sendall(b"hello\n")
+    assert connection.sock.recv(100) == b"HELLO\n"
+    assert connection.sock.recv(100) == b""
 
 
 def test_a_dropped_request_is_not_carried_out_and_a_lost_one_is(world: World) -> None:
