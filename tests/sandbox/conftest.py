@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,13 @@ _ORDER = (
 )
 
 
-def _down(sandbox: Sandbox) -> None:
-    sandbox.command("down", check=False)
+def take_down(sandbox: Sandbox) -> None:
+    """Also after Ctrl-C, whose second signal, five seconds later, comes from xdist's own clearing up."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        sandbox.command("down", check=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]
@@ -69,9 +75,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def bare() -> Iterator[Sandbox]:
     """A sandbox that was not started; always taken down at the end."""
     sandbox = Sandbox(ROOT / ".sandbox" / "test-state", SPEED)
-    _down(sandbox)
+    take_down(sandbox)
     yield sandbox
-    _down(sandbox)
+    take_down(sandbox)
 
 
 @pytest.fixture(scope="session")
