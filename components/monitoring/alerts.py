@@ -149,7 +149,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
             ),
         ),
     ]
-    preemptible = [pool.name for pool in pools if pool.provisioning != "on-demand"]
+    preemptible = [pool.name for pool in pools if pool.taken_back]
     if preemptible:
         query = promql.preemptions_by_pool(scope, preemptible, "1h")
         found.append(

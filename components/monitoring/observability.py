@@ -84,7 +84,10 @@ class Observability(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self, depends_on=apis, protect=args.cluster.deletion_protection)
         document = dashboard(
             scope=scope,
-            pools=[PricedPool(pool=pool, price=node_price(pool.machine_type, pool.provisioning, args.place.region)) for pool in args.pools],
+            pools=[
+                PricedPool(pool=pool, price=node_price(pool.machine_type, pool.provisioning, args.place.region, pool.machine.count))
+                for pool in args.pools
+            ],
             settings=args.monitoring,
         )
         self.dashboard_id = monitoring.Dashboard(

@@ -75,7 +75,7 @@ class InferenceServerArgs:
 
     @property
     def device_access(self) -> DeviceAccess:
-        return device_access(self.server.device_access, self.accelerators.kinds)
+        return device_access(self.server.device_access, [pool.machine for pool in self.accelerators.pools])
 
 
 def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
@@ -83,17 +83,16 @@ def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
 
     https://github.com/ai-on-gke/tutorials-and-examples, tutorial gpu-tpu/fungibility-recipes.
     """
-    chips = ",".join(machine.topology.split("x")) + ",1"
     fixed = {
         "TPU_TOPOLOGY": machine.topology,
         "TPU_WORKER_ID": "0",
         "TPU_SKIP_MDS_QUERY": "true",
         "TPU_TOPOLOGY_WRAP": "false,false,false",
-        "TPU_CHIPS_PER_HOST_BOUNDS": chips,
-        "TPU_ACCELERATOR_TYPE": f"{machine.generation}-{machine.count}",
+        "TPU_CHIPS_PER_HOST_BOUNDS": machine.bounds,
+        "TPU_ACCELERATOR_TYPE": f"{machine.generation}-{machine.count * machine.chip.cores}",
         "TPU_RUNTIME_METRICS_PORTS": ",".join(str(8431 + chip) for chip in range(machine.count)),
         "TPU_TOPOLOGY_ALT": "false",
-        "CHIPS_PER_HOST_BOUNDS": chips,
+        "CHIPS_PER_HOST_BOUNDS": machine.bounds,
         "TPU_WORKER_HOSTNAMES": "localhost",
         "HOST_BOUNDS": "1,1,1",
         "TPU_HOST_BOUNDS": "1,1,1",
@@ -137,8 +136,9 @@ def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs
         return release is None or release >= since
 
     arguments = ["--host=0.0.0.0", f"--port={SERVER_PORT}"]
-    if kind == "gpu" or machine.count > 1:
-        arguments.append(f"--tensor-parallel-size={machine.count}")
+    # Of GPUs in different numbers the entrypoint decides (GPU_COUNTS).
+    if len(args.accelerators.gpu_counts) == 1 if kind == "gpu" else machine.parallel_size > 1:
+        arguments.append(f"--tensor-parallel-size={machine.parallel_size}")
     arguments += [f"--max-model-len={server.max_model_len}", f"--model={server.model}", f"--served-model-name={server.model}"]
     if server.model_revision:
         arguments.append(f"--revision={server.model_revision}")
@@ -158,7 +158,7 @@ def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs
 def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> dict[str, Any]:
     """The container of one accelerator."""
     requests = {"cpu": args.server.cpu_request, "memory": args.server.memory_request}
-    arguments = server_arguments(kind, machine, args)
+    arguments, counts = server_arguments(kind, machine, args), args.accelerators.gpu_counts
     spec: dict[str, Any] = {
         "name": f"vllm-{kind}",
         "image": args.images[kind],
@@ -167,6 +167,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
         "env": [
             {"name": "HUGGING_FACE_HUB_TOKEN", "value_from": {"secret_key_ref": {"name": SECRET_NAME, "key": SECRET_KEY}}},
             *api_key.container_environment(args.api_key),
+            *([{"name": "GPU_COUNTS", "value": ",".join(map(str, counts))}] if kind == "gpu" and len(counts) > 1 else []),
             *([{"name": "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "value": str(PROXY_KEEP_ALIVE_SECONDS)}] if args.network.gateway else []),
             *_trace_environment(args.server.traces_endpoint),
             # With a request GKE's device plugin sets all of this itself.
@@ -219,7 +220,7 @@ def affinity(pools: Sequence[AcceleratorPool]) -> dict[str, Any]:
 
 def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
     """The pod template's spec: only the containers that the pools need, GPU first as in the walkthrough."""
-    machines: dict[Kind, MachineType] = {pool.kind: pool.machine for pool in args.accelerators.pools}
+    machines = args.accelerators.largest
     spec: dict[str, Any] = {
         "node_selector": {COMPUTE_CLASS_LABEL: args.compute_class_name},
         "tolerations": TOLERATIONS,

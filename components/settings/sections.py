@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.catalog.machines import KINDS, MACHINES_PAGE, PLAIN_MACHINE_TYPES, Kind
+from components.catalog.machines import KINDS, MACHINES_PAGE, PLAIN_MACHINE_TYPES, Kind, MachineType
 from components.catalog.shutdown import MAX_GRACE_SECONDS, MIN_GRACE_SECONDS
 from components.catalog.vllm_releases import Release, release_of
 from components.settings import formats
@@ -129,6 +129,16 @@ class AcceleratorSettings:
     def kinds(self) -> tuple[Kind, ...]:
         """The accelerators of the pools, in the order of priority."""
         return tuple(dict.fromkeys(pool.kind for pool in self.pools))
+
+    @property
+    def largest(self) -> dict[Kind, MachineType]:
+        """Accelerator -> the machine with most of it: the only one, but for GPUs of different numbers."""
+        return {pool.kind: pool.machine for pool in sorted(self.pools, key=lambda pool: pool.machine.count)}
+
+    @property
+    def gpu_counts(self) -> tuple[int, ...]:
+        """The different numbers of GPUs of the pools' machines, the least first."""
+        return tuple(sorted({pool.machine.count for pool in self.pools if pool.kind == "gpu"}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,7 +282,7 @@ class ServerSettings:
         Choice(("auto", "privileged", "request")),
         default="auto",
         description="How containers reach their node's device: auto (the least that works for the pools), request (as a resource; pools of "
-        "one accelerator only), or privileged.",
+        "one accelerator, as many in each, only), or privileged.",
     )
     weights_cache: bool = setting(
         Boolean(),
@@ -394,6 +404,12 @@ class NetworkSettings:
         default={},
         description="A front door with TLS in place of the Service's own load balancer: `class`, `hostName`, `certificate` and others, of "
         "which docs/settings.md lists the keys. Empty for none.",
+    )
+    inference_gateway: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether a regional gateway chooses a server by its queue, its KV cache and the prompt's beginning (InferencePool and "
+        "endpoint picker of the Gateway API Inference Extension). Unverified on GKE.",
     )
     load_balancer_source_ranges: tuple[str, ...] = setting(
         formats.RANGES, default=[], description="IPv4 ranges (CIDR) that may reach the load balancer; empty lets everyone in."
