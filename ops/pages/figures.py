@@ -6,8 +6,8 @@ in docs/figures.md.
 
 from __future__ import annotations
 
+from components.settings.stack_files import PROJECT_DIR
 from ops.pages.page import Page, PageError, between
-from sandbox.host.paths import PROJECT_DIR
 from trials import record, report
 
 _BENCH = PROJECT_DIR / "docs" / "figures" / "bench.json"

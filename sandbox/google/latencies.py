@@ -5,8 +5,6 @@ about the middle. The sandbox waits `seconds / speed`. Left out, as what is shor
 on, IAM, repositories, addresses of load balancers.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ No image can be pulled where the sandbox runs. Everything else that a pod names 
 refused by the node agent as a registry would refuse it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from components.serving.fallback_timer import IMAGE as PYTHON_IMAGE

@@ -1,7 +1,5 @@
 """Follows the nodes and pods of one cluster: heartbeats for each node, and a worker for each pod that is bound to one."""
 
-from __future__ import annotations
-
 import functools
 import logging
 import shutil

@@ -5,8 +5,6 @@ has threads of its own and comes back to the worker through `Pod.post`. Left out
 send an HTTP request.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

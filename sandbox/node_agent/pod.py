@@ -1,7 +1,5 @@
 """What the containers of a pod and the pod's worker share: the node, the pod's object and address, variables, events."""
 
-from __future__ import annotations
-
 import queue
 import threading
 import time

@@ -1,7 +1,5 @@
 """The autoscaler's decisions on snapshots of a cluster, without an API server."""
 
-from __future__ import annotations
-
 import threading
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Google's stock in the sandbox: what is kept, what a pool's creation and a single machine make of it, and what the program says."""
 
-from __future__ import annotations
-
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,29 +139,6 @@ def test_stock_that_comes_back_in_time_completes_the_creation(tmp_path: Path, su
     cluster.create("v6e-1", INPUTS)
     assert stock.answers == [supply] * 2 + ["in"] * 2
     assert len(cluster.by_name["v6e-1"].nodes) == 2
-
-
-def test_a_held_request_is_refused_when_the_cluster_ends(stock: Stock, tmp_path: Path) -> None:
-    stock.set("v6e-1", "hold")
-    cluster = _Machines(stock, tmp_path, speed=100.0)
-    cluster.by_name["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
-    threading.Timer(0.1, cluster._ending.set).start()
-    with pytest.raises(OutOfStockError):
-        cluster.add_node("v6e-1")
-
-
-def test_a_held_request_is_not_relabelled_when_its_pool_changes(stock: Stock, tmp_path: Path) -> None:
-    stock.set("v6e-1", "hold")
-    cluster = _Machines(stock, tmp_path, speed=100.0)
-    pool = cluster.by_name["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
-    request = threading.Thread(target=cluster.add_node, args=("v6e-1",))
-    request.start()
-    while not pool.held:
-        threading.Event().wait(0.01)
-    cluster.update("v6e-1", {**INPUTS, "autoscaling": {"minNodeCount": 0, "maxNodeCount": 2}})
-    stock.set("v6e-1", "in")
-    request.join(10)
-    assert (len(pool.nodes), pool.joining, pool.held) == (1, {}, set())
 
 
 # --- the autoscaler's words
