@@ -183,7 +183,7 @@ NEEDS: tuple[Need, ...] = (
     ),
     _object("inference.networking.k8s.io/v1:InferencePool", "thirdPartyObjects", _has_picker),
     _object("core/v1:ConfigMap", "configMaps", _has_picker),
-    _object("rbac.authorization.k8s.io/v1:Role", "roles", _has_picker),
+    _object("rbac.authorization.k8s.io/v1:Role", "roles", lambda settings: _has_picker(settings) or _is_timed(settings)),
     # The metrics adapter and what it may do.
     _object("autoscaling/v2:HorizontalPodAutoscaler", "horizontalPodAutoscalers", _is_autoscaled),
     _object("apiregistration.k8s.io/v1:APIService", "apiServices", _is_autoscaled),
@@ -191,7 +191,6 @@ NEEDS: tuple[Need, ...] = (
     _object("core/v1:ServiceAccount", "serviceAccounts", lambda settings: _is_bound(settings) or _has_cache(settings)),
     _object("rbac.authorization.k8s.io/v1:ClusterRole", "clusterRoles", _is_autoscaled),
     _object("rbac.authorization.k8s.io/v1:ClusterRoleBinding", "clusterRoleBindings", _is_autoscaled),
-    _object("rbac.authorization.k8s.io/v1:Role", "roles", _is_timed),
     _object("rbac.authorization.k8s.io/v1:RoleBinding", "roleBindings", _is_bound),
     _object("scheduling.k8s.io/v1:PriorityClass", "priorityClasses", _is_timed),
     # Kubernetes lets a subject make and bind only roles whose permissions it holds itself, unless it may `escalate` and `bind`.
