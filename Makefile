@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/metrics/image/adapter .ci/run .ci/install-docker .ci/install-chromium
 
-.PHONY: help up down status live preflight policy test test-unit test-images test-sandbox test-drills test-vllm lint check format pages
+.PHONY: help up down status live preflight policy test test-unit test-images test-sandbox test-drills test-vllm conformance lint check format pages
 .PHONY: preview deploy recover drift cost smoke verify-hardware comment drift-issue deployed-commit bench drills picture
 
 help: ## list the targets
@@ -38,16 +38,22 @@ live: .venv/.installed ## show the sandbox's ladder as a live page, with buttons
 test: test-unit test-images test-sandbox ## run every test except the nightly ones
 
 test-unit: .venv/.installed policies/.venv/.installed ## run the unit tests: quick and offline
-	$(BIN)/pytest -n 4 --dist loadfile tests/unit
+	$(BIN)/pytest -n 3 --dist loadfile tests/unit
 
 test-images: .venv/.installed ## test the images' scripts, and build them if there is a Docker daemon
 	$(BIN)/pytest -n 4 --dist loadfile tests/images
 
-test-sandbox: .venv/.installed policies/.venv/.installed ## test end to end, on a sandbox of its own
-	$(BIN)/pytest -m "not drill" --durations 12 tests/sandbox
+test-sandbox: .venv/.installed policies/.venv/.installed ## test end to end, on sandboxes of its own
+	$(BIN)/pytest -v -n 2 -m "not drill" --durations 12 tests/sandbox
 
 test-drills: .venv/.installed policies/.venv/.installed ## opt-in: break a sandbox in every way, as the nightly workflow does
 	$(BIN)/pytest -m drill tests/sandbox
+
+# On PATH alone, so that no other sandbox takes it in place of the stand-in.
+conformance: .venv/.installed policies/.venv/.installed ## opt-in: test end to end with the real Kubernetes provider (its build, once, takes half an hour of processor time)
+	plugin=$$($(BIN)/python -m sandbox.toolchain.tools kubernetes-provider) && mkdir -p .sandbox/conformance && \
+	  ln -sfn "$$plugin" .sandbox/conformance/pulumi-resource-kubernetes && \
+	  PATH="$(CURDIR)/.sandbox/conformance:$$PATH" $(BIN)/pytest -m "not drill" --durations 12 $(or $(TESTS),tests/sandbox)
 
 test-vllm: .venv/.installed ## opt-in: test real vLLM behind the entrypoint, and compare the stand-in with it
 	$(BIN)/pytest tests/vllm

@@ -10,8 +10,6 @@ without an address; watches,
 since looking once in a while is cheap on a sandbox's API server and cannot miss an event.
 """
 
-from __future__ import annotations
-
 import functools
 import threading
 import time

@@ -7,8 +7,6 @@ kubectl is one of the virtual environment's packages; Envoy comes from a wheel o
 virtual environment) and Docker, which the sandbox does not need.
 """
 
-from __future__ import annotations
-
 import fcntl
 import functools
 import hashlib
@@ -76,6 +74,8 @@ class Tool:
     ldflags: str = ""
     #: Build constraints that leave out what the sandbox does not use.
     tags: tuple[str, ...] = ()
+    #: A file of a module of the build that main.go embeds: the module's path, and the file's in it.
+    embeds: tuple[str, str] | None = None
     #: Part of another tool of that name, and of no use beside one that the machine has.
     part_of: str = ""
     #: The same version as the vendor releases it; None where there is none, and it is built all the same.
@@ -239,11 +239,23 @@ GATEWAY_TOOLS: tuple[Tool, ...] = (
     ),
 )
 
+_KUBERNETES_PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
+
+#: Pulumi's real Kubernetes provider, for `make conformance`. Not under the plugin's own name, or every sandbox would run it.
+CONFORMANCE_TOOLS: tuple[Tool, ...] = (
+    Tool(
+        name="kubernetes-provider",
+        module="kubernetes-provider",
+        package=".",
+        embeds=(_KUBERNETES_PROVIDER, "cmd/pulumi-resource-kubernetes/schema.json"),
+    ),
+)
+
 #: How tools that the machine lacks are had.
 WAY_VARIABLE = "SANDBOX_TOOLS"
 _WAYS = ("build", "download")
 
-_BY_NAME = {tool.name: tool for tool in (*TOOLS, *METRICS_TOOLS, *GATEWAY_TOOLS, *LINT_TOOLS)}
+_BY_NAME = {tool.name: tool for tool in (*TOOLS, *METRICS_TOOLS, *GATEWAY_TOOLS, *LINT_TOOLS, *CONFORMANCE_TOOLS)}
 
 
 class Toolbox:
@@ -427,12 +439,17 @@ class Toolbox:
         environment = self._go_environment(go)
         self._report(title, 0.0)
         with tempfile.TemporaryDirectory(dir=self._paths.tools, prefix=".build-") as folder:
+            if tools[0].embeds:
+                # A copy, into which the file goes; go.mod may there name what it requires only indirectly.
+                module_dir = Path(shutil.copytree(module_dir, Path(folder) / "source"))
+                environment["GOFLAGS"] = environment["GOFLAGS"].replace("-mod=readonly", "-mod=mod")
+                self._copy_from_module(tools[0].embeds, go, module_dir, environment, module_dir / Path(tools[0].embeds[1]).name)
             if compiled := [tool for tool in tools if tool.package is not None]:
                 self._go_build(compiled, go, module_dir, environment, Path(folder), title)
             for tool in tools:
                 built = Path(folder) / tool.name
                 if tool.package is None:
-                    self._copy_files(tool, go, module_dir, environment, built)
+                    self._copy_from_module(tool.files, go, module_dir, environment, built)
                 built.chmod(0o755)
                 built.replace(self._paths.tools / tool.name)
                 self._stamp(tool).write_text(recipe(tool))
@@ -463,8 +480,8 @@ class Toolbox:
         if process.returncode != 0:
             raise self._build_failed(process.args, printed)
 
-    def _copy_files(self, tool: Tool, go: Path, module_dir: Path, environment: dict[str, str], target: Path) -> None:
-        module, pattern = tool.files
+    def _copy_from_module(self, files: tuple[str, str], go: Path, module_dir: Path, environment: dict[str, str], target: Path) -> None:
+        module, pattern = files
         folder = json.loads(self._run([str(go), "mod", "download", "-json", module], module_dir, environment))["Dir"]
         target.write_text("---\n".join(path.read_text() for path in sorted(Path(folder).glob(pattern))))
 
@@ -523,8 +540,8 @@ def _dotted(version: Version) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """`python -m sandbox.toolchain.tools NAME`: prints the path of a linter, which is built first where it must be."""
-    known = {tool.name: tool for tool in LINT_TOOLS}
+    """`python -m sandbox.toolchain.tools NAME`: prints the path of a program of the Makefile's, which is built first where it must be."""
+    known = {tool.name: tool for tool in (*LINT_TOOLS, *CONFORMANCE_TOOLS)}
     if len(argv) != 1 or argv[0] not in known:
         print(f"usage: python -m sandbox.toolchain.tools {{{','.join(known)}}}", file=sys.stderr)
         return 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from typing import Any
@@ -201,6 +202,14 @@ def test_what_speeds_up_starts_another_order_and_a_fourth_pool_replace_only_the_
         f"{NODE_POOL}::l4-b": "create",
         **dict.fromkeys(CACHE, "create"),
     }
+
+
+def test_a_preview_says_in_words_which_pool_it_replaces_and_not_which_it_makes(sandbox: Sandbox) -> None:
+    tpu, spot, on_demand = pools(sandbox)
+    changed = [tpu, {**spot, "provisioning": "spot"}, on_demand, {**on_demand, "name": "l4-b"}]
+    said = sandbox.pulumi("preview", "--non-interactive", overrides={"acceleratorPools": changed}).stdout
+    # Once while it runs, once at its end.
+    assert set(re.findall(r"This update replaces pool (\S+):", said)) == {"l4-spot"}
 
 
 def test_a_pool_goes_out_of_service_and_image_streaming_off_without_replacing_anything(sandbox: Sandbox) -> None:

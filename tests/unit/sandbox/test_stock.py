@@ -1,7 +1,5 @@
 """Google's stock in the sandbox: what is kept, what a pool's creation and a single machine make of it, and what the program says."""
 
-from __future__ import annotations
-
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,13 +14,13 @@ from components.settings.accelerator_pool import AcceleratorPool, parse_pools
 from sandbox import __main__ as commands
 from sandbox.gke.node_pool import NodePool
 from sandbox.gke.node_pools import NodePools
-from sandbox.gke.scaling_messages import Backoff, Growth, priority_statuses
-from sandbox.google.latencies import Clock
+from sandbox.gke.scaling_messages import Backoff, Growth, class_conditions, priority_statuses
+from sandbox.google.latencies import LATENCIES, Clock
 from sandbox.google.stock import OutOfStockError, Stock, StockError, require_pool
 from sandbox.host.paths import Paths
 from sandbox.providers.gcp_kinds import NODE_POOL
 from tests.unit.program import run_program
-from tests.unit.sandbox.test_autoscaler import RULES, ladder
+from tests.unit.sandbox.test_autoscaler import RULES, ladder, pool
 
 ZONE = "asia-northeast1-b"
 
@@ -78,6 +76,9 @@ class _Machines(NodePools):
         pass
 
     def _wait_until_ready(self, node: str) -> None:
+        pass
+
+    def _place_system_pods(self) -> None:
         pass
 
     def _zone_of(self, pool: NodePool, node: str) -> str:
@@ -140,29 +141,6 @@ def test_stock_that_comes_back_in_time_completes_the_creation(tmp_path: Path, su
     assert len(cluster.by_name["v6e-1"].nodes) == 2
 
 
-def test_a_held_request_is_refused_when_the_cluster_ends(stock: Stock, tmp_path: Path) -> None:
-    stock.set("v6e-1", "hold")
-    cluster = _Machines(stock, tmp_path, speed=100.0)
-    cluster.by_name["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
-    threading.Timer(0.1, cluster._ending.set).start()
-    with pytest.raises(OutOfStockError):
-        cluster.add_node("v6e-1")
-
-
-def test_a_held_request_is_not_relabelled_when_its_pool_changes(stock: Stock, tmp_path: Path) -> None:
-    stock.set("v6e-1", "hold")
-    cluster = _Machines(stock, tmp_path, speed=100.0)
-    pool = cluster.by_name["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
-    request = threading.Thread(target=cluster.add_node, args=("v6e-1",))
-    request.start()
-    while not pool.held:
-        threading.Event().wait(0.01)
-    cluster.update("v6e-1", {**INPUTS, "autoscaling": {"minNodeCount": 0, "maxNodeCount": 2}})
-    stock.set("v6e-1", "in")
-    request.join(10)
-    assert (len(pool.nodes), pool.joining, pool.held) == (1, {}, set())
-
-
 # --- the autoscaler's words
 
 
@@ -185,6 +163,19 @@ def test_a_rule_whose_pool_has_no_machines_is_constrained_and_never_suspended() 
     first = statuses[0]["conditions"][0]
     assert first["message"].endswith("In backoff until 2026-11-25 16:05:00 UTC.")
     assert first["lastTransitionTime"] == "2026-11-25T16:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("rules", "unnamed", "said"),
+    [
+        (RULES.rules, [], {"Health": "True"}),
+        # Out of service on purpose: GKE leaves this condition out of the class's health.
+        (RULES.rules[1:], ["v6e-1"], {"NodepoolMisconfigured": "True", "Health": "True"}),
+        ((*RULES.rules, ("gone",)), [], {"CrdMisconfigured": "True", "Health": "False"}),
+    ],
+)
+def test_a_class_is_healthy_unless_one_of_its_priorities_names_no_pool(rules: Any, unnamed: list[str], said: dict[str, str]) -> None:
+    assert {each["type"]: each["status"] for each in class_conditions(rules, ladder(1, 0, 0), unnamed)} == said
 
 
 # --- what the program says
@@ -235,8 +226,8 @@ def test_a_quota_differs_from_a_stock_out_and_other_errors_are_left_as_they_are(
 
 def test_the_program_explains_the_failure_of_each_of_its_accelerator_pools_and_never_tries_again_by_itself() -> None:
     run = run_program()
-    hooked = {each.name: each.error_hooks for each in run.of_type(NODE_POOL) if each.error_hooks}
-    assert hooked == {pool: ["accelerator-pool-failure"] for pool in ("v6e-1", "l4-spot", "l4")}
+    hooked = {each.name for each in run.of_type(NODE_POOL) if "accelerator-pool-failure" in each.error_hooks}
+    assert hooked == {"v6e-1", "l4-spot", "l4"}
     failure = pulumi.ErrorHookArgs(
         urn="",
         id="",
@@ -255,3 +246,16 @@ def test_the_program_explains_the_failure_of_each_of_its_accelerator_pools_and_n
     assert warn.call_count == 1
     assert "Accelerator pool l4-spot" in said
     assert "(v6e-1, l4)" in said
+
+
+@pytest.mark.parametrize(
+    ("machine_type", "config", "minutes"),
+    [
+        ("ct6e-standard-1t", {}, 600),
+        ("ct6e-standard-1t", {"spot": True}, 600),
+        ("ct6e-standard-1t", {"flexStart": True}, 30),
+        ("g2-standard-4", {}, 15),
+    ],
+)
+def test_a_machine_that_does_not_come_is_waited_for_as_long_as_the_autoscaler_says(machine_type: str, config: Any, minutes: int) -> None:
+    assert LATENCIES[pool("p", machine_type, nodes=0, **config).provision_time] == minutes * 60

@@ -1,7 +1,5 @@
 """What the load generator counts as answered, failed and cut, against a server that does each."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import time
