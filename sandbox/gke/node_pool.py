@@ -74,6 +74,11 @@ class NodePool:
         return self._limit("max")
 
     @property
+    def provision_time(self) -> str:
+        """The latency for which the autoscaler waits for a machine that does not come."""
+        return "held_flex_request" if self.config.get("flexStart") else "held_tpu_request" if self.tpu_chips else "held_request"
+
+    @property
     def streams_images(self) -> bool:
         """Whether containers start while their image still comes (GKE image streaming)."""
         return bool((self.config.get("gcfsConfig") or {}).get("enabled"))

@@ -5,6 +5,7 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -81,6 +82,9 @@ class FakeApi:
             self.statuses.append(copy.deepcopy(body["status"]))
             self._changed.notify_all()
         return {}
+
+    def create(self, path: str, body: Object) -> Object:
+        return {"status": {"token": f"token of {path}"}}
 
     def delete(self, path: str, body: Object) -> Object:
         with self._changed:
@@ -361,3 +365,13 @@ def test_a_restarted_agent_starts_the_containers_again(bench: Bench) -> None:
     assert status["podIP"] == "10.88.253.3"
     assert container["restartCount"] == 2
     assert container["lastState"]["terminated"]["reason"] == "ContainerStatusUnknown"
+
+
+def test_a_container_that_mounts_its_service_account_finds_a_token_of_it_and_the_authority(bench: Bench) -> None:
+    (bench.folder / "ca").write_text("authority")
+    bench.services = replace(bench.services, api_server_ca=bench.folder / "ca")
+    show = "cat $FUNGIBILITY_SERVICE_ACCOUNT_DIR/token $FUNGIBILITY_SERVICE_ACCOUNT_DIR/ca.crt"
+    mount = {"name": "kube-api-access-1", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
+    bench.run(pod({"args": [show], "volumeMounts": [mount]}, serviceAccountName="timer", restartPolicy="Never"))
+    bench.api.wait(lambda status: status.get("phase") == "Succeeded")
+    assert bench.log() == "token of /api/v1/namespaces/default/serviceaccounts/timer/tokenauthority"

@@ -15,12 +15,12 @@ from sandbox import __main__ as commands
 from sandbox.gke.node_pool import NodePool
 from sandbox.gke.node_pools import NodePools
 from sandbox.gke.scaling_messages import Backoff, Growth, class_conditions, priority_statuses
-from sandbox.google.latencies import Clock
+from sandbox.google.latencies import LATENCIES, Clock
 from sandbox.google.stock import OutOfStockError, Stock, StockError, require_pool
 from sandbox.host.paths import Paths
 from sandbox.providers.gcp_kinds import NODE_POOL
 from tests.unit.program import run_program
-from tests.unit.sandbox.test_autoscaler import RULES, ladder
+from tests.unit.sandbox.test_autoscaler import RULES, ladder, pool
 
 ZONE = "asia-northeast1-b"
 
@@ -246,3 +246,16 @@ def test_the_program_explains_the_failure_of_each_of_its_accelerator_pools_and_n
     assert warn.call_count == 1
     assert "Accelerator pool l4-spot" in said
     assert "(v6e-1, l4)" in said
+
+
+@pytest.mark.parametrize(
+    ("machine_type", "config", "minutes"),
+    [
+        ("ct6e-standard-1t", {}, 600),
+        ("ct6e-standard-1t", {"spot": True}, 600),
+        ("ct6e-standard-1t", {"flexStart": True}, 30),
+        ("g2-standard-4", {}, 15),
+    ],
+)
+def test_a_machine_that_does_not_come_is_waited_for_as_long_as_the_autoscaler_says(machine_type: str, config: Any, minutes: int) -> None:
+    assert LATENCIES[pool("p", machine_type, nodes=0, **config).provision_time] == minutes * 60
