@@ -16,7 +16,7 @@ from components.catalog.boot_disks import DEFAULT_DISK_GB
 from components.catalog.node_labels import COMPUTE_CLASS_LABEL
 from components.cluster.cluster import Cluster, node_defaults
 from components.cluster.cluster_hardening import node_labels, node_pool_arguments
-from components.cluster.network import Network
+from components.cluster.network import ClusterNetwork
 from components.cluster.pool_failures import error_hook
 from components.cluster.replacement import replacement_hook
 from components.settings.accelerator_pool import AcceleratorPool
@@ -30,8 +30,8 @@ class AcceleratorPoolsArgs:
     accelerators: AcceleratorSettings
     settings: ClusterSettings
     cluster: Cluster
-    #: The stack's own network, with private nodes; None: the project's default network.
-    vpc: Network | None
+    #: Of private nodes; None: the project's default network.
+    vpc: ClusterNetwork | None
 
 
 def node_config(
@@ -53,10 +53,7 @@ def node_config(
         # Always set: if it were left out, an earlier size would stay.
         "disk_size_gb": pool.disk_size_gb or DEFAULT_DISK_GB,
     }
-    if pool.provisioning == "spot":
-        config["spot"] = True
-    elif pool.provisioning == "preemptible":
-        config["preemptible"] = True
+    config |= capacity(pool)
     if pool.kind == "gpu":
         config["guest_accelerators"] = [
             {
@@ -69,6 +66,27 @@ def node_config(
         # A change replaces the pool: GKE changes this disk neither on a node nor on a pool.
         config["secondary_boot_disks"] = [{"disk_image": pool.secondary_boot_disk_image, "mode": "CONTAINER_IMAGE_CACHE"}]
     return config
+
+
+def capacity(pool: AcceleratorPool) -> dict[str, Any]:
+    """How the pool's nodes are bought, as fields of `node_config`. A ComputeClass says none of it of a pool that it names.
+
+    Flex-start takes no reservation and no Spot (preconditions of modules/compute/gke-node-pool in GoogleCloudPlatform/cluster-toolkit).
+    """
+    if pool.provisioning == "flex-start":
+        none = {"consume_reservation_type": "NO_RESERVATION"}
+        return {"flex_start": True, "max_run_duration": f"{(pool.max_run_days or 0) * 86_400}s", "reservation_affinity": none}
+    if pool.provisioning == "reservation":
+        name = {"key": "compute.googleapis.com/reservation-name", "values": [pool.reservation]}
+        return {"reservation_affinity": {"consume_reservation_type": "SPECIFIC_RESERVATION", **name}}
+    return {pool.provisioning: True} if pool.taken_back else {}
+
+
+def limits(pool: AcceleratorPool) -> dict[str, Any]:
+    """`autoscaling` of the pool; a disabled one keeps its maximum, so that enabling it again changes one number and waits for nothing."""
+    prefix = "total_" if pool.node_counts == "total" else ""
+    least = pool.min_node_count if pool.enabled else 0
+    return {f"{prefix}min_node_count": least, f"{prefix}max_node_count": pool.max_node_count, "location_policy": pool.location_policy}
 
 
 def warm_rungs(pools: Sequence[AcceleratorPool]) -> list[str]:
@@ -88,13 +106,16 @@ def warm_rungs(pools: Sequence[AcceleratorPool]) -> list[str]:
     ]
 
 
-def upgrade_settings(pool: AcceleratorPool) -> dict[str, Any]:
-    """How GKE upgrades the pool's nodes.
+def upgrade_settings(pool: AcceleratorPool) -> dict[str, Any] | None:
+    """How GKE upgrades the pool's nodes; None leaves it to GKE, which has one way for flex-start (SHORT_LIVED, unknown to the provider).
 
     A surge node of a TPU pool would need a spare chip, which quota and stock rarely have: its nodes are upgraded in place, one at a
     time. GPU pools keep GKE's default, the new node first.
     """
-    surge = 0 if pool.kind == "tpu" else 1
+    if pool.provisioning == "flex-start":
+        return None
+    # A reservation has as many machines as it has, and an upgrade brings none.
+    surge = 0 if pool.kind == "tpu" or pool.provisioning == "reservation" else 1
     return {"strategy": "SURGE", "max_surge": surge, "max_unavailable": 1 - surge}
 
 
@@ -120,12 +141,12 @@ class AcceleratorPools(pulumi.ComponentResource):
                 project=args.place.project,
                 name=pool.name,
                 cluster=args.cluster.name,
-                location=args.place.region,
+                location=args.place.cluster_location,
                 node_locations=list(pool.zones),
                 initial_node_count=pool.initial_node_count if pool.enabled else 0,
-                # The maximum of a disabled pool stays, so that enabling it again changes one number and waits for nothing.
-                autoscaling={"min_node_count": pool.min_node_count if pool.enabled else 0, "max_node_count": pool.max_node_count},
-                management={"auto_repair": True, "auto_upgrade": True},
+                autoscaling=limits(pool),
+                # Of flex-start GKE does not repair nodes (the same preconditions).
+                management={"auto_repair": pool.provisioning != "flex-start", "auto_upgrade": True},
                 upgrade_settings=upgrade_settings(pool),
                 node_config=node_config(
                     pool,

@@ -13,11 +13,12 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes import apiextensions
 
-from components.cluster.network import Network
+from components.cluster.network import ClusterNetwork
 from components.gateway import objects
 from components.gateway.certificate import ManagedCertificate
 from components.gateway.clients import client_policy
-from components.serving.inference_server import SERVER_PORT, SERVICE_NAME
+from components.gateway.inference_pool import InferencePool
+from components.serving.inference_server import APP_LABELS, SERVER_PORT, SERVICE_NAME
 from components.settings.gateway import Gateway
 from components.settings.sections import NetworkSettings, Place, ServerSettings
 
@@ -33,7 +34,7 @@ class FrontDoorArgs:
     server: ServerSettings
     settings: NetworkSettings
     #: The stack's own network, whose proxy-only subnet has to be there first.
-    network: Network | None
+    network: ClusterNetwork | None
 
 
 class GatewayObject(pulumi.CustomResource):
@@ -91,15 +92,19 @@ class FrontDoor(pulumi.ComponentResource):
             },
             {"gatewayClassName": gateway.class_name, "listeners": objects.listeners(gateway, reference)},
             # Its load balancer has no proxies without their subnet, which nothing else here names.
-            pulumi.ResourceOptions(parent=self, depends_on=[args.network] if args.network else []),
+            pulumi.ResourceOptions(parent=self, depends_on=[args.network.resource] if args.network and args.network.resource else []),
         )
-        service = {"group": "", "kind": "Service", "name": SERVICE_NAME}
-        backend = {"name": SERVICE_NAME, "port": args.settings.service_port}
+        target = {"group": "", "kind": "Service", "name": SERVICE_NAME}
+        backend: dict[str, Any] = {"name": SERVICE_NAME, "port": args.settings.service_port}
+        if args.settings.inference_gateway:
+            here = pulumi.ResourceOptions(parent=self)
+            pool = InferencePool(f"{name}-pool", SERVICE_NAME, namespace, pod_labels=APP_LABELS, port=SERVER_PORT, opts=here)
+            target = backend = pool.reference
         for route, spec in objects.routes(gateway, SERVICE_NAME, backend).items():
             self._object(f"{name}{route.removeprefix(SERVICE_NAME)}", objects.API, "HTTPRoute", route, namespace, spec)
-        self._object(name, objects.POLICY_API, "HealthCheckPolicy", SERVICE_NAME, namespace, objects.health_check(service, SERVER_PORT))
+        self._object(name, objects.POLICY_API, "HealthCheckPolicy", SERVICE_NAME, namespace, objects.health_check(target, SERVER_PORT))
         policy = objects.backend_policy(
-            service,
+            target,
             draining_seconds=args.server.termination_grace_period_seconds,
             security_policy=client_policy(f"{name}-clients", args.place, f"{args.cluster_name}-clients", gateway, parent=self),
         )

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.catalog.machines import KINDS, MACHINES_PAGE, PLAIN_MACHINE_TYPES, Kind
+from components.catalog.machines import KINDS, MACHINES_PAGE, PLAIN_MACHINE_TYPES, Kind, MachineType
 from components.catalog.shutdown import MAX_GRACE_SECONDS, MIN_GRACE_SECONDS
 from components.catalog.vllm_releases import Release, release_of
 from components.settings import formats
 from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.gateway import Gateway, parse_gateway
 from components.settings.maintenance_window import MaintenanceWindow, parse_maintenance_window
-from components.settings.network_ranges import NetworkRanges, parse_network
+from components.settings.network_ranges import ExistingNetwork, NetworkRanges, parse_network
 from components.settings.reader import section, setting
 from components.settings.secret_reference import SecretReference
 from components.settings.value_types import Boolean, Choice, Quantity, Structure, Whole
@@ -55,11 +55,28 @@ class Place:
         default="asia-northeast1-b",
         description="Zone of every accelerator pool that names none of its own; must lie in the region.",
     )
+    location: str = setting(
+        Choice(("regional", "zonal")),
+        default="regional",
+        description="Whether the control plane and the system pool are in three zones of the region, or in `zone` alone: a third of the "
+        "system nodes, and none of them when that zone fails. A change replaces the cluster, which takes another `clusterName` in the "
+        "same update.",
+    )
     labels: Mapping[str, str] = setting(
         formats.LABELS,
         default={},
         description="Labels of the cluster, the nodes with their disks, and the image repository, for the bill, label -> value.",
     )
+
+    @property
+    def cluster_location(self) -> str:
+        """As GKE calls it: a region or a zone."""
+        return self.zone if self.location == "zonal" else self.region
+
+    @property
+    def system_zones(self) -> int:
+        """Zones in which the system pool has nodes; GKE takes three of a region's."""
+        return 1 if self.location == "zonal" else 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +141,27 @@ class AcceleratorSettings:
     consolidation_delay_minutes: int = setting(
         Whole(1, 1440), default=10, description="Minutes for which a node above a pool's minimum stays idle before it is taken away."
     )
+    fallback_after_minutes: int = setting(
+        Whole(0, 600),
+        default=0,
+        description="Minutes that a replica waits for a node before the pool that is tried first is passed over, until it gets a machine "
+        "([how](ladder.md#fallback-in-bounded-time)); 5 or more. 0 leaves it to GKE, which waits ten hours for a TPU.",
+    )
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """The accelerators of the pools, in the order of priority."""
         return tuple(dict.fromkeys(pool.kind for pool in self.pools))
+
+    @property
+    def largest(self) -> dict[Kind, MachineType]:
+        """Accelerator -> the machine with most of it: the only one, but for GPUs of different numbers."""
+        return {pool.kind: pool.machine for pool in sorted(self.pools, key=lambda pool: pool.machine.count)}
+
+    @property
+    def gpu_counts(self) -> tuple[int, ...]:
+        """The different numbers of GPUs of the pools' machines, the least first."""
+        return tuple(sorted({pool.machine.count for pool in self.pools if pool.kind == "gpu"}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +252,17 @@ class ServerSettings:
         description="Requests that one server may have at a time, running and waiting together, above which it answers 503, so that "
         "clients try again elsewhere; 0 for no limit. vLLM runs up to 256 at once. Servers of vLLM before 0.31 know no limit.",
     )
+    request_ids: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether each answer has a header `X-Request-Id`, the client's own or a new one; it costs time at high rates.",
+    )
+    traces_endpoint: str = setting(
+        formats.TRACES_ENDPOINT,
+        default="",
+        description="Where the servers send OpenTelemetry traces, with the pod and the node of each: a collector's http://HOST:4317 by "
+        "gRPC, or its http://HOST:4318/v1/traces by HTTP. Servers of vLLM before 0.18 send none.",
+    )
     hugging_face_token: pulumi.Input[str] = setting(
         formats.HUGGING_FACE_TOKEN,
         default="",
@@ -261,7 +305,7 @@ class ServerSettings:
         Choice(("auto", "privileged", "request")),
         default="auto",
         description="How containers reach their node's device: auto (the least that works for the pools), request (as a resource; pools of "
-        "one accelerator only), or privileged.",
+        "one accelerator, as many in each, only), or privileged.",
     )
     weights_cache: bool = setting(
         Boolean(),
@@ -384,6 +428,12 @@ class NetworkSettings:
         description="A front door with TLS in place of the Service's own load balancer: `class`, `hostName`, `certificate` and others, of "
         "which docs/settings.md lists the keys. Empty for none.",
     )
+    inference_gateway: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether a regional gateway chooses a server by its queue, its KV cache and the prompt's beginning (InferencePool and "
+        "endpoint picker of the Gateway API Inference Extension). Unverified on GKE.",
+    )
     load_balancer_source_ranges: tuple[str, ...] = setting(
         formats.RANGES, default=[], description="IPv4 ranges (CIDR) that may reach the load balancer; empty lets everyone in."
     )
@@ -393,14 +443,14 @@ class NetworkSettings:
         description="Whether the load balancer has an address of the VPC alone, which the internet does not reach.",
     )
     #: None: the project's default network, with public nodes.
-    ranges: NetworkRanges | None = setting(
+    vpc: NetworkRanges | ExistingNetwork | None = setting(
         Structure(lambda value, field, known: parse_network(value, field)),
         default={},
         key="network",
-        description="A VPC of the stack's own with private nodes and Cloud NAT: `nodeRange`, `podRange` and `serviceRange`, each "
-        "IPv4 CIDR. "
-        "Empty takes the project's default network and public nodes. A change replaces the cluster, which takes another "
-        "`clusterName` in the same update.",
+        description="A VPC of the stack's own with private nodes and Cloud NAT: `nodeRange`, `podRange` and `serviceRange`, each CIDR. Or "
+        "`existing`, for private nodes in one that somebody else owns: the names `network`, `subnetwork`, and of secondary ranges "
+        "`podRange` and `serviceRange`; with `hostProject` for a Shared VPC. Empty takes the project's default network and public nodes. "
+        "A change replaces the cluster, which takes another `clusterName` in the same update.",
     )
     control_plane_endpoint: str = setting(
         Choice(("ip", "dns")),
@@ -424,6 +474,15 @@ class NetworkSettings:
         default=[],
         description="Kubernetes namespaces whose pods may connect to the servers in spite of `networkPolicy`.",
     )
+
+    @property
+    def ranges(self) -> NetworkRanges | None:
+        """Of the network that the stack makes; None if it makes none."""
+        return self.vpc if isinstance(self.vpc, NetworkRanges) else None
+
+    @property
+    def existing(self) -> ExistingNetwork | None:
+        return self.vpc if isinstance(self.vpc, ExistingNetwork) else None
 
     @property
     def public(self) -> bool:

@@ -18,9 +18,6 @@ from components.settings.sections import Settings
 #: A month as Google's calculator counts it.
 HOURS_A_MONTH = 730
 
-#: The zones of a regional cluster in which GKE puts the system pool's nodes unless told otherwise.
-ZONES_OF_A_REGION = 3
-
 NOT_COUNTED = (
     "boot disks",
     "network traffic, what load balancers and Cloud Armor bill by use, and NAT",
@@ -87,17 +84,17 @@ def estimate(settings: Settings) -> Estimate:
     """What the stack of these settings costs."""
     pools = settings.accelerators.pools
     usual = usual_nodes(settings.scaling.replicas, pools)
-    system = settings.cluster.system_nodes_per_zone * ZONES_OF_A_REGION
+    system = settings.cluster.system_nodes_per_zone * settings.place.system_zones
     return Estimate(
         lines=(
             *(
                 Line(
                     name=pool.name,
                     what=f"{pool.machine_type}, {pool.provisioning}",
-                    idle=_minimum(pool),
+                    idle=pool.min_nodes,
                     usual=nodes,
                     maximum=pool.max_nodes,
-                    price=node_price(pool.machine_type, pool.provisioning, settings.place.region),
+                    price=node_price(pool.machine_type, pool.provisioning, settings.place.region, pool.machine.count),
                 )
                 for pool, nodes in zip(pools, usual, strict=True)
             ),
@@ -137,7 +134,7 @@ def usual_nodes(replicas: int, pools: Sequence[AcceleratorPool]) -> tuple[int, .
     for pool in pools:
         here = min(replicas, pool.max_nodes)
         replicas -= here
-        nodes.append(max(here, _minimum(pool)))
+        nodes.append(max(here, pool.min_nodes))
     return tuple(nodes)
 
 
@@ -152,8 +149,3 @@ def summary(settings: Settings) -> str:
     if found.unpriced:
         text += f"; without {', '.join(line.name for line in found.unpriced)}, of which no price is known"
     return text
-
-
-def _minimum(pool: AcceleratorPool) -> int:
-    """Total across zones; 0 for a disabled pool, whose idle nodes go."""
-    return pool.min_node_count * len(pool.zones) if pool.enabled else 0

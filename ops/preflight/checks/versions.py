@@ -11,8 +11,8 @@ from ops.preflight.context import Check, Context
 
 #: https://docs.cloud.google.com/kubernetes-engine/docs/reference/crds/computeclass
 COMPUTE_CLASS_MINIMUM = "1.30.3-gke.1451000"
-#: Accelerator -> minimum. https://docs.cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus
-ACCELERATOR_MINIMUMS = {"tpu-v6e-slice": "1.31.4-gke.1256000"}
+#: Of flex-start by accelerator: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/dws
+FLEX_START_MINIMUMS = {"gpu": "1.32.2-gke.1652000", "tpu": "1.33.0-gke.1712000"}
 
 _TITLE = "GKE version"
 
@@ -29,15 +29,17 @@ def minimum(settings: Settings) -> tuple[str, str]:
     """The oldest version that serves the stack, and what asks for it."""
     asked = [(COMPUTE_CLASS_MINIMUM, "ComputeClass")]
     for pool in settings.accelerators.pools:
-        if pool.machine.accelerator in ACCELERATOR_MINIMUMS:
-            asked.append((ACCELERATOR_MINIMUMS[pool.machine.accelerator], pool.machine.accelerator))
+        if pool.machine.chip.minimum:
+            asked.append((pool.machine.chip.minimum, pool.machine.accelerator))
+        if pool.provisioning == "flex-start":
+            asked.append((FLEX_START_MINIMUMS[pool.kind], "flex-start"))
     return max(asked, key=lambda each: version_key(each[0]))
 
 
 def _run(context: Context) -> list[Finding]:
-    settings, project = context.settings, context.project
+    settings, project, place = context.settings, context.project, context.settings.place.cluster_location
     least, why = minimum(settings)
-    location = f"projects/{project}/locations/{settings.place.region}"
+    location = f"projects/{project}/locations/{place}"
     try:
         cluster = context.google.get("container", f"v1/{location}/clusters/{settings.cluster.name}")
     except CallFailed as failure:
@@ -48,13 +50,13 @@ def _run(context: Context) -> list[Finding]:
         what = f"{_TITLE} of cluster {settings.cluster.name}"
         if version_key(running) >= version_key(least):
             return [ok(what, f"{running}, and {why} needs {least}")]
-        fix = f"gcloud container clusters upgrade {settings.cluster.name} --master --location={settings.place.region} --project={project}"
+        fix = f"gcloud container clusters upgrade {settings.cluster.name} --master --location={place} --project={project}"
         value = f"{running} is too old: {why} needs {least}"
         return [failed(what, value, reason="the cluster was made with an older version", fix=fix)]
     answer = context.google.get("container", f"v1/{location}/serverConfig")
-    what = f"{_TITLE} of channel {settings.cluster.release_channel} in {settings.place.region}"
+    what = f"{_TITLE} of channel {settings.cluster.release_channel} in {place}"
     listing = (
-        f"gcloud container get-server-config --location={settings.place.region} --project={project} --flatten=channels "
+        f"gcloud container get-server-config --location={place} --project={project} --flatten=channels "
         f'--filter="channels.channel={settings.cluster.release_channel}"'
     )
     channels = {each.get("channel"): each for each in answer.get("channels", [])}

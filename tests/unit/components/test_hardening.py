@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from components.catalog.machines import MACHINE_TYPES
 from components.cluster.cluster_hardening import NO_ENDPOINT, dns_endpoint_of, ip_endpoint_of
 from components.serving.device_access import device_access
 from components.serving.network_policy import address_block, network_policy_spec
 from components.settings.network_ranges import NetworkRanges
 from components.settings.settings import load_stack
-from tests.unit.program import API_KEY, STORED, Resource, Run, run_program
+from tests.unit.program import API_KEY, EXISTING, STORED, Resource, Run, run_program
 
 CLUSTER = "gcp:container/cluster:Cluster"
 REPOSITORY = "gcp:artifactregistry/repository:Repository"
@@ -40,6 +41,33 @@ def cluster(prod: Run) -> dict[str, Any]:
 def _pod(run: Run) -> dict[str, Any]:
     template: dict[str, Any] = run.only(DEPLOYMENT).inputs["spec"]["template"]
     return template
+
+
+# --- network
+
+
+@pytest.mark.parametrize("owner", ["host-project", "my-project"])
+def test_of_an_existing_network_nothing_is_made_and_nodes_are_private_in_it(owner: str) -> None:
+    names = {key: value for key, value in EXISTING["existing"].items() if key != "hostProject" or owner != "my-project"}
+    run = run_program({"network": {"existing": names}})
+    assert not [each for each in run.resources.values() if each.type.startswith("gcp:compute/")]
+    cluster = run.only(CLUSTER).inputs
+    assert (cluster["network"], cluster["subnetwork"]) == (
+        f"projects/{owner}/global/networks/shared",
+        f"projects/{owner}/regions/asia-northeast1/subnetworks/tokyo",
+    )
+    assert cluster["ipAllocationPolicy"] == {"clusterSecondaryRangeName": "tokyo-pods", "servicesSecondaryRangeName": "tokyo-services"}
+    pools = run.of_type("gcp:container/nodePool:NodePool")
+    assert all(each.inputs["networkConfig"] == {"enablePrivateNodes": True} for each in (*pools,))
+
+
+def test_a_zonal_cluster_is_in_its_zone_and_so_are_the_names_that_others_find_it_by() -> None:
+    run = run_program({"location": "zonal"})
+    of_gke = [*run.of_type(CLUSTER), *run.of_type("gcp:container/nodePool:NodePool")]
+    assert {each.inputs["location"] for each in of_gke} == {"asia-northeast1-b"} == {run.outputs["cluster_location"]}
+    assert json.loads(run.outputs["kubeconfig"])["current-context"] == "gke_my-project_asia-northeast1-b_tpu-gpu-fungibility"
+    assert 'location="asia-northeast1-b"' in json.dumps(run.only("gcp:monitoring/dashboard:Dashboard").inputs).replace("\\", "")
+    assert run.only(REPOSITORY).inputs["location"] == "asia-northeast1"
 
 
 # --- control plane
@@ -87,7 +115,7 @@ def test_policy_admits_the_listed_namespaces() -> None:
 
 
 def test_everybody_outside_is_not_everybody_inside() -> None:
-    (rule,) = _policy(ranges=NetworkRanges(nodes="10.64.0.0/22", pods="10.65.0.0/17", services="10.64.16.0/20"))["ingress"]
+    (rule,) = _policy(vpc=NetworkRanges(nodes="10.64.0.0/22", pods="10.65.0.0/17", services="10.64.16.0/20"))["ingress"]
     assert rule["from_"][0] == {"ip_block": {"cidr": "0.0.0.0/0", "except_": ["10.65.0.0/17"]}}
     # The API server refuses an exception outside of its range.
     assert address_block("203.0.113.0/24", "10.65.0.0/17") == {"cidr": "203.0.113.0/24"}
@@ -128,17 +156,18 @@ def test_token_of_secret_manager_is_a_secret_from_the_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "kinds", "access"),
+    ("choice", "machine_types", "access"),
     [
-        ("auto", ["tpu", "gpu"], "privileged"),
-        ("auto", ["gpu", "gpu"], "request"),
-        ("auto", ["tpu"], "request"),
-        ("privileged", ["gpu"], "privileged"),
-        ("request", ["tpu"], "request"),
+        ("auto", ["ct6e-standard-1t", "g2-standard-4"], "privileged"),
+        ("auto", ["g2-standard-4", "a2-highgpu-1g"], "request"),
+        ("auto", ["g2-standard-4", "g2-standard-24"], "privileged"),
+        ("auto", ["ct6e-standard-1t"], "request"),
+        ("privileged", ["g2-standard-4"], "privileged"),
+        ("request", ["ct6e-standard-1t"], "request"),
     ],
 )
-def test_privilege_is_for_pods_that_fit_both_kinds_of_node(choice: str, kinds: list[Any], access: str) -> None:
-    assert device_access(choice, kinds) == access
+def test_privilege_is_for_pods_that_fit_different_nodes(choice: str, machine_types: list[str], access: str) -> None:
+    assert device_access(choice, [MACHINE_TYPES[each] for each in machine_types]) == access
 
 
 @pytest.mark.parametrize(("pools", "resource", "count"), [(GPU_POOLS, "nvidia.com/gpu", "2"), (TPU_POOLS, "google.com/tpu", "4")])

@@ -28,6 +28,7 @@ ALERT_POLICY = "gcp:monitoring/alertPolicy:AlertPolicy"
 DASHBOARD = "gcp:monitoring/dashboard:Dashboard"
 REPOSITORY = "gcp:artifactregistry/repository:Repository"
 NETWORK_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
+INFERENCE_POOL = "kubernetes:inference.networking.k8s.io/v1:InferencePool"
 REFUSAL = "refusal"
 COMPUTE_CLASS = "kubernetes:cloud.google.com/v1:ComputeClass"
 
@@ -148,6 +149,7 @@ def test_hugging_face_token_is_secret_wherever_it_goes(dev: Run) -> None:
 CHANGES: dict[str, tuple[Any, str]] = {
     "region": ("us-central1", CLUSTER),
     "zone": ("asia-northeast1-a", NODE_POOL),
+    "location": ("zonal", NODE_POOL),
     "clusterName": ("other", CLUSTER),
     "releaseChannel": ("STABLE", CLUSTER),
     "deletionProtection": (True, CLUSTER),
@@ -156,6 +158,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "computeClassName": ("other", COMPUTE_CLASS),
     "activeMigration": (False, COMPUTE_CLASS),
     "consolidationDelayMinutes": (5, COMPUTE_CLASS),
+    "fallbackAfterMinutes": (15, DEPLOYMENT),
     "acceleratorPools": ([{"name": "a", "machineType": "g2-standard-8", "maxNodeCount": 2}], NODE_POOL),
     "repositoryName": ("other", REPOSITORY),
     "imageStreaming": (False, NODE_POOL),
@@ -170,6 +173,8 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "maxModelLen": (4096, DEPLOYMENT),
     "modelRevision": ("main", DEPLOYMENT),
     "maxQueuedRequests": (512, DEPLOYMENT),
+    "requestIds": (True, DEPLOYMENT),
+    "tracesEndpoint": ("http://collector.observability:4317", DEPLOYMENT),
     "huggingFaceToken": ("hf_another", SECRET),
     "gpuServerArguments": (["--enable-prefix-caching"], DEPLOYMENT),
     "tpuServerArguments": (["--max-num-seqs=16"], DEPLOYMENT),
@@ -205,6 +210,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "requireApiKey": (True, REFUSAL),
     "internalLoadBalancer": (True, SERVICE),
     "gateway": ({"class": "gke-l7-rilb"}, CLUSTER),
+    "inferenceGateway": (True, INFERENCE_POOL),
     "network": ({"nodeRange": "10.64.0.0/22", "podRange": "10.65.0.0/17", "serviceRange": "10.64.16.0/20"}, NODE_POOL),
     "controlPlaneEndpoint": ("dns", CLUSTER),
     "controlPlaneSourceRanges": (["203.0.113.0/24"], CLUSTER),
@@ -228,6 +234,7 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "targetRunningRequests": {"maxReplicas": 4},
     "scaleDownStabilizationSeconds": {"maxReplicas": 4},
     "clientNamespaces": {"networkPolicy": True},
+    "inferenceGateway": {"gateway": {"class": "gke-l7-rilb"}},
     "weightsCache": {"gpuEphemeralStorageLimit": "38Gi"},
     "deviceAccess": {"acceleratorPools": CHANGES["acceleratorPools"][0]},
 }
