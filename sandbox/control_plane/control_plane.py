@@ -26,6 +26,7 @@ from sandbox.host.egress import EgressProxy
 from sandbox.host.ports import free_ports, is_free, taken_by
 from sandbox.host.processes import Spawner
 from sandbox.host.state_files import read_object, unusable, write_object, write_text
+from sandbox.toolchain.tools import GATEWAY_API_CRDS
 
 MANIFESTS_DIR = Path(__file__).resolve().parent / "manifests"
 
@@ -351,15 +352,38 @@ class ControlPlane:
         )
 
     def _apply_manifests(self) -> None:
-        api = self.api_client()
         for name in ("compute-class-crd.yaml", "compute-class-toleration.yaml", "pod-monitoring-crd.yaml"):
-            for document in yaml.safe_load_all((MANIFESTS_DIR / name).read_text()):
-                try:
-                    utils.create_from_dict(api, document)
-                except utils.FailToCreateError as error:
-                    # A control plane that is started again still has them.
-                    if any(each.status != 409 for each in error.api_exceptions):
-                        raise
+            self._apply(MANIFESTS_DIR / name)
+
+    def _apply(self, manifest: Path) -> None:
+        api = self.api_client()
+        for document in yaml.safe_load_all(manifest.read_text()):
+            try:
+                utils.create_from_dict(api, document)
+            except utils.FailToCreateError as error:
+                # A control plane that is started again still has them.
+                if any(each.status != 409 for each in error.api_exceptions):
+                    raise
+
+    def set_gateway_api(self, on: bool) -> None:
+        """Whether there are the definitions of the Gateway API and of GKE's policies for it; returns once they are served."""
+        definitions = client.ApiextensionsV1Api(self.api_client())
+        manifests = (self._tools / GATEWAY_API_CRDS.name, MANIFESTS_DIR / "gke-gateway-crds.yaml")
+        names = [
+            each["metadata"]["name"] for path in manifests if path.exists() for each in yaml.load_all(path.read_text(), yaml.CSafeLoader)
+        ]
+        if not on:
+            known = {each.metadata.name for each in definitions.list_custom_resource_definition().items}
+            for name in known.intersection(names):
+                definitions.delete_custom_resource_definition(name)
+            return
+        for path in manifests:
+            self._apply(path)
+        deadline = time.monotonic() + _READY_SECONDS
+        while not all(map(_is_established, definitions.list_custom_resource_definition().items)):
+            if time.monotonic() > deadline:
+                raise ControlPlaneError(f"the Gateway API was not served within {_READY_SECONDS:.0f} s")
+            time.sleep(0.1)
 
     # --- files
 
@@ -387,6 +411,10 @@ class ControlPlane:
     def _write_kubeconfig(self, path: Path, endpoint: str, token: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, yaml.safe_dump(kubeconfig_document(endpoint=endpoint, ca=self.certificates.ca, token=token)), mode=0o600)
+
+
+def _is_established(definition: Any) -> bool:
+    return any(each.type == "Established" and each.status == "True" for each in definition.status.conditions or [])
 
 
 def kubeconfig_document(*, endpoint: str, ca: Path, token: str) -> dict[str, Any]:
