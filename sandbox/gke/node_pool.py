@@ -1,7 +1,7 @@
 """A GKE node pool as the sandbox keeps it, and the Node object that one of its machines registers.
 
-Labels, taints and names are those of the walkthrough's listing. Left out: Google's other node features (upgrades,
-auto-repair, multi-host TPU slices); a pool of theirs is accepted and has no effect here.
+Labels, taints and names are those of the walkthrough's listing. Left out: Google's other node features (upgrades, auto-repair, multi-host
+TPU slices, reservations, the end of a flex-start node after its days); a pool of theirs is accepted and has no effect here.
 """
 
 from __future__ import annotations
@@ -83,6 +83,13 @@ class NodePool:
         """Chips of one machine; 0 for a machine without TPU."""
         machine = MACHINE_TYPES.get(self.machine_type)
         return machine.count if machine is not None and machine.kind == "tpu" else 0
+
+    @property
+    def held_request(self) -> str:
+        """The latency after which the autoscaler gives up a request for one of its machines."""
+        if self.config.get("flexStart"):
+            return "held_flex_start_request"
+        return "held_tpu_request" if self.tpu_chips else "held_request"
 
     @property
     def compute_class(self) -> str | None:

@@ -63,6 +63,8 @@ LATENCIES = MappingProxyType(
         # https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md (max-node-provision-time).
         "held_tpu_request": 36000.0,
         "held_request": 900.0,
+        # Of flex-start, on a TPU too: 15 min of capacity check and 15 more (DefaultFlexStartCapacityCheckWaitTime of the same file).
+        "held_flex_start_request": 1800.0,
     }
 )
 

@@ -152,6 +152,16 @@ def test_a_held_request_is_refused_when_the_cluster_ends(stock: Stock, tmp_path:
         cluster.add_node("v6e-1")
 
 
+def test_a_held_request_of_flex_start_is_refused_after_half_an_hour_on_a_tpu_too(stock: Stock, tmp_path: Path) -> None:
+    stock.set("v6e-1", "hold")
+    cluster = _Machines(stock, tmp_path, speed=10_000.0)
+    pool = cluster.by_name["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
+    pool.inputs = {**pool.inputs, "nodeConfig": {**pool.inputs["nodeConfig"], "flexStart": True}}
+    with pytest.raises(OutOfStockError) as refused:
+        cluster.add_node("v6e-1")
+    assert 1800 <= refused.value.seconds < 9000
+
+
 def test_a_held_request_is_not_relabelled_when_its_pool_changes(stock: Stock, tmp_path: Path) -> None:
     stock.set("v6e-1", "hold")
     cluster = _Machines(stock, tmp_path, speed=100.0)
