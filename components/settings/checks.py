@@ -161,6 +161,10 @@ def _exposure(settings: Settings) -> Iterator[Problem]:
 def _gateway(settings: Settings) -> Iterator[Problem]:
     network = settings.network
     gateway = network.gateway
+    if network.inference_gateway and (gateway is None or not gateway.regional):
+        # https://docs.cloud.google.com/kubernetes-engine/docs/concepts/about-gke-inference-gateway
+        reason = "has no gateway that would ask it" if gateway is None else f"is for regional classes, and {gateway.class_name} is not one"
+        yield Problem("inferenceGateway", True, reason, f"give gateway a class such as {INTERNAL}, or set it to false")
     if gateway is None:
         return
     without = "has no effect with gateway, which takes the place of the Service's load balancer"

@@ -405,6 +405,12 @@ class NetworkSettings:
         description="A front door with TLS in place of the Service's own load balancer: `class`, `hostName`, `certificate` and others, of "
         "which docs/settings.md lists the keys. Empty for none.",
     )
+    inference_gateway: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether a regional gateway chooses a server by its queue, its KV cache and the prompt's beginning (InferencePool and "
+        "endpoint picker of the Gateway API Inference Extension). Unverified on GKE.",
+    )
     load_balancer_source_ranges: tuple[str, ...] = setting(
         formats.RANGES, default=[], description="IPv4 ranges (CIDR) that may reach the load balancer; empty lets everyone in."
     )

@@ -327,6 +327,8 @@ def _go_together(values: dict[str, Any]) -> None:
         values.pop("clientNamespaces", None)
     elif values.get("terminationGracePeriodSeconds", _DEFAULTS["terminationGracePeriodSeconds"]) < 40:
         del values["terminationGracePeriodSeconds"]
+    if not values.get("gateway"):
+        values.pop("inferenceGateway", None)
     if values.get("huggingFaceTokenSecret"):
         values.pop("huggingFaceToken", None)
     if values.get("apiKeySecret"):

@@ -28,6 +28,7 @@ ALERT_POLICY = "gcp:monitoring/alertPolicy:AlertPolicy"
 DASHBOARD = "gcp:monitoring/dashboard:Dashboard"
 REPOSITORY = "gcp:artifactregistry/repository:Repository"
 NETWORK_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
+INFERENCE_POOL = "kubernetes:inference.networking.k8s.io/v1:InferencePool"
 REFUSAL = "refusal"
 COMPUTE_CLASS = "kubernetes:cloud.google.com/v1:ComputeClass"
 
@@ -207,6 +208,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "requireApiKey": (True, REFUSAL),
     "internalLoadBalancer": (True, SERVICE),
     "gateway": ({"class": "gke-l7-rilb"}, CLUSTER),
+    "inferenceGateway": (True, INFERENCE_POOL),
     "network": ({"nodeRange": "10.64.0.0/22", "podRange": "10.65.0.0/17", "serviceRange": "10.64.16.0/20"}, NODE_POOL),
     "controlPlaneEndpoint": ("dns", CLUSTER),
     "controlPlaneSourceRanges": (["203.0.113.0/24"], CLUSTER),
@@ -230,6 +232,7 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "targetRunningRequests": {"maxReplicas": 4},
     "scaleDownStabilizationSeconds": {"maxReplicas": 4},
     "clientNamespaces": {"networkPolicy": True},
+    "inferenceGateway": {"gateway": {"class": "gke-l7-rilb"}},
     "weightsCache": {"gpuEphemeralStorageLimit": "38Gi"},
     "deviceAccess": {"acceleratorPools": CHANGES["acceleratorPools"][0]},
 }
