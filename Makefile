@@ -38,13 +38,13 @@ live: .venv/.installed ## show the sandbox's ladder as a live page, with buttons
 test: test-unit test-images test-sandbox ## run every test except the nightly ones
 
 test-unit: .venv/.installed policies/.venv/.installed ## run the unit tests: quick and offline
-	$(BIN)/pytest -n 4 --dist loadfile tests/unit
+	$(BIN)/pytest -n 3 --dist loadfile tests/unit
 
 test-images: .venv/.installed ## test the images' scripts, and build them if there is a Docker daemon
 	$(BIN)/pytest -n 4 --dist loadfile tests/images
 
-test-sandbox: .venv/.installed policies/.venv/.installed ## test end to end, on a sandbox of its own
-	$(BIN)/pytest -m "not drill" --durations 12 tests/sandbox
+test-sandbox: .venv/.installed policies/.venv/.installed ## test end to end, on sandboxes of its own
+	$(BIN)/pytest -v -n 2 -m "not drill" --durations 12 tests/sandbox
 
 test-drills: .venv/.installed policies/.venv/.installed ## opt-in: break a sandbox in every way, as the nightly workflow does
 	$(BIN)/pytest -m drill tests/sandbox

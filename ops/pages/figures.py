@@ -6,8 +6,8 @@ in docs/figures.md.
 
 from __future__ import annotations
 
+from components.settings.stack_files import PROJECT_DIR
 from ops.pages.page import Page, PageError, between
-from sandbox.host.paths import PROJECT_DIR
 from trials import record, report
 
 _BENCH = PROJECT_DIR / "docs" / "figures" / "bench.json"
@@ -26,6 +26,7 @@ HEADLINES = {
 SURVIVED = {
     "kills": "updates whose Pulumi engine was killed at a random moment, and which the next update completed",
     "stock": "pools out of stock, at creation or while serving, and the service ran on the others",
+    "fallback": "replicas whose TPU request was neither filled nor refused, and which the next pool served in the time that is promised",
     "answers": "updates completed in spite of faulty answers of Google's and the cluster's API",
     "load": "requests answered during updates, drains, preemptions, hangs and crashes",
     "machine": "faults of the sandbox's own machine that ended with a clear message and no orphan process",

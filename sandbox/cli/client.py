@@ -3,8 +3,6 @@
 For tests, drills and benchmarks. It starts nothing by itself: `command("up")` does.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """What `python -m sandbox up` does with the stack: its settings, `pulumi up`, and the repair after one that was killed."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import socket

@@ -4,8 +4,6 @@ These are the real programs. Left out: kubelets (`node_agent`), Google's side of
 has and the sandbox does not need. The flags are what is proven to run without root and within about 500 MB.
 """
 
-from __future__ import annotations
-
 import secrets
 import subprocess
 import time

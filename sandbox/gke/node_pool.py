@@ -74,6 +74,11 @@ class NodePool:
         return self._limit("max")
 
     @property
+    def provision_time(self) -> str:
+        """The latency for which the autoscaler waits for a machine that does not come."""
+        return "held_flex_request" if self.config.get("flexStart") else "held_tpu_request" if self.tpu_chips else "held_request"
+
+    @property
     def streams_images(self) -> bool:
         """Whether containers start while their image still comes (GKE image streaming)."""
         return bool((self.config.get("gcfsConfig") or {}).get("enabled"))
@@ -83,13 +88,6 @@ class NodePool:
         """Chips of one machine; 0 for a machine without TPU."""
         machine = MACHINE_TYPES.get(self.machine_type)
         return machine.count if machine is not None and machine.kind == "tpu" else 0
-
-    @property
-    def held_request(self) -> str:
-        """The latency after which the autoscaler gives up a request for one of its machines."""
-        if self.config.get("flexStart"):
-            return "held_flex_start_request"
-        return "held_tpu_request" if self.tpu_chips else "held_request"
 
     @property
     def compute_class(self) -> str | None:

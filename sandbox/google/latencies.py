@@ -5,8 +5,6 @@ about the middle. The sandbox waits `seconds / speed`. Left out, as what is shor
 on, IAM, repositories, addresses of load balancers.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,13 +56,13 @@ LATENCIES = MappingProxyType(
         # A pool's creation without stock: "retried about every 4 min and given up after 36 min".
         "node_pool_retry": 240.0,
         "node_pool_give_up": 2160.0,
-        # How long a machine may take to come before the autoscaler gives up: ten hours for a single-host TPU (tpuMigMaxNodeProvisionTime in
+        # How long a machine may take to come before the autoscaler gives up: ten hours for a single-host TPU, 15 + 15 minutes for
+        # flex-start (tpuMigMaxNodeProvisionTime, DefaultFlexStartCapacityCheckWaitTime and maxNodeProvisionTimeOffset in
         # pkg/cloudprovider/gke/gke_cloud_provider_impl.go of GoogleCloudPlatform/cluster-autoscaler), its default for everything else:
         # https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md (max-node-provision-time).
         "held_tpu_request": 36000.0,
+        "held_flex_request": 1800.0,
         "held_request": 900.0,
-        # Of flex-start, on a TPU too: 15 min of capacity check and 15 more (DefaultFlexStartCapacityCheckWaitTime of the same file).
-        "held_flex_start_request": 1800.0,
     }
 )
 

@@ -4,8 +4,6 @@ identity by which the API server speaks for its users to the API servers behind 
 Everything is made fresh for each cluster and lives in its state folder only; nothing here protects more than loopback.
 """
 
-from __future__ import annotations
-
 from dataclasses import astuple, dataclass
 from pathlib import Path
 

@@ -9,8 +9,6 @@ without an address; watches,
 since looking once in a while is cheap on a sandbox's API server and cannot miss an event.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence

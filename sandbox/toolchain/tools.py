@@ -7,8 +7,6 @@ kubectl is one of the virtual environment's packages. Left out: other Python pac
 and Docker, which the sandbox does not need.
 """
 
-from __future__ import annotations
-
 import fcntl
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """The middleware that closes connections while a pod drains; that vLLM loads it is proven in tests/vllm."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Where the stand-in differs from real vLLM, and why it is left so: what is there -> the reason."""
 
-from __future__ import annotations
-
 
 def _each(names: str, reason: str) -> dict[str, str]:
     return dict.fromkeys(names.split(), reason)

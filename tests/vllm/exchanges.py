@@ -1,7 +1,5 @@
 """The requests that both servers are asked, by name; both run with `--api-key`, and `KEY` goes with each but a few."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

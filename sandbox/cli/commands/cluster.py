@@ -1,7 +1,5 @@
 """Commands on the running service and cluster: status, chat, traffic, scaling, and preemption."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

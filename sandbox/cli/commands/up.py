@@ -1,7 +1,5 @@
 """`python -m sandbox up`: builds what is missing, starts everything, runs `pulumi up`, and asks the model something."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal

@@ -1,7 +1,5 @@
 """The generated pages are up to date with their sources, and the command reports those that are not."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The make targets of a team's pipelines, run for real with a `pulumi` that only notes how it was called."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

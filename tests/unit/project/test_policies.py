@@ -1,7 +1,5 @@
 """Each rule of the policy pack on what passes it, what fails it, and what a preview knows by half."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The stand-in gcp provider over a real channel, with a cloud of dictionaries behind it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

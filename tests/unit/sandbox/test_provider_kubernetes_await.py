@@ -1,7 +1,5 @@
 """When the kubernetes stand-in takes an object for live, and what it says while it is not."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from typing import Any

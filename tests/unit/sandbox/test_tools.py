@@ -1,7 +1,5 @@
 """Tools: the machine's own when its version fits, a stamp for what was built or downloaded, and words for what cannot be had."""
 
-from __future__ import annotations
-
 import fcntl
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """What the load generator counts as answered, failed and cut, against a server that does each."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any
