@@ -98,7 +98,10 @@ class FrontDoor(pulumi.ComponentResource):
         backend: dict[str, Any] = {"name": SERVICE_NAME, "port": args.settings.service_port}
         if args.settings.inference_gateway:
             here = pulumi.ResourceOptions(parent=self)
-            pool = InferencePool(f"{name}-pool", SERVICE_NAME, namespace, pod_labels=APP_LABELS, port=SERVER_PORT, opts=here)
+            project = args.place.project
+            pool = InferencePool(
+                f"{name}-pool", SERVICE_NAME, namespace, project=project, pod_labels=APP_LABELS, port=SERVER_PORT, opts=here
+            )
             target = backend = pool.reference
         for route, spec in objects.routes(gateway, SERVICE_NAME, backend).items():
             self._object(f"{name}{route.removeprefix(SERVICE_NAME)}", objects.API, "HTTPRoute", route, namespace, spec)

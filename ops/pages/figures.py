@@ -31,6 +31,8 @@ SURVIVED = {
     "fallback": "replicas whose TPU request was neither filled nor refused, and which the next pool served in the time that is promised",
     "answers": "updates completed in spite of faulty answers of Google's and the cluster's API",
     "load": "requests answered during updates, drains, preemptions, hangs and crashes",
+    "door": "requests answered during updates, drains and preemptions, a gateway's and a plain Service's clients together",
+    "door_faults": "requests answered while nodes vanished and servers died, a gateway's and a plain Service's clients together",
     "machine": "faults of the sandbox's own machine that ended with a clear message and no orphan process",
     "settings": "random settings files that were refused with a reason, or deployed without a later difference",
 }
