@@ -26,6 +26,7 @@ def prod() -> Iterator[Sandbox]:
     sandbox.command("down", check=False)
     try:
         sandbox.command("up", "--environment", "prod")
+        sandbox.use_doors()
         yield sandbox
     finally:
         take_down(sandbox)
