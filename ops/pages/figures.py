@@ -32,7 +32,7 @@ SURVIVED = {
     "answers": "updates completed in spite of faulty answers of Google's and the cluster's API",
     "load": "requests answered during updates, drains, preemptions, hangs and crashes",
     "door": "requests answered during updates, drains and preemptions, a gateway's and a plain Service's clients together",
-    "door_faults": "the same while nodes vanished and servers died and hung",
+    "door_faults": "requests answered while nodes vanished and servers died, a gateway's and a plain Service's clients together",
     "machine": "faults of the sandbox's own machine that ended with a clear message and no orphan process",
     "settings": "random settings files that were refused with a reason, or deployed without a later difference",
 }

@@ -395,7 +395,8 @@ class GatewayController:
             if key not in objects["Service"]:
                 missing.append(f'Service "{"/".join(key)}" was not found.')
                 continue
-            name = f"{'/'.join(key)}/{reference['port']}"
+            # An InferencePool is served as the Service of its name, which has the same pods: no picker runs here.
+            name = f"{'/'.join(key)}/{reference.get('port') or objects['Service'][key]['spec']['ports'][0]['port']}"
             health = HealthCheck.of(_policy(objects["HealthCheckPolicy"], key))
             policy = _policy(objects["GCPBackendPolicy"], key) or {"spec": {}}
             timeout = (policy["spec"].get("default") or {}).get("timeoutSec", 30)
@@ -520,7 +521,7 @@ def _policy(policies: Mapping[Key, Object], service: Key) -> Object | None:
     """The policy of a Service, in its namespace."""
     for key, each in policies.items():
         target = each["spec"]["targetRef"]
-        if key[0] == service[0] and (target["kind"], target["name"]) == ("Service", service[1]):
+        if key[0] == service[0] and target["name"] == service[1]:
             return each
     return None
 

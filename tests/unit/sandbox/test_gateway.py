@@ -40,8 +40,8 @@ def gateway(tls: Object | None = None, **spec: Any) -> Object:
     return named("vllm", {"gatewayClassName": "gke-l7-regional-external-managed", "listeners": listeners, **spec})
 
 
-def route(section: str = "https", service: str = "vllm") -> Object:
-    rules = [{"backendRefs": [{"name": service, "port": 80}]}]
+def route(section: str = "https", service: str = "vllm", **backend: Any) -> Object:
+    rules = [{"backendRefs": [backend or {"name": service, "port": 80}]}]
     return named("vllm", {"parentRefs": [{"name": "vllm", "sectionName": section}], "hostnames": [HOST], "rules": rules})
 
 
@@ -182,6 +182,12 @@ def test_a_regional_gateway_in_a_network_of_the_stack_wants_its_proxies_subnet(w
     id = "projects/p/regions/asia-northeast1/subnetworks/proxies"
     world.records.create("gcp:compute/subnetwork:Subnetwork", id, subnet, owner="test")
     eventually(lambda: (world.condition(GATEWAY, "Programmed") or {})["status"] == "True")
+
+
+def test_an_inference_pool_is_served_as_the_service_of_its_name(world: World) -> None:
+    world.certificate()
+    world.start(httproutes=[route(group="inference.networking.k8s.io", kind="InferencePool", name="vllm")])
+    assert eventually(world.backends) == ["127.88.0.1"]
 
 
 def test_a_certificate_that_is_not_issued_yet_ends_every_connection(world: World) -> None:
