@@ -152,7 +152,7 @@ def _result(event: str, report: Report, recovery: str, client: str, *, planned: 
         cut=report.count("cut"),
         longest_gap=round(report.longest_gap, 2) if report.count("answered") > 1 else None,
         bound=bound,
-        recovery=recovery + (f"; of the lost {streams} were streams ({problems})" if lost else ""),
+        recovery=recovery + (f"; streams among the lost: {streams} ({problems})" if lost else ""),
     )
 
 
