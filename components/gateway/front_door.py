@@ -98,7 +98,10 @@ class FrontDoor(pulumi.ComponentResource):
         backend: dict[str, Any] = {"name": SERVICE_NAME, "port": args.settings.service_port}
         if args.settings.inference_gateway:
             here = pulumi.ResourceOptions(parent=self)
-            pool = InferencePool(f"{name}-pool", SERVICE_NAME, namespace, pod_labels=APP_LABELS, port=SERVER_PORT, opts=here)
+            project = args.place.project
+            pool = InferencePool(
+                f"{name}-pool", SERVICE_NAME, namespace, project=project, pod_labels=APP_LABELS, port=SERVER_PORT, opts=here
+            )
             target = backend = pool.reference
         for route, spec in objects.routes(gateway, SERVICE_NAME, backend).items():
             self._object(f"{name}{route.removeprefix(SERVICE_NAME)}", objects.API, "HTTPRoute", route, namespace, spec)
@@ -129,7 +132,7 @@ class FrontDoor(pulumi.ComponentResource):
 def _url(gateway: Gateway, ip: str | None) -> str | None:
     if ip is None:
         return None
-    return f"https://{gateway.host_name}/v1" if gateway.certificate else f"http://{gateway.host_name or ip}/v1"
+    return f"https://{gateway.host_name}/v1" if gateway.certificate else f"http://{ip}/v1"
 
 
 def _records(gateway: Gateway, ip: str | None, authorizations: Sequence[dict[str, str]]) -> Sequence[dict[str, str]]:

@@ -6,7 +6,7 @@ kubeconfig, and is believed only if a Service of it has the stack's very address
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +43,7 @@ class ServingPod:
     pool: str
     #: Where its server listens.
     port: int
+    node_labels: Mapping[str, str]
     kubectl: Kubectl
 
     @contextmanager
@@ -72,7 +73,14 @@ def serving_pods(target: Target, kubeconfig: str | None) -> list[ServingPod]:
     try:
         core = client.CoreV1Api(config.new_client_from_config(kubeconfig, client_configuration=configuration))
         services = core.list_namespaced_service(target.namespace, _request_timeout=_SECONDS).items
-        selector, port = _behind(services, target)
+        found = _behind(services, target) or _behind_gateway(services, target, core.api_client, client)
+        if found is None:
+            raise UnknownPool(
+                f"neither a Service nor a Gateway in namespace {target.namespace} of the kubeconfig's cluster has the address "
+                f"{target.service_ip}: it is another cluster (`gcloud container clusters get-credentials {target.cluster_name} "
+                f"--location {target.cluster_location}`)"
+            )
+        selector, port = found
         labels = ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
         pods = core.list_namespaced_pod(target.namespace, label_selector=labels, _request_timeout=_SECONDS).items
         nodes = core.list_node(_request_timeout=_SECONDS).items
@@ -83,16 +91,17 @@ def serving_pods(target: Target, kubeconfig: str | None) -> list[ServingPod]:
         raise UnknownPool(f"the cluster of the kubeconfig does not answer ({type(error).__name__})") from error
     except (config.ConfigException, OSError, ValueError) as error:
         raise UnknownPool(f"no cluster access: {str(error).splitlines()[0]}") from error
-    pools = {node.metadata.name: (node.metadata.labels or {}).get(NODE_POOL_LABEL, "") for node in nodes}
+    labels_of = {node.metadata.name: node.metadata.labels or {} for node in nodes}
     kubectl = Kubectl(target.namespace, kubeconfig)
     return [
-        ServingPod(name=pod.metadata.name, pool=pools.get(pod.spec.node_name) or "no pool", port=port, kubectl=kubectl)
+        ServingPod(name=pod.metadata.name, pool=labels.get(NODE_POOL_LABEL) or "no pool", port=port, node_labels=labels, kubectl=kubectl)
         for pod in pods
         if _is_ready(pod)
+        for labels in [labels_of.get(pod.spec.node_name, {})]
     ]
 
 
-def _behind(services: list[Any], target: Target) -> tuple[dict[str, str], int]:
+def _behind(services: list[Any], target: Target) -> tuple[dict[str, str], int] | None:
     """The selector, and the pods' port, of the Service that has the stack's address and port: no other cluster has one."""
     parts = urlsplit(target.service_url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -101,11 +110,28 @@ def _behind(services: list[Any], target: Target) -> tuple[dict[str, str], int]:
         ports = [each.target_port or port for each in service.spec.ports or [] if each.port == port]
         if ports and any(each.ip == target.service_ip for each in ingress):
             return dict(service.spec.selector or {}), ports[0]
-    raise UnknownPool(
-        f"no Service in namespace {target.namespace} of the kubeconfig's cluster has the address {target.service_ip}: it is "
-        f"another cluster (`gcloud container clusters get-credentials {target.cluster_name} "
-        f"--location {target.cluster_location}`)"
-    )
+    return None
+
+
+def _behind_gateway(services: list[Any], target: Target, api_client: Any, kubernetes: Any) -> tuple[dict[str, str], int] | None:
+    """The same of the Service that has the name of the Gateway with the stack's address."""
+    objects, place = kubernetes.CustomObjectsApi(api_client), ("gateway.networking.k8s.io", "v1", target.namespace, "gateways")
+    try:
+        listed = objects.list_namespaced_custom_object(*place, _request_timeout=_SECONDS)
+    except kubernetes.ApiException as error:
+        if error.status != 404:
+            raise
+        # The cluster knows no Gateways.
+        return None
+    names = {
+        each["metadata"]["name"]
+        for each in listed["items"]
+        if any(address.get("value") == target.service_ip for address in each.get("status", {}).get("addresses") or [])
+    }
+    for service in services:
+        if service.metadata.name in names and service.spec.ports:
+            return dict(service.spec.selector or {}), service.spec.ports[0].target_port
+    return None
 
 
 def _is_ready(pod: Any) -> bool:

@@ -45,6 +45,11 @@ def scales_on_metrics(environment_name: str) -> bool:
     return str(_engine_values(environment_name)[f"{PROJECT_NAME}:maxReplicas"]) != "0"
 
 
+def has_gateway(environment_name: str) -> bool:
+    """Whether an environment has a gateway. Raises `StackError`."""
+    return str(_engine_values(environment_name)[f"{PROJECT_NAME}:gateway"]) != "{}"
+
+
 class StackUpdate(SandboxStack):
     """Changes the stack for `up`."""
 

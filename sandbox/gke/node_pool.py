@@ -1,7 +1,7 @@
 """A GKE node pool as the sandbox keeps it, and the Node object that one of its machines registers.
 
-Labels, taints and names are those of the walkthrough's listing. Left out: Google's other node features (upgrades,
-auto-repair, multi-host TPU slices); a pool of theirs is accepted and has no effect here.
+Labels, taints and names are those of the walkthrough's listing. Left out: Google's other node features (upgrades, auto-repair, multi-host
+TPU slices, reservations, the end of a flex-start node after its days); a pool of theirs is accepted and has no effect here.
 """
 
 from __future__ import annotations

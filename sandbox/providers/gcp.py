@@ -341,7 +341,7 @@ class GcpProvider(Provider):
         if "region" in names and not properties.get("region") and self._region:
             properties["region"] = self._region
         if "location" in names and not properties.get("location"):
-            location = self._zone or self._region
+            location = self._location(urn)
             if not location:
                 raise ProviderError("Cannot determine location: set location in this resource, or set provider-level region or zone")
             properties["location"] = location
@@ -349,6 +349,9 @@ class GcpProvider(Provider):
             # The program may name the cluster by its id.
             properties["cluster"] = str(properties["cluster"]).rpartition("/")[2]
         return properties
+
+    def _location(self, urn: Urn) -> str | None:
+        return kind_of(urn.type_token).location or self._zone or self._region
 
     def _id(self, kind: Kind, properties: Mapping[str, Any]) -> str:
         names = {**properties, **new_names(properties.get("project"))}
@@ -361,7 +364,7 @@ class GcpProvider(Provider):
         """Inputs as outputs, and every other output unknown, but for what the provider's configuration says of it."""
         outputs: Properties = dict.fromkeys(property_names(urn.type_token), UNKNOWN)
         outputs.update(_shown(inputs))
-        for key, value in (("project", self._project), ("location", self._zone or self._region)):
+        for key, value in (("project", self._project), ("location", self._location(urn))):
             if outputs.get(key) is UNKNOWN and key not in inputs and value:
                 outputs[key] = value
         return outputs

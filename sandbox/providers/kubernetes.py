@@ -62,7 +62,7 @@ _SETTINGS: Final = frozenset({"kubeconfig", "upsertExistingObjects", "enableServ
 _AUTONAMED: Final = "pulumi.com/autonamed"
 _PATCH_FORCE: Final = "pulumi.com/patchForce"
 _TIMEOUT: Final = "pulumi.com/timeoutSeconds"
-_ANNOTATIONS: Final = frozenset({_AUTONAMED, _PATCH_FORCE, _TIMEOUT, waits.SKIP_AWAIT})
+_ANNOTATIONS: Final = frozenset({_AUTONAMED, _PATCH_FORCE, _TIMEOUT, waits.SKIP_AWAIT, waits.WAIT_FOR})
 
 #: Seconds before each new try when a namespace or a kind is not there yet: what makes it may run at the same time.
 _CREATE_RETRIES: Final = (1.0, 2.0, 4.0, 8.0)
@@ -161,9 +161,11 @@ class KubernetesProvider(Provider):
             # Until a kind is known it counts as namespaced; `create` puts that right.
             if not metadata.get("namespace") and self._namespaced(inputs) is not False:
                 metadata["namespace"] = "default"
-            for name in metadata.get("annotations") or ():
-                if name.startswith("pulumi.com/") and name not in _ANNOTATIONS:
-                    reason = f"this stand-in knows only {', '.join(sorted(_ANNOTATIONS))}. Use one of these, or {_REAL_PLUGIN}"
+            for name, value in (metadata.get("annotations") or {}).items():
+                unknown = name not in _ANNOTATIONS or (name == waits.WAIT_FOR and not str(value).startswith(waits.CONDITION))
+                if name.startswith("pulumi.com/") and unknown:
+                    known = f"{', '.join(sorted(_ANNOTATIONS))} ({waits.CONDITION}TYPE)"
+                    reason = f"this stand-in knows only {known}. Use one of these, or {_REAL_PLUGIN}"
                     failures.append(CheckFailure(f'metadata.annotations["{name}"]', reason))
         return Checked(_marked(inputs, news), failures)
 

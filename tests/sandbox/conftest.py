@@ -33,6 +33,7 @@ _ORDER = (
     "test_answers",
     "test_autoscaling",
     "test_traffic",
+    "test_gateway",
     "test_stock",
     "test_replaced_cluster",
     "test_end",

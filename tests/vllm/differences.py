@@ -25,7 +25,7 @@ ROUTES: dict[str, str] = {
         for path in (
             *("/v1/messages", "/v1/messages/count_tokens", "/v1/messages/render", "/v1/systemone"),
             *("/v1/responses", "/v1/responses/render", "/v1/responses/{response_id}/cancel"),
-            *("/generative_scoring", "/invocations", "/v1/chat/completions/batch"),
+            *("/generative_scoring", "/invocations", "/v1/chat/completions/batch", "/tokenize", "/detokenize"),
         )
     },
     "GET /v1/responses/{response_id}": "other APIs than OpenAI's completions, which nothing here uses",

@@ -2,7 +2,7 @@
 
 Nothing of it is made by the program: its owner gives ranges, Private Google Access, a NAT and, for a Shared VPC, roles to the service
 project's accounts (https://docs.cloud.google.com/kubernetes-engine/docs/how-to/cluster-shared-vpc). Left out: firewall rules, and whether
-the host project is attached.
+the host project is attached. Without settings of a network the project's `default` has to be there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NETWORK_USER, _HOST_AGENT = "roles/compute.networkUser", "roles/container.hostS
 def _run(context: Context) -> list[Finding]:
     existing, region = context.settings.network.existing, context.settings.place.region
     if existing is None:
-        return [ok("network", "the stack's own, or the project's default one")]
+        return [ok("network", "the stack's own") if context.settings.network.ranges else _default(context)]
     host = existing.host_project or context.project
     place = f"compute/v1/projects/{host}/regions/{region}"
     what = f"subnetwork {existing.subnetwork} of {host} in {region}"
@@ -37,6 +37,19 @@ def _run(context: Context) -> list[Finding]:
         return [failed(what, "does not exist", reason=failure.message, fix=fix)]
     findings = [*_subnetwork(context, existing, subnetwork, what, host), _way_out(context, existing, f"{place}/routers", host)]
     return [*findings, *(_shared(context, existing, f"{place}/subnetworks/{existing.subnetwork}", host) if existing.host_project else ())]
+
+
+def _default(context: Context) -> Finding:
+    """The project's own, which an organisation's policy may have left out (constraints/compute.skipDefaultNetworkCreation)."""
+    what = "network default"
+    try:
+        context.google.get("compute", f"compute/v1/projects/{context.project}/global/networks/default")
+    except CallFailed as failure:
+        if failure.reason != "not-found":
+            raise
+        fix = f"gcloud compute networks create default --subnet-mode=auto --project={context.project}, or give the stack its own (network)"
+        return failed(what, "does not exist, and the settings name no other", reason=failure.message, fix=fix)
+    return ok(what, "exists")
 
 
 def _subnetwork(context: Context, existing: ExistingNetwork, found: Mapping[str, Any], what: str, host: str) -> Iterable[Finding]:

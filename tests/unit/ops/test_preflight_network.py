@@ -81,3 +81,11 @@ def test_a_shared_network_with_all_that_private_nodes_need(bench: Bench) -> None
 )
 def test_what_the_owner_has_to_see_to_is_named_with_the_command(bench: Bench, method: str, answer: Any, said: str) -> None:
     assert [line for line in _shown(bench, **{method: answer}) if said in line]
+
+
+@pytest.mark.parametrize(("answer", "status"), [({"name": "default"}, "ok"), (api_error(404, "was not found"), "failed")])
+def test_without_settings_of_a_network_the_project_needs_its_default_one(bench: Bench, answer: Any, status: str) -> None:
+    bench.server.set("compute.networks.get", answer)
+    (found,) = bench.findings("network")
+    assert (found.status, found.field) == (status, "network default")
+    assert status == "ok" or found.fix.startswith("gcloud compute networks create default")

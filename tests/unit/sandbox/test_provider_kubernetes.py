@@ -219,7 +219,7 @@ def test_a_name_of_the_program_is_kept_and_a_namespace_filled_in_where_there_is_
 
 MISSPELT = deployment()
 MISSPELT["spec"]["template"]["spec"]["containers"][0]["imagePullPolcy"] = "Always"
-WAITING = config_map(name="a", annotations={"pulumi.com/waitFor": "condition=Ready", "pulumi.com/skipAwait": "true"})
+WAITING = config_map(name="a", annotations={"pulumi.com/waitFor": "jsonpath={.data}", "pulumi.com/skipAwait": "true"})
 
 
 @pytest.mark.parametrize(
