@@ -1,7 +1,7 @@
 """How fast does each rung serve, and at what price? Measures one pod of each pool that serves a stack, one after the other.
 
-The pods serve users meanwhile, who wait longer. The server's API key, if it has one, is read from the variable VLLM_API_KEY. Exit status:
-0 every rung with a pod was measured, 1 one was not, 2 wrong usage, or no stack to measure.
+The pods serve users meanwhile, so users wait longer. The server's API key, if it has one, is read from the variable VLLM_API_KEY. Exit status:
+0 every rung with a pod was measured, 1 one was not or answered no request, 2 wrong usage, or no stack to measure.
 """
 
 from __future__ import annotations
@@ -72,9 +72,13 @@ def _measured(pool: str, pod: ServingPod | None, model: str, load: Load, program
     }
     try:
         with pod.service(seconds=60.0) as service:
-            return Rung(**known, stages=run(service.url, model, load, key=os.environ.get(KEY_VARIABLE, "").strip(), program=program))
+            stages = run(service.url, model, load, key=os.environ.get(KEY_VARIABLE, "").strip(), program=program)
     except (Failure, GeneratorError) as error:
         return Rung(**known, skipped=str(error))
+    if all(stage.failed == stage.requests for stage in stages):
+        count = sum(stage.requests for stage in stages)
+        return Rung(**known, skipped=f"all {count} requests failed; `kubectl logs {pod.name}` shows what the server says of them")
+    return Rung(**known, stages=stages)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ import yaml
 
 from components.settings.stack_files import PROJECT_DIR
 
-#: Has an environment of its own, since it pins other versions than ours (requirements-benchmark.txt; `make benchmark` installs it).
+#: Has an environment of its own, since it pins other versions than ours (ops/benchmark/requirements.txt; `make benchmark` installs it).
 PROGRAM = PROJECT_DIR / ".venv-benchmark" / "bin" / "inference-perf"
 
 

@@ -10,7 +10,16 @@ from typing import Any
 from components.catalog.prices import Price
 from ops.benchmark.generator import Load, Stage
 
-_HEADER = ("rung", "clients", "tokens/s", "first token (p95)", "time per token", "requests/s", "within the goal", "USD a million tokens")
+_HEADER = (
+    "rung",
+    "clients",
+    "tokens/s",
+    "first token (p95)",
+    "time per token",
+    "requests/s",
+    "within the goal",
+    "USD a million of its tokens",
+)
 _TEXT_COLUMNS = 1
 _BAR, _ROW, _LEFT = 360, 26, 150
 
@@ -26,24 +35,20 @@ class Rung:
     skipped: str = ""
 
     @property
-    def fastest(self) -> Stage | None:
-        """With the most tokens in a second."""
-        return max(self.stages, key=lambda stage: stage.output_tokens, default=None)
-
-    @property
     def good_requests(self) -> float:
         """The most requests in a second that were within the latency goal."""
         return max((stage.good_requests for stage in self.stages), default=0.0)
 
     @property
     def usd(self) -> float | None:
-        """For a million tokens of answers, by a node that makes as many as it can."""
-        return self.cost_of(self.fastest) if self.fastest else None
+        """For a million tokens of answers within the latency goal, with the number of clients that makes them cheapest."""
+        return min((usd for stage in self.stages if (usd := self.cost_of(stage)) is not None), default=None)
 
     def cost_of(self, stage: Stage) -> float | None:
-        if self.price is None or not stage.output_tokens:
+        """As `usd`, of one stage; None without a price, and if no answer was within the goal."""
+        if self.price is None or not stage.good_requests:
             return None
-        return self.price.usd / (stage.output_tokens * 3600) * 1e6
+        return self.price.usd / (stage.output_tokens * stage.good_requests / stage.requests_per_second * 3600) * 1e6
 
 
 def document(stack: str, model: str, load: Load, rungs: Sequence[Rung]) -> dict[str, Any]:
@@ -100,6 +105,8 @@ def verdict(rungs: Sequence[Rung]) -> list[str]:
 
 
 def _order(name: str, rungs: Sequence[Rung], key: Callable[[Rung], float], said: Callable[[Rung], str]) -> str:
+    if len(rungs) < 2:
+        return f"whether the ladder's order is the {name} first cannot be judged: fewer than two rungs have a price and answers within the goal"
     wanted = sorted(rungs, key=key)
     listing = ", ".join(f"{rung.pool} ({said(rung)})" for rung in wanted)
     if wanted == list(rungs):

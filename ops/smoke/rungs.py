@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ops.findings import Finding, failed, ok, skipped
-from ops.smoke.service import Api, Failure
+from ops.smoke.service import Api, Failure, NotYet
 from ops.smoke.serving_pools import ServingPod, UnknownPool, Unreached
 from ops.smoke.target import Target
 
@@ -50,6 +50,9 @@ def compared(target: Target, pods: list[ServingPod] | UnknownPool, *, seconds: f
                     answer = "answered"
                 except Failure as failure:
                     failures[pool], answer = failure, failure.kind
+                    # A full queue, a timeout and a broken connection say nothing about arguments.
+                    if isinstance(failure, NotYet) or not failure.kind.startswith("HTTP 4"):
+                        continue
                 rungs[pool][f"a request of {words} words"] = answer
         except Unreached as failure:
             unreached.append(failure)
@@ -68,9 +71,10 @@ def compared(target: Target, pods: list[ServingPod] | UnknownPool, *, seconds: f
 
 
 def _differences(rungs: Mapping[str, Mapping[str, str]]) -> list[str]:
-    facts: Mapping[str, str] = next(iter(rungs.values()), {})
+    facts = dict.fromkeys(fact for rung in rungs.values() for fact in rung)
+    values = {fact: {pool: rung[fact] for pool, rung in rungs.items() if fact in rung} for fact in facts}
     return [
-        f"{fact}: {', '.join(f'{rung[fact]} on {pool}' for pool, rung in rungs.items())}"
-        for fact in facts
-        if len({rung[fact] for rung in rungs.values()}) > 1
+        f"{fact}: {', '.join(f'{value} on {pool}' for pool, value in of_pools.items())}"
+        for fact, of_pools in values.items()
+        if len(set(of_pools.values())) > 1
     ]

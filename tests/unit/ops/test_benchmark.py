@@ -25,19 +25,20 @@ import json, sys, yaml
 from pathlib import Path
 asked = yaml.safe_load(Path(sys.argv[2]).read_text())
 Path({folder!r}, "asked.json").write_text(json.dumps({{"arguments": sys.argv[1:], **asked}}))
+failing = asked["server"]["base_url"].endswith(":4")
 if asked["server"]["base_url"].endswith(":1"):
     sys.exit("refused for " + asked["server"]["api_key"])
 for number, stage in enumerate(asked["load"]["stages"]):
     speed = 10 * stage["concurrency_level"] * (1 if asked["server"]["base_url"].endswith(":2") else 4)
     seconds = {{"median": 0.1, "p95": 0.2}}
     Path(asked["storage"]["local_storage"]["path"], f"stage_{{number}}_lifecycle_metrics.json").write_text(json.dumps({{
-        "successes": {{
+        "successes": {{"count": 0}} if failing else {{
             "count": stage["num_requests"] - 1,
             "latency": {{"time_to_first_token": seconds, "time_per_output_token": seconds}},
             "throughput": {{"input_tokens_per_sec": 1, "output_tokens_per_sec": speed, "requests_per_sec": speed / 10}},
             "goodput_metrics": {{"request_goodput": speed / 20}},
         }},
-        "failures": {{"count": 1}},
+        "failures": {{"count": stage["num_requests"] if failing else 1}},
     }}))
 """
 
@@ -99,13 +100,13 @@ def test_each_rung_is_measured_by_its_own_pod_and_judged(
         assert command.main(["--stack", "dev", "--kubeconfig", kubeconfig, *options]) == 0
     tpu, spot, l4 = found["rungs"]
     assert (tpu["pool"], tpu["machine"], tpu["usd_per_hour"]) == ("v6e-1", "ct6e-standard-1t, on-demand", 3.24)
-    # 160 tokens a second.
-    assert tpu["usd_per_million_tokens"] == pytest.approx(3.24 / (160 * 3600) * 1e6)
+    # 160 tokens a second, half of them within the goal.
+    assert tpu["usd_per_million_tokens"] == pytest.approx(3.24 / (80 * 3600) * 1e6)
     assert (tpu["good_requests_per_second"], l4["good_requests_per_second"]) == (8, 2)
     assert l4["machine"] == "g2-standard-4, spot"
     assert spot["skipped"].startswith("no pod serves there")
     cheap, fast = found["verdict"]
-    assert cheap.startswith("the ladder's order is not the cheapest first, which would be: l4 (3.78 USD")
+    assert cheap.startswith("the ladder's order is not the cheapest first, which would be: l4 (7.56 USD")
     assert fast.startswith("the ladder's order is the fastest first: v6e-1 (8.00 requests/s")
     table = capsys.readouterr().out
     assert "1.00 (1 of 2 failed)" in table
@@ -131,6 +132,10 @@ def test_a_rung_whose_pod_cannot_be_measured_says_why(
     with api_server(tmp_path) as (_, kubeconfig):
         assert command.main(["--stack", "dev", "--kubeconfig", kubeconfig, "--generator", str(generator)]) == 1
     assert "v6e-1: not measured: pod vllm-a cannot be reached" in capsys.readouterr().out
+    kubectl_that_forwards(tmp_path, monkeypatch, {"vllm-a": 4})
+    with api_server(tmp_path) as (_, kubeconfig):
+        assert command.main(["--stack", "dev", "--kubeconfig", kubeconfig, "--generator", str(generator)]) == 1
+    assert "v6e-1: not measured: all 328 requests failed" in capsys.readouterr().out
     # The cluster is gone.
     assert command.main(["--stack", "dev", "--kubeconfig", kubeconfig, "--generator", str(generator)]) == 2
     assert "does not answer" in capsys.readouterr().err
@@ -146,9 +151,11 @@ def test_a_generator_that_fails_or_is_not_there_says_so_without_the_key(tmp_path
 @pytest.mark.parametrize(
     ("rungs", "said"),
     [
-        ([rung("a", 1.0, stage(100, 5)), rung("b", 4.0, stage(200, 9))], ["is the cheapest first: a (2.78", "would be: b (9.00"]),
-        ([rung("a", None, stage(100, 5)), rung("b", 1.0, stage(50, 4))], ["is the cheapest first: b (5.56", "the fastest first: a (5.00"]),
-        ([rung("a", 1.0, stage(0, 0)), rung("b", 1.0, stage(50, 4))], ["is the cheapest first: b (5.56", "is not the fastest first"]),
+        ([rung("a", 1.0, stage(100, 5)), rung("b", 4.0, stage(200, 9))], ["is the cheapest first: a (5.56", "would be: b (9.00"]),
+        ([rung("a", None, stage(100, 5)), rung("b", 1.0, stage(50, 4))], ["the cheapest first cannot be judged: ", "the fastest first: a (5.00"]),
+        # Too slow for the goal with many clients: its tokens do not count.
+        ([rung("a", 1.0, stage(50, 5), stage(900, 0)), rung("b", 1.0, stage(100, 4))], ["would be: b (5.56", "the fastest first: a (5.00"]),
+        ([rung("a", 1.0, stage(100, 0)), rung("b", 1.0, stage(50, 4))], ["cannot be judged: ", "is not the fastest first"]),
         ([rung("a", 1.0, stage(100, 5)), rung("b", 4.0)], ["fewer than two rungs were measured"]),
     ],
 )  # fmt: skip
