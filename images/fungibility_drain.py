@@ -6,8 +6,10 @@ passes connections through keeps each where it is. So the pod has to close them 
 goes by its own health check (a gateway's) is told by /health, which says 503: a pod that ends with its node stays among the
 balancer's endpoints until then.
 
-Each request costs one look for a file in a folder that is kept in memory. The class keeps no state between requests, so it does not
-matter in which of several server processes it runs. Left out: WebSockets; connections whose last answer began before the pod
+Each request costs one look for a file, and a call for each piece of its answer: 20 us of CPU time in all for an answer of ten pieces, 27
+against 7 (timeit of the ASGI call, CPython 3.11 on a busy machine). The file is in /tmp/fungibility on the container's disk or
+in /dev/shm; a file that is not there is looked up in the kernel's cache. The class keeps no state between requests, so it does not matter
+in which of several server processes it runs. Left out: WebSockets; connections whose last answer began before the pod
 drained, which the server closes after five idle seconds, for which fungibility-drain waits; and connections on which nothing was
 ever asked, which no timer of uvicorn's closes: their first request gets 500 if it comes after SIGTERM.
 """

@@ -16,7 +16,7 @@ import pulumi_docker
 from pulumi_gcp import artifactregistry
 
 from components.catalog.machines import Kind
-from components.catalog.vllm_releases import same_server
+from components.catalog.vllm_releases import release_of, same_server
 from components.cluster.cluster import Cluster
 from components.cluster.project_services import enable_apis
 from components.settings.formats import is_digest_reference
@@ -65,6 +65,19 @@ def repository_arguments(args: ImageRegistryArgs) -> dict[str, Any]:
     return arguments
 
 
+def unjudged_drivers(images: ImageSettings, accelerators: AcceleratorSettings) -> list[str]:
+    """One warning a pool with GKE's default driver, where the GPU image's reference does not tell which driver it needs."""
+    image = images.vllm_image("gpu")
+    if release_of(image) is not None:
+        return []
+    return [
+        f"acceleratorPools[{index}].gpuDriverVersion: DEFAULT may be too old for {image}, whose reference names no release of vLLM: if it "
+        "is built on CUDA 13 it needs driver 580, and no server would start. Fix: give LATEST, or write the tag before the image's digest."
+        for index, pool in enumerate(accelerators.pools)
+        if pool.gpu_driver_version == "DEFAULT"
+    ]
+
+
 class ImageRegistry(pulumi.ComponentResource):
     """An Artifact Registry repository with the images of this program."""
 
@@ -75,6 +88,8 @@ class ImageRegistry(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ImageRegistryArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:ImageRegistry", name, None, opts)
+        for warning in unjudged_drivers(args.images, args.accelerators):
+            pulumi.log.warn(warning, resource=self)
         self._built_by: pulumi.StackReference | None = None
         server = f"{args.place.region}-docker.pkg.dev"
         repository = artifactregistry.Repository(

@@ -143,7 +143,8 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
             minutes=_SLOW_MINUTES,
             documentation=_text(
                 f"One request in twenty has waited longer than {settings.first_token_alert_seconds} s for its first token, "
-                f"for {_SLOW_MINUTES} min.",
+                f"for {_SLOW_MINUTES} min. Quick answers, up to three a minute of each replica, are taken for the health probes' and not "
+                "counted, so with little traffic a few slow requests are enough.",
                 "The dashboard: do requests wait (then more replicas), or are replicas on a lower pool than usual?",
                 "Neither: longer prompts than usual, or a server that compiles for new shapes; `kubectl logs` shows it.",
             ),

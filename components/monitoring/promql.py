@@ -33,6 +33,9 @@ _POOL_LABEL = "metadata_user_cloud_google_com_gke_nodepool"
 #: Window of rates and quantiles; vLLM's metrics arrive every 15 to 60 s.
 _WINDOW = "5m"
 
+#: The bucket of vLLM's histogram in which a probe's one token is: an idle engine takes some milliseconds for it.
+_QUICK = ',le="0.5"'
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
@@ -128,10 +131,17 @@ def time_to_first_token(scope: Scope, quantile: float) -> str:
     """vllm:time_to_first_token_seconds, a histogram: seconds from a request to its first token, all replicas together.
 
     Without the probes' requests, of which an idle server answers so many quickly that one user's slow request in a minute, among seven
-    idle replicas', is less than one in twenty. A busy server gets none of them; a twentieth of a request a second too few is counted there.
+    idle replicas', is less than one in twenty. They are a server's quick answers, up to a twentieth a second; a busy server gets no probes,
+    so that many quick answers to users are left out there. Slow answers all count.
     """
-    rate = f"max by (pod, engine, le) (rate(vllm:time_to_first_token_seconds_bucket{{{scope.prometheus}}}[{_WINDOW}]))"
-    return f"histogram_quantile({quantile}, sum by (le) (clamp_min({rate} - {IDLE_REQUESTS_PER_SECOND}, 0)))"
+
+    def rate(more: str = "") -> str:
+        return f"(rate(vllm:time_to_first_token_seconds_bucket{{{scope.prometheus}{more}}}[{_WINDOW}]))"
+
+    all_answers = f"max by (pod, engine, le) {rate()}"
+    probes = f"clamp_max(max by (pod, engine) {rate(_QUICK)}, {IDLE_REQUESTS_PER_SECOND})"
+    users = f"clamp_min({all_answers} - on (pod, engine) group_left () {probes}, 0)"
+    return f"histogram_quantile({quantile}, sum by (le) ({users}))"
 
 
 def nodes_of_pool(scope: Scope, pool: str) -> str:

@@ -18,6 +18,7 @@ from components.catalog.capacity import (
 from components.catalog.shutdown import SLOW_SETTLE_SECONDS, least_grace_seconds
 from components.catalog.vllm_releases import SHUTDOWN_TIMEOUT, needs_driver_580, text_of
 from components.settings.accelerator_pool import AcceleratorPool, zone_problem
+from components.settings.formats import ANSWER_OPTIONS, answer_arguments
 from components.settings.gateway import INTERNAL, overlap
 from components.settings.problems import Problem, counted
 from components.settings.reader import Reader
@@ -47,6 +48,7 @@ def check(settings: Settings, reader: Reader, *, own_stack: str) -> None:
         *_grace_period(settings),
         *_drains(settings),
         *_drivers(settings),
+        *_answers(settings),
         *_rollout(settings),
     ]
     reader.problems += [each for each in found if not reader.refused(each.field)]
@@ -355,6 +357,22 @@ def _drivers(settings: Settings) -> Iterator[Problem]:
                 "DEFAULT",
                 f"is a driver older than the 580 that {image.partition('@')[0]} needs, as it is built on CUDA 13: no server would start",
                 "give LATEST, or a gpuBaseImage built on CUDA 12.9, such as docker.io/vllm/vllm-openai:v0.31.0-cu129",
+            )
+
+
+def _answers(settings: Settings) -> Iterator[Problem]:
+    if len(settings.accelerators.kinds) < 2:
+        return
+    gpu, tpu = (settings.server.arguments[kind] for kind in ("gpu", "tpu"))
+    for option in ANSWER_OPTIONS:
+        if answer_arguments(gpu, option) != answer_arguments(tpu, option):
+            which = "gpu" if answer_arguments(gpu, option) else "tpu"
+            yield Problem(
+                f"{which}ServerArguments",
+                option,
+                "decides answers and is not the same in gpuServerArguments and tpuServerArguments: a client does not choose its accelerator, so "
+                "the same request would get different answers",
+                "give both the same",
             )
 
 

@@ -90,6 +90,10 @@ OWN_ARGUMENTS = {
     "--ssl-certfile": "the probes and the load balancer speak plain HTTP",
 }
 
+#: Options that decide an answer, so that both servers need the same. Not `--dtype`: it follows the accelerator (a T4 has no bfloat16), and
+#: answers of different accelerators differ in their last bits whatever it is.
+ANSWER_OPTIONS = ("--override-generation-config", "--chat-template")
+
 #: What word processors make of `--`.
 _DASHES = "\N{EM DASH}\N{EN DASH}\N{FIGURE DASH}\N{MINUS SIGN}\N{NON-BREAKING HYPHEN}"
 
@@ -316,6 +320,22 @@ def _arguments(arguments: tuple[str, ...], notes: Notes) -> None:
 
 
 SERVER_ARGUMENTS = Texts(rule=_arguments)
+
+
+def answer_arguments(arguments: tuple[str, ...], option: str) -> list[str]:
+    """The elements that are this option of `ANSWER_OPTIONS`, or one that refines it (--OPTION.KEY, --OPTION-MORE), and their values."""
+    found, inside = [], False
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if argument.startswith("-"):
+            name = name.replace("_", "-")
+            # vLLM also takes beginnings of names.
+            inside = name.startswith(option) or (len(name) > len("--chat") and option.startswith(name))
+            if inside:
+                found += [option if option.startswith(name) else name, *([value] if equals else [])]
+        elif inside:
+            found.append(argument)
+    return found
 
 
 def _most_values(option: str) -> float:

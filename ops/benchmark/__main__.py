@@ -1,7 +1,7 @@
 """How fast does each rung serve, and at what price? Measures one pod of each pool that serves a stack, one after the other.
 
-The pods serve users meanwhile, so users wait longer. The server's API key, if it has one, is read from the variable VLLM_API_KEY. Exit status:
-0 every rung with a pod was measured, 1 one was not or answered no request, 2 wrong usage, or no stack to measure.
+The pods serve users meanwhile, so users wait longer. The server's API key, if it has one, is read from the variable VLLM_API_KEY. Exit
+status: 0 every rung with a pod was measured, 1 one was not or answered no request, 2 wrong usage, or no stack to measure.
 """
 
 from __future__ import annotations

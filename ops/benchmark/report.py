@@ -106,7 +106,8 @@ def verdict(rungs: Sequence[Rung]) -> list[str]:
 
 def _order(name: str, rungs: Sequence[Rung], key: Callable[[Rung], float], said: Callable[[Rung], str]) -> str:
     if len(rungs) < 2:
-        return f"whether the ladder's order is the {name} first cannot be judged: fewer than two rungs have a price and answers within the goal"
+        reason = "fewer than two rungs have a price and answers within the goal"
+        return f"whether the ladder's order is the {name} first cannot be judged: {reason}"
     wanted = sorted(rungs, key=key)
     listing = ", ".join(f"{rung.pool} ({said(rung)})" for rung in wanted)
     if wanted == list(rungs):

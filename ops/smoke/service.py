@@ -98,6 +98,10 @@ class Service:
         # vLLM's own routes are beside `/v1`.
         self._get(self.url.removesuffix("/v1"), "/health")
 
+    def metrics(self) -> str:
+        """What the server publishes for Prometheus."""
+        return self._get(self.url.removesuffix("/v1"), "/metrics")
+
     def models(self) -> dict[str, dict[str, Any]]:
         """Each name that the server serves, and what it says of that model (vLLM: `root` and `max_model_len` among others)."""
         body = self._get(self.url, "/models")

@@ -110,6 +110,20 @@ def test_a_server_that_is_slow_to_answer_is_busy_and_is_waited_for(
     assert 13 <= seconds < 18
 
 
+def test_an_answer_that_does_not_come_in_time_ends_the_quiet(drain: Callable[..., tuple[int, float, str]], server: EngineServer) -> None:
+    until = time.monotonic() + 4
+
+    def slow_after_the_first() -> str:
+        if len(server.asked) > 1 and time.monotonic() < until:
+            time.sleep(3)
+        return metrics(running=0, waiting=0)
+
+    server.metrics = slow_after_the_first
+    code, seconds, _ = drain("0", "20", port=server.port)
+    assert code == 0
+    assert seconds >= 3.5 + _KEEP_ALIVE
+
+
 def test_the_server_is_notified_before_the_settle_time(drain: Callable[..., tuple[int, float, str]], tmp_path: Path) -> None:
     hook = threading.Thread(target=drain, args=("2", "2"))
     hook.start()

@@ -65,9 +65,10 @@ class Server(ThreadingHTTPServer):
 
 @contextmanager
 def serving(**changes: Reply) -> Iterator[Server]:
-    """A server that answers well but for `changes`: `health`, `models`, `chat`, `stream`, `completions`."""
+    """A server that answers well but for `changes`: `health`, `metrics`, `models`, `chat`, `stream`, `completions`."""
     paths = {
         "health": "/health",
+        "metrics": "/metrics",
         "models": "/v1/models",
         "chat": "/v1/chat/completions",
         "stream": "/v1/chat/completions?stream",
@@ -76,6 +77,7 @@ def serving(**changes: Reply) -> Iterator[Server]:
     }
     good: dict[str, Reply] = {
         "health": says(b"", kind="text/plain"),
+        "metrics": counts_requests,
         "models": says({"object": "list", "data": [{"id": MODEL}]}),
         "chat": says(chat()),
         "stream": streams(*stream_events()),
@@ -203,6 +205,12 @@ def trickles(seconds: float) -> Reply:
             time.sleep(0.02)
 
     return reply
+
+
+def counts_requests(handler: Handler) -> None:
+    """As vLLM's /metrics, of all requests for a completion so far."""
+    count = sum("completions" in path for path, _, _ in handler.server.seen)
+    says(f'vllm:request_success_total{{finished_reason="stop"}} {count}.0\n'.encode(), kind="text/plain")(handler)
 
 
 def in_turn(*replies: Reply) -> Reply:

@@ -8,9 +8,10 @@ import grpc  # type: ignore[import-untyped]
 import pulumi
 import pytest
 
-from components.cluster.image_registry import promoted_image
+from components.cluster.image_registry import promoted_image, unjudged_drivers
+from components.settings.settings import parse
 from tests.unit import program
-from tests.unit.program import OTHER_BASES, OTHER_IMAGES, ROOT, Run, default_of, run_program, run_program_anew
+from tests.unit.program import NAMESPACE, OTHER_BASES, OTHER_IMAGES, ROOT, Run, config, default_of, run_program, run_program_anew
 
 IMAGE = "docker:index/image:Image"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
@@ -21,6 +22,22 @@ SERVER = "asia-northeast1-docker.pkg.dev"
 def test_default_of_the_dockerfile_is_that_of_the_settings(kind: str) -> None:
     default = default_of(f"{kind}BaseImage")
     assert f"ARG BASE_IMAGE={default}\n" in (ROOT / "images" / f"{kind}.Dockerfile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("base", "driver", "count"),
+    [
+        ("docker.io/vllm/vllm-openai@sha256:" + "0" * 64, "DEFAULT", 1),
+        ("docker.io/vllm/vllm-openai@sha256:" + "0" * 64, "LATEST", 0),
+        ("docker.io/vllm/vllm-openai:v0.31.0-cu129@sha256:" + "0" * 64, "DEFAULT", 0),
+    ],
+)
+def test_a_driver_that_cannot_be_judged_is_warned_about(base: str, driver: str, count: int) -> None:
+    pools = [{"name": "l4", "machineType": "g2-standard-4", "gpuDriverVersion": driver, "maxNodeCount": 2}]
+    settings = parse(config({"gpuBaseImage": base, "acceleratorPools": pools}), namespace=NAMESPACE, stack="dev")
+    found = unjudged_drivers(settings.images, settings.accelerators)
+    assert len(found) == count
+    assert all(each.startswith("acceleratorPools[0].gpuDriverVersion: DEFAULT may be too old") for each in found)
 
 
 def _running(run: Run) -> dict[str, str]:

@@ -37,13 +37,15 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rows:
             "get_node": "cat node",
             "container_vllm-gpu": "cat gpu",
             "container_vllm-tpu": "cat tpu",
-            "delete_pod_p1": delete,
+            "delete_pod": delete,
         }
         with (
             serving(**replies) as model,
             api_server(tmp_path, pods=[pod(f"p{number}", "node-2") for number in range(count)]) as (_, kubeconfig),
         ):
-            kubectl_that_forwards(tmp_path, monkeypatch, {"p0": model.server_port} if forwards else {}, **cases)
+            kubectl_that_forwards(
+                tmp_path, monkeypatch, dict.fromkeys((each for each in ("p0", "p1") if forwards), model.server_port), **cases
+            )
             pods, target = serving_pods(of_stack(), kubeconfig), of_stack(model.url)
             found = hardware.rows(target, pods, seconds=5, first_token=0.5, key="", api="chat")
             return {each.field: each for each in found}
@@ -61,7 +63,7 @@ def test_a_pod_as_it_should_be(rows: Rows) -> None:
         "shared memory on l4": ("ok", "64 MiB"),
     }
     assert found["first token on l4"].status == drain.status == "ok"
-    assert drain.value.endswith("answered while p1 ended")
+    assert "ended, which had answered" in drain.value
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,9 @@ def test_a_pod_as_it_should_be(rows: Rows) -> None:
         ("role on l4", "skipped", "not on the sandbox", {"runtime": "sandbox://processes"}),
         ("drain", "skipped", "one pod is ready", {}),
         ("drain", "skipped", "forbidden", {"count": 2, "delete": "echo forbidden >&2; exit 1"}),
+        ("drain", "skipped", "no pod answered this command's clients", {"count": 2, "metrics": says(b"vllm:request_success_total 7.0\n")}),
+        ("drain", "skipped", "is not known: /metrics answers 404", {"count": 2, "metrics": says({}, 404)}),
+        ("drain", "skipped", "is not known: pod p0 cannot be reached", {"count": 2, "forwards": False}),
         ("drain", "failed", "HTTP 500", {"count": 2, "chat": says({"error": "cannot schedule new futures after shutdown"}, 500)}),
         ("first token on l4", "failed", "--max-first-token is 0.5 s", {"stream": streams(*stream_events(), pause=0.3)}),
         ("first token on l4", "failed", "wants an API key", {"stream": in_turn(says({"error": "Unauthorized"}, 401))}),
