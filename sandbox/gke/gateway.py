@@ -284,27 +284,31 @@ class GatewayController:
         """Why there is none, its files, and whether the balancer has to do without one for now."""
         tls, namespace = listener.get("tls") or {}, body["metadata"]["namespace"]
         if reference := next(iter(tls.get("certificateRefs") or []), None):
-            secret = secrets.get((reference.get("namespace") or namespace, reference["name"]))
+            key = (reference.get("namespace") or namespace, reference["name"])
+            secret = secrets.get(key)
             if secret is None:
-                return f'Secret "{namespace}/{reference["name"]}" of type kubernetes.io/tls was not found.', (None, None), False
+                return f'Secret "{"/".join(key)}" of type kubernetes.io/tls was not found.', (None, None), False
             parts = [base64.b64decode(secret["data"][part]) for part in ("tls.crt", "tls.key")]
             files = self._files(_digest(*parts))
             if not files[1].exists():
                 write_pair(*files, *map(trustme.Blob, parts))
             return "", files, False
         if wanted := (body["metadata"].get("annotations") or {}).get(CERTIFICATE_MAP):
-            noun, entries = "certificateMaps", self._records.of_kind("gcp:certificatemanager/certificateMapEntry:CertificateMapEntry")
+            noun, entries = (
+                "global/certificateMaps",
+                self._records.of_kind("gcp:certificatemanager/certificateMapEntry:CertificateMapEntry"),
+            )
             names = [each["hostname"] for each in entries.values() if each["map"].rpartition("/")[2] == wanted and each.get("hostname")]
             # A map that the stack did not make is taken to be there.
             there = bool(names) or not entries
         elif wanted := (tls.get("options") or {}).get(CERTIFICATES):
-            noun, made = "certificates", self._records.of_kind("gcp:certificatemanager/certificate:Certificate")
+            noun, made = f"{self._region}/certificates", self._records.of_kind("gcp:certificatemanager/certificate:Certificate")
             certificate = next((each for id, each in made.items() if id.endswith(f"/certificates/{wanted}")), None)
             names, there = ((certificate or {}).get("managed") or {}).get("domains") or [], certificate is not None
         else:
             return "The listener has no certificate: give tls.certificateRefs, or one of Certificate Manager's.", (None, None), False
         if not there:
-            return f"The resource 'locations/{self._region}/{noun}/{wanted}' was not found.", (None, None), False
+            return f"The resource 'locations/{noun}/{wanted}' was not found.", (None, None), False
         names = sorted({*(names or hosts)}) or ["localhost"]
         if any(each.endswith(PENDING_DOMAIN) for each in names):
             return "", (None, None), True

@@ -195,7 +195,8 @@ def test_a_certificate_that_is_not_issued_yet_ends_every_connection(world: World
     world.certificate("llm.invalid")
     world.start()
     eventually(lambda: "direct_response.v3.Config" in world.file("lds.json"))
-    assert (world.condition(GATEWAY, "Programmed") or {})["status"] != "Invalid"
+    # The load balancer is there, and waits.
+    eventually(lambda: (world.condition(GATEWAY, "Programmed") or {})["status"] == "True")
 
 
 def test_endpoints_come_and_go_late_ready_or_not(world: World) -> None:
