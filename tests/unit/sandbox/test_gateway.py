@@ -159,7 +159,6 @@ def test_a_gateway_is_programmed_after_its_certificate_and_clients_find_it_by_ho
 @pytest.mark.parametrize(
     ("objects", "path", "kind", "message"),
     [
-        ({"gateways": [gateway(addresses=[{"type": "IPAddress", "value": "1.2.3.4"}])]}, GATEWAY, "Programmed", 'only "NamedAddress"'),
         ({"gateways": [gateway({"certificateRefs": [{"name": "tls"}]})]}, GATEWAY, "Programmed", 'Secret "default/tls"'),
         ({"gateways": [gateway({"mode": "Terminate"})]}, GATEWAY, "Programmed", "has no certificate"),
         ({"httproutes": [route("tls")]}, ROUTE, "Accepted", 'no listener "tls"'),
