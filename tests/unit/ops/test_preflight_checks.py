@@ -352,7 +352,7 @@ def test_every_permission_of_up_is_asked_and_no_other(bench: Bench, overrides: d
 
 
 #: One machine of each accelerator, in ladders that the settings allow: all GPUs together, each TPU alone.
-_ONE_OF_EACH = {machine.accelerator: name for name, machine in reversed(MACHINE_TYPES.items())}
+_ONE_OF_EACH = {machine.accelerator: name for name, machine in MACHINE_TYPES.items()}
 _GPUS = [name for name in _ONE_OF_EACH.values() if MACHINE_TYPES[name].kind == "gpu"]
 _LADDERS = [_GPUS, *([name] for name in _ONE_OF_EACH.values() if name not in _GPUS)]
 
