@@ -156,10 +156,8 @@ _HTML = says(b"<html>welcome to nginx</html>", kind="text/html")
 
 _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ("503", "chat", says({"error": {"message": "overloaded"}}, 503), "answers 503", "kubectl logs"),
-    (
-        "full", "chat", says({"error": {"message": "The engine is currently busy and cannot accept new requests."}}, 503), "answers 503",
-        "maxQueuedRequests",
-    ),
+    ("full", "chat", says({"error": {"message": "The engine is currently busy and cannot accept new requests."}}, 503), "answers 503",
+        "maxQueuedRequests"),
     ("429", "chat", says({"error": "slow down"}, 429, Retry_After="7"), "answers 429", "try again in 7 s"),
     ("403", "models", says(b"denied", 403), "answers 403", "keeps you out"),
     ("404", "models", says({"detail": "Not Found"}, 404), "answers 404", "ending in /v1"),
@@ -168,9 +166,7 @@ _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ("401 without a key", "models", says({"error": "Unauthorized"}, 401), "wants an API key", f"export {KEY_VARIABLE}"),
     ("other model listed", "models", says({"data": [{"id": "meta/llama"}]}), "serves meta/llama, not Qwen", "rollout"),
     ("models no list", "models", says({"data": "x"}), "not a list of models", "leads to vLLM"),
-    (
-        "model not known", "chat", says({"error": {"message": "The model `x` does not exist."}}, 404), f"has no model {MODEL}",
-        "older update",
+    ("model not known", "chat", says({"error": {"message": "The model `x` does not exist."}}, 404), f"has no model {MODEL}", "older update",
     ),
     ("other model answers", "chat", says(chat("meta/llama")), "answered by model meta/llama", "older update"),
     ("models change in a stream", "stream", streams(*stream_events()[:2], *stream_events("meta/llama")), "several models", "older update"),
@@ -187,10 +183,8 @@ _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ("stream without its end", "stream", streams(*stream_events()[:3]), "without finish_reason and [DONE]", "timeout"),
     ("stream of nonsense", "stream", streams(*stream_events()[:2], "{broken"), "event of the stream is malformed", "vLLM"),
     ("event without choices", "stream", streams({"model": MODEL}), "not an answer of this kind", "leads to vLLM"),
-    (
-        "error in a stream", "stream", streams(*stream_events()[:2], {"error": {"message": "EngineDeadError"}}), "EngineDeadError",
-        "kubectl logs",
-    ),
+    ("error in a stream", "stream", streams(*stream_events()[:2], {"error": {"message": "EngineDeadError"}}), "EngineDeadError",
+        "kubectl logs"),
     ("endless answer", "chat", says(b" " * (5 * 1024 * 1024)), "more than 4 MiB", "leads to vLLM"),
 ]  # fmt: skip
 
