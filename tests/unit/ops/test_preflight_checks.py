@@ -342,6 +342,28 @@ def test_every_permission_of_up_is_asked_and_no_other(bench: Bench, overrides: d
 # --- machines and quotas
 
 
+#: One machine of each accelerator, in ladders that the settings allow: all GPUs together, each TPU alone.
+_ONE_OF_EACH = {machine.accelerator: name for name, machine in MACHINE_TYPES.items()}
+_GPUS = [name for name in _ONE_OF_EACH.values() if MACHINE_TYPES[name].kind == "gpu"]
+_LADDERS = [_GPUS, *([name] for name in _ONE_OF_EACH.values() if name not in _GPUS)]
+
+
+@pytest.mark.parametrize("ladder", _LADDERS, ids=lambda ladder: ladder[0])
+def test_every_accelerator_is_looked_up_as_google_tells_of_it(bench: Bench, ladder: list[str]) -> None:
+    def told(seen: Seen) -> dict[str, Any]:
+        machine = MACHINE_TYPES[seen.params["machineType"]]
+        # GPUs are attached to an N1, and the type of a TPU names them otherwise.
+        listed = machine.kind == "gpu" and not machine.counts
+        carried = {"guestAcceleratorType": machine.accelerator, "guestAcceleratorCount": machine.count}
+        return {"name": seen.params["machineType"], "accelerators": [carried] if listed else []}
+
+    bench.server.set("compute.machineTypes.get", told)
+    pools = [{"name": name, "machineType": name, "maxNodeCount": 2} for name in ladder]
+    found = bench.findings("machines", acceleratorPools=pools)
+    assert [each.status for each in found] == ["ok"] * len(ladder)
+    assert {each.status for each in bench.findings("quotas", acceleratorPools=pools)} <= {"ok", "warning"}
+
+
 def test_demand_is_the_sum_over_pools_zones_and_accelerators(bench: Bench) -> None:
     machine = {"machineType": "g2-standard-24"}
     pools = [
