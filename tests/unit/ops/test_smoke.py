@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from ops.smoke import __main__ as command
 from ops.smoke import checks, target
@@ -148,6 +150,18 @@ def test_plain_http_behind_an_https_url_is_named() -> None:
         cause, fix = failure(run(server.url.replace("http:", "https:")), "health")
     assert "TLS" in cause
     assert "http://" in fix
+
+
+def test_a_certificate_for_another_name_is_told_from_a_service_without_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("llm.example.com").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.crt"))
+    with serving() as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        cause, fix = failure(run(server.url.replace("http:", "https:")), "health")
+    assert "not one to trust: IP address mismatch" in cause
+    assert "gateway.hostName" in fix
 
 
 # --- malformed answers and refusals

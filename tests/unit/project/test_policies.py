@@ -183,6 +183,7 @@ CASES = [
     Case("no-open-gateway", "a policy", [gateway(), route(), SERVED, KEYLESS, resource(
         BACKEND_POLICY, spec={"targetRef": {"name": "vllm-service"}, "default": {"securityPolicy": "clients"}})]),
     Case("no-open-gateway", "neither", [gateway(), route(), SERVED, KEYLESS], ["spec.gatewayClassName: \"gke-l7-global-"]),
+    Case("no-open-gateway", "class unknown", [gateway(UNKNOWN), route(), SERVED, KEYLESS], undecided=["spec.gatewayClassName"]),
     Case("no-open-gateway", "environment unknown", [gateway(), route(), SERVED, deployment(container(env=UNKNOWN))],
         undecided=["[vllm-gpu].env"]),
     Case("no-clear-text", "TLS, and a redirect to it",
