@@ -1,4 +1,4 @@
-"""A server that the internet can reach requires a key. Left out: TLS, and who holds the key."""
+"""A server that the internet can reach requires a key. Left out: gateways and TLS (`gateway`), and who holds the key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def open_server(resources: Sequence[Resource], options: Options) -> Iterable[Fin
         open_by = _open_by(service) if kind == "LoadBalancer" else None
         if open_by is None:
             continue
-        keyless, undecided = _keyless(service, resources)
+        keyless, undecided = keyless_servers(service, resources)
         if keyless and isinstance(open_by, Undecided):
             yield open_by
         elif keyless and isinstance(open_by, _Open):
@@ -57,13 +57,19 @@ class _Open:
     reason: str
 
 
+def is_internal(service: Resource) -> Any:
+    """Whether its load balancer has an address of the VPC alone: True, False, or UNKNOWN."""
+    found = [service.get("metadata", "annotations", key) for key in _INTERNAL]
+    return "Internal" in found or (UNKNOWN if UNKNOWN in found else False)
+
+
 def _open_by(service: Resource) -> _Open | Undecided | None:
     """Why the internet reaches the Service; None if it does not."""
-    annotations = service.get("metadata", "annotations")
-    if any(get(annotations, key) == "Internal" for key in _INTERNAL):
-        return None
-    if annotations is UNKNOWN or any(get(annotations, key) is UNKNOWN for key in _INTERNAL):
+    internal = is_internal(service)
+    if internal is UNKNOWN:
         return Undecided(resource=service, field="metadata.annotations")
+    if internal:
+        return None
     where = "spec.loadBalancerSourceRanges"
     ranges = service.get("spec", "loadBalancerSourceRanges")
     if ranges is UNKNOWN:
@@ -77,7 +83,7 @@ def _open_by(service: Resource) -> _Open | Undecided | None:
     return Undecided(resource=service, field=where) if UNKNOWN in every else None
 
 
-def _keyless(service: Resource, resources: Sequence[Resource]) -> tuple[list[str], list[Undecided]]:
+def keyless_servers(service: Resource, resources: Sequence[Resource]) -> tuple[list[str], list[Undecided]]:
     """Which servers behind the Service require no key, as parts of a message, and what a preview cannot tell."""
     selector = service.get("spec", "selector")
     if selector is UNKNOWN:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policies import control_plane, costs, load_balancer, node_identity, node_pools, pods, protection
+from policies import control_plane, costs, gateway, load_balancer, node_identity, node_pools, pods, protection
 from policies.rule import ResourceRule, StackRule
 
 RULES: tuple[ResourceRule | StackRule, ...] = (
@@ -12,5 +12,6 @@ RULES: tuple[ResourceRule | StackRule, ...] = (
     *pods.RULES,
     *node_pools.RULES,
     *load_balancer.RULES,
+    *gateway.RULES,
     *costs.RULES,
 )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from components.catalog.prices import node_price
+from policies.gateway import BACKEND_POLICY, GATEWAY, ROUTE
 from policies.rule import UNKNOWN, Finding, Resource, ResourceRule, Undecided, Violation
 from policies.rules import RULES
 from tests.unit.program import ROOT, TOKEN, Run, run_program
@@ -62,6 +63,18 @@ def service(**spec: Any) -> Resource:
     return resource(SERVICE, "vllm-service", spec={"type": "LoadBalancer", "selector": {"app": "vllm"}, **spec})
 
 
+def gateway(class_name: Any = "gke-l7-global-external-managed") -> Resource:
+    listeners = [{"name": "http", "protocol": "HTTP", "port": 80}, {"name": "https", "protocol": "HTTPS", "port": 443}]
+    spec = {"gatewayClassName": class_name, "listeners": listeners}
+    return resource(GATEWAY, "gateway", metadata={"name": "vllm-service"}, spec=spec)
+
+
+def route(listener: str | None = "https", rules: Any = None) -> Resource:
+    parent = {"name": "vllm-service", **({"sectionName": listener} if listener else {})}
+    return resource(ROUTE, "route", spec={"parentRefs": [parent], "rules": rules or [{"backendRefs": [{"name": "vllm-service"}]}]})
+
+
+SERVED = resource(SERVICE, "vllm-service", metadata={"name": "vllm-service"}, spec={"type": "ClusterIP", "selector": {"app": "vllm"}})
 KEY = [{"name": "VLLM_API_KEY", "valueFrom": {"secretKeyRef": {"name": "vllm-api-key", "key": "key"}}}]
 KEYLESS, KEYED = deployment(container()), deployment(container(env=KEY))
 
@@ -225,6 +238,25 @@ CASES = [
     Case("no-open-server", "selects nothing", [service(selector={"app": "web"}), KEYED], ["selects no workload of this stack"]),
     Case("no-open-server", "ranges unknown", [service(loadBalancerSourceRanges=UNKNOWN), KEYLESS], undecided=["SourceRanges"]),
     Case("no-open-server", "environment unknown", [service(), deployment(container(env=UNKNOWN))], undecided=["[vllm-gpu].env"]),
+    Case("no-open-gateway", "a key", [gateway(), route(), SERVED, KEYED]),
+    Case("no-open-gateway", "inside the VPC", [gateway("gke-l7-rilb"), route(), SERVED, KEYLESS]),
+    Case("no-open-gateway", "a policy", [gateway(), route(), SERVED, KEYLESS, resource(
+        BACKEND_POLICY, spec={"targetRef": {"name": "vllm-service"}, "default": {"securityPolicy": "clients"}})]),
+    Case("no-open-gateway", "neither", [gateway(), route(), SERVED, KEYLESS], ["spec.gatewayClassName: \"gke-l7-global-"]),
+    Case(
+        "no-open-gateway", "environment unknown", [gateway(), route(), SERVED, deployment(container(env=UNKNOWN))],
+        undecided=["[vllm-gpu].env"],
+    ),
+    Case(
+        "no-clear-text", "TLS, and a redirect to it",
+        [gateway(), route(), route("http", rules=[{"filters": [{"type": "RequestRedirect"}]}])],
+    ),
+    Case("no-clear-text", "inside the VPC", [gateway("gke-l7-rilb"), route("http"), resource(SERVICE, metadata={"annotations": {
+        "networking.gke.io/load-balancer-type": "Internal"}}, spec={"type": "LoadBalancer"})]),
+    Case("no-clear-text", "packets", [service()], ['spec.type: "LoadBalancer" passes packets from the internet']),
+    Case("no-clear-text", "requests by HTTP", [gateway(), route("http")], ['spec.parentRefs: "http" brings requests']),
+    Case("no-clear-text", "a route of every listener", [gateway(), route(None)], ['spec.parentRefs: "http" brings requests']),
+    Case("no-clear-text", "class unknown", [gateway(UNKNOWN), route("http")], undecided=["spec.gatewayClassName"]),
     Case("cost-ceiling", "under", [accelerator()]),
     Case("cost-ceiling", "over", [accelerator(autoscaling={"maxNodeCount": 20})], ["above the ceiling of 12 (l4 20 x "]),
     Case(
@@ -274,7 +306,7 @@ def test_every_rule_has_a_passing_a_failing_and_a_half_known_case() -> None:
 
 
 def test_no_rule_fails_on_a_resource_of_which_nothing_is_known() -> None:
-    for type_ in (CLUSTER, NODE_POOL, DEPLOYMENT, SERVICE, "kubernetes:core/v1:Pod"):
+    for type_ in (CLUSTER, NODE_POOL, DEPLOYMENT, SERVICE, GATEWAY, ROUTE, "kubernetes:core/v1:Pod"):
         unknown: dict[str, Any] = {"spec": UNKNOWN, "metadata": UNKNOWN, "nodeConfig": UNKNOWN, "autoscaling": UNKNOWN}
         for properties in ({}, unknown):
             for rule in RULES:
