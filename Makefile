@@ -9,10 +9,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # If this is set, as in many containers, Python compiles every module again in each of the many short programs here.
 unexport PYTHONDONTWRITEBYTECODE
 
-SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/metrics/image/adapter .ci/run .ci/install-docker
+SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/metrics/image/adapter .ci/run .ci/install-docker .ci/install-chromium
 
-.PHONY: help up down status preflight policy test test-unit test-images test-sandbox test-drills test-vllm lint check format pages
-.PHONY: preview deploy recover drift cost smoke verify-hardware comment drift-issue deployed-commit bench drills
+.PHONY: help up down status live preflight policy test test-unit test-images test-sandbox test-drills test-vllm conformance lint check format pages
+.PHONY: preview deploy recover drift cost smoke verify-hardware comment drift-issue deployed-commit bench drills picture
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -32,6 +32,9 @@ down: .venv/.installed ## end the sandbox and remove its state
 status: .venv/.installed ## show nodes by pool, and the pods on them
 	@$(BIN)/python -m sandbox status
 
+live: .venv/.installed ## show the sandbox's ladder as a live page, with buttons that make trouble (a real cluster's: python -m ops live)
+	@$(BIN)/python -m sandbox live
+
 test: test-unit test-images test-sandbox ## run every test except the nightly ones
 
 test-unit: .venv/.installed policies/.venv/.installed ## run the unit tests: quick and offline
@@ -45,6 +48,12 @@ test-sandbox: .venv/.installed policies/.venv/.installed ## test end to end, on 
 
 test-drills: .venv/.installed policies/.venv/.installed ## opt-in: break a sandbox in every way, as the nightly workflow does
 	$(BIN)/pytest -m drill tests/sandbox
+
+# On PATH alone, so that no other sandbox takes it in place of the stand-in.
+conformance: .venv/.installed policies/.venv/.installed ## opt-in: test end to end with the real Kubernetes provider (its build, once, takes half an hour of processor time)
+	plugin=$$($(BIN)/python -m sandbox.toolchain.tools kubernetes-provider) && mkdir -p .sandbox/conformance && \
+	  ln -sfn "$$plugin" .sandbox/conformance/pulumi-resource-kubernetes && \
+	  PATH="$(CURDIR)/.sandbox/conformance:$$PATH" $(BIN)/pytest -m "not drill" --durations 12 $(or $(TESTS),tests/sandbox)
 
 test-vllm: .venv/.installed ## opt-in: test real vLLM behind the entrypoint, and compare the stand-in with it
 	$(BIN)/pytest tests/vllm
@@ -124,6 +133,9 @@ bench: .venv/.installed ## measure times and costs on the sandbox, and compare t
 
 drills: .venv/.installed ## break things on the sandbox: stock-outs, kills, faulty answers, events under load, random settings
 	@$(BIN)/python -m trials drills $(DRILLS_ARGUMENTS)
+
+picture: .venv/.installed ## take README's picture of the live page again, from the sandbox that runs (needs Chromium)
+	@$(BIN)/python -m trials picture
 
 lint: .venv/.installed ## run every linter and the type checker
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ from components import interpreter
 interpreter.prepare()
 
 from components import secret_manager
-from components.cluster import providers
+from components.cluster import project_services, providers
 from components.cluster.accelerator_pools import AcceleratorPools, AcceleratorPoolsArgs
 from components.cluster.cluster import Cluster
 from components.cluster.cluster_hardening import ClusterArgs
@@ -27,13 +27,13 @@ config = settings.load()
 pulumi.log.info(cost.summary(config))  # in every preview, before it is spent
 
 gcp = providers.gcp_provider(config.place.project, config.place.region)
-in_gcp = pulumi.ResourceOptions(providers=[gcp])
+in_gcp = project_services.waiting_for_new_apis(gcp, providers.docker_provider())
 
 network = Network("network", NetworkArgs(config.place, config.cluster.name, config.network), in_gcp) if config.network.ranges else None
 cluster_args = ClusterArgs(config.place, config.cluster, config.security, config.network, network, config.server.weights_cache)
 cluster = Cluster("cluster", cluster_args, in_gcp)
 registry_args = ImageRegistryArgs(config.place, config.images, config.accelerators, config.cluster, cluster, providers.access_token(gcp))
-registry = ImageRegistry("images", registry_args, pulumi.ResourceOptions(providers=[gcp, providers.docker_provider()]))
+registry = ImageRegistry("images", registry_args, in_gcp)
 AcceleratorPools("accelerator-pools", AcceleratorPoolsArgs(config.place, config.accelerators, config.cluster, cluster, network), in_gcp)
 if config.monitoring.enabled:
     Observability("observability", ObservabilityArgs(config.place, config.monitoring, config.cluster, config.accelerators.pools), in_gcp)
@@ -43,7 +43,6 @@ compute_class = ComputeClass("compute-class", config.accelerators, in_cluster)
 in_namespace = pulumi.ResourceOptions.merge(in_cluster, after_namespace(config.server.namespace, cluster))
 in_both = pulumi.ResourceOptions.merge(in_namespace, in_gcp)
 bucket_args = WeightsCacheArgs(config.place, config.server.namespace, cluster.workload_pool)
-weights_cache = WeightsCache("weights-cache", bucket_args, in_both) if config.server.weights_cache else None
 server_args = InferenceServerArgs(
     config.server,
     config.scaling,
@@ -52,7 +51,7 @@ server_args = InferenceServerArgs(
     compute_class_name=compute_class.name,
     images=registry.images,
     releases=config.images.releases,
-    caches=make_model_caches(config.server, weights_cache),
+    caches=make_model_caches(config.server, WeightsCache("weights-cache", bucket_args, in_both) if config.server.weights_cache else None),
     hugging_face_token=secret_manager.value_of(config.server.hugging_face_token, config.server.hugging_face_token_secret, gcp),
     scraped_by_gke=config.cluster.auto_monitoring_scope == "ALL",
     api_key=secret_manager.value_of(config.security.api_key, config.security.api_key_secret, gcp),
@@ -77,3 +76,4 @@ pulumi.export("compute_class", compute_class.name)
 pulumi.export("accelerator_pools", [pool.name for pool in config.accelerators.pools])
 pulumi.export("image_repository", registry.repository)
 pulumi.export("images", registry.images)
+pulumi.export("base_images", {kind: config.images.vllm_image(kind) for kind in registry.images})

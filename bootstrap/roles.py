@@ -53,6 +53,14 @@ def _has_gateway(settings: Settings) -> bool:
     return settings.network.gateway is not None
 
 
+def _has_picker(settings: Settings) -> bool:
+    return settings.network.inference_gateway
+
+
+def _is_bound(settings: Settings) -> bool:
+    return _is_autoscaled(settings) or _has_picker(settings)
+
+
 def _has_client_policy(settings: Settings, *, regional: bool) -> bool:
     gateway = settings.network.gateway
     return gateway is not None and bool(gateway.source_ranges) and gateway.regional == regional
@@ -169,22 +177,22 @@ NEEDS: tuple[Need, ...] = (
             "networking.gke.io/v1:GCPBackendPolicy",
         )
     ),
+    _object("inference.networking.k8s.io/v1:InferencePool", "thirdPartyObjects", _has_picker),
+    _object("core/v1:ConfigMap", "configMaps", _has_picker),
+    _object("rbac.authorization.k8s.io/v1:Role", "roles", _has_picker),
     # The metrics adapter and what it may do.
     _object("autoscaling/v2:HorizontalPodAutoscaler", "horizontalPodAutoscalers", _is_autoscaled),
     _object("apiregistration.k8s.io/v1:APIService", "apiServices", _is_autoscaled),
     _object("core/v1:Namespace", "namespaces", _is_autoscaled),
-    _object("core/v1:ServiceAccount", "serviceAccounts", lambda settings: _is_autoscaled(settings) or _has_cache(settings)),
+    _object("core/v1:ServiceAccount", "serviceAccounts", lambda settings: _is_bound(settings) or _has_cache(settings)),
     _object("rbac.authorization.k8s.io/v1:ClusterRole", "clusterRoles", _is_autoscaled),
     _object("rbac.authorization.k8s.io/v1:ClusterRoleBinding", "clusterRoleBindings", _is_autoscaled),
-    _object("rbac.authorization.k8s.io/v1:RoleBinding", "roleBindings", _is_autoscaled),
+    _object("rbac.authorization.k8s.io/v1:RoleBinding", "roleBindings", _is_bound),
     # Kubernetes lets a subject bind only roles whose permissions it holds itself, unless it may `bind`.
     _need(
-        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
-        "container.admin",
-        "container",
-        "clusterRoles.bind roles.bind",
-        _is_autoscaled,
+        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding", "container.admin", "container", "clusterRoles.bind", _is_autoscaled
     ),
+    _need("kubernetes:rbac.authorization.k8s.io/v1:RoleBinding", "container.admin", "container", "roles.bind", _is_bound),
 )
 
 #: Reads every resource's IAM policy, which the refresh of an IAM member requires.

@@ -115,13 +115,16 @@ def region(pool: Pool) -> str:
 def provisioning(pool: Pool) -> Provisioning:
     if pool.get("nodeConfig", "spot") is True:
         return "spot"
+    if pool.get("nodeConfig", "flexStart") is True:
+        return "flex-start"
     return "preemptible" if pool.get("nodeConfig", "preemptible") is True else "on-demand"
 
 
 def _price(pool: Pool) -> Price | None:
     # GKE's own default for a pool that names no machine type.
     machine = pool.get("nodeConfig", "machineType") or "e2-medium"
-    return node_price(str(machine), provisioning(pool), region(pool))
+    count = pool.get("nodeConfig", "guestAccelerators", 0, "count")
+    return node_price(str(machine), provisioning(pool), region(pool), count if isinstance(count, int) else None)
 
 
 RULES = (

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from components.catalog.machines import MACHINE_TYPES
+from components.catalog.machines import MACHINE_TYPES, PLAIN_MACHINE_TYPES
 from policies.control_plane import CLUSTER
 from policies.rule import UNKNOWN, Finding, Options, Resource, ResourceRule, Undecided, Violation, get
 
@@ -35,7 +35,7 @@ class Pool:
         """Whether its machines have accelerators; None if that is not known yet."""
         guests = self.get("nodeConfig", "guestAccelerators")
         machine = self.get("nodeConfig", "machineType")
-        if isinstance(machine, str) and (machine in MACHINE_TYPES or _ACCELERATED_FAMILY.match(machine)):
+        if isinstance(machine, str) and (machine in MACHINE_TYPES.keys() - PLAIN_MACHINE_TYPES or _ACCELERATED_FAMILY.match(machine)):
             return True
         if guests is not UNKNOWN and guests:
             return True

@@ -23,6 +23,7 @@ COMMANDS = {
     "up": ("up", "build what is missing, start everything, run `pulumi up`, and test the service"),
     "down": ("administration", "end everything and remove all state; the cache of tools stays"),
     "status": ("cluster", "nodes by pool, and the pods on them"),
+    "live": ("live", "the ladder as a live page in the browser, with buttons that make trouble"),
     "env": ("administration", 'variables for a shell: eval "$(python -m sandbox env)", then pulumi and kubectl work'),
     "chat": ("cluster", "one chat completion from the stack's service"),
     "scale": ("cluster", "scale the Deployment, and wait until every replica has settled"),

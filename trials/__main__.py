@@ -11,6 +11,7 @@ if __name__ == "__main__":
             {
                 "bench": "how long it takes and what it costs as it grows, against the last saved run",
                 "drills": "what breaks it: stock-outs, kills, faulty answers, events under load, random settings",
+                "picture": "README's picture of the live page, from a sandbox that runs",
             },
             sys.argv[1:],
         )

@@ -25,6 +25,9 @@ from trials.record import Run, Section
 #: Width of the output when stdout is not a terminal.
 _LOG_WIDTH = 150
 
+#: Why a part ended that somebody has ended by Ctrl-C; those after it do not begin.
+_INTERRUPTED = "interrupted"
+
 
 def console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
@@ -47,7 +50,12 @@ def parser(command: str, parts: Mapping[str, str], *, description: str, epilog: 
 def run(command: str, parts: Mapping[str, str], names: Sequence[str], options: Any, screen: Console) -> list[Section]:
     """The sections of the parts that are named, or of all."""
     made = Run.now(options)
-    return [_run(command, Section(name=name, title=parts[name], run=made), options, screen) for name in dict.fromkeys(names or parts)]
+    sections: list[Section] = []
+    for name in dict.fromkeys(names or parts):
+        sections.append(_run(command, Section(name=name, title=parts[name], run=made), options, screen))
+        if sections[-1].failed == _INTERRUPTED:
+            break
+    return sections
 
 
 def keep(file: Path, sections: Sequence[Section], screen: Console) -> None:
@@ -73,6 +81,8 @@ def _run(command: str, section: Section, options: Any, screen: Console) -> Secti
             section = section.adding(found)
             for line in report.lines(found):
                 screen.print(f"  {line}", markup=False)
+    except KeyboardInterrupt:
+        section = replace(section, failed=_INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
         said = str(error) if isinstance(error, CommandFailed) else traceback.format_exc()
         screen.print(said, markup=False)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from components.catalog.machines import MACHINE_TYPES
+
 #: GB of the boot disk of a node with an accelerator, unless its pool says otherwise.
 DEFAULT_DISK_GB = 100
 
 #: GB of the boot disks of nodes without an accelerator.
 SYSTEM_DISK_GB = 50
-
-#: Families of accelerator machines that do not get GKE's default disk; as the label gke-boot-disk of the walkthrough's nodes has it.
-_ACCELERATOR_DISKS = {"ct6e": "hyperdisk-balanced"}
 
 #: Families of plain machines that cannot have a standard disk -> the disk type that they have.
 #: https://docs.cloud.google.com/compute/docs/general-purpose-machines (supported disk types of each family)
@@ -17,11 +16,12 @@ _PLAIN_DISKS = {"c3": "pd-balanced", "n4": "hyperdisk-balanced"}
 
 
 def default_disk_type(machine_type: str) -> str:
-    """The disk type that GKE chooses where a pool names none: pd-balanced since 1.24, unless the machine cannot have it.
+    """The disk type that GKE chooses for a machine with an accelerator where a pool names none: pd-balanced since 1.24, unless the machine
+    cannot have it.
 
     https://docs.cloud.google.com/kubernetes-engine/docs/how-to/custom-boot-disks
     """
-    return _ACCELERATOR_DISKS.get(machine_type.partition("-")[0], "pd-balanced")
+    return MACHINE_TYPES[machine_type].chip.disk if machine_type in MACHINE_TYPES else "pd-balanced"
 
 
 def plain_disk_type(machine_type: str) -> str:

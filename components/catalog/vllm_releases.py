@@ -12,6 +12,11 @@ Release = tuple[int, int]
 
 #: `--generation-config` (0.6.6; https://github.com/vllm-project/vllm/pull/10989).
 GENERATION_CONFIG = (0, 7)
+#: `--enable-request-id-headers`: https://github.com/vllm-project/vllm/pull/11536 describes it, of December 2024.
+REQUEST_IDS = (0, 7)
+#: Images have OpenTelemetry's packages, without which `--otlp-traces-endpoint` ends a server. Merged in February 2026
+#: (https://github.com/vllm-project/vllm/pull/34466), so perhaps a release or two earlier.
+TRACING = (0, 18)
 #: `--shutdown-timeout` (https://github.com/vllm-project/vllm/pull/36666).
 SHUTDOWN_TIMEOUT = (0, 18)
 #: From here on vllm-openai is built on CUDA 13 unless its tag says otherwise (https://github.com/vllm-project/vllm/issues/42738).
@@ -34,6 +39,12 @@ def needs_driver_580(image: str) -> bool:
     """Whether a vllm-openai image is built on CUDA 13, which NVIDIA's drivers from 580 on run."""
     release = release_of(image)
     return release is not None and release >= CUDA_13 and "-cu12" not in _tag(image)
+
+
+def same_server(image: str, other: str) -> bool:
+    """Whether both take the same arguments and need the same driver, as far as their tags tell."""
+    facts = [(release_of(each), needs_driver_580(each)) for each in (image, other)]
+    return image == other or (facts[0][0] is not None and facts[0] == facts[1])
 
 
 def text_of(release: Release) -> str:

@@ -18,6 +18,7 @@ from components.cluster.cluster import Cluster, node_defaults
 from components.cluster.cluster_hardening import node_labels, node_pool_arguments
 from components.cluster.network import Network
 from components.cluster.pool_failures import error_hook
+from components.cluster.replacement import replacement_hook
 from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.sections import AcceleratorSettings, ClusterSettings, Place
 
@@ -52,10 +53,7 @@ def node_config(
         # Always set: if it were left out, an earlier size would stay.
         "disk_size_gb": pool.disk_size_gb or DEFAULT_DISK_GB,
     }
-    if pool.provisioning == "spot":
-        config["spot"] = True
-    elif pool.provisioning == "preemptible":
-        config["preemptible"] = True
+    config |= capacity(pool)
     if pool.kind == "gpu":
         config["guest_accelerators"] = [
             {
@@ -68,6 +66,27 @@ def node_config(
         # A change replaces the pool: GKE changes this disk neither on a node nor on a pool.
         config["secondary_boot_disks"] = [{"disk_image": pool.secondary_boot_disk_image, "mode": "CONTAINER_IMAGE_CACHE"}]
     return config
+
+
+def capacity(pool: AcceleratorPool) -> dict[str, Any]:
+    """How the pool's nodes are bought, as fields of `node_config`. A ComputeClass says none of it of a pool that it names.
+
+    Flex-start takes no reservation and no Spot (preconditions of modules/compute/gke-node-pool in GoogleCloudPlatform/cluster-toolkit).
+    """
+    if pool.provisioning == "flex-start":
+        none = {"consume_reservation_type": "NO_RESERVATION"}
+        return {"flex_start": True, "max_run_duration": f"{(pool.max_run_days or 0) * 86_400}s", "reservation_affinity": none}
+    if pool.provisioning == "reservation":
+        name = {"key": "compute.googleapis.com/reservation-name", "values": [pool.reservation]}
+        return {"reservation_affinity": {"consume_reservation_type": "SPECIFIC_RESERVATION", **name}}
+    return {pool.provisioning: True} if pool.taken_back else {}
+
+
+def limits(pool: AcceleratorPool) -> dict[str, Any]:
+    """`autoscaling` of the pool; a disabled one keeps its maximum, so that enabling it again changes one number and waits for nothing."""
+    prefix = "total_" if pool.node_counts == "total" else ""
+    least = pool.min_node_count if pool.enabled else 0
+    return {f"{prefix}min_node_count": least, f"{prefix}max_node_count": pool.max_node_count, "location_policy": pool.location_policy}
 
 
 def warm_rungs(pools: Sequence[AcceleratorPool]) -> list[str]:
@@ -87,13 +106,16 @@ def warm_rungs(pools: Sequence[AcceleratorPool]) -> list[str]:
     ]
 
 
-def upgrade_settings(pool: AcceleratorPool) -> dict[str, Any]:
-    """How GKE upgrades the pool's nodes.
+def upgrade_settings(pool: AcceleratorPool) -> dict[str, Any] | None:
+    """How GKE upgrades the pool's nodes; None leaves it to GKE, which has one way for flex-start (SHORT_LIVED, unknown to the provider).
 
     A surge node of a TPU pool would need a spare chip, which quota and stock rarely have: its nodes are upgraded in place, one at a
     time. GPU pools keep GKE's default, the new node first.
     """
-    surge = 0 if pool.kind == "tpu" else 1
+    if pool.provisioning == "flex-start":
+        return None
+    # A reservation has as many machines as it has, and an upgrade brings none.
+    surge = 0 if pool.kind == "tpu" or pool.provisioning == "reservation" else 1
     return {"strategy": "SURGE", "max_surge": surge, "max_unavailable": 1 - surge}
 
 
@@ -108,7 +130,11 @@ class AcceleratorPools(pulumi.ComponentResource):
         super().__init__("fungibility:index:AcceleratorPools", name, None, pulumi.ResourceOptions.merge(opts, after_system_pool))
         for warning in warm_rungs(args.accelerators.pools):
             pulumi.log.warn(warning, resource=self)
-        hooks = pulumi.ResourceHookBinding(on_error=[error_hook({pool.name: pool for pool in args.accelerators.pools})])
+        hooks = pulumi.ResourceHookBinding(
+            before_create=[replacement_hook()],
+            # The provider's own error does not name the cause.
+            on_error=[error_hook({pool.name: pool for pool in args.accelerators.pools})],
+        )
         self.pools = {
             pool.name: container.NodePool(
                 pool.name,
@@ -118,9 +144,9 @@ class AcceleratorPools(pulumi.ComponentResource):
                 location=args.place.region,
                 node_locations=list(pool.zones),
                 initial_node_count=pool.initial_node_count if pool.enabled else 0,
-                # The maximum of a disabled pool stays, so that enabling it again changes one number and waits for nothing.
-                autoscaling={"min_node_count": pool.min_node_count if pool.enabled else 0, "max_node_count": pool.max_node_count},
-                management={"auto_repair": True, "auto_upgrade": True},
+                autoscaling=limits(pool),
+                # Of flex-start GKE does not repair nodes (the same preconditions).
+                management={"auto_repair": pool.provisioning != "flex-start", "auto_upgrade": True},
                 upgrade_settings=upgrade_settings(pool),
                 node_config=node_config(
                     pool,
@@ -139,7 +165,6 @@ class AcceleratorPools(pulumi.ComponentResource):
                     ignore_changes=["initialNodeCount", "nodeCount"],
                     # GKE tries for 36 minutes before it reports a stock-out; by default the provider gives up earlier.
                     custom_timeouts=pulumi.CustomTimeouts(create="45m"),
-                    # The provider's own error does not name the cause.
                     hooks=hooks,
                 ),
             )

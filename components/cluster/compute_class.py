@@ -21,7 +21,10 @@ def compute_class_spec(settings: AcceleratorSettings) -> dict[str, Any]:
     A class that mixes TPUs and GPUs must name node pools in every rule, and a rule that names pools holds nothing else
     (https://docs.cloud.google.com/kubernetes-engine/docs/reference/crds/computeclass).
     """
+    disabled = ", ".join(pool.name for pool in settings.pools if not pool.enabled)
     return {
+        # GKE reports such a pool as NodepoolMisconfigured, and the class as healthy all the same (docs/operate.md).
+        **({"description": f"Out of service on purpose (enabled: false), so that no priority names it: {disabled}"} if disabled else {}),
         "priorities": [{"nodepools": [pool.name]} for pool in settings.pools if pool.enabled],
         "activeMigration": {"optimizeRulePriority": settings.active_migration},
         "autoscalingPolicy": {"consolidationDelayMinutes": settings.consolidation_delay_minutes},

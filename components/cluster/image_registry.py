@@ -16,6 +16,7 @@ import pulumi_docker
 from pulumi_gcp import artifactregistry
 
 from components.catalog.machines import Kind
+from components.catalog.vllm_releases import same_server
 from components.cluster.cluster import Cluster
 from components.cluster.project_services import enable_apis
 from components.settings.formats import is_digest_reference
@@ -109,18 +110,18 @@ class ImageRegistry(pulumi.ComponentResource):
             if kind in args.images.prebuilt:
                 self.images[kind] = pulumi.Output.from_input(args.images.prebuilt[kind])
             elif args.images.prebuilt_from:
-                self.images[kind] = self._promoted(kind, args.images.prebuilt_from)
+                self.images[kind] = self._promoted(kind, args.images.prebuilt_from, args.images.base_images[kind])
             else:
                 image = self._build(f"{name}-{kind}", kind, args.images.base_images[kind], server, args)
                 # An image is useful only once nodes may pull it, so users of the reference wait for that too.
                 self.images[kind] = pulumi.Output.all(image.repo_digest, reader.id).apply(lambda known: str(known[0]))
         self.register_outputs({"repository": self.repository, "images": self.images})
 
-    def _promoted(self, kind: Kind, stack: str) -> pulumi.Output[str]:
+    def _promoted(self, kind: Kind, stack: str, own_base: str) -> pulumi.Output[str]:
         if self._built_by is None:
             self._built_by = pulumi.StackReference(stack, opts=pulumi.ResourceOptions(parent=self))
-        images: pulumi.Output[Any] = self._built_by.get_output("images")
-        return images.apply(lambda known: promoted_image(known, kind, stack))
+        named = pulumi.Output.all(images=self._built_by.get_output("images"), base_images=self._built_by.get_output("base_images"))
+        return named.apply(lambda outputs: promoted_image(outputs, kind, stack, own_base=own_base))
 
     def _build(self, name: str, kind: Kind, base: str, server: str, args: ImageRegistryArgs) -> pulumi_docker.Image:
         return pulumi_docker.Image(
@@ -145,13 +146,26 @@ def _apis(args: ImageRegistryArgs) -> list[str]:
     return ["artifactregistry", *(["containerscanning"] if args.images.vulnerability_scanning else [])]
 
 
-def promoted_image(images: Any, kind: Kind, stack: str) -> str:
-    """The reference in another stack's `images` output. Raises `pulumi.RunError`."""
-    reference = images.get(kind) if isinstance(images, Mapping) else None
-    if isinstance(reference, str) and is_digest_reference(reference):
-        return reference
-    found = "nothing" if reference is None else json.dumps(reference, default=str)
-    raise pulumi.RunError(
-        f"imagesFrom: {json.dumps(stack)} has {found} as image of accelerator {kind} in its output `images`, "
-        f"not a reference by digest. Fix: run `pulumi up` on that stack with a pool of {kind}, or name the image in `images`."
-    )
+def promoted_image(outputs: Mapping[str, Any], kind: Kind, stack: str, *, own_base: str) -> str:
+    """The reference in another stack's `images` output, if that image has the vLLM for which this stack makes the server's arguments.
+
+    `outputs`: `images` and `base_images` of that stack. `own_base`: this stack's base image. Raises `pulumi.RunError`.
+    """
+    reference, base = (each.get(kind) if isinstance(each := outputs[name], Mapping) else None for name in ("images", "base_images"))
+    if not isinstance(reference, str) or not is_digest_reference(reference):
+        found = "nothing" if reference is None else json.dumps(reference, default=str)
+        raise pulumi.RunError(
+            f"imagesFrom: {json.dumps(stack)} has {found} as image of accelerator {kind} in its output `images`, "
+            f"not a reference by digest. Fix: run `pulumi up` on that stack with a pool of {kind}, or name the image in `images`."
+        )
+    if not isinstance(base, str):
+        raise pulumi.RunError(
+            f"imagesFrom: {json.dumps(stack)} does not say in its output `base_images` which vLLM its image of accelerator {kind} has, "
+            "and the server's arguments depend on that. Fix: run `pulumi up` on that stack with this version of the program."
+        )
+    if not same_server(base, own_base):
+        raise pulumi.RunError(
+            f"{kind}BaseImage: {json.dumps(own_base)} is another vLLM than that of the image which runs ({json.dumps(base)}, says "
+            f"{json.dumps(stack)}), and the server's arguments depend on it. Fix: `pulumi config set {kind}BaseImage {base}`."
+        )
+    return reference

@@ -2,7 +2,7 @@
 
 By default the provider deletes the old one first, because of the name, and everything on it before that. The service would be down while
 the new cluster is made, and the engine would lose the old cluster's Kubernetes provider before it has deleted with it
-(pulumi/pulumi#14650). Left out: accelerator pools, whose names cannot collide with another cluster's.
+(pulumi/pulumi#14650). Accelerator pools keep their names, and a preview says which of them an update replaces.
 """
 
 from __future__ import annotations
@@ -47,3 +47,26 @@ def beside(parent: pulumi.Resource, kind: str) -> pulumi.ResourceOptions:
 
     hook = pulumi.ErrorHook(f"{kind.lower()}-replacement", explain)
     return pulumi.ResourceOptions.merge(successor_first(parent), pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(on_error=[hook])))
+
+
+#: Of the engine itself: the outputs of every resource that the stack's state has, by URN.
+_STATE = "pulumi:pulumi:readStackResourceOutputs"
+
+
+async def _warn_of_replacement(args: pulumi.ResourceHookArgs) -> None:
+    """Only a replacement creates what the state has already; the hook itself is not told which of the two it is."""
+    if not pulumi.runtime.is_dry_run():
+        return
+    stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+    state = await pulumi.runtime.invoke_async(_STATE, {"stackName": stack})
+    if args.urn in state["outputs"]:
+        pulumi.log.warn(
+            f"This update replaces pool {args.name}: the old one is deleted first, and its replicas end at once, whatever their disruption "
+            f"budget says. A changed provisioning, gpuDriverVersion or secondaryBootDiskImage does that, and a new cluster. Fix: keep the "
+            f"old value, or change it without a gap in three updates (docs/operate.md, A change that replaces a pool)."
+        )
+
+
+def replacement_hook() -> pulumi.ResourceHook:
+    """Names each pool that the update replaces in the preview. One for all pools."""
+    return pulumi.ResourceHook("pool-replacement", _warn_of_replacement, pulumi.ResourceHookOptions(on_dry_run=True))

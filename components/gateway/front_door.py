@@ -17,7 +17,8 @@ from components.cluster.network import Network
 from components.gateway import objects
 from components.gateway.certificate import ManagedCertificate
 from components.gateway.clients import client_policy
-from components.serving.inference_server import SERVER_PORT, SERVICE_NAME
+from components.gateway.inference_pool import InferencePool
+from components.serving.inference_server import APP_LABELS, SERVER_PORT, SERVICE_NAME
 from components.settings.gateway import Gateway
 from components.settings.sections import NetworkSettings, Place, ServerSettings
 
@@ -93,13 +94,17 @@ class FrontDoor(pulumi.ComponentResource):
             # Its load balancer has no proxies without their subnet, which nothing else here names.
             pulumi.ResourceOptions(parent=self, depends_on=[args.network] if args.network else []),
         )
-        service = {"group": "", "kind": "Service", "name": SERVICE_NAME}
-        backend = {"name": SERVICE_NAME, "port": args.settings.service_port}
+        target = {"group": "", "kind": "Service", "name": SERVICE_NAME}
+        backend: dict[str, Any] = {"name": SERVICE_NAME, "port": args.settings.service_port}
+        if args.settings.inference_gateway:
+            here = pulumi.ResourceOptions(parent=self)
+            pool = InferencePool(f"{name}-pool", SERVICE_NAME, namespace, pod_labels=APP_LABELS, port=SERVER_PORT, opts=here)
+            target = backend = pool.reference
         for route, spec in objects.routes(gateway, SERVICE_NAME, backend).items():
             self._object(f"{name}{route.removeprefix(SERVICE_NAME)}", objects.API, "HTTPRoute", route, namespace, spec)
-        self._object(name, objects.POLICY_API, "HealthCheckPolicy", SERVICE_NAME, namespace, objects.health_check(service, SERVER_PORT))
+        self._object(name, objects.POLICY_API, "HealthCheckPolicy", SERVICE_NAME, namespace, objects.health_check(target, SERVER_PORT))
         policy = objects.backend_policy(
-            service,
+            target,
             draining_seconds=args.server.termination_grace_period_seconds,
             security_policy=client_policy(f"{name}-clients", args.place, f"{args.cluster_name}-clients", gateway, parent=self),
         )

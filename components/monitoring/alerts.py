@@ -27,11 +27,12 @@ _UNAVAILABLE_MINUTES = 30
 _RESTARTS = 3
 _RESTART_WINDOW = "30m"
 
+#: A managed instance group recreates a machine that somebody else has deleted:
+#: https://cloud.google.com/compute/docs/instance-groups/about-repair
+_REPLACE_NODE = "`gcloud compute instances delete NODE --zone ZONE`"
+
 #: How long queues and latency may be bad: longer than a burst, and longer than a ready node needs to take its share.
 _SLOW_MINUTES = 10
-
-#: The end of every text.
-_RUNBOOK = "The runbook is docs/operate.md in the repository of this stack."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,8 @@ class Alert:
     minutes: int
     #: Markdown: what it means, and the first action.
     documentation: str
+    #: The heading in docs/operate.md under which there is more.
+    runbook: str
 
 
 def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: MonitoringSettings) -> list[Alert]:
@@ -56,6 +59,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
     found = [
         Alert(
             name="no-ready-replica",
+            runbook="First look",
             title="no ready replica",
             severity="CRITICAL",
             query=promql.no_ready_replica(scope),
@@ -71,6 +75,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
         ),
         Alert(
             name="replica-pending",
+            runbook="The TPU is out of stock",
             title=f"replica pending for {settings.pending_alert_minutes} min",
             severity="ERROR",
             query=promql.pending_by_pod(scope),
@@ -86,6 +91,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
         ),
         Alert(
             name="replica-unavailable",
+            runbook="A rollout that is stuck",
             title=f"replica unavailable for {_UNAVAILABLE_MINUTES} min",
             severity="ERROR",
             query=promql.unavailable_replicas(scope),
@@ -94,12 +100,13 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
                 f"Fewer replicas than wanted have answered for {_UNAVAILABLE_MINUTES} min, longer than a node and its server take to come.",
                 "`kubectl get pods -l app=vllm -o wide`. **Pending**: go on with the alert of pending replicas.",
                 "**Running** but not ready, or restarting: `kubectl logs POD --previous`. If pods of other nodes are well, delete its "
-                "node's machine (`gcloud compute instances delete NODE --zone ZONE`), whose device may be broken: the pool makes another.",
+                f"node's machine ({_REPLACE_NODE}), whose device may be broken: the pool makes another.",
                 "The same on every node: the last `pulumi up` changed the image or the arguments; take it back.",
             ),
         ),
         Alert(
             name="server-restarts",
+            runbook="A server that crashes",
             title=f"a server restarted {_RESTARTS} times within {_RESTART_WINDOW}",
             severity="ERROR",
             query=f"{promql.restarts_by_pod(scope, _RESTART_WINDOW)} >= {_RESTARTS}",
@@ -108,12 +115,13 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
                 f"A container has ended {_RESTARTS} times or more within {_RESTART_WINDOW}. Kubernetes starts it again on the same node "
                 "for ever, also when the node's GPU or TPU is broken.",
                 "`kubectl logs POD --previous`. A lost device (`Xid` errors, *fallen off the bus*, `gives up` of the entrypoint): "
-                "`gcloud compute instances delete NODE --zone ZONE`; the pool makes another, and the pod moves.",
+                f"{_REPLACE_NODE}; the pool makes another, and the pod moves.",
                 "Out of memory, or a refused argument: correct the setting and `pulumi up`.",
             ),
         ),
         Alert(
             name="requests-waiting",
+            runbook="Autoscaling",
             title=f"more than {settings.waiting_alert_requests} requests wait",
             severity="WARNING",
             query=f"{promql.waiting_requests(scope)} > {settings.waiting_alert_requests}",
@@ -128,6 +136,7 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
         ),
         Alert(
             name="first-token-slow",
+            runbook="Autoscaling",
             title=f"first token takes more than {settings.first_token_alert_seconds} s",
             severity="WARNING",
             query=f"{promql.time_to_first_token(scope, 0.95)} > {settings.first_token_alert_seconds}",
@@ -140,12 +149,13 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
             ),
         ),
     ]
-    preemptible = [pool.name for pool in pools if pool.provisioning != "on-demand"]
+    preemptible = [pool.name for pool in pools if pool.taken_back]
     if preemptible:
         query = promql.preemptions_by_pool(scope, preemptible, "1h")
         found.append(
             Alert(
                 name="preemptions",
+                runbook="Preemption",
                 title=f"{settings.preemption_alert_count} nodes preempted within an hour",
                 severity="WARNING",
                 query=f"{query} >= {settings.preemption_alert_count}",
@@ -172,13 +182,5 @@ def _take_out(pools: Sequence[AcceleratorPool], names: Sequence[str] | None = No
 
 def _text(meaning: str, *steps: str) -> str:
     return "\n".join(
-        [
-            "## What it means",
-            meaning,
-            "",
-            "## What to do first",
-            *(f"{number}. {step}" for number, step in enumerate(steps, start=1)),
-            "",
-            _RUNBOOK,
-        ]
+        ["## What it means", meaning, "", "## What to do first", *(f"{number}. {step}" for number, step in enumerate(steps, start=1))]
     )

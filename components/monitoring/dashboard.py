@@ -136,7 +136,7 @@ def _widget(chart: _Chart) -> dict[str, Any]:
 
 def _number(pool: AcceleratorPool) -> str:
     """The number of nodes in all zones, as text."""
-    return f"{pool.min_node_count * len(pool.zones)} to {pool.max_nodes}" if pool.enabled else "out of service"
+    return f"{pool.min_nodes} to {pool.max_nodes}" if pool.enabled else "out of service"
 
 
 def _ladder(scope: Scope, pools: Sequence[PricedPool]) -> str:

@@ -36,8 +36,13 @@ class ObservabilityArgs:
     pools: tuple[AcceleratorPool, ...]
 
 
-def alert_policy(alert: Alert, *, cluster_name: str) -> dict[str, Any]:
-    """Inputs of an alert's AlertPolicy resource, other than its notification channels."""
+def alert_policy(alert: Alert, *, cluster_name: str, runbook_url: str) -> dict[str, Any]:
+    """Inputs of an alert's AlertPolicy resource, other than its notification channels.
+
+    The API takes links with a whole URL alone: https://docs.cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.alertPolicies
+    """
+    # GitHub's and GitLab's anchor of a heading.
+    link = {"display_name": f"Runbook: {alert.runbook}", "url": f"{runbook_url}#{alert.runbook.lower().replace(' ', '-')}"}
     return {
         "display_name": f"{cluster_name}: {alert.title}",
         "severity": alert.severity,
@@ -55,7 +60,11 @@ def alert_policy(alert: Alert, *, cluster_name: str) -> dict[str, Any]:
                 },
             }
         ],
-        "documentation": {"content": alert.documentation, "mime_type": "text/markdown"},
+        "documentation": {
+            "content": f"{alert.documentation}\n\nThe runbook is docs/operate.md of this stack's repository: *{alert.runbook}*.",
+            "mime_type": "text/markdown",
+            **({"links": [link]} if runbook_url else {}),
+        },
         "alert_strategy": {"auto_close": _AUTO_CLOSE},
         "user_labels": {"cluster": cluster_name},
     }
@@ -75,7 +84,10 @@ class Observability(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self, depends_on=apis, protect=args.cluster.deletion_protection)
         document = dashboard(
             scope=scope,
-            pools=[PricedPool(pool=pool, price=node_price(pool.machine_type, pool.provisioning, args.place.region)) for pool in args.pools],
+            pools=[
+                PricedPool(pool=pool, price=node_price(pool.machine_type, pool.provisioning, args.place.region, pool.machine.count))
+                for pool in args.pools
+            ],
             settings=args.monitoring,
         )
         self.dashboard_id = monitoring.Dashboard(
@@ -86,7 +98,7 @@ class Observability(pulumi.ComponentResource):
                 f"{name}-{alert.name}",
                 project=args.place.project,
                 notification_channels=list(args.monitoring.notification_channels),
-                **alert_policy(alert, cluster_name=args.cluster.name),
+                **alert_policy(alert, cluster_name=args.cluster.name, runbook_url=args.monitoring.runbook_url),
                 opts=child,
             )
         self.register_outputs({"dashboard_id": self.dashboard_id})

@@ -1,7 +1,8 @@
-"""How a container gets access to its node's accelerator: by request, or by privilege if one pod must fit both kinds of node.
+"""How a container gets access to its node's accelerator: by request, or by privilege if one pod must fit different nodes.
 
-A pod that requests a device only runs on nodes with that device, so a pod for TPU and GPU nodes requests neither, and then only
-`privileged` opens the node's devices to it (docs/hardening.md, *Privileged containers*, says what is known and what is not).
+A pod that requests a device only runs on nodes with that many of it, so a pod for TPU and GPU nodes, or for nodes with different numbers of
+GPUs, requests none, and then only `privileged` opens the node's devices to it (docs/hardening.md, *Privileged containers*, says what is
+known and what is not).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ DeviceAccess = Literal["privileged", "request"]
 RESOURCES: dict[Kind, str] = {"gpu": "nvidia.com/gpu", "tpu": "google.com/tpu"}
 
 
-def device_access(choice: str, kinds: Iterable[Kind]) -> DeviceAccess:
-    """The least privilege that works for pools of these kinds; `choice` is the setting `deviceAccess`."""
+def device_access(choice: str, machines: Iterable[MachineType]) -> DeviceAccess:
+    """The least privilege that works for pools of these machines; `choice` is the setting `deviceAccess`."""
     if choice == "auto":
-        return "request" if len(set(kinds)) == 1 else "privileged"
+        return "request" if len({(machine.kind, machine.count) for machine in machines}) == 1 else "privileged"
     return "request" if choice == "request" else "privileged"
 
 

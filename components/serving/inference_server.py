@@ -17,7 +17,7 @@ from pulumi_kubernetes import apiextensions, apps, core, policy
 from components.catalog.machines import KINDS, Kind, MachineType
 from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
 from components.catalog.shutdown import MIN_READY_SECONDS, PROXY_KEEP_ALIVE_SECONDS, settle_seconds
-from components.catalog.vllm_releases import GENERATION_CONFIG, QUEUE_LIMIT, Release
+from components.catalog.vllm_releases import GENERATION_CONFIG, QUEUE_LIMIT, REQUEST_IDS, TRACING, Release
 from components.cluster.compute_class import preference_weights
 from components.serving import api_key, drain
 from components.serving.device_access import DeviceAccess, device_access, device_resources, security_context
@@ -75,7 +75,7 @@ class InferenceServerArgs:
 
     @property
     def device_access(self) -> DeviceAccess:
-        return device_access(self.server.device_access, self.accelerators.kinds)
+        return device_access(self.server.device_access, [pool.machine for pool in self.accelerators.pools])
 
 
 def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
@@ -83,17 +83,16 @@ def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
 
     https://github.com/ai-on-gke/tutorials-and-examples, tutorial gpu-tpu/fungibility-recipes.
     """
-    chips = ",".join(machine.topology.split("x")) + ",1"
     fixed = {
         "TPU_TOPOLOGY": machine.topology,
         "TPU_WORKER_ID": "0",
         "TPU_SKIP_MDS_QUERY": "true",
         "TPU_TOPOLOGY_WRAP": "false,false,false",
-        "TPU_CHIPS_PER_HOST_BOUNDS": chips,
-        "TPU_ACCELERATOR_TYPE": f"{machine.generation}-{machine.count}",
+        "TPU_CHIPS_PER_HOST_BOUNDS": machine.bounds,
+        "TPU_ACCELERATOR_TYPE": f"{machine.generation}-{machine.count * machine.chip.cores}",
         "TPU_RUNTIME_METRICS_PORTS": ",".join(str(8431 + chip) for chip in range(machine.count)),
         "TPU_TOPOLOGY_ALT": "false",
-        "CHIPS_PER_HOST_BOUNDS": chips,
+        "CHIPS_PER_HOST_BOUNDS": machine.bounds,
         "TPU_WORKER_HOSTNAMES": "localhost",
         "HOST_BOUNDS": "1,1,1",
         "TPU_HOST_BOUNDS": "1,1,1",
@@ -103,6 +102,19 @@ def tpu_environment(machine: MachineType) -> list[dict[str, Any]]:
         {"name": "NODE_IP", "value_from": {"field_ref": {"field_path": "status.hostIP"}}},
         # After NODE_IP: a variable can use only those before it.
         {"name": "VBAR_CONTROL_SERVICE_URL", "value": "$(NODE_IP):8353"},
+    ]
+
+
+def _trace_environment(endpoint: str) -> list[dict[str, Any]]:
+    """What names a trace's server: https://opentelemetry.io/docs/specs/semconv/resource/k8s/. The node's name has its pool in it."""
+    if not endpoint:
+        return []
+    return [
+        {"name": "POD_NAME", "value_from": {"field_ref": {"field_path": "metadata.name"}}},
+        {"name": "NODE_NAME", "value_from": {"field_ref": {"field_path": "spec.nodeName"}}},
+        {"name": "OTEL_SERVICE_NAME", "value": DEPLOYMENT_NAME},
+        {"name": "OTEL_RESOURCE_ATTRIBUTES", "value": "k8s.pod.name=$(POD_NAME),k8s.node.name=$(NODE_NAME)"},
+        {"name": "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "value": "http/protobuf" if endpoint.endswith("/v1/traces") else "grpc"},
     ]
 
 
@@ -119,17 +131,26 @@ def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs
     What decides an answer is the same in each, as a client does not choose the accelerator that it comes to.
     """
     server, release = args.server, args.releases[kind]
+
+    def knows(since: Release) -> bool:
+        return release is None or release >= since
+
     arguments = ["--host=0.0.0.0", f"--port={SERVER_PORT}"]
-    if kind == "gpu" or machine.count > 1:
-        arguments.append(f"--tensor-parallel-size={machine.count}")
+    # Of GPUs in different numbers the entrypoint decides (GPU_COUNTS).
+    if len(args.accelerators.gpu_counts) == 1 if kind == "gpu" else machine.parallel_size > 1:
+        arguments.append(f"--tensor-parallel-size={machine.parallel_size}")
     arguments += [f"--max-model-len={server.max_model_len}", f"--model={server.model}", f"--served-model-name={server.model}"]
     if server.model_revision:
         arguments.append(f"--revision={server.model_revision}")
-    if release is None or release >= GENERATION_CONFIG:
+    if knows(GENERATION_CONFIG):
         # The model's own sampling defaults: what releases take when nothing is said has changed.
         arguments.append("--generation-config=auto")
-    if server.max_queued_requests and (release is None or release >= QUEUE_LIMIT):
+    if server.max_queued_requests and knows(QUEUE_LIMIT):
         arguments.append(f"--max-num-queued-reqs={server.max_queued_requests}")
+    if server.request_ids and knows(REQUEST_IDS):
+        arguments.append("--enable-request-id-headers")
+    if server.traces_endpoint and knows(TRACING):
+        arguments.append(f"--otlp-traces-endpoint={server.traces_endpoint}")
     ending = drain.server_arguments(**_ending(args), server_drains=server.drains[kind])
     return [*arguments, *ending, *server.arguments[kind]]
 
@@ -137,7 +158,7 @@ def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs
 def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> dict[str, Any]:
     """The container of one accelerator."""
     requests = {"cpu": args.server.cpu_request, "memory": args.server.memory_request}
-    arguments = server_arguments(kind, machine, args)
+    arguments, counts = server_arguments(kind, machine, args), args.accelerators.gpu_counts
     spec: dict[str, Any] = {
         "name": f"vllm-{kind}",
         "image": args.images[kind],
@@ -146,7 +167,9 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
         "env": [
             {"name": "HUGGING_FACE_HUB_TOKEN", "value_from": {"secret_key_ref": {"name": SECRET_NAME, "key": SECRET_KEY}}},
             *api_key.container_environment(args.api_key),
+            *([{"name": "GPU_COUNTS", "value": ",".join(map(str, counts))}] if kind == "gpu" and len(counts) > 1 else []),
             *([{"name": "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "value": str(PROXY_KEEP_ALIVE_SECONDS)}] if args.network.gateway else []),
+            *_trace_environment(args.server.traces_endpoint),
             # With a request GKE's device plugin sets all of this itself.
             *(tpu_environment(machine) if kind == "tpu" and args.device_access == "privileged" else []),
             *cache_environment(kind, machine, args.caches, image=args.images[kind], arguments=arguments),
@@ -197,7 +220,7 @@ def affinity(pools: Sequence[AcceleratorPool]) -> dict[str, Any]:
 
 def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
     """The pod template's spec: only the containers that the pools need, GPU first as in the walkthrough."""
-    machines: dict[Kind, MachineType] = {pool.kind: pool.machine for pool in args.accelerators.pools}
+    machines = args.accelerators.largest
     spec: dict[str, Any] = {
         "node_selector": {COMPUTE_CLASS_LABEL: args.compute_class_name},
         "tolerations": TOLERATIONS,

@@ -25,6 +25,9 @@ MONITORING_NAMESPACES = ("gmp-system", "gke-gmp-system")
 #: https://docs.cloud.google.com/load-balancing/docs/firewall-rules
 GOOGLE_RANGES = ("35.191.0.0/16", "130.211.0.0/22")
 
+#: Of the pods that ask the servers for their load, where a gateway chooses by it.
+PICKER_LABELS = {"app": "vllm-endpoint-picker"}
+
 _NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 _EVERYONE = "0.0.0.0/0"
 
@@ -50,10 +53,11 @@ def network_policy_spec(network: NetworkSettings, *, pod_labels: Mapping[str, st
     pod_range = network.ranges.pods if network.ranges else None
     sources = [{"ip_block": address_block(each, pod_range)} for each in _sources(network)]
     inside = {"namespace_selector": {"match_expressions": [{"key": _NAMESPACE_LABEL, "operator": "In", "values": namespaces}]}}
+    picker = [{"pod_selector": {"match_labels": PICKER_LABELS}}] if network.inference_gateway else []
     return {
         "pod_selector": {"match_labels": dict(pod_labels)},
         "policy_types": ["Ingress"],
-        "ingress": [{"from_": [*sources, inside], "ports": [{"protocol": "TCP", "port": port}]}],
+        "ingress": [{"from_": [*sources, inside, *picker], "ports": [{"protocol": "TCP", "port": port}]}],
     }
 
 

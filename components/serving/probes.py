@@ -20,6 +20,10 @@ _TIMEOUT_SECONDS = 10
 
 _STARTUP_PERIOD_SECONDS = 5
 
+#: The most requests for one token that the health command sends an idle server (HEALTH_IDLE_SECONDS of images/fungibility-health). vLLM's
+#: metrics count them as anybody's: 3 tokens a minute, and a running request for some milliseconds of it.
+IDLE_REQUESTS_PER_SECOND = 1 / 20
+
 #: The preStop hook's wait, and some margin.
 _DEAD_GRACE_SECONDS = 10
 

@@ -1,18 +1,19 @@
 """One accelerator pool as settings describe it, and what can be wrong with one or with the list of them.
 
-The list is in order of priority, and everything about fallback derives from it. Left out: multi-host TPU slices, on which
-vLLM does not run in GKE (its TPU serving is single-host).
+The list is in order of priority, and everything about fallback derives from it. Left out: multi-host TPU slices, on which vLLM does not
+run in GKE (its TPU serving is single-host), and queued provisioning, whose requests never give up and so never fall back.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
-from components.catalog.machines import MACHINE_TYPES, MACHINES_PAGE, Kind, MachineType, Provisioning
+from components.catalog.machines import ATTACHED_ELSEWHERE, MACHINE_TYPES, TAKEN_BACK, Kind, MachineType, Provisioning
 from components.catalog.node_labels import SYSTEM_POOL_NAME
+from components.settings.machine_type import AcceleratorMachine
 from components.settings.problems import Problem
 from components.settings.reader import Derived, Notes, Reader, ValueType, declared, setting
 from components.settings.value_types import Boolean, Choice, Text, Whole
@@ -49,6 +50,17 @@ _DISK_IMAGE = re.compile(r"(projects/([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]
 #: The driver of a GPU pool that names none.
 _DRIVER = "LATEST"
 
+#: A node of flex-start lives for ten minutes to seven days (pkg/autoprovisioning/injection.go of GoogleCloudPlatform/cluster-autoscaler).
+_MAX_RUN_DAYS = 7
+
+#: As GKE writes a reservation (gceclient/reservation_ref.go of the same): of the own project or a shared one, or a block of the own
+#: project's. "Shared extended reservations are not supported by GKE": modules/compute/gke-node-pool of GoogleCloudPlatform/cluster-toolkit.
+_RESERVATION_NAME = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
+_RESERVATION = re.compile(
+    rf"(projects/([a-z0-9.-]+:)?[a-z][a-z0-9-]{{4,28}}[a-z0-9]/reservations/)?{_RESERVATION_NAME}"
+    rf"|{_RESERVATION_NAME}/reservationBlocks/[a-z0-9-]+(/reservationSubBlocks/[a-z0-9-]+)?"
+)
+
 
 def is_zone(text: Any) -> bool:
     return isinstance(text, str) and re.fullmatch(ZONE_PATTERN, text) is not None
@@ -72,7 +84,6 @@ def _name_rule(name: str, notes: Notes) -> None:
 _NAME = Text(
     NAME_PATTERN, "a valid node pool name", "use lower-case letters, digits and hyphens, a letter first and no hyphen last", _name_rule
 )
-_MACHINE_TYPE = Choice(tuple(MACHINE_TYPES), "is not a machine type with an accelerator that this program knows", MACHINES_PAGE)
 _NODES = Whole(0, _MAX_NODES, "a number of nodes", "a whole number", texts=False)
 
 
@@ -98,7 +109,15 @@ def _machine(known: Mapping[str, Any]) -> MachineType | None:
 def _accelerator_rule(value: Any, machine: MachineType, notes: Notes) -> None:
     if value != machine.accelerator:
         fix = f"use {machine.accelerator}, remove the key, or choose another machineType"
-        notes.refuse(f"is not what a {notes.known['machineType']} carries", fix)
+        old = "is Google's, and too old for CUDA 13, on which vLLM's default image is built"
+        notes.refuse(old if machine.counts and value in ATTACHED_ELSEWHERE else f"is not what a {notes.known['machineType']} carries", fix)
+
+
+def _count_rule(value: Any, machine: MachineType, notes: Notes) -> None:
+    counts = machine.counts or (machine.count,)
+    if isinstance(value, bool) or value not in counts:
+        fix = f"use {' or '.join(map(str, counts))}, remove the key, or choose another machineType"
+        notes.refuse(f"is not a number of {machine.accelerator} that a {notes.known['machineType']} has", fix)
 
 
 def _topology_rule(value: Any, machine: MachineType, notes: Notes) -> None:
@@ -117,10 +136,10 @@ def _driver_rule(value: Any, machine: MachineType, notes: Notes) -> None:
         Choice(GPU_DRIVER_VERSIONS).read(value, notes)
 
 
-def _by_machine(shown: str, fact: Callable[[MachineType], str | None]) -> Derived:
+def _by_machine(shown: str, fact: Callable[[MachineType], str | int | None]) -> Derived:
     """A default that the pool's machine decides."""
 
-    def of(known: Mapping[str, Any]) -> str | None:
+    def of(known: Mapping[str, Any]) -> str | int | None:
         machine = _machine(known)
         return None if machine is None else fact(machine)
 
@@ -151,7 +170,9 @@ class AcceleratorPool:
     """Node counts are for each of the pool's zones, as GKE's own are."""
 
     name: str = setting(_NAME, description="Name of the node pool, at most 40 characters.")
-    machine_type: str = setting(_MACHINE_TYPE, description="A machine type with an accelerator, from `components/catalog/machines.py`.")
+    machine_type: str = setting(
+        AcceleratorMachine(), description="A machine type with an accelerator, from `components/catalog/machines.py`."
+    )
     max_node_count: int = setting(
         Whole(
             1,
@@ -161,29 +182,64 @@ class AcceleratorPool:
             "leaves the pool without room; `enabled: false` is what takes it out of service",
             texts=False,
         ),
-        description="Most nodes in each zone.",
+        description="Most nodes, in each zone unless `nodeCounts` says otherwise.",
     )
     min_node_count: int = setting(
         _NODES,
         default=0,
-        description="Fewest nodes in each zone; they are billed while idle. On another pool than the first, replicas that land there stay "
-        "([why](ladder.md)).",
+        description="Fewest nodes, counted as `maxNodeCount`; they are billed while idle. On another pool than the first, replicas that "
+        "land there stay ([why](ladder.md)).",
+    )
+    node_counts: str = setting(
+        Choice(("per-zone", "total")),
+        default="per-zone",
+        description="Whether `minNodeCount` and `maxNodeCount` are for each zone, or for all zones together (`total`).",
     )
     initial_node_count: int = setting(
         _NODES,
-        default=Derived("`minNodeCount`", lambda known: known["minNodeCount"]),
+        default=Derived("`minNodeCount`; 0 with `total`", lambda known: known["minNodeCount"] * (known["nodeCounts"] != "total")),
         description="Nodes in each zone at creation; the autoscaler decides later, so a change has no effect.",
     )
     provisioning: Provisioning = setting(
         Choice(get_args(Provisioning)),
         default="on-demand",
-        description="How nodes are bought; `preemptible` is the older form of `spot`. A change replaces the pool, whose replicas end at "
-        "once.",
+        description="How nodes are bought ([capacity](ladder.md#capacity)); `preemptible` is the older form of `spot`. A change replaces "
+        "the pool, whose replicas end at once.",
+    )
+    #: Of `flex-start`; None for any other.
+    max_run_days: int | None = setting(
+        Whole(1, _MAX_RUN_DAYS, "a number of days", "whole days", texts=False),
+        default=Derived(
+            f"{_MAX_RUN_DAYS} with `flex-start`", lambda known: _MAX_RUN_DAYS if known["provisioning"] == "flex-start" else None
+        ),
+        description="Days after which Google takes a node of `flex-start` away. A change replaces the pool.",
+    )
+    #: Of `reservation`; None for any other.
+    reservation: str | None = setting(
+        Text(
+            _RESERVATION,
+            "a reservation as GKE names one",
+            "give NAME, projects/PROJECT/reservations/NAME for one that another project shares, or NAME/reservationBlocks/BLOCK of this "
+            "project",
+        ),
+        default=Derived("none", lambda known: None),
+        description="The reservation whose machines `provisioning: reservation` takes: `NAME`, `projects/PROJECT/reservations/NAME`, or "
+        "`NAME/reservationBlocks/BLOCK` (`/reservationSubBlocks/SUB`). A change replaces the pool.",
+    )
+    location_policy: str = setting(
+        Choice(("BALANCED", "ANY")),
+        default=Derived("`BALANCED` on demand, else `ANY`", lambda known: "BALANCED" if known["provisioning"] == "on-demand" else "ANY"),
+        description="How GKE chooses among `zones`: as many nodes in each (`BALANCED`), or where capacity is (`ANY`).",
     )
     accelerator: str = setting(
         _OfMachine(_accelerator_rule),
         default=_by_machine("the machine's", lambda machine: machine.accelerator),
         description="Checked against what the machine carries.",
+    )
+    accelerator_count: int = setting(
+        _OfMachine(_count_rule),
+        default=_by_machine("the machine's", lambda machine: machine.count),
+        description="How many of them; only an N1 machine leaves a choice (1, 2 or 4 GPUs). A change replaces the pool.",
     )
     #: None for a machine with TPUs.
     gpu_driver_version: str | None = setting(
@@ -235,12 +291,25 @@ class AcceleratorPool:
 
     @property
     def machine(self) -> MachineType:
-        return MACHINE_TYPES[self.machine_type]
+        return replace(MACHINE_TYPES[self.machine_type], count=self.accelerator_count)
 
     @property
     def max_nodes(self) -> int:
         """Total across zones; 0 if the pool is disabled."""
-        return self.max_node_count * len(self.zones) if self.enabled else 0
+        return self._total(self.max_node_count)
+
+    @property
+    def min_nodes(self) -> int:
+        """Total across zones; 0 for a disabled pool, whose idle nodes go."""
+        return self._total(self.min_node_count)
+
+    @property
+    def taken_back(self) -> bool:
+        """Whether Google may take its nodes back at any time."""
+        return self.provisioning in TAKEN_BACK
+
+    def _total(self, count: int) -> int:
+        return (count if self.node_counts == "total" else count * len(self.zones)) if self.enabled else 0
 
     @property
     def kind(self) -> Kind:
@@ -282,6 +351,8 @@ def _parse_pool(field: str, value: Any, known: Mapping[str, Any]) -> tuple[Accel
     pool = reader.read_element(AcceleratorPool, "a setting of a pool")
     if not reader.refused("minNodeCount") and not reader.refused("maxNodeCount"):
         _check_counts(pool, reader)
+    if not any(map(reader.refused, ("machineType", "provisioning", "zones"))):
+        _check_capacity(pool, reader)
     return pool, reader.problems
 
 
@@ -289,9 +360,33 @@ def _check_counts(pool: AcceleratorPool, reader: Reader) -> None:
     minimum, initial, maximum = pool.min_node_count, pool.initial_node_count, pool.max_node_count
     if minimum > maximum:
         reader.refuse("minNodeCount", minimum, f"is above maxNodeCount {maximum}", "lower it, or raise maxNodeCount")
+    elif pool.node_counts == "total":
+        if not reader.refused("initialNodeCount") and initial * len(pool.zones) > maximum:
+            reason = f"in each of {len(pool.zones)} zones is more than maxNodeCount {maximum}"
+            reader.refuse("initialNodeCount", initial, reason, f"give at most {maximum // len(pool.zones)}, or raise maxNodeCount")
     elif not reader.refused("initialNodeCount") and not minimum <= initial <= maximum:
         reason = f"is outside minNodeCount {minimum} to maxNodeCount {maximum}"
         reader.refuse("initialNodeCount", initial, reason, f"give a number from {minimum} to {maximum}")
+
+
+def _check_capacity(pool: AcceleratorPool, reader: Reader) -> None:
+    """What each way to buy nodes needs, and what GKE refuses with it."""
+    if pool.provisioning == "flex-start" and not pool.machine.chip.flex_start:
+        reason = f"is not what Google offers for a {pool.machine_type}"
+        reader.refuse("provisioning", pool.provisioning, reason, "use on-demand, spot or a reservation")
+    if pool.provisioning != "flex-start" and pool.max_run_days is not None:
+        reader.refuse(
+            "maxRunDays", pool.max_run_days, "is set for a pool without flex-start", "remove it, or set provisioning to flex-start"
+        )
+    if pool.provisioning != "reservation":
+        if pool.reservation is not None:
+            reason = f"is set for a pool that buys its nodes otherwise ({pool.provisioning})"
+            reader.refuse("reservation", pool.reservation, reason, "set provisioning to reservation, or remove it")
+    elif pool.reservation is None:
+        reader.refuse("reservation", None, "is missing, and provisioning is reservation", "name the reservation")
+    elif len(pool.zones) > 1:
+        # https://docs.cloud.google.com/compute/docs/instances/reservations-overview: a reservation is zonal.
+        reader.refuse("zones", list(pool.zones), "are several, and a reservation lies in one", "name its zone, and give each zone a pool")
 
 
 def _duplicates(values: Sequence[Any]) -> list[Problem]:
@@ -309,21 +404,18 @@ def _duplicates(values: Sequence[Any]) -> list[Problem]:
 
 
 def _mixed(pools: Sequence[AcceleratorPool]) -> list[Problem]:
-    """One pod template runs on every pool, so what its environment and arguments say must be true on all of a kind."""
-    tpu: Callable[[MachineType], object] = lambda machine: (machine.generation, machine.topology)  # noqa: E731
-    gpu: Callable[[MachineType], object] = lambda machine: machine.count  # noqa: E731
-    problems = []
-    for kind, what, key in (("tpu", "TPU generation and topology", tpu), ("gpu", "number of GPUs", gpu)):
-        of_kind = [pool for pool in pools if pool.kind == kind]
-        odd = [pool for pool in of_kind if key(pool.machine) != key(of_kind[0].machine)]
-        problems += [
-            Problem(
-                "acceleratorPools",
-                pool.machine_type,
-                f"of pool {pool.name} differs in {what} from {of_kind[0].machine_type} of pool {of_kind[0].name}, and one pod "
-                "template has to be right for both",
-                f"use machine types with the same {what}",
-            )
-            for pool in odd
-        ]
-    return problems
+    """One pod template runs on every pool, and names one TPU to libtpu: Kubernetes gives a container no label of its node. Of GPUs the
+    entrypoint counts what it sees."""
+    tpus = [pool for pool in pools if pool.kind == "tpu"]
+    fact: Callable[[AcceleratorPool], object] = lambda pool: (pool.machine.generation, pool.machine.topology)  # noqa: E731
+    return [
+        Problem(
+            "acceleratorPools",
+            pool.machine_type,
+            f"of pool {pool.name} differs in TPU generation and topology from {tpus[0].machine_type} of pool {tpus[0].name}, and one pod "
+            "template has to be right for both",
+            "use machine types with the same TPU generation and topology, or serve this pool from a stack of its own",
+        )
+        for pool in tpus
+        if fact(pool) != fact(tpus[0])
+    ]

@@ -161,6 +161,10 @@ def _exposure(settings: Settings) -> Iterator[Problem]:
 def _gateway(settings: Settings) -> Iterator[Problem]:
     network = settings.network
     gateway = network.gateway
+    if network.inference_gateway and (gateway is None or not gateway.regional):
+        # https://docs.cloud.google.com/kubernetes-engine/docs/concepts/about-gke-inference-gateway
+        reason = "has no gateway that would ask it" if gateway is None else f"is for regional classes, and {gateway.class_name} is not one"
+        yield Problem("inferenceGateway", True, reason, f"give gateway a class such as {INTERNAL}, or set it to false")
     if gateway is None:
         return
     without = "has no effect with gateway, which takes the place of the Service's load balancer"
@@ -203,13 +207,14 @@ def _encryption_key(settings: Settings) -> Iterator[Problem]:
 
 
 def _devices(settings: Settings) -> Iterator[Problem]:
-    kinds = sorted(settings.accelerators.kinds)
-    if settings.server.device_access == "request" and len(kinds) > 1:
+    kinds, counts = sorted(settings.accelerators.kinds), settings.accelerators.gpu_counts
+    if settings.server.device_access == "request" and (len(kinds) > 1 or len(counts) > 1):
+        have = " and ".join(kinds) if len(kinds) > 1 else f"{' and '.join(map(str, counts))} GPUs"
         yield Problem(
             "deviceAccess",
             "request",
-            f"cannot be: a pod that requests a device fits nodes with that one alone, and the pools have {' and '.join(kinds)}",
-            "set it to auto or privileged, or keep to pools of one accelerator",
+            f"cannot be: a pod that requests devices fits nodes with as many of that one alone, and the pools have {have}",
+            "set it to auto or privileged, or keep to pools of one accelerator, as many in each",
         )
 
 

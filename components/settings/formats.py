@@ -78,6 +78,8 @@ OWN_ARGUMENTS = {
     "--tokenizer-revision": "`modelRevision` decides it",
     "--generation-config": "it is `auto` on every accelerator, or replicas would answer differently",
     "--max-num-queued-reqs": "`maxQueuedRequests` decides it",
+    "--otlp-traces-endpoint": "`tracesEndpoint` decides it",
+    "--enable-request-id-headers": "`requestIds` decides it",
     "--shutdown-timeout": "`terminationGracePeriodSeconds`, `gpuServerDrains` and `tpuServerDrains` decide it",
     "--served-model-name": "clients ask for the output `model`, which is the setting's",
     # Where everybody who may look at a pod reads it, and in the stack's file in the clear.
@@ -266,6 +268,15 @@ class Range(ValueType):
 
 RANGES = Texts(Range())
 NAMESPACES = Texts(NAMESPACE)
+TRACES_ENDPOINT = Text(
+    re.compile(r"https?://[A-Za-z0-9.-]+:[0-9]+(/v1/traces)?"),
+    "the address of an OpenTelemetry collector",
+    "give http://HOST:PORT (gRPC) or http://HOST:PORT/v1/traces (HTTP)",
+    takes_empty=True,
+)
+RUNBOOK_URL = Text(
+    re.compile(r"https://[^\s#?@]+"), "an https URL of a page", "give the whole address, without #, ? and credentials", takes_empty=True
+)
 NOTIFICATION_CHANNELS = Texts(
     Text(
         _NOTIFICATION_CHANNEL,

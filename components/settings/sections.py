@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.catalog.machines import KINDS, MACHINES_PAGE, PLAIN_MACHINE_TYPES, Kind
+from components.catalog.machines import KINDS, MACHINES_PAGE, PLAIN_MACHINE_TYPES, Kind, MachineType
 from components.catalog.shutdown import MAX_GRACE_SECONDS, MIN_GRACE_SECONDS
 from components.catalog.vllm_releases import Release, release_of
 from components.settings import formats
@@ -130,6 +130,16 @@ class AcceleratorSettings:
         """The accelerators of the pools, in the order of priority."""
         return tuple(dict.fromkeys(pool.kind for pool in self.pools))
 
+    @property
+    def largest(self) -> dict[Kind, MachineType]:
+        """Accelerator -> the machine with most of it: the only one, but for GPUs of different numbers."""
+        return {pool.kind: pool.machine for pool in sorted(self.pools, key=lambda pool: pool.machine.count)}
+
+    @property
+    def gpu_counts(self) -> tuple[int, ...]:
+        """The different numbers of GPUs of the pools' machines, the least first."""
+        return tuple(sorted({pool.machine.count for pool in self.pools if pool.kind == "gpu"}))
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSettings:
@@ -219,6 +229,17 @@ class ServerSettings:
         description="Requests that one server may have at a time, running and waiting together, above which it answers 503, so that "
         "clients try again elsewhere; 0 for no limit. vLLM runs up to 256 at once. Servers of vLLM before 0.31 know no limit.",
     )
+    request_ids: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether each answer has a header `X-Request-Id`, the client's own or a new one; it costs time at high rates.",
+    )
+    traces_endpoint: str = setting(
+        formats.TRACES_ENDPOINT,
+        default="",
+        description="Where the servers send OpenTelemetry traces, with the pod and the node of each: a collector's http://HOST:4317 by "
+        "gRPC, or its http://HOST:4318/v1/traces by HTTP. Servers of vLLM before 0.18 send none.",
+    )
     hugging_face_token: pulumi.Input[str] = setting(
         formats.HUGGING_FACE_TOKEN,
         default="",
@@ -261,7 +282,7 @@ class ServerSettings:
         Choice(("auto", "privileged", "request")),
         default="auto",
         description="How containers reach their node's device: auto (the least that works for the pools), request (as a resource; pools of "
-        "one accelerator only), or privileged.",
+        "one accelerator, as many in each, only), or privileged.",
     )
     weights_cache: bool = setting(
         Boolean(),
@@ -384,6 +405,12 @@ class NetworkSettings:
         description="A front door with TLS in place of the Service's own load balancer: `class`, `hostName`, `certificate` and others, of "
         "which docs/settings.md lists the keys. Empty for none.",
     )
+    inference_gateway: bool = setting(
+        Boolean(),
+        default=False,
+        description="Whether a regional gateway chooses a server by its queue, its KV cache and the prompt's beginning (InferencePool and "
+        "endpoint picker of the Gateway API Inference Extension). Unverified on GKE.",
+    )
     load_balancer_source_ranges: tuple[str, ...] = setting(
         formats.RANGES, default=[], description="IPv4 ranges (CIDR) that may reach the load balancer; empty lets everyone in."
     )
@@ -485,8 +512,13 @@ class MonitoringSettings:
         formats.NOTIFICATION_CHANNELS,
         default=[],
         description="Cloud Monitoring's channels that alerts go to, as projects/PROJECT/notificationChannels/NUMBER; without any, "
-        "incidents "
-        "show in the console only.",
+        "incidents show in the console only.",
+    )
+    runbook_url: str = setting(
+        formats.RUNBOOK_URL,
+        default="",
+        description="Where your team reads docs/operate.md, such as https://github.com/ORGANISATION/REPOSITORY/blob/main/docs/operate.md; "
+        "each alert then links to its section.",
     )
     pending_alert_minutes: int = setting(
         Whole(1, 1440),

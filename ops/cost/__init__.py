@@ -94,10 +94,10 @@ def estimate(settings: Settings) -> Estimate:
                 Line(
                     name=pool.name,
                     what=f"{pool.machine_type}, {pool.provisioning}",
-                    idle=_minimum(pool),
+                    idle=pool.min_nodes,
                     usual=nodes,
                     maximum=pool.max_nodes,
-                    price=node_price(pool.machine_type, pool.provisioning, settings.place.region),
+                    price=node_price(pool.machine_type, pool.provisioning, settings.place.region, pool.machine.count),
                 )
                 for pool, nodes in zip(pools, usual, strict=True)
             ),
@@ -137,7 +137,7 @@ def usual_nodes(replicas: int, pools: Sequence[AcceleratorPool]) -> tuple[int, .
     for pool in pools:
         here = min(replicas, pool.max_nodes)
         replicas -= here
-        nodes.append(max(here, _minimum(pool)))
+        nodes.append(max(here, pool.min_nodes))
     return tuple(nodes)
 
 
@@ -152,8 +152,3 @@ def summary(settings: Settings) -> str:
     if found.unpriced:
         text += f"; without {', '.join(line.name for line in found.unpriced)}, of which no price is known"
     return text
-
-
-def _minimum(pool: AcceleratorPool) -> int:
-    """Total across zones; 0 for a disabled pool, whose idle nodes go."""
-    return pool.min_node_count * len(pool.zones) if pool.enabled else 0

@@ -1,4 +1,4 @@
-"""Which quota of Compute Engine each accelerator and each boot disk counts against: two tables, with sources.
+"""Which quota of Compute Engine each accelerator (by `components.catalog.machines`) and each boot disk counts against, with sources.
 
 GKE's nodes are Compute Engine instances, TPU nodes too, so the quotas of the Cloud TPU API (tpu.googleapis.com) say nothing
 about them: https://docs.cloud.google.com/kubernetes-engine/docs/troubleshooting/tpus
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
+
+from components.catalog.machines import Accelerator
 
 #: `region`: quotas of compute.regions.get; `project`: of compute.projects.get; both with their usage. `service-usage`: a metric of
 #: Service Usage's consumerQuotaMetrics, without usage.
@@ -39,33 +41,27 @@ def _region(metric: str, source: str, *, verified: bool = True) -> QuotaMetric:
     return QuotaMetric(where="region", name=metric, quota_id=quota_id, source=source, verified=verified)
 
 
-#: (accelerator, whether Spot or preemptible) -> quota. Units are GPUs and chips.
-METRICS: Mapping[tuple[str, bool], QuotaMetric] = MappingProxyType(
-    {
-        ("nvidia-l4", False): _region("NVIDIA_L4_GPUS", _COMPUTE_V1),
-        ("nvidia-l4", True): _region("PREEMPTIBLE_NVIDIA_L4_GPUS", _COMPUTE_V1),
-        # That ct5lp machines count as pod slices, not as devices, is from the GKE table as others quote it.
-        ("tpu-v5-lite-podslice", False): _region("TPU_LITE_PODSLICE_V5", _COMPUTE_V1 + "; " + _GKE_TPU, verified=False),
-        ("tpu-v5-lite-podslice", True): _region("PREEMPTIBLE_TPU_LITE_PODSLICE_V5", _COMPUTE_V1 + "; " + _GKE_TPU, verified=False),
-        # compute.regions.get does not list v6e. The metric TPUS_PER_TPU_FAMILY is named by cloud.google.com/tpu/docs/v6e-intro,
-        # the family CT6E by the GKE table; how Service Usage writes them, and the ids, are from public notes of 2026.
-        ("tpu-v6e-slice", False): QuotaMetric(
-            where="service-usage",
-            name="compute.googleapis.com/tpus_per_tpu_family",
-            quota_id="TPUS-PER-TPU-FAMILY-per-project-region",
-            dimensions=MappingProxyType({"tpu_family": "CT6E"}),
-            source="cloud.google.com/tpu/docs/v6e-intro; " + _GKE_TPU + "; public notes",
-            verified=False,
-        ),
-        ("tpu-v6e-slice", True): QuotaMetric(
-            where="service-usage",
-            name="compute.googleapis.com/preemptible_tpu_v6e",
-            quota_id="PREEMPTIBLE-TPU-V6E-per-project-region",
-            source=_GKE_TPU + " (Preemptible TPU slices v6e); id from public notes, and the metric's name from the id",
-            verified=False,
-        ),
-    }
-)
+def metric_of(chip: Accelerator, *, preemptible: bool) -> QuotaMetric | None:
+    """The quota of an accelerator, in GPUs or chips; None where no source names it.
+
+    Not verified: the names of the families and their metrics (public notes of 2026), and that TPU machines count as pod slices and not as
+    devices (GKE's table as others quote it).
+    """
+    name, _, dimension = chip.quotas[preemptible].partition(" ")
+    if not name:
+        return None
+    if "_" in name:
+        return _region(name, _COMPUTE_V1 if chip.kind == "gpu" else f"{_COMPUTE_V1}; {_GKE_TPU}", verified=chip.kind == "gpu")
+    key, _, value = dimension.partition("=")
+    return QuotaMetric(
+        where="service-usage",
+        name=f"compute.googleapis.com/{name.lower().replace('-', '_')}",
+        quota_id=f"{name}-per-project-region",
+        dimensions=MappingProxyType({key: value} if key else {}),
+        source=f"{_GKE_TPU}; public notes" if chip.kind == "tpu" else "the reference of the Cloud Quotas API; public notes",
+        verified=False,
+    )
+
 
 #: Type of a boot disk -> quota, in GB.
 DISK_METRICS: Mapping[str, QuotaMetric] = MappingProxyType(

@@ -110,11 +110,10 @@ def run(
         pods = reason
     smoke.serving_pool(pods, expected=expected_pool)
     report("comparing the pools")
-    smoke.results.append(compared(target, pods, seconds=limits.request, api=api))
+    smoke.results.append(compared(target, pods, seconds=limits.request, key=key, api=api))
     if on_hardware:
         report("looking into the pods, and deleting one of them")
-        kubectl = hardware.Kubectl(target, kubeconfig)
-        smoke.results += hardware.rows(target, pods, kubectl, seconds=limits.request, first_token=limits.first_token, key=key, api=api)
+        smoke.results += hardware.rows(target, pods, seconds=limits.request, first_token=limits.first_token, key=key, api=api)
     return Report(target=target, checks=tuple(smoke.results), served_by=smoke.served_by)
 
 

@@ -6,7 +6,6 @@ By kubectl inside the pods, which a sandbox does not simulate; first token and d
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -16,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 import requests
 
 from components.catalog.capacity import shared_memory_gib
-from ops.findings import Finding, Status, ok, skipped
+from ops.findings import Finding, Status, failed, ok, skipped
+from ops.smoke.kubectl import KubectlError
 from ops.smoke.service import Api, Failure, Service
-from ops.smoke.serving_pools import ServingPod, UnknownPool
+from ops.smoke.serving_pools import ServingPod, UnknownPool, Unreached
 from ops.smoke.target import Target
 
 #: Prints `key=value` lines: the role that the entrypoint has taken, each device, the driver, and the KiB of /dev/shm.
@@ -49,42 +49,22 @@ _CLIENTS, _BEFORE_SECONDS = 4, 5.0
 _LOGS = "`kubectl logs POD -c CONTAINER` of both containers has the entrypoint's decision and its evidence"
 
 
-class KubectlError(Exception):
-    """The message is kubectl's own."""
-
-
-class Kubectl:
-    def __init__(self, target: Target, kubeconfig: str | None) -> None:
-        self._command = ["kubectl", *(["--kubeconfig", kubeconfig] if kubeconfig else []), "--namespace", target.namespace]
-
-    def __call__(self, *arguments: str, seconds: float = 60.0) -> str:
-        """What it prints. Raises `KubectlError`."""
-        try:
-            return subprocess.run(
-                [*self._command, *arguments], capture_output=True, text=True, timeout=seconds, check=True, stdin=subprocess.DEVNULL
-            ).stdout
-        except subprocess.CalledProcessError as error:
-            raise KubectlError(error.stderr.strip()[-300:] or f"kubectl ended with {error.returncode}") from error
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise KubectlError(f"kubectl cannot be run ({type(error).__name__})") from error
-
-
 def rows(
-    target: Target, pods: list[ServingPod] | UnknownPool, kubectl: Kubectl, *, seconds: float, first_token: float, key: str, api: Api
+    target: Target, pods: list[ServingPod] | UnknownPool, *, seconds: float, first_token: float, key: str, api: Api
 ) -> Iterator[Finding]:
     """`seconds` is for each request; `first_token` is the limit. Deletes one of several pods, for the row `drain`."""
     if isinstance(pods, UnknownPool):
         yield skipped("hardware", reason=str(pods))
         return
     for pod in {pod.pool: pod for pod in reversed(pods)}.values():
-        yield from _inside(pod, kubectl)
-        yield _first_token(target, pod, seconds=seconds, limit=first_token, api=api)
-    yield _drain(target, pods, kubectl, seconds=seconds, key=key, api=api)
+        yield from _inside(pod)
+        yield _first_token(target, pod, seconds=seconds, limit=first_token, key=key, api=api)
+    yield _drain(target, pods, seconds=seconds, key=key, api=api)
 
 
-def _inside(pod: ServingPod, kubectl: Kubectl) -> Iterator[Finding]:
+def _inside(pod: ServingPod) -> Iterator[Finding]:
     """What the containers say, and what the one that serves sees of its machine."""
-    names = [f"{row} on {pod.pool}" for row in _INSIDE]
+    names, kubectl = [f"{row} on {pod.pool}" for row in _INSIDE], pod.kubectl
     try:
         spec = json.loads(kubectl("get", "pod", pod.name, "--output=json"))["spec"]
         node = json.loads(kubectl("get", "node", spec["nodeName"], "--output=json"))["status"]
@@ -130,21 +110,22 @@ def facts(printed: str) -> dict[str, str]:
     return found
 
 
-def _first_token(target: Target, pod: ServingPod, *, seconds: float, limit: float, api: Api) -> Finding:
+def _first_token(target: Target, pod: ServingPod, *, seconds: float, limit: float, key: str, api: Api) -> Finding:
     """Of a second request; the first one may compile."""
     name = f"first token on {pod.pool}"
     try:
-        with pod.service(seconds=seconds, api=api) as service:
+        with pod.service(seconds=seconds, key=key, api=api) as service:
             asked = [service.ask(target.model, _PROMPT, stream=True, max_tokens=_TOKENS, min_tokens=1, temperature=0) for _ in range(2)]
     except Failure as failure:
-        reason = "the API server's proxy passes no API key on" if failure.kind == "HTTP 401" else str(failure)
-        return skipped(name, reason=reason, fix=f"ask the pod by `kubectl port-forward pod/{pod.name} 8000`")
+        if isinstance(failure, Unreached):
+            return skipped(name, reason=str(failure), fix=failure.fix)
+        return failed(name, failure.kind, reason=str(failure), fix=failure.fix)
     cold, warm = (each.first_token_seconds or 0.0 for each in asked)
     told, fix = f"{warm:.2f} s, and {cold:.2f} s of the request before", "see vllm:time_to_first_token_seconds of the pod's /metrics"
     return _judged(name, told, warm <= limit, f"--max-first-token is {limit:g} s", fix)
 
 
-def _drain(target: Target, pods: list[ServingPod], kubectl: Kubectl, *, seconds: float, key: str, api: Api) -> Finding:
+def _drain(target: Target, pods: list[ServingPod], *, seconds: float, key: str, api: Api) -> Finding:
     """Clients that keep their connections ask without a pause while a pod is deleted."""
     if len(pods) < 2:
         return skipped("drain", reason="one pod is ready, and a drain needs another that serves on", fix="`replicas: 2`, then again")
@@ -169,7 +150,7 @@ def _drain(target: Target, pods: list[ServingPod], kubectl: Kubectl, *, seconds:
         try:
             time.sleep(_BEFORE_SECONDS)
             # It waits for the pod's end; no grace period is longer.
-            kubectl("delete", "pod", pod.name, seconds=660.0)
+            pod.kubectl("delete", "pod", pod.name, seconds=660.0)
             time.sleep(_BEFORE_SECONDS)
         except KubectlError as error:
             return skipped("drain", reason=str(error), fix="allow `delete` of pods")

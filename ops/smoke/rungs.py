@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ops.findings import Finding, failed, ok, skipped
 from ops.smoke.service import Api, Failure
-from ops.smoke.serving_pools import ServingPod, UnknownPool
+from ops.smoke.serving_pools import ServingPod, UnknownPool, Unreached
 from ops.smoke.target import Target
 
 _ROW = "rungs"
@@ -22,10 +22,9 @@ _ANSWER_TOKENS = 8
 _DIFFER = "a client does not choose the pool that it comes to, so the same request gets different answers"
 _FIX = "an update that is not done (`kubectl rollout status deployment/vllm`), or arguments that only tpuServerArguments or "
 _FIX += "gpuServerArguments has: give both servers the same"
-_PROXY = "allow `get` and `create` of pods/proxy (roles/container.developer has both), and see `kubectl logs` of that pod"
 
 
-def compared(target: Target, pods: list[ServingPod] | UnknownPool, *, seconds: float, api: Api = "chat") -> Finding:
+def compared(target: Target, pods: list[ServingPod] | UnknownPool, *, seconds: float, key: str = "", api: Api = "chat") -> Finding:
     """Fails if the served names, the model or its length differ, or a long request is not answered; `seconds` is for each request."""
     if isinstance(pods, UnknownPool):
         return skipped(_ROW, reason=str(pods))
@@ -35,52 +34,37 @@ def compared(target: Target, pods: list[ServingPod] | UnknownPool, *, seconds: f
         return skipped(_ROW, reason=f"nothing to compare: {'pods serve on ' + pools[0] + ' alone' if pools else 'no pod is ready'}")
     rungs: dict[str, dict[str, str]] = {}
     failures: dict[str, Failure] = {}
-    unasked: list[Finding] = []
+    unreached: list[Unreached] = []
     # The same number of words for all.
     words = 0
     for pool in pools:
         try:
-            with first[pool].service(seconds=seconds, api=api) as service:
+            with first[pool].service(seconds=seconds, key=key, api=api) as service:
                 cards = service.models()
                 card = cards.get(target.model, {})
                 length = card.get("max_model_len")
                 words = words or min(_MOST_WORDS, (length if isinstance(length, int) else _MOST_WORDS) // 2)
-                rung = {
-                    "served names": ", ".join(sorted(cards)),
-                    "model": str(card.get("root")),
-                    "max_model_len": str(length),
-                    f"a request of {words} words": "answered",
-                }
+                rungs[pool] = {"served names": ", ".join(sorted(cards)), "model": str(card.get("root")), "max_model_len": str(length)}
                 try:
-                    prompt = "sky " * words
-                    service.ask(target.model, prompt, max_tokens=_ANSWER_TOKENS, min_tokens=1, temperature=0)
+                    service.ask(target.model, "sky " * words, max_tokens=_ANSWER_TOKENS, min_tokens=1, temperature=0)
+                    answer = "answered"
                 except Failure as failure:
-                    if failure.kind in ("HTTP 401", "HTTP 403"):
-                        raise
-                    # The proxy led to the pod a moment ago, so this is the server's own.
-                    failures[first[pool].name] = failure
-                    rung[f"a request of {words} words"] = failure.kind
-            rungs[pool] = rung
+                    failures[pool], answer = failure, failure.kind
+                rungs[pool][f"a request of {words} words"] = answer
+        except Unreached as failure:
+            unreached.append(failure)
         except Failure as failure:
-            unasked.append(_unasked(first[pool], failure))
+            failures[pool] = failure
     differences = _differences(rungs)
-    causes = [f"pod {name}: {failure}" for name, failure in failures.items()]
+    causes = [f"pod {first[pool].name}: {failure}" for pool, failure in failures.items()]
     fixes = dict.fromkeys(failure.fix for failure in failures.values())
     if differences:
         return failed(_ROW, "; ".join(differences), reason="; ".join([_DIFFER, *causes]), fix="; ".join([_FIX, *fixes]))
     if failures:
-        value = f"a request of {words} words is not answered on {', '.join(rungs)}"
-        return failed(_ROW, value, reason="; ".join(causes), fix="; ".join(fixes))
-    if unasked:
-        return unasked[0]
+        return failed(_ROW, f"not answered on {', '.join(failures)}", reason="; ".join(causes), fix="; ".join(fixes))
+    if unreached:
+        return skipped(_ROW, reason=str(unreached[0]), fix=unreached[0].fix)
     return ok(_ROW, f"{', '.join(pools)}: the same {', '.join(rungs[pools[0]])}")
-
-
-def _unasked(pod: ServingPod, failure: Failure) -> Finding:
-    if failure.kind == "HTTP 401":
-        reason = f"pod {pod.name} wants an API key, which the API server's proxy does not pass on"
-        return skipped(_ROW, reason=reason, fix=f"compare /v1/models by `kubectl port-forward pod/{pod.name} 8000`")
-    return skipped(_ROW, reason=f"pod {pod.name} cannot be asked by the API server's proxy: {failure}", fix=_PROXY)
 
 
 def _differences(rungs: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from components.catalog.node_labels import NODE_POOL_LABEL
-from ops.smoke.service import Api, Service
+from ops.smoke.kubectl import Kubectl, KubectlError
+from ops.smoke.service import Api, Failure, Service
 from ops.smoke.target import Target
 
 _SECONDS = (5.0, 20.0)
@@ -30,6 +30,10 @@ class UnknownPool(Exception):
     """The cluster cannot be asked, or is another one; the message says why and what would help."""
 
 
+class Unreached(Failure):
+    """kubectl does not lead to the pod."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServingPod:
     """A pod that is ready behind the stack's service."""
@@ -37,23 +41,19 @@ class ServingPod:
     name: str
     #: `no pool` if its node is in none.
     pool: str
-    #: The address of the pod's server by the API server's proxy, an OpenAI client's base URL.
-    url: str
-    #: The kubernetes client's configuration.
-    _access: Any
+    #: Where its server listens.
+    port: int
+    kubectl: Kubectl
 
     @contextmanager
-    def service(self, *, seconds: float, api: Api = "chat") -> Iterator[Service]:
-        """The pod's own server. The proxy passes no `Authorization` header on, so a server that wants an API key answers 401."""
-        access = self._access
-        with requests.Session() as session:
-            # A CA of the environment (REQUESTS_CA_BUNDLE) would take the place of the cluster's.
-            session.trust_env = False
-            session.verify = (access.ssl_ca_cert or True) if access.verify_ssl else False
-            session.cert = (access.cert_file, access.key_file) if access.cert_file and access.key_file else None
-            session.proxies = {"https": access.proxy} if access.proxy else {}
-            token = next((each["value"] for each in access.auth_settings().values()), "")
-            yield Service(self.url, seconds=seconds, key=token.removeprefix("Bearer "), api=api, session=session)
+    def service(self, *, seconds: float, key: str = "", api: Api = "chat") -> Iterator[Service]:
+        """The pod's own server, past the load balancer and past any NetworkPolicy. Raises `Unreached`."""
+        try:
+            with self.kubectl.forwarded(self.name, self.port) as port:
+                yield Service(f"http://127.0.0.1:{port}/v1", seconds=seconds, key=key, api=api)
+        except KubectlError as error:
+            fix = "install kubectl with the cluster's login, and allow `create` of pods/portforward (roles/container.developer has it)"
+            raise Unreached(f"pod {self.name} cannot be reached by `kubectl port-forward`: {error}", fix) from error
 
 
 def serving_pods(target: Target, kubeconfig: str | None) -> list[ServingPod]:
@@ -84,14 +84,9 @@ def serving_pods(target: Target, kubeconfig: str | None) -> list[ServingPod]:
     except (config.ConfigException, OSError, ValueError) as error:
         raise UnknownPool(f"no cluster access: {str(error).splitlines()[0]}") from error
     pools = {node.metadata.name: (node.metadata.labels or {}).get(NODE_POOL_LABEL, "") for node in nodes}
-    base = f"{core.api_client.configuration.host}/api/v1/namespaces/{target.namespace}/pods"
+    kubectl = Kubectl(target.namespace, kubeconfig)
     return [
-        ServingPod(
-            name=pod.metadata.name,
-            pool=pools.get(pod.spec.node_name) or "no pool",
-            url=f"{base}/{pod.metadata.name}:{port}/proxy/v1",
-            _access=core.api_client.configuration,
-        )
+        ServingPod(name=pod.metadata.name, pool=pools.get(pod.spec.node_name) or "no pool", port=port, kubectl=kubectl)
         for pod in pods
         if _is_ready(pod)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any
 
 from rich.console import Console
@@ -32,6 +33,7 @@ _NOTICES = {
 
 #: They work in a fresh shell, which does not know the virtual environment.
 _NEXT = (
+    "make live                                     the ladder as a live page, with buttons that make trouble",
     ".venv/bin/python -m sandbox scale 3           three replicas, each on the best pool that has room",
     '.venv/bin/python -m sandbox chat "Why is the sky blue?"',
     'eval "$(.venv/bin/python -m sandbox env)"     then kubectl get pods -o wide, pulumi preview, ...',
@@ -124,7 +126,7 @@ def summary(document: dict[str, Any], pool_order: list[str], answer: Answer | No
         place = f"pod {answer.pod} on {answer.node} (pool {answer.pool}) " if answer.pod else ""
         lines.add_row("Answered", f"{place}in {answer.seconds:.2f} s")
         lines.add_row("", Text(answer.text, style="italic"))
-    for label, command in zip(["Try", "", "", ""], _NEXT, strict=True):
+    for label, command in zip_longest(["Try"], _NEXT, fillvalue=""):
         lines.add_row(label, command)
     lines.add_row("Note", notice(server))
     console.print(Panel(lines, title="tpu-gpu-fungibility sandbox", expand=False))

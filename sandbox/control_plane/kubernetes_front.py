@@ -45,6 +45,7 @@ _STATUSES: Final = {
         "Conflict",
         "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest version and try again",
     ),
+    403: ("Forbidden", "Forbidden", "forbidden: the user has no right to do this"),
     429: ("Too Many Requests", "TooManyRequests", "too many requests, please try again later"),
     500: ("Internal Server Error", "InternalError", "etcdserver: leader changed"),
     503: ("Service Unavailable", "ServiceUnavailable", "apiserver not ready"),

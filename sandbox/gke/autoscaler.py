@@ -24,9 +24,18 @@ from urllib3.exceptions import HTTPError
 
 from sandbox.gke.cluster_view import CONSOLIDATION_DELAY_MINUTES, ComputeClassRules, Snapshot, fits, is_settled, is_unschedulable
 from sandbox.gke.consolidation import migration_candidates, places_for, unneeded_nodes
-from sandbox.gke.node_pool import NodePool, node_labels, node_taints
+from sandbox.gke.node_pool import NodePool, node_allocatable, node_labels, node_taints
 from sandbox.gke.node_pools import NodePools
-from sandbox.gke.scaling_messages import Backoff, Growth, Trigger, failed_scale_up, not_triggered, priority_statuses
+from sandbox.gke.scaling_messages import (
+    Backoff,
+    Growth,
+    Trigger,
+    class_conditions,
+    failed_scale_up,
+    not_triggered,
+    priority_statuses,
+    timeless,
+)
 from sandbox.google.latencies import LATENCIES
 from sandbox.google.stock import OutOfStockError
 from sandbox.host.state_files import write_object
@@ -67,8 +76,8 @@ class Autoscaler:
         self._failures: dict[str, tuple[int, float]] = {}
         self._backoffs: dict[str, Backoff] = {}
         self._growths: dict[str, Growth] = {}
-        #: Class uid -> what its status says of the priorities.
-        self._statuses: dict[str, list[dict[str, Any]]] = {}
+        #: Class uid -> its status.
+        self._statuses: dict[str, dict[str, list[dict[str, Any]]]] = {}
         self._growing = 0
         #: Uids of the pods that were at rest a round ago.
         self._at_rest: set[str] = set()
@@ -131,12 +140,19 @@ class Autoscaler:
 
     def _scale_up(self, snapshot: Snapshot, compute_class: ComputeClassRules) -> bool:
         pending = [pod for pod in snapshot.pending(compute_class.name) if is_unschedulable(pod)]
-        upcoming = sum(len(pool.joining) for pool in self._pools_of(compute_class) if pool.compute_class == compute_class.name)
-        free = sum(snapshot.is_free(node) for pool in self._pools_of(compute_class) for node in pool.nodes if node not in pool.joining)
-        for pod in pending[upcoming + free :]:
+        pools = self._pools_of(compute_class)
+        upcoming = sum(len(pool.joining) for pool in pools if pool.compute_class == compute_class.name)
+        taken: set[str] = set()
+        waiting = []
+        for pod in pending:
+            place = places_for(snapshot, [pod], pools, taken)
+            taken.update(place or ())
+            if place is None:
+                waiting.append(pod)
+        for pod in waiting[upcoming:]:
             pool = self._first_with_room(compute_class, pod)
             if pool is None:
-                reasons = [self._why_not(each, pod) or "" for each in self._pools_of(compute_class)]
+                reasons = [self._why_not(each, pod) or "" for each in pools]
                 self._event(pod, "NotTriggerScaleUp", not_triggered(reasons))
                 continue
             size = len(pool.nodes)
@@ -174,7 +190,7 @@ class Autoscaler:
             return "in backoff after failed scale-up"
         if not pool.autoscaled or len(pool.nodes) >= pool.maximum:
             return "max node group size reached"
-        if not fits(pod, node_labels(pool, node="", zone=pool.zones[0]), node_taints(pool)):
+        if not fits(pod, node_labels(pool, node="", zone=pool.zones[0]), node_taints(pool), node_allocatable(pool)):
             return "node(s) didn't match Pod's node affinity/selector or had untolerated taint"
         return None
 
@@ -234,7 +250,7 @@ class Autoscaler:
         pkg/defrag: of the pools with candidates one is taken at random (selectBestNodeGroupToScale). Their pods go to any existing node
         that is free; only where there is none does a better priority get a new one (IsExpansionOptionValid).
         """
-        pools = self._pools_of(compute_class)
+        pools = [*self._pools_of(compute_class), *self._unnamed(compute_class)]
         now = time.monotonic()
         waiting = {node for node, until in self._stuck_until.items() if until > now}
         candidates = {
@@ -333,24 +349,37 @@ class Autoscaler:
         with self._pools.lock:
             return [self._pools.by_name[name] for rule in compute_class.rules for name in rule if name in self._pools.by_name]
 
+    def _unnamed(self, compute_class: ComputeClassRules) -> list[NodePool]:
+        """Pools that have the class's label, and that no rule names."""
+        with self._pools.lock:
+            return [
+                pool
+                for name, pool in sorted(self._pools.by_name.items())
+                if pool.compute_class == compute_class.name and compute_class.rank(name) is None
+            ]
+
     def _report(self, settled: bool) -> None:
         if settled != self._settled:
             self._settled = settled
             write_object(self._record, {"settled": settled, "since": time.time()})
 
     def _write_status(self, compute_class: ComputeClassRules) -> None:
-        """The conditions of the class's priorities, when they have changed."""
+        """The conditions of the class and of its priorities, when they have changed."""
         with self._pools.lock:
             pools = dict(self._pools.by_name)
         for pool in pools.values():
             self._backed_off(pool)
-        statuses = priority_statuses(compute_class.rules, pools, dict(self._backoffs), dict(self._growths))
-        if self._statuses.get(compute_class.uid) == statuses:
+        status = {
+            "priorityStatuses": priority_statuses(compute_class.rules, pools, dict(self._backoffs), dict(self._growths)),
+            "conditions": class_conditions(compute_class.rules, pools, [pool.name for pool in self._unnamed(compute_class)]),
+        }
+        known = self._statuses.get(compute_class.uid)
+        if known is not None and [timeless(each) for each in known["conditions"]] == [timeless(each) for each in status["conditions"]]:
+            status["conditions"] = known["conditions"]
+        if known == status:
             return
-        self._custom.patch_cluster_custom_object_status(
-            "cloud.google.com", "v1", "computeclasses", compute_class.name, {"status": {"priorityStatuses": statuses}}
-        )
-        self._statuses[compute_class.uid] = statuses
+        self._custom.patch_cluster_custom_object_status("cloud.google.com", "v1", "computeclasses", compute_class.name, {"status": status})
+        self._statuses[compute_class.uid] = status
 
     def _event(self, pod: dict[str, Any], reason: str, message: str, *, kind: str = "Normal") -> None:
         """One event for each (pod, reason, message), as the real component aggregates them."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -47,9 +48,11 @@ class ComputeClassRules:
         return {pool: index for index, pools in reversed(list(enumerate(self.rules))) for pool in pools}
 
 
-def fits(pod: dict[str, Any], labels: dict[str, str], taints: Iterable[dict[str, str]]) -> bool:
-    """Whether a new, empty node with these labels and taints would take the pod, its size left aside."""
+def fits(pod: dict[str, Any], labels: dict[str, str], taints: Iterable[dict[str, str]], resources: Mapping[str, str]) -> bool:
+    """Whether a new, empty node with these labels, taints and resources would take the pod; of its size only the devices count."""
     spec = pod["spec"]
+    if any(count > int(resources.get(name, 0)) for name, count in device_requests(pod).items()):
+        return False
     if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
         return False
     required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
@@ -59,6 +62,15 @@ def fits(pod: dict[str, Any], labels: dict[str, str], taints: Iterable[dict[str,
     return all(
         any(_tolerates(toleration, taint) for toleration in tolerations) for taint in taints if taint["effect"] != "PreferNoSchedule"
     )
+
+
+def device_requests(pod: Mapping[str, Any]) -> Counter[str]:
+    """How many of each extended resource (a name with a domain) the pod requests."""
+    asked: Counter[str] = Counter()
+    for container in pod["spec"].get("containers") or []:
+        requests = (container.get("resources") or {}).get("requests") or {}
+        asked.update({name: int(count) for name, count in requests.items() if "/" in name})
+    return asked
 
 
 def _tolerates(toleration: dict[str, str], taint: dict[str, str]) -> bool:

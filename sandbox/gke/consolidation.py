@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sandbox.gke.cluster_view import ComputeClassRules, Snapshot, fits
-from sandbox.gke.node_pool import NodePool, node_labels, node_taints
+from sandbox.gke.cluster_view import ComputeClassRules, Snapshot, device_requests, fits
+from sandbox.gke.node_pool import NodePool, node_allocatable, node_labels, node_taints
 
 #: Nodes whose use is above it stay: the autoscaler's --scale-down-gpu-utilization-threshold (`pkg/config`), which a class may override.
 UTILISATION_THRESHOLD = 0.5
@@ -34,21 +34,18 @@ def spare_nodes(pool: NodePool, leaving: Iterable[str] = ()) -> int:
 
 def utilisation(pods: Iterable[Mapping[str, Any]], accelerators: int) -> float:
     """On a node with accelerators their requests alone count (`pkg/simulator/utilization/info.go`); no request, no use."""
-    asked = 0
-    for pod in pods:
-        for container in pod["spec"].get("containers") or []:
-            requests = (container.get("resources") or {}).get("requests") or {}
-            asked += sum(int(requests.get(each, 0)) for each in _ACCELERATORS)
+    asked = sum(device_requests(pod)[each] for pod in pods for each in _ACCELERATORS)
     return asked / accelerators if accelerators else 0.0
 
 
 def migration_candidates(snapshot: Snapshot, compute_class: ComputeClassRules, pool: NodePool, leaving: Iterable[str]) -> list[str]:
     """Nodes of the pool with pods that active migration would move to a better priority.
 
-    `pkg/defrag/plugins/highprioritymigration/high_priority_migration.go`: every node of a pool that the first rule does not name, unless
-    the node is not ready (isCandidateNodeValid) or one of its pods must not be evicted (hasBlockingPods).
+    `pkg/defrag/plugins/highprioritymigration/high_priority_migration.go`: every node of a pool that the first rule does not name (of a pool
+    out of service, which none names, too), unless the node is not ready (isCandidateNodeValid) or one of its pods must not be evicted
+    (hasBlockingPods).
     """
-    if not compute_class.active_migration or not compute_class.rank(pool.name):
+    if not compute_class.active_migration or compute_class.rank(pool.name) == 0:
         return []
     candidates = [
         node for node in pool.nodes if snapshot.is_usable(node) and (pods := snapshot.pods_on(node)) and not any(map(_stays, pods))
@@ -100,7 +97,7 @@ def _stays(pod: Mapping[str, Any]) -> bool:
 
 
 def _takes(pool: NodePool, node: str, pod: Mapping[str, Any]) -> bool:
-    return fits(dict(pod), node_labels(pool, node=node, zone=pool.zones[0]), node_taints(pool))
+    return fits(dict(pod), node_labels(pool, node=node, zone=pool.zones[0]), node_taints(pool), node_allocatable(pool))
 
 
 def _accelerators(pool: NodePool) -> int:

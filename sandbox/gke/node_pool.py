@@ -14,6 +14,7 @@ from typing import Any
 
 from components.catalog.boot_disks import DEFAULT_DISK_GB, default_disk_type
 from components.catalog.capacity import allocatable_ephemeral_storage
+from components.catalog.machines import MACHINE_TYPES
 from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
 from sandbox.control_plane.control_plane import KUBELET_ADDRESS
 from sandbox.google.machine_types import size_of
@@ -22,9 +23,6 @@ _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz0123456789"
 
 #: Terraform's and Pulumi's words for a taint's effect, and Kubernetes's.
 _EFFECTS = {"NO_SCHEDULE": "NoSchedule", "PREFER_NO_SCHEDULE": "PreferNoSchedule", "NO_EXECUTE": "NoExecute"}
-
-#: TPU machine family -> (label gke-tpu-accelerator, topology by chips of the machine).
-_TPUS = {"ct6e": ("tpu-v6e-slice", {1: "1x1", 4: "2x2", 8: "2x4"}), "ct5lp": ("tpu-v5-lite-podslice", {1: "1x1", 4: "2x2", 8: "2x4"})}
 
 
 @dataclass(kw_only=True)
@@ -83,9 +81,8 @@ class NodePool:
     @property
     def tpu_chips(self) -> int:
         """Chips of one machine; 0 for a machine without TPU."""
-        if self.machine_family not in _TPUS:
-            return 0
-        return int(self.machine_type.rsplit("-", 1)[1].removesuffix("t"))
+        machine = MACHINE_TYPES.get(self.machine_type)
+        return machine.count if machine is not None and machine.kind == "tpu" else 0
 
     @property
     def compute_class(self) -> str | None:
@@ -134,10 +131,12 @@ def node_labels(pool: NodePool, *, node: str, zone: str) -> dict[str, str]:
         gke["gke-preemptible"] = "true"
     if config.get("spot"):
         gke["gke-spot"] = "true"  # unverified
+    if config.get("flexStart"):
+        gke["gke-flex-start"] = "true"
     if pool.tpu_chips:
-        accelerator, topologies = _TPUS[pool.machine_family]
-        gke["gke-tpu-accelerator"] = accelerator
-        gke["gke-tpu-topology"] = topologies.get(pool.tpu_chips, "1x1")
+        machine = MACHINE_TYPES[pool.machine_type]
+        gke["gke-tpu-accelerator"] = machine.accelerator
+        gke["gke-tpu-topology"] = machine.topology
         gke["gke-accelerator-count"] = str(pool.tpu_chips)
     for accelerator in config.get("guestAccelerators") or []:
         gke["gke-accelerator"] = accelerator["type"]
@@ -229,4 +228,6 @@ def node_object(pool: NodePool, *, node: str, zone: str, address: str, project: 
 def _provisioning(config: Mapping[str, Any]) -> str:
     if config.get("spot"):
         return "spot"
+    if config.get("flexStart"):
+        return "flex-start"
     return "preemptible" if config.get("preemptible") else "standard"

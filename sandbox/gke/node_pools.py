@@ -17,6 +17,7 @@ from kubernetes.client import ApiException
 
 from components.catalog.node_labels import NODE_POOL_LABEL
 from sandbox.gke.node_pool import NodePool, node_labels, node_object, node_taints
+from sandbox.gke.system_pods import SystemPods
 from sandbox.google.latencies import LATENCIES, Clock
 from sandbox.google.stock import OutOfStockError, Stock, refusal, status_message
 from sandbox.host.addresses import PodAddresses
@@ -60,7 +61,9 @@ class NodePools:
         self._addresses = addresses
         self._stock = stock
         self._ending = threading.Event()
+        self._system_pods = SystemPods(api_client)
         self._load()
+        self._place_system_pods()
 
     def stop(self) -> None:
         """Gives up the requests that Google holds; what is on disk stays."""
@@ -198,6 +201,7 @@ class NodePools:
         finally:
             with self.lock:
                 pool.joining.pop(node, None)
+        self._place_system_pods()
         return node
 
     def _obtain_machine(self, pool: NodePool, node: str, zone: str, patience: float | None) -> None:
@@ -234,6 +238,7 @@ class NodePools:
             pool = self.by_name.get(pool_name)
             if pool and node in pool.nodes:
                 pool.nodes.remove(node)
+        self._place_system_pods()
 
     def lose_node(self, node: str) -> None:
         """Removes the machine with everything that runs on it, as after a preemption, without a drain."""
@@ -246,6 +251,13 @@ class NodePools:
         except ApiException as error:
             if error.status != 404:
                 raise
+        self._place_system_pods()
+
+    def _place_system_pods(self) -> None:
+        """GKE's own pods run where no taint keeps them away."""
+        with self.lock:
+            plain = [pool for pool in self.by_name.values() if not node_taints(pool)]
+            self._system_pods.run(any(node not in pool.joining for pool in plain for node in pool.nodes))
 
     def _grow_in_parallel(self, pool: NodePool, count: int, *, patience: float | None = None) -> None:
         errors: list[BaseException] = []

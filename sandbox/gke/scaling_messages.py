@@ -1,7 +1,7 @@
-"""What GKE's cluster autoscaler says of scale-ups: events on pods, and conditions of a ComputeClass's priorities.
+"""What GKE's cluster autoscaler says of scale-ups: events on pods, and conditions of a ComputeClass and its priorities.
 
-The words and the shape are those of its published source (`pkg/events`, `pkg/computeclass/history`) and of ComputeClassStatus
-in GoogleCloudPlatform/compute-class-api. Left out: conditions about the whole class, `resourceInfo` and the history of scaling.
+The words and the shape are those of its published source (`pkg/events`, `pkg/computeclass/history`, `pkg/computeclass/status/validator`)
+and of ComputeClassStatus in GoogleCloudPlatform/compute-class-api. Left out: `resourceInfo` and the history of scaling.
 """
 
 from __future__ import annotations
@@ -74,6 +74,29 @@ def priority_statuses(
         if conditions:
             statuses.append({"identifier": str(index), "conditions": conditions, "resourceInfo": []})
     return statuses
+
+
+def class_conditions(rules: Sequence[Sequence[str]], pools: Mapping[str, NodePool], unnamed: Sequence[str]) -> list[dict[str, Any]]:
+    """`status.conditions` of a ComputeClass: at most one of a kind, and its health, which a pool that no rule names does not touch.
+
+    conditions/nodepool_misconfigured.go (noRuleMatchingCheck), conditions/evaluator.go and validator.go (healthCondition).
+    """
+    conditions = []
+    now = datetime.now(UTC)
+    if unnamed:
+        message = f"Nodepool {unnamed[0]} has an Crd label but doesn't match any priority rule."
+        conditions.append(_condition("NodepoolMisconfigured", "NoRuleMatching", message, now))
+    missing = [name for names in rules for name in names if name not in pools or not pools[name].autoscaled]
+    if missing:
+        message = f"Nodepool {missing[0]} specified by name has autoscaling disabled or doesn't exist in the cluster."
+        conditions.append(_condition("CrdMisconfigured", "NodePoolNotExist", message, now))
+    health = _condition("Health", "Health", "Crd is not healthy." if missing else "Crd is healthy.", now)
+    return [*conditions, {**health, "status": str(not missing)}]
+
+
+def timeless(condition: Mapping[str, Any]) -> dict[str, Any]:
+    """A condition without its time, which stays while nothing else of it changes."""
+    return {key: value for key, value in condition.items() if key != "lastTransitionTime"}
 
 
 def _backed_off(backoff: Backoff) -> dict[str, Any]:

@@ -22,11 +22,12 @@ CLOUD = "cloud"
 KUBERNETES = "kubernetes"
 APIS = (CLOUD, KUBERNETES)
 
-#: `dropped`: the connection breaks before the request is looked at; `lost`: it is carried out, and its answer never comes.
-ANSWERS = ("409", "429", "500", "503", "slow", "dropped", "lost")
+#: `403`: an API that was switched on a moment ago, or in a cluster a missing right; `dropped`: the connection breaks before the request is
+#: looked at; `lost`: it is carried out, and its answer never comes.
+ANSWERS = ("403", "409", "429", "500", "503", "slow", "dropped", "lost")
 
 #: Answers that only a request that changes something gets.
-_WRITES_ONLY = frozenset({"409", "lost"})
+_WRITES_ONLY = frozenset({"403", "409", "lost"})
 
 #: How long a slow answer takes unless told otherwise: of the cloud's clock for the cloud, of this machine's for Kubernetes.
 SLOW_SECONDS = {CLOUD: 60.0, KUBERNETES: 3.0}

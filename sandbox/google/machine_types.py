@@ -11,12 +11,6 @@ from dataclasses import dataclass
 from components.catalog.capacity import allocatable_memory, allocatable_millicpu
 from components.catalog.machines import MACHINE_TYPES, PLAIN_MACHINE_TYPES
 
-#: vCPUs and GB of the program's own tables, which decide what its settings may name.
-_SIZES: dict[str, tuple[int, float]] = {
-    **PLAIN_MACHINE_TYPES,
-    **{name: (machine.vcpus, machine.memory_gb) for name, machine in MACHINE_TYPES.items()},
-}
-
 #: GKE's label for a machine's memory rounds in its own way; what the walkthrough's nodes show.
 _MEMORY_LABEL = {"ct6e-standard-1t": 180}
 
@@ -43,7 +37,10 @@ class MachineSize:
 
 def size_of(machine_type: str) -> MachineSize:
     """Raises `UnknownMachineTypeError`."""
-    if machine_type not in _SIZES:
+    if machine_type in PLAIN_MACHINE_TYPES:
+        vcpus, memory = PLAIN_MACHINE_TYPES[machine_type]
+    elif machine_type in MACHINE_TYPES:
+        vcpus, memory = MACHINE_TYPES[machine_type].vcpus, MACHINE_TYPES[machine_type].memory_gb
+    else:
         raise UnknownMachineTypeError(machine_type)
-    vcpus, memory = _SIZES[machine_type]
     return MachineSize(vcpus=vcpus, memory_gb=memory, memory_label=_MEMORY_LABEL.get(machine_type, round(memory)))

@@ -6,7 +6,7 @@ restarts with back-off, statuses, events, logs.
 Not simulated, since there is no root, no container runtime and no namespace of mounts, processes or users: volumes
 (nothing is mounted; a path below a mount is this machine's), an image's base layers (a container finds this machine's
 programs after those that its image's own instructions placed), security contexts, resource limits, host ports and
-host networks, `kubectl exec`, `attach`, `cp` and `port-forward`, ephemeral containers, static pods, in-place resize.
+host networks, `kubectl exec`, `attach` and `cp`, ephemeral containers, static pods, in-place resize.
 A pod with init containers, a deadline, readiness gates, postStart hooks or variables from elsewhere than Secrets and its
 own fields is refused with a message (`environment.check_known`), since no pod of a stack has them.
 """

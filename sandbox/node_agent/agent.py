@@ -81,7 +81,9 @@ class NodeAgent:
         self._workers: dict[str, PodWorker] = {}
         self._stopping = False
         self._heartbeats = Heartbeats(api, self._beating)
-        self._kubelet_api = KubeletApi(self._find_log, cert_file=cert_file, key_file=key_file, port_file=state_dir / "kubelet-port")
+        self._kubelet_api = KubeletApi(
+            self._find_log, self._find_pod, cert_file=cert_file, key_file=key_file, port_file=state_dir / "kubelet-port"
+        )
         self._watchers = [
             Watcher(api, "/api/v1/nodes", on_sync=self._nodes_listed, on_event=self._node_event),
             Watcher(
@@ -126,10 +128,7 @@ class NodeAgent:
 
     def _find_log(self, namespace: str, pod: str, container: str, previous: bool) -> tuple[Path, Callable[[], bool]]:
         """See `FindLog`."""
-        with self._lock:
-            matches = [each for each in self._workers.values() if (each.namespace, each.name) == (namespace, pod)]
-        # Of two pods with one name, the older one is ending.
-        for worker in reversed(matches):
+        for worker in self._workers_of(namespace, pod):
             found = worker.containers.get(container)
             if found is None:
                 raise LookupError(f"container {container} not found in pod {namespace}/{pod}")
@@ -141,6 +140,18 @@ class NodeAgent:
                 raise LookupError(f'container "{container}" in pod "{pod}" is waiting to start: {reason}')
             return path, functools.partial(_is_over, found, path)
         raise LookupError(f"pod {namespace}/{pod} does not run on a node of the sandbox")
+
+    def _find_pod(self, namespace: str, pod: str) -> str:
+        """See `FindPod`."""
+        for worker in self._workers_of(namespace, pod):
+            if worker.network is not None:
+                return worker.network.loopback
+        raise LookupError(f"pod {namespace}/{pod} does not run on a node of the sandbox")
+
+    def _workers_of(self, namespace: str, pod: str) -> list[PodWorker]:
+        """The newest first: of two pods with one name, the older one is ending."""
+        with self._lock:
+            return [each for each in reversed(self._workers.values()) if (each.namespace, each.name) == (namespace, pod)]
 
     # --- nodes
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 TPU_LABEL = "cloud.google.com/gke-tpu-accelerator"
 GPU_LABEL = "cloud.google.com/gke-accelerator"
-COUNT_LABEL = "cloud.google.com/gke-accelerator-count"
 
 #: GKE's word for an accelerator -> how nvidia-smi names it; others are derived.
 _PRODUCTS = {"nvidia-l4": "NVIDIA L4"}
@@ -27,14 +26,14 @@ class NodeDevices:
         self.nvidia_device = root / "dev" / "nvidia0"
         self.nvidia_smi = root / "usr" / "local" / "nvidia" / "bin" / "nvidia-smi"
 
-    def make(self, node: str, labels: Mapping[str, str]) -> None:
-        """Puts in place what the labels say; making it twice changes nothing."""
+    def make(self, node: str, labels: Mapping[str, str], *, gpus: int = 1) -> None:
+        """Puts in place what the labels say, and so many GPUs; making it twice changes nothing."""
         if TPU_LABEL in labels:
             _link_to_null(self.tpu_device)
         if product := labels.get(GPU_LABEL):
             _link_to_null(self.nvidia_device)
             self.nvidia_smi.parent.mkdir(parents=True, exist_ok=True)
-            self.nvidia_smi.write_text(_nvidia_smi(node, product, int(labels.get(COUNT_LABEL) or 1)))
+            self.nvidia_smi.write_text(_nvidia_smi(node, product, gpus))
             self.nvidia_smi.chmod(0o755)
 
     @property

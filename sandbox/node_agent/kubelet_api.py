@@ -1,7 +1,7 @@
-"""The kubelet's HTTPS port, as far as `kubectl logs` needs it: the API server forwards requests for a pod's log here.
+"""The kubelet's HTTPS port, as far as `kubectl logs` and `kubectl port-forward` need it: the API server forwards their requests here.
 
 For all nodes of a cluster at once, on loopback. Left out: authentication, so every user of this machine can read the
-logs; `exec`, `attach` and `port-forward`, which say so; statistics.
+logs and reach the pods; `exec` and `attach`, which say so; statistics.
 """
 
 from __future__ import annotations
@@ -19,18 +19,22 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from sandbox.node_agent.logs import LogOptions, read_log
+from sandbox.node_agent.port_forward import PROTOCOL, PortForward
 from sandbox.node_agent.timestamps import parse_timestamp
 
 logger = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 60.0
 
-_NOT_SIMULATED = ("exec", "run", "attach", "portForward")
+_NOT_SIMULATED = ("exec", "run", "attach")
 
 
 #: namespace, pod, container, whether of the run before -> the log's file, and whether nothing will be added to it any more.
 #: Raises `LookupError` with a message for the user.
 FindLog = Callable[[str, str, str, bool], tuple[Path, Callable[[], bool]]]
+
+#: namespace, pod -> the address where its servers really listen. Raises `LookupError`.
+FindPod = Callable[[str, str], str]
 
 
 def log_options(query: dict[str, list[str]]) -> LogOptions:
@@ -53,8 +57,9 @@ def log_options(query: dict[str, list[str]]) -> LogOptions:
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, port: int, find_log: FindLog, context: ssl.SSLContext) -> None:
+    def __init__(self, port: int, find_log: FindLog, find_pod: FindPod, context: ssl.SSLContext) -> None:
         self.find_log = find_log
+        self.find_pod = find_pod
         self._context = context
         super().__init__(("127.0.0.1", port), _Handler)
 
@@ -74,6 +79,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = 1 << 15
     protocol_version = "HTTP/1.1"
     server: _Server
+    connection: ssl.SSLSocket
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
@@ -88,6 +94,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             )
         elif parts[0] == "containerLogs" and len(parts) == 4:
             self._log(*parts[1:], query=parse_qs(url.query))
+        elif parts[0] == "portForward" and len(parts) == 3:
+            self._forward(*parts[1:])
         else:
             self._answer(404, f"the sandbox's nodes have no {url.path}")
 
@@ -122,6 +130,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 return
         self.wfile.write(b"0\r\n\r\n")
 
+    def _forward(self, namespace: str, pod: str) -> None:
+        if self.headers.get("Upgrade", "").upper() != "SPDY/3.1":
+            self._answer(400, f"a port is forwarded over SPDY/3.1, not over {self.headers.get('Upgrade', 'HTTP')}")
+            return
+        try:
+            address = self.server.find_pod(namespace, pod)
+        except LookupError as error:
+            self._answer(404, str(error.args[0]))
+            return
+        self.send_response(101)
+        for name, value in (("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1"), ("X-Stream-Protocol-Version", PROTOCOL)):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.flush()
+        self.close_connection = True
+        self.connection.settimeout(None)
+        PortForward(self.connection, lambda port: socket.create_connection((address, port))).serve()
+
     def _answer(self, status: int, text: str) -> None:
         body = text.encode() + b"\n"
         self.send_response(status)
@@ -142,17 +168,17 @@ class KubeletApi:
     `port_file` keeps the port over a restart: node objects name it.
     """
 
-    def __init__(self, find_log: FindLog, *, cert_file: Path, key_file: Path, port_file: Path) -> None:
+    def __init__(self, find_log: FindLog, find_pod: FindPod, *, cert_file: Path, key_file: Path, port_file: Path) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(cert_file, key_file)
         wanted = int(port_file.read_text()) if port_file.exists() else 0
         try:
-            self._server = _Server(wanted, find_log, context)
+            self._server = _Server(wanted, find_log, find_pod, context)
         except OSError as error:
             if not wanted:
                 raise
             logger.warning("port %d is taken (%s): `kubectl logs` will not reach nodes from before", wanted, error)
-            self._server = _Server(0, find_log, context)
+            self._server = _Server(0, find_log, find_pod, context)
         port_file.parent.mkdir(parents=True, exist_ok=True)
         port_file.write_text(str(self.port))
         self._thread = threading.Thread(target=self._server.serve_forever, name="kubelet port", daemon=True)

@@ -59,7 +59,8 @@ class Node:
         self.labels: Mapping[str, str] = obj["metadata"].get("labels") or {}
         addresses = {each["type"]: each["address"] for each in (obj.get("status") or {}).get("addresses") or []}
         self.address: str = addresses.get("InternalIP", "")
-        self.devices.make(self.name, self.labels)
+        capacity = (obj.get("status") or {}).get("capacity") or {}
+        self.devices.make(self.name, self.labels, gpus=int(capacity.get("nvidia.com/gpu") or 1))
 
     def has_image(self, image: str) -> bool:
         with self._lock:

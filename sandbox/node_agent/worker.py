@@ -49,6 +49,11 @@ class PodWorker:
 
     # --- what others call
 
+    @property
+    def network(self) -> PodNetwork | None:
+        """None before it has one."""
+        return self._pod.network
+
     def start(self) -> None:
         self._thread.start()
 

@@ -79,7 +79,7 @@ _NODE_CONFIG_VALUES: Final = {
     ),
     "nodeConfig.loggingVariant": ("DEFAULT", "MAX_THROUGHPUT"),
     "nodeConfig.reservationAffinity.consumeReservationType": (
-        "UNSPECIFIED", "NO_RESERVATION", "ANY_RESERVATION", "SPECIFIC_RESERVATION",
+        "UNSPECIFIED", "NO_RESERVATION", "ANY_RESERVATION", "SPECIFIC_RESERVATION", "ANY_RESERVATION_THEN_FAIL",
     ),
     "nodeConfig.taints.effect": ("NO_SCHEDULE", "PREFER_NO_SCHEDULE", "NO_EXECUTE"),
     "nodeConfig.workloadMetadataConfig.mode": ("MODE_UNSPECIFIED", "GCE_METADATA", "GKE_METADATA"),

@@ -39,7 +39,14 @@ _ANSWER_SECONDS = _ROUND_TRIP_SECONDS
 _POLLS = 12
 _POLL_PATIENCE = 20
 
+#: terraform-provider-google#10510 and hashicorp/terraform#29006 quote it.
+_NOT_YET = (
+    "API has not been used in project 123456789012 before or it is disabled. Enable it, then retry. If you enabled this API recently, "
+    "wait a few minutes for the action to propagate to our systems and retry."
+)
+
 _TEXTS = {
+    "403": f"googleapi: Error 403: Google's {_NOT_YET}, accessNotConfigured",
     "409": "googleapi: Error 409: The operation was aborted., aborted",
     "429": "googleapi: Error 429: Quota exceeded for quota metric 'Requests' and limit 'Requests per minute' of service., "
     "rateLimitExceeded",
@@ -54,13 +61,14 @@ _IAM_CONFLICT = (
     "backoff., aborted"
 )
 _PUSH_TEXTS = {
+    "403": f"denied: Artifact Registry {_NOT_YET}",
     "429": "toomanyrequests: Quota exceeded for quota metric 'Requests per project per region'",
     "500": "unknown: Internal error encountered.",
     "503": "received unexpected HTTP status: 503 Service Unavailable",
     "dropped": "write tcp: connection reset by peer",
 }
 #: What the push does not try again: docker's errcode for 429, and an answer that is not a registry's error.
-_PUSH_FINAL = frozenset({"429", "503"})
+_PUSH_FINAL = frozenset({"403", "429", "503"})
 
 _T = TypeVar("_T")
 
@@ -198,8 +206,8 @@ class GoogleRequests:
 
     def _answered(self, rule: Rule, run: Callable[[], object], cancelled: threading.Event) -> float:
         """What a faulty answer costs in seconds of Google's. Raises `RequestError` for one that is not tried again."""
-        if rule.answer == "409":
-            raise RequestError(_TEXTS["409"], answer="409")
+        if rule.answer in ("403", "409"):
+            raise RequestError(_TEXTS[rule.answer], answer=rule.answer)
         if rule.answer == "lost":
             run()
         if rule.answer == "slow":

@@ -71,6 +71,8 @@ class Tool:
     ldflags: str = ""
     #: Build constraints that leave out what the sandbox does not use.
     tags: tuple[str, ...] = ()
+    #: A file of a module of the build that main.go embeds: the module's path, and the file's in it.
+    embeds: tuple[str, str] | None = None
     #: Part of another tool of that name, and of no use beside one that the machine has.
     part_of: str = ""
     #: The same version as the vendor releases it; None where there is none, and it is built all the same.
@@ -206,6 +208,18 @@ METRICS_TOOLS: tuple[Tool, ...] = (
     Tool(name="prometheus-adapter", module="prometheus-adapter", package="sigs.k8s.io/prometheus-adapter/cmd/adapter"),
 )
 
+_KUBERNETES_PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
+
+#: Pulumi's real Kubernetes provider, for `make conformance`. Not under the plugin's own name, or every sandbox would run it.
+CONFORMANCE_TOOLS: tuple[Tool, ...] = (
+    Tool(
+        name="kubernetes-provider",
+        module="kubernetes-provider",
+        package=".",
+        embeds=(_KUBERNETES_PROVIDER, "cmd/pulumi-resource-kubernetes/schema.json"),
+    ),
+)
+
 #: How tools that the machine lacks are had.
 WAY_VARIABLE = "SANDBOX_TOOLS"
 _WAYS = ("build", "download")
@@ -213,7 +227,7 @@ _WAYS = ("build", "download")
 #: Where the Python language host's launcher lies in the module of Pulumi's SDK.
 _PYTHON_EXEC = ("github.com/pulumi/pulumi/sdk/v3", "python/cmd/pulumi-language-python-exec")
 
-_BY_NAME = {tool.name: tool for tool in (*TOOLS, *METRICS_TOOLS, *LINT_TOOLS)}
+_BY_NAME = {tool.name: tool for tool in (*TOOLS, *METRICS_TOOLS, *LINT_TOOLS, *CONFORMANCE_TOOLS)}
 
 
 class Toolbox:
@@ -378,12 +392,17 @@ class Toolbox:
         environment = self._go_environment(go)
         self._report(title, 0.0)
         with tempfile.TemporaryDirectory(dir=self._paths.tools, prefix=".build-") as folder:
+            if tools[0].embeds:
+                # A copy, into which the file goes; go.mod may there name what it requires only indirectly.
+                module_dir = Path(shutil.copytree(module_dir, Path(folder) / "source"))
+                environment["GOFLAGS"] = environment["GOFLAGS"].replace("-mod=readonly", "-mod=mod")
+                self._copy_from_module(tools[0].embeds, go, module_dir, environment, module_dir / Path(tools[0].embeds[1]).name)
             if compiled := [tool for tool in tools if tool.package is not None]:
                 self._go_build(compiled, go, module_dir, environment, Path(folder), title)
             for tool in tools:
                 built = Path(folder) / tool.name
                 if tool.package is None:
-                    self._copy_python_exec(go, module_dir, environment, built)
+                    self._copy_from_module(_PYTHON_EXEC, go, module_dir, environment, built)
                 built.chmod(0o755)
                 built.replace(self._paths.tools / tool.name)
                 self._stamp(tool).write_text(recipe(tool))
@@ -414,8 +433,8 @@ class Toolbox:
         if process.returncode != 0:
             raise self._build_failed(process.args, printed)
 
-    def _copy_python_exec(self, go: Path, module_dir: Path, environment: dict[str, str], target: Path) -> None:
-        module, path = _PYTHON_EXEC
+    def _copy_from_module(self, file: tuple[str, str], go: Path, module_dir: Path, environment: dict[str, str], target: Path) -> None:
+        module, path = file
         self._run([str(go), "mod", "download", module], module_dir, environment)
         folder = self._run([str(go), "list", "-m", "-f", "{{.Dir}}", module], module_dir, environment).strip()
         shutil.copyfile(Path(folder) / path, target)
@@ -475,8 +494,8 @@ def _dotted(version: Version) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """`python -m sandbox.toolchain.tools NAME`: prints the path of a linter, which is built first where it must be."""
-    known = {tool.name: tool for tool in LINT_TOOLS}
+    """`python -m sandbox.toolchain.tools NAME`: prints the path of a program of the Makefile's, which is built first where it must be."""
+    known = {tool.name: tool for tool in (*LINT_TOOLS, *CONFORMANCE_TOOLS)}
     if len(argv) != 1 or argv[0] not in known:
         print(f"usage: python -m sandbox.toolchain.tools {{{','.join(known)}}}", file=sys.stderr)
         return 2

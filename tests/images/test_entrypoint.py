@@ -367,6 +367,18 @@ def test_arguments_reach_the_server_as_they_are(node: Node, accelerator: str) ->
     assert container.server_arguments == [*SERVER_MODULE, *ODD_ARGUMENTS]
 
 
+@pytest.mark.parametrize("gpus", [1, 2, 8])
+@pytest.mark.usefixtures("each_shell")
+def test_a_server_takes_as_many_gpus_as_its_node_has_if_a_pool_has_so_many(node: Node, gpus: int) -> None:
+    node.add_gpu("#!/bin/sh\n" + "".join(f"echo 'GPU {number}: NVIDIA L4 (UUID: GPU-{number})'\n" for number in range(gpus)))
+    container = node.run("gpu", "--port=8000", GPU_COUNTS="1,8")
+    if gpus != 2:
+        assert container.wait_for_server().server_arguments == [*SERVER_MODULE, "--port=8000", f"--tensor-parallel-size={gpus}"]
+        return
+    assert container.process.wait(timeout=10) == 1
+    assert "this node has 2 GPUs, and a pool's machine has 1,8 (GPU_COUNTS)" in container.log
+
+
 def test_the_environment_reaches_the_server(node: Node) -> None:
     node.add_tpu()
     given = {

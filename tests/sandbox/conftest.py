@@ -23,6 +23,7 @@ SPEED = {"SANDBOX_SPEED": "500"}
 _ORDER = (
     "test_dev_stack",
     "test_ci_commands",
+    "test_live",
     "test_policies",
     "test_bootstrap_stack",
     "test_consumer",

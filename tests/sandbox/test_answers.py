@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from sandbox.cli.client import Sandbox
+from trials.drills.events import pools
 
 
 @pytest.mark.drill
@@ -44,3 +45,19 @@ def test_without_a_login_an_update_reports_which_why_and_how_to_log_in_again(san
     assert "invalid_grant" in said
     assert "gcloud auth application-default login" in said
     assert "Traceback" not in said
+
+
+def test_an_api_that_was_enabled_a_moment_ago_is_waited_for(sandbox: Sandbox) -> None:
+    """Google refuses requests to it for some minutes, and neither the provider nor the engine tries again."""
+    another = {**pools(sandbox)[2], "name": "l4-b", "enabled": False}
+    sandbox.command("faults", "set", "--api", "cloud", "--answer", "403", "--burst", "3")
+    up = ("up", "--yes", "--skip-preview", "--non-interactive")
+    try:
+        said = sandbox.pulumi(*up, overrides={"acceleratorPools": [*pools(sandbox), another]}).stdout
+    finally:
+        sandbox.command("faults", "clear")
+    given = [each for each in json.loads(sandbox.command("faults", "show", "--json").stdout)["given"] if each["answer"] == "403"]
+    assert len(given) == 3
+    assert said.count("Google does not serve this API yet") >= 3
+    sandbox.pulumi(*up)
+    assert sandbox.preview() == {}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from typing import Any
 
 import requests
 
-from sandbox.cli.client import Sandbox
+from sandbox.cli.client import Sandbox, run_command
 from sandbox.host.addresses import LISTEN_ADDRESSES
 from sandbox.host.ports import free_ports
 from tests.sandbox.conftest import TOKEN
@@ -166,6 +167,13 @@ def test_every_replica_answers_through_the_load_balancer(sandbox: Sandbox) -> No
     assert answered == pods
 
 
+def test_the_smoke_test_asks_a_pod_of_each_pool_by_its_own_port(sandbox: Sandbox) -> None:
+    command = [".venv/bin/python", "-m", "ops", "smoke", "--stack", "sandbox", "--json"]
+    smoke = json.loads(run_command(command, sandbox.shell_environment(), check=True, timeout=120).stdout)
+    (rungs,) = [each for each in smoke["checks"] if each["field"] == "rungs"]
+    assert (rungs["status"], rungs["value"].partition(":")[0]) == ("ok", "v6e-1, l4-spot, l4")
+
+
 def test_scaling_back_to_one_keeps_a_replica_on_the_tpu(sandbox: Sandbox) -> None:
     sandbox.command("scale", "1")
     assert _pods_by_pool(sandbox.status()) == {"v6e-1": 1}
@@ -194,6 +202,14 @@ def test_what_speeds_up_starts_another_order_and_a_fourth_pool_replace_only_the_
         f"{NODE_POOL}::l4-b": "create",
         **dict.fromkeys(CACHE, "create"),
     }
+
+
+def test_a_preview_says_in_words_which_pool_it_replaces_and_not_which_it_makes(sandbox: Sandbox) -> None:
+    tpu, spot, on_demand = pools(sandbox)
+    changed = [tpu, {**spot, "provisioning": "spot"}, on_demand, {**on_demand, "name": "l4-b"}]
+    said = sandbox.pulumi("preview", "--non-interactive", overrides={"acceleratorPools": changed}).stdout
+    # Once while it runs, once at its end.
+    assert set(re.findall(r"This update replaces pool (\S+):", said)) == {"l4-spot"}
 
 
 def test_a_pool_goes_out_of_service_and_image_streaming_off_without_replacing_anything(sandbox: Sandbox) -> None:

@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 from sandbox.cli.client import Sandbox
 from tests.sandbox.conftest import ROOT
+
+
+def test_a_cluster_without_nodes_refuses_what_gke_s_own_pods_answer_for_and_the_stack_has_nothing_of_that_left(sandbox: Sandbox) -> None:
+    """The system pool goes after every object that needs it: with the pool first, `up` and `destroy` would end here."""
+    sandbox.pulumi("destroy", "--yes", "--non-interactive", "--target", "**::cluster-system", "--target-dependents")
+    assert sandbox.status()["nodes"] == []
+    monitoring = {
+        "apiVersion": "monitoring.googleapis.com/v1",
+        "kind": "PodMonitoring",
+        "metadata": {"name": "late"},
+        "spec": {"selector": {}, "endpoints": [{"port": 8000, "interval": "30s"}]},
+    }
+    refused = sandbox.kubectl("apply", "-f", "-", check=False, stdin=json.dumps(monitoring))
+    assert 'failed calling webhook "validate.podmonitorings.gmp-operator' in refused
+    sandbox.kubectl("create", "namespace", "late")
+    sandbox.kubectl("delete", "namespace", "late", "--wait=false")
+    said = ""
+    deadline = time.monotonic() + 60
+    while "metrics.k8s.io/v1beta1" not in said:
+        assert time.monotonic() < deadline
+        said = sandbox.kubectl("get", "namespace", "late", "-o", "jsonpath={.status.phase} {.status.conditions[*].message}")
+    assert said.startswith("Terminating")
 
 
 def test_destroy_leaves_nothing_in_the_cloud_and_down_no_process_and_no_file(sandbox: Sandbox) -> None:

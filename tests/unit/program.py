@@ -35,6 +35,9 @@ OTHER_IMAGES = {
     for kind, digit in (("gpu", "1"), ("tpu", "2"))
 }
 
+#: What they are built on, according to the stack that has built them.
+OTHER_BASES = {"gpu": "docker.io/vllm/vllm-openai:v0.31.2", "tpu": "docker.io/vllm/vllm-tpu:v0.27.0"}
+
 #: What the real providers compute, as far as the program reads it.
 _COMPUTED: dict[str, dict[str, Any]] = {
     "gcp:container/cluster:Cluster": {
@@ -45,8 +48,8 @@ _COMPUTED: dict[str, dict[str, Any]] = {
     "gcp:serviceaccount/account:Account": {"email": "nodes@example.iam.gserviceaccount.com"},
     "gcp:artifactregistry/repository:Repository": {"name": "docker-repo"},
     "gcp:storage/bucket:Bucket": {"name": "weights-cache-1a2b3c4", "projectNumber": 123456789012},
-    # What the `images` output of another stack has.
-    "pulumi:pulumi:StackReference": {"outputs": {"images": OTHER_IMAGES}},
+    # What the outputs of another stack have.
+    "pulumi:pulumi:StackReference": {"outputs": {"images": OTHER_IMAGES, "base_images": OTHER_BASES}},
     "kubernetes:gateway.networking.k8s.io/v1:Gateway": {"status": {"addresses": [{"type": "IPAddress", "value": "198.51.100.8"}]}},
     "gcp:certificatemanager/dnsAuthorization:DnsAuthorization": {
         "dnsResourceRecords": [
@@ -154,6 +157,9 @@ class _Callbacks:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+
+    def register_resource_hook(self, hook: pulumi.ResourceHook) -> None:
+        """A mock creates nothing that would call it."""
 
     def register_error_hook(self, hook: pulumi.ErrorHook) -> None:
         self._run.error_hooks[hook.name] = hook

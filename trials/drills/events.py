@@ -49,12 +49,18 @@ class Load:
 
 @contextmanager
 def load(
-    sandbox: Sandbox, *, tokens: Sequence[int], keep_alive: bool = False, answer_seconds: float = 60.0, calm_seconds: float = _CALM_SECONDS
+    sandbox: Sandbox,
+    *,
+    tokens: Sequence[int],
+    rate: float = RATE,
+    keep_alive: bool = False,
+    answer_seconds: float = 60.0,
+    calm_seconds: float = _CALM_SECONDS,
 ) -> Iterator[Load]:
     """Requests from `calm_seconds` before, so that long answers are under way, to a little after."""
     outputs = sandbox.outputs()
     traffic = Traffic(
-        outputs["service_url"], outputs["model"], rate=RATE, max_tokens=tokens, keep_alive=keep_alive, answer_seconds=answer_seconds
+        outputs["service_url"], outputs["model"], rate=rate, max_tokens=tokens, keep_alive=keep_alive, answer_seconds=answer_seconds
     )
     found = Load()
     traffic.start()

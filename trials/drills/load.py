@@ -59,8 +59,11 @@ _HEARD_SECONDS = 2.0
 #: Between two looks of the controller manager at the nodes (kube-controller-manager's --node-monitor-period).
 _MONITOR_SECONDS = 5.0
 
-#: Real vLLM starts and answers more slowly on a processor that pods share: every wait for it is this many times as long.
+#: Real vLLM starts and answers more slowly on a processor that pods share: every wait for it is this many times as long, and it gets
+#: fewer and shorter requests, so that the next server can start beside them.
 _VLLM_PATIENCE = 4.0
+_VLLM_RATE = 1.0
+_VLLM_TOKENS = (8, 32, 100, 200)
 
 #: Until replicas are where they belong.
 _MOVE_SECONDS = 120.0
@@ -73,7 +76,7 @@ def run(options: Options) -> Iterator[Result]:
     with fresh_sandbox("drill-load") as sandbox:
         sandbox.command("up", "--server", options.server)
         real = options.server == VLLM
-        service = _Service(sandbox, patience=_VLLM_PATIENCE if real else 1.0)
+        service = _Service(sandbox, patience=_VLLM_PATIENCE, rate=_VLLM_RATE, tokens=_VLLM_TOKENS) if real else _Service(sandbox)
         for name, event in options.sample(_PLANNED if real else _EVENTS):
             try:
                 yield from event(service, name)
@@ -91,6 +94,9 @@ class _Service:
     deployed: dict[str, Any] | None = None
     #: How many times as long as for the stand-in to wait.
     patience: float = 1.0
+    #: Of the requests: how many a second, and the lengths of their answers.
+    rate: float = RATE
+    tokens: Sequence[int] = _TOKENS
 
     def deploy(self, **changes: Any) -> None:
         """An update with the drill's settings and changes to them."""
@@ -115,10 +121,16 @@ class _Service:
         events.wait_until(lambda: len(events.serving(self.sandbox)) == count, 90, f"{count} ready replicas")
 
     def under_load(
-        self, *, tokens: Sequence[int] = _TOKENS, keep_alive: bool = False, answer_seconds: float = 60.0
+        self, *, tokens: Sequence[int] | None = None, keep_alive: bool = False, answer_seconds: float = 60.0
     ) -> AbstractContextManager[Load]:
-        seconds = answer_seconds * self.patience
-        return load(self.sandbox, tokens=tokens, keep_alive=keep_alive, answer_seconds=seconds, calm_seconds=_BEFORE_SECONDS)
+        return load(
+            self.sandbox,
+            tokens=tokens or self.tokens,
+            rate=self.rate,
+            keep_alive=keep_alive,
+            answer_seconds=answer_seconds * self.patience,
+            calm_seconds=_BEFORE_SECONDS,
+        )
 
 
 Event = Callable[[_Service, str], Iterator[Result]]
@@ -144,9 +156,12 @@ def _planned_event(
     return event
 
 
-def _update(service: _Service) -> str:
-    service.deploy(maxModelLen=4096)
-    return "each new pod served before an old one left"
+def _update(**changes: Any) -> Callable[[_Service], str]:
+    def happen(service: _Service) -> str:
+        service.deploy(**changes)
+        return "each new pod served before an old one left"
+
+    return happen
 
 
 def _drain(service: _Service) -> str:
@@ -245,8 +260,11 @@ _RESTARTED = "the liveness probe restarted its container"
 _IN_VAIN = "it was restarted in vain, more and more slowly; `kubectl delete pod` brought another"
 
 _PLANNED: tuple[tuple[str, Event], ...] = (
-    ("rolling update, a connection a request", _planned_event(_update)),
-    ("rolling update, connections kept open", _planned_event(_update, keep_alive=True)),
+    ("rolling update, a connection a request", _planned_event(_update(maxModelLen=4096))),
+    (
+        "rolling update, connections kept open",
+        _planned_event(_update(), keep_alive=True, settle=lambda service: service.settle(2, maxModelLen=4096)),
+    ),
     ("drain of a node", _planned_event(_drain)),
     ("scale-out 1 to 3 to 1", _planned_event(_scale, settle=lambda service: service.settle(1, replicas=1))),
     ("the TPU pool taken out of service", _planned_event(_disable_pool)),

@@ -11,12 +11,12 @@ import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from components.catalog.machines import MACHINE_TYPES, Provisioning
+from components.catalog.machines import MACHINE_TYPES
 from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.formats import OWN_ARGUMENTS, Range, SecretName
 from components.settings.reader import Notes, Setting, ValueType, declared
@@ -236,7 +236,8 @@ _POOL_DECLARATIONS = declared(AcceleratorPool)
 #: Key of a pool -> wrong values that its declaration does not tell.
 _WRONG_OF_POOL: dict[str, tuple[Any, ...]] = {
     "name": ("system", "n" * 41),
-    "machineType": ("e2-standard-2", "ct6e-standard-1", "g2-standard-5"),
+    "machineType": ("e2-standard-2", "ct6e-standard-1", "g2-standard-5", "a4x-highgpu-4g"),
+    "reservation": ("Capacity", "projects/p/reservations/r", "projects/my-project/reservations/r/reservationBlocks/b", "r/blocks/b"),
     "accelerator": ("nvidia-tesla-t4",),
     "gpuDriverVersion": ("latest", "535"),
     "tpuTopology": ("9x9",),
@@ -254,7 +255,8 @@ def _wrong_of_pool(declaration: Setting) -> tuple[Any, ...]:
     elif isinstance(kind, Boolean):
         found = ("no", "true", 0, 1)
     else:
-        return *missing, *_WRONG_OF_POOL.get(declaration.key, ()), "", 1, [], {}, True, "\uff11"
+        number = 3 if declaration.key == "acceleratorCount" else 1
+        return *missing, *_WRONG_OF_POOL.get(declaration.key, ()), "", number, [], {}, True, "\uff11"
     return *missing, *found, "", [], {}
 
 
@@ -291,7 +293,8 @@ def _pools(draw: DrawFn, region: str, zone: str) -> list[dict[str, Any]]:
             "minNodeCount": st.just(least),
             "initialNodeCount": st.integers(least, most),
             "accelerator": st.just(machine.accelerator),
-            "provisioning": _of(*get_args(Provisioning)),
+            "provisioning": _of("on-demand", "spot", "preemptible", *(["flex-start"] if machine.chip.flex_start else [])),
+            "locationPolicy": _of("ANY", "BALANCED"),
             "zones": _of([zone], [f"{region}-a"], [f"{region}-a", f"{region}-b"]),
             "diskSizeGb": _of(100, 200, 65536),
             "secondaryBootDiskImage": _of("global/images/i", "projects/my-project/global/images/vllm-1"),
@@ -324,6 +327,8 @@ def _go_together(values: dict[str, Any]) -> None:
         values.pop("clientNamespaces", None)
     elif values.get("terminationGracePeriodSeconds", _DEFAULTS["terminationGracePeriodSeconds"]) < 40:
         del values["terminationGracePeriodSeconds"]
+    if not values.get("gateway"):
+        values.pop("inferenceGateway", None)
     if values.get("huggingFaceTokenSecret"):
         values.pop("huggingFaceToken", None)
     if values.get("apiKeySecret"):

@@ -1,6 +1,6 @@
 """Which APIs are on. Without those that `up` needs to switch on the others it fails; the others are better on before it.
 
-An API that was switched on a moment ago may refuse requests for some minutes (`accessNotConfigured`), and the provider does not try again.
+An API that was switched on a moment ago may refuse requests for some minutes (`accessNotConfigured`); `up` then tries again for five.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def _run(context: Context) -> list[Finding]:
     later = [api for api in program if api in off and api not in before]
     if later:
         reason = (
-            "`up` switches them on, but Google may refuse requests to a new API for minutes (accessNotConfigured), at which `up` ends; "
-            "checks that ask them are skipped"
+            "`up` switches them on and waits while Google refuses requests to a new API (accessNotConfigured, for minutes); checks that "
+            "ask them are skipped"
         )
-        fix = f"{enable_command(context.project, *later)} (some minutes before `up`; or run `up` again if it ends so)"
+        fix = f"{enable_command(context.project, *later)} (some minutes before `up`, which then waits for nothing)"
         findings.append(warning("APIs of the program", f"off: {', '.join(later)}", reason=reason, fix=fix))
     else:
         findings.append(ok("APIs of the program", "all on"))

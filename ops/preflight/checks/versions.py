@@ -11,8 +11,8 @@ from ops.preflight.context import Check, Context
 
 #: https://docs.cloud.google.com/kubernetes-engine/docs/reference/crds/computeclass
 COMPUTE_CLASS_MINIMUM = "1.30.3-gke.1451000"
-#: Accelerator -> minimum. https://docs.cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus
-ACCELERATOR_MINIMUMS = {"tpu-v6e-slice": "1.31.4-gke.1256000"}
+#: Of flex-start by accelerator: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/dws
+FLEX_START_MINIMUMS = {"gpu": "1.32.2-gke.1652000", "tpu": "1.33.0-gke.1712000"}
 
 _TITLE = "GKE version"
 
@@ -29,8 +29,10 @@ def minimum(settings: Settings) -> tuple[str, str]:
     """The oldest version that serves the stack, and what asks for it."""
     asked = [(COMPUTE_CLASS_MINIMUM, "ComputeClass")]
     for pool in settings.accelerators.pools:
-        if pool.machine.accelerator in ACCELERATOR_MINIMUMS:
-            asked.append((ACCELERATOR_MINIMUMS[pool.machine.accelerator], pool.machine.accelerator))
+        if pool.machine.chip.minimum:
+            asked.append((pool.machine.chip.minimum, pool.machine.accelerator))
+        if pool.provisioning == "flex-start":
+            asked.append((FLEX_START_MINIMUMS[pool.kind], "flex-start"))
     return max(asked, key=lambda each: version_key(each[0]))
 
 

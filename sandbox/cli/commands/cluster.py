@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from importlib import import_module
 
 from sandbox.cli import arguments as kinds
 from sandbox.cli import screens
@@ -19,10 +20,15 @@ from sandbox.host.paths import Paths
 
 
 def _status_arguments(status: argparse.ArgumentParser) -> None:
-    status.add_argument("--json", action="store_true", help="as one JSON document")
+    form = status.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as one JSON document")
+    form.add_argument("--watch", action="store_true", help="the ladder as it changes, until Ctrl-C")
 
 
 def _status(paths: Paths, arguments: argparse.Namespace) -> int:
+    if arguments.watch:
+        # Its libraries take half a second, which no other command should.
+        import_module("sandbox.cli.commands.live").watch(paths)
     record = require_running(paths)
     stack = SandboxStack(paths, record)
     outputs = stack.outputs()

@@ -116,6 +116,8 @@ def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
             console.print(f"[yellow]still moving after {SETTLE_SECONDS:.0f} s; `python -m sandbox status` shows it[/]")
         answer = wait_for_chat(outputs["service_url"], outputs["model"], _QUESTION, patience, key)
         report("smoke test", None)
+        # With kubectl, by which the test reaches single pods.
+        os.environ["PATH"] = stack.variables()["PATH"]
         smoke = smoke_checks.run(
             of_outputs(STACK, outputs),
             limits=smoke_checks.Limits(**_SMOKE_LIMITS[record.server]),

@@ -28,8 +28,10 @@ def test_weights_of_more_pools_than_there_are_weights_never_rise_and_stay_in_ran
     assert max(weights.count(each) for each in weights) <= 4
 
 
-def test_disabled_pool_is_in_no_rule() -> None:
+def test_disabled_pool_is_in_no_rule_and_the_class_says_that_it_is_meant() -> None:
     pools = json.loads(config()[f"{NAMESPACE}:acceleratorPools"])
     pools[0]["enabled"] = False
     spec = run_program({"acceleratorPools": pools}).only("kubernetes:cloud.google.com/v1:ComputeClass").inputs["spec"]
     assert spec["priorities"] == [{"nodepools": ["l4-spot"]}, {"nodepools": ["l4"]}]
+    assert "on purpose (enabled: false)" in spec["description"]
+    assert spec["description"].endswith(": v6e-1")

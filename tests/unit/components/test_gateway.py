@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from components.gateway import clients, objects
+from components.gateway import clients, inference_pool, objects
 from components.gateway.front_door import address_of
 from components.settings.network_ranges import as_range
 from tests.unit.program import Run, run_program
@@ -145,6 +146,26 @@ def test_pods_take_connections_from_the_load_balancer_s_proxies_and_checks_alone
     assert all(as_range(each).prefixlen <= 26 for each in proxies)
     waits_for = run.only(GATEWAY).dependencies
     assert any(urn.endswith("::network-proxies") for urn in waits_for) is bool(proxies)
+
+
+def test_a_gateway_that_chooses_by_load_asks_the_picker_of_the_servers_pool() -> None:
+    run = door(INTERNAL, more={"inferenceGateway": True, "networkPolicy": True, "network": NETWORK})
+    reference = {"group": inference_pool.GROUP, "kind": "InferencePool", "name": "vllm-service"}
+    (rule,) = run.only(ROUTE).inputs["spec"]["rules"]
+    assert rule["backendRefs"] == [reference]
+    assert run.only(BACKEND_POLICY).inputs["spec"]["targetRef"] == reference
+    spec = run.only(f"kubernetes:{inference_pool.GROUP}/v1:InferencePool").inputs["spec"]
+    picker = run.named("kubernetes:apps/v1:Deployment", "gateway-pool").inputs["spec"]["template"]
+    assert spec["endpointPickerRef"] == {"name": "vllm-service-picker", "port": {"number": 9002}, "failureMode": "FailOpen"}
+    assert spec["selector"]["matchLabels"] == run.named("kubernetes:apps/v1:Deployment", "vllm").inputs["spec"]["selector"]["matchLabels"]
+    assert run.named("kubernetes:core/v1:Service", "gateway-pool").inputs["spec"]["selector"] == picker["metadata"]["labels"]
+    (container,) = picker["spec"]["containers"]
+    assert "@sha256:" in container["image"]
+    plugins = json.loads(inference_pool.picker_config())["schedulingProfiles"][0]["plugins"]
+    assert [each["pluginRef"] for each in plugins] == ["queue-scorer", "kv-cache-utilization-scorer", "prefix-cache-scorer"]
+    # It reads the servers' metrics.
+    (admitted,) = run.only(NETWORK_POLICY).inputs["spec"]["ingress"]
+    assert {"podSelector": {"matchLabels": picker["metadata"]["labels"]}} in admitted["from"]
 
 
 def test_a_gateway_that_could_not_be_made_has_no_address() -> None:

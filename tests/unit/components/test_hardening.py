@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from components.catalog.machines import MACHINE_TYPES
 from components.cluster.cluster_hardening import NO_ENDPOINT, dns_endpoint_of, ip_endpoint_of
 from components.serving.device_access import device_access
 from components.serving.network_policy import address_block, network_policy_spec
@@ -128,17 +129,18 @@ def test_token_of_secret_manager_is_a_secret_from_the_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "kinds", "access"),
+    ("choice", "machine_types", "access"),
     [
-        ("auto", ["tpu", "gpu"], "privileged"),
-        ("auto", ["gpu", "gpu"], "request"),
-        ("auto", ["tpu"], "request"),
-        ("privileged", ["gpu"], "privileged"),
-        ("request", ["tpu"], "request"),
+        ("auto", ["ct6e-standard-1t", "g2-standard-4"], "privileged"),
+        ("auto", ["g2-standard-4", "a2-highgpu-1g"], "request"),
+        ("auto", ["g2-standard-4", "g2-standard-24"], "privileged"),
+        ("auto", ["ct6e-standard-1t"], "request"),
+        ("privileged", ["g2-standard-4"], "privileged"),
+        ("request", ["ct6e-standard-1t"], "request"),
     ],
 )
-def test_privilege_is_for_pods_that_fit_both_kinds_of_node(choice: str, kinds: list[Any], access: str) -> None:
-    assert device_access(choice, kinds) == access
+def test_privilege_is_for_pods_that_fit_different_nodes(choice: str, machine_types: list[str], access: str) -> None:
+    assert device_access(choice, [MACHINE_TYPES[each] for each in machine_types]) == access
 
 
 @pytest.mark.parametrize(("pools", "resource", "count"), [(GPU_POOLS, "nvidia.com/gpu", "2"), (TPU_POOLS, "google.com/tpu", "4")])

@@ -11,7 +11,7 @@ import pytest
 
 from components.cluster.image_registry import promoted_image
 from tests.unit import program
-from tests.unit.program import OTHER_IMAGES, ROOT, Run, default_of, run_program, run_program_anew
+from tests.unit.program import OTHER_BASES, OTHER_IMAGES, ROOT, Run, default_of, run_program, run_program_anew
 
 IMAGE = "docker:index/image:Image"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
@@ -80,10 +80,36 @@ def test_prebuilt_image_of_an_accelerator_without_pool_is_left_alone() -> None:
 )
 def test_another_stack_without_the_image_is_refused_with_a_message(images: Any, found: str) -> None:
     with pytest.raises(pulumi.RunError) as refused:
-        promoted_image(images, "tpu", "o/p/dev")
+        promoted_image({"images": images, "base_images": OTHER_BASES}, "tpu", "o/p/dev", own_base="")
     message = str(refused.value)
     assert f'imagesFrom: "o/p/dev" has {found} as image of accelerator tpu' in message
     assert "Fix: run `pulumi up` on that stack" in message
+
+
+_TAG = "docker.io/vllm/vllm-openai:v0.31.0"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "own", "said"),
+    [
+        (_TAG, f"{_TAG}@sha256:{'4' * 64}", ""),
+        (_TAG, "example.com/mirror/vllm:v0.31.2", ""),
+        ("example.com/vllm:nightly", "example.com/vllm:nightly", ""),
+        ("example.com/vllm:nightly", "example.com/vllm:weekly", "Fix: `pulumi config set gpuBaseImage example.com/vllm:nightly`"),
+        ("docker.io/vllm/vllm-openai:v0.30.0", _TAG, f'gpuBaseImage: "{_TAG}" is another vLLM'),
+        # Of the same release, and for another driver.
+        (f"{_TAG}-cu129", _TAG, f"Fix: `pulumi config set gpuBaseImage {_TAG}-cu129`"),
+        (None, _TAG, 'imagesFrom: "o/p/dev" does not say in its output `base_images`'),
+    ],
+)  # fmt: skip
+def test_an_image_with_another_vllm_than_this_stack_makes_arguments_for_is_refused(theirs: str | None, own: str, said: str) -> None:
+    outputs = {"images": OTHER_IMAGES, "base_images": theirs and {"gpu": theirs}}
+    if not said:
+        assert promoted_image(outputs, "gpu", "o/p/dev", own_base=own) == OTHER_IMAGES["gpu"]
+        return
+    with pytest.raises(pulumi.RunError) as refused:
+        promoted_image(outputs, "gpu", "o/p/dev", own_base=own)
+    assert said in str(refused.value)
 
 
 class _Refusal(grpc.RpcError):  # type: ignore[misc]

@@ -100,10 +100,28 @@ def test_the_limit_of_requests_goes_to_servers_that_know_it() -> None:
     assert limited == ["vllm-gpu"], "the default TPU image has vLLM 0.27, and 0.31 brought the option"
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "protocol"), [("http://collector.observability:4317", "grpc"), ("http://collector:4318/v1/traces", "http/protobuf")]
+)
+def test_traces_name_the_pod_and_the_node_and_go_the_way_that_the_endpoint_takes(endpoint: str, protocol: str) -> None:
+    pod = _pod(run_program({"tracesEndpoint": endpoint, "requestIds": True}))
+    for name in ("vllm-gpu", "vllm-tpu"):
+        container = _container(pod, name)
+        assert {f"--otlp-traces-endpoint={endpoint}", "--enable-request-id-headers"} <= set(container["args"])
+        environment = {each["name"]: each.get("value") for each in container["env"]}
+        assert environment["OTEL_RESOURCE_ATTRIBUTES"] == "k8s.pod.name=$(POD_NAME),k8s.node.name=$(NODE_NAME)"
+        assert environment["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] == protocol
+
+
 def test_the_walkthrough_s_own_tpu_image_gets_no_option_that_it_refuses() -> None:
     walkthrough = "docker.io/vllm/vllm-tpu:2e33fe419186c65a18da6668972d61d7bbc31564"
-    arguments = _container(_pod(run_program({"tpuBaseImage": walkthrough, "tpuServerDrains": False})), "vllm-tpu")["args"]
-    assert not [each for each in arguments if each.startswith(("--shutdown-timeout", "--generation-config", "--max-num-queued"))]
+    arguments = _container(
+        _pod(run_program({"tpuBaseImage": walkthrough, "tpuServerDrains": False, "requestIds": True, "tracesEndpoint": "http://c:4317"})),
+        "vllm-tpu",
+    )["args"]
+    assert not [
+        each for each in arguments if each.startswith(("--shutdown-timeout", "--generation-config", "--enable-request-id", "--otlp"))
+    ]
 
 
 def test_processes_of_a_server_with_several_chips_have_shared_memory(pod: dict[str, Any]) -> None:

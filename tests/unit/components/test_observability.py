@@ -14,9 +14,11 @@ from components.catalog.prices import node_price
 from components.monitoring import promql
 from components.monitoring.alerts import Alert, alerts
 from components.monitoring.dashboard import PricedPool, dashboard
+from components.monitoring.observability import alert_policy
 from components.monitoring.promql import Scope
 from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.settings import load_stack
+from components.settings.stack_files import PROJECT_DIR
 from sandbox.providers.gcp_monitoring import alert_policy_problems, dashboard_problems, same_dashboard
 from tests.unit.program import Run, run_program
 
@@ -160,11 +162,25 @@ def test_a_pool_without_a_price_has_no_line_of_cost_and_says_so() -> None:
 # --- alerts
 
 
+RUNBOOK = (PROJECT_DIR / "docs" / "operate.md").read_text()
+
+
+def test_an_alert_links_to_its_section_where_the_runbooks_address_is_known() -> None:
+    alert = found_alerts()["replica-pending"]
+    linked = alert_policy(alert, cluster_name="c", runbook_url="https://example.com/operate.md")["documentation"]
+    assert linked["links"] == [
+        {"display_name": "Runbook: The TPU is out of stock", "url": "https://example.com/operate.md#the-tpu-is-out-of-stock"}
+    ]
+    without = alert_policy(alert, cluster_name="c", runbook_url="")["documentation"]
+    assert "links" not in without
+    assert without["content"].endswith("*The TPU is out of stock*.")
+
+
 def test_every_alert_says_what_it_means_what_to_do_and_where_the_runbook_is() -> None:
     for alert in found_alerts().values():
         assert alert.documentation.startswith("## What it means\n")
         assert "\n1. " in alert.documentation
-        assert "docs/operate.md" in alert.documentation
+        assert f"\n## {alert.runbook}\n" in RUNBOOK
         promql_parser.parse(alert.query)
 
 

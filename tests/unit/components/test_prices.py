@@ -17,11 +17,18 @@ def usd(machine_type: str, provisioning: Provisioning, region: str) -> float:
     return price.usd
 
 
-@pytest.mark.parametrize("machine_type", MACHINE_TYPES)
-def test_every_machine_type_of_the_ladder_has_a_price(machine_type: str) -> None:
-    spot = usd(machine_type, "spot", REGION)
-    assert 0 < spot < usd(machine_type, "on-demand", REGION)
-    assert usd(machine_type, "preemptible", REGION) == spot
+def test_every_machine_type_has_a_price_where_google_has_it_but_for_those_without_a_source() -> None:
+    unknown = []
+    for machine_type in MACHINE_TYPES:
+        if (region := next((each for each in (REGION, "us-central2", "us-east4") if node_price(machine_type, "spot", each)), None)) is None:
+            unknown.append(machine_type)
+            continue
+        spot, on_demand = usd(machine_type, "spot", region), usd(machine_type, "on-demand", region)
+        assert 0 < spot < on_demand
+        assert (usd(machine_type, "preemptible", region), usd(machine_type, "reservation", region)) == (spot, on_demand)
+        assert node_price(machine_type, "flex-start", region) is None
+    g4 = [f"g4-standard-{vcpus}" for vcpus in (48, 96, 192, 384)]
+    assert unknown == ["tpu7x-standard-1t", "tpu7x-standard-4t", *g4, "a3-ultragpu-8g", "a4-highgpu-8g"]
 
 
 # Rows of the sources that the table was not computed from.
@@ -34,6 +41,14 @@ def test_every_machine_type_of_the_ladder_has_a_price(machine_type: str) -> None
         ("ct6e-standard-8t", "on-demand", "asia-northeast1", 25.92),
         ("ct6e-standard-8t", "spot", "us-east4", 4.6213),
         ("ct6e-standard-4t", "on-demand", "europe-west4", 11.88),
+        ("a2-highgpu-8g", "on-demand", REGION, 29.38708),
+        ("a2-ultragpu-4g", "spot", REGION, 8.10987342),
+        ("a2-megagpu-16g", "on-demand", REGION, 55.739504),
+        ("a3-highgpu-4g", "on-demand", REGION, 44.24499995),
+        ("ct5p-hightpu-4t", "on-demand", REGION, 16.8),
+        ("ct4p-hightpu-4t", "spot", "us-central2", 3.686),
+        # The autoscaler's own prices of N1: 4 x 0.031611 and 15 x 0.004237, and the T4.
+        ("n1-standard-4", "on-demand", REGION, 0.189999 + 0.35),
         ("e2-standard-32", "on-demand", "europe-west1", 1.17944736),
     ],
 )
@@ -58,7 +73,9 @@ def test_what_the_table_does_not_know_has_no_price(machine_type: str, region: st
 
 
 def test_every_pair_is_on_demand_then_spot() -> None:
-    for rates in (*prices._TPU_CHIP.values(), prices._L4, prices._G2_UNIT, prices._E2_STANDARD_2):
+    hosts = {family: rates for family, (_, rates) in prices._HOST.items()}
+    for rates in (*prices._ACCELERATOR.values(), *prices._WHOLE.values(), *hosts.values(), prices._E2_STANDARD_2):
         for region, (on_demand, spot) in rates.by_region.items():
             assert 0 < spot < on_demand, region
-    assert set(prices._L4.by_region) == set(prices._G2_UNIT.by_region)
+    for accelerator, family in (("nvidia-l4", "g2"), ("nvidia-tesla-t4", "n1")):
+        assert set(prices._ACCELERATOR[accelerator].by_region) == set(hosts[family].by_region)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from components.serving.probes import container_probes, seconds_to_notice
+from components.serving.probes import IDLE_REQUESTS_PER_SECOND, container_probes, seconds_to_notice
 from tests.images.image_fakes import HEALTH
 
 #: The slowest start that was seen (on a TPU), in seconds.
@@ -30,6 +30,11 @@ def test_a_probe_outlasts_all_that_the_health_command_waits_for() -> None:
     assert len(limits) == 2
     probes = container_probes(startup_seconds=1200)
     assert all(probes[name]["timeout_seconds"] > sum(map(int, limits)) for name in probes)
+
+
+def test_alerts_know_how_often_an_idle_server_is_asked_for_a_token() -> None:
+    (idle,) = re.findall(r"\$\{HEALTH_IDLE_SECONDS:-(\d+)\}", HEALTH.read_text())
+    assert int(idle) * IDLE_REQUESTS_PER_SECOND == 1
 
 
 def test_a_server_that_hangs_leaves_traffic_within_a_quarter_of_a_minute_and_is_restarted_within_one() -> None:

@@ -12,7 +12,7 @@ import pytest
 from components.settings.problems import SettingsError
 from components.settings.schema import schema_settings
 from tests.unit.inventory import difference, inventory, left_on
-from tests.unit.program import API_KEY, OTHER_IMAGES, ROOT, TOKEN, Run, config, run_program
+from tests.unit.program import API_KEY, OTHER_IMAGES, ROOT, TOKEN, Run, config, default_of, run_program
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -28,6 +28,7 @@ ALERT_POLICY = "gcp:monitoring/alertPolicy:AlertPolicy"
 DASHBOARD = "gcp:monitoring/dashboard:Dashboard"
 REPOSITORY = "gcp:artifactregistry/repository:Repository"
 NETWORK_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
+INFERENCE_POOL = "kubernetes:inference.networking.k8s.io/v1:InferencePool"
 REFUSAL = "refusal"
 COMPUTE_CLASS = "kubernetes:cloud.google.com/v1:ComputeClass"
 
@@ -81,6 +82,7 @@ def test_outputs_are_those_that_other_stacks_read(dev: Run) -> None:
         "compute_class": "vllm-fallback",
         "accelerator_pools": ["v6e-1", "l4-spot", "l4"],
         "image_repository": repository,
+        "base_images": {kind: default_of(f"{kind}BaseImage") for kind in ("gpu", "tpu")},
     }
     assert set(images) == {"gpu", "tpu"}
     assert all(reference.startswith(f"{repository}/vllm-fungibility@sha256:") for reference in images.values())
@@ -169,6 +171,8 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "maxModelLen": (4096, DEPLOYMENT),
     "modelRevision": ("main", DEPLOYMENT),
     "maxQueuedRequests": (512, DEPLOYMENT),
+    "requestIds": (True, DEPLOYMENT),
+    "tracesEndpoint": ("http://collector.observability:4317", DEPLOYMENT),
     "huggingFaceToken": ("hf_another", SECRET),
     "gpuServerArguments": (["--enable-prefix-caching"], DEPLOYMENT),
     "tpuServerArguments": (["--max-num-seqs=16"], DEPLOYMENT),
@@ -191,6 +195,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "tpuServerDrains": (False, DEPLOYMENT),
     "rolloutTimeoutSeconds": (2400, DEPLOYMENT),
     "monitoring": (False, DASHBOARD),
+    "runbookUrl": ("https://example.com/operate.md", ALERT_POLICY),
     "notificationChannels": (["projects/my-project/notificationChannels/123"], ALERT_POLICY),
     "pendingAlertMinutes": (30, ALERT_POLICY),
     "waitingAlertRequests": (5, ALERT_POLICY),
@@ -203,6 +208,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "requireApiKey": (True, REFUSAL),
     "internalLoadBalancer": (True, SERVICE),
     "gateway": ({"class": "gke-l7-rilb"}, CLUSTER),
+    "inferenceGateway": (True, INFERENCE_POOL),
     "network": ({"nodeRange": "10.64.0.0/22", "podRange": "10.65.0.0/17", "serviceRange": "10.64.16.0/20"}, NODE_POOL),
     "controlPlaneEndpoint": ("dns", CLUSTER),
     "controlPlaneSourceRanges": (["203.0.113.0/24"], CLUSTER),
@@ -226,6 +232,7 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "targetRunningRequests": {"maxReplicas": 4},
     "scaleDownStabilizationSeconds": {"maxReplicas": 4},
     "clientNamespaces": {"networkPolicy": True},
+    "inferenceGateway": {"gateway": {"class": "gke-l7-rilb"}},
     "weightsCache": {"gpuEphemeralStorageLimit": "38Gi"},
     "deviceAccess": {"acceleratorPools": CHANGES["acceleratorPools"][0]},
 }

@@ -51,6 +51,11 @@ BILLING = "cloudbilling.projects.getBillingInfo"
 VERSIONS = "container.projects.locations.getServerConfig"
 ACCESS = "secretmanager.projects.secrets.versions.access"
 
+RESERVATION = "compute.reservations.get"
+RESERVED = {
+    "name": "r", "machineType": "g2-standard-4", "provisioning": "reservation", "reservation": "l4", "minNodeCount": 1, "maxNodeCount": 3,
+}  # fmt: skip
+
 Setup = Callable[[PreflightServer], object]
 
 
@@ -84,6 +89,11 @@ def tpu_machine_elsewhere(server: PreflightServer) -> None:
         {"items": {f"zones/{REGION}-c": here}},
     ]
     server.set("compute.machineTypes.aggregatedList", pages)
+
+
+def reservation(*, machine: str = "g2-standard-4", used: int = 0, named: bool = True) -> dict[str, Any]:
+    holds = {"count": "2", "inUseCount": str(used), "instanceProperties": {"machineType": machine}}
+    return {"name": "l4", "specificReservationRequired": named, "specificReservation": holds}
 
 
 def secret(text: str) -> dict[str, Any]:
@@ -150,6 +160,31 @@ CASES: dict[str, tuple[str, Setup, dict[str, Any], str, list[str]]] = {
     "a GPU that the zone does not have": (
         "machines", gives("compute.acceleratorTypes.get", api_error(404, "The resource was not found")), {}, "failed",
         ["nvidia-l4 does not exist there", "accelerator-types list"],
+    ),
+    "a reservation that is not there": (
+        "machines", gives(RESERVATION, api_error(404, "was not found")), {"acceleratorPools": [RESERVED]}, "failed",
+        ["reservation l4 in asia-northeast1-b (pool r): does not exist there", "gcloud compute reservations list --project=my-project"],
+    ),
+    "a shared reservation that its project does not show": (
+        "machines", gives(RESERVATION, api_error(403, "denied")),
+        {"acceleratorPools": [{**RESERVED, "reservation": "projects/other-project/reservations/l4"}]}, "warning",
+        ["project other-project does not show it"],
+    ),
+    "a reservation for any machine": (
+        "machines", gives(RESERVATION, reservation(named=False)), {"acceleratorPools": [RESERVED]}, "failed",
+        ["is not one that has to be named", "--require-specific-reservation"],
+    ),
+    "a reservation of other machines": (
+        "machines", gives(RESERVATION, reservation(machine="g2-standard-8")), {"acceleratorPools": [RESERVED]}, "failed",
+        ["holds g2-standard-8, and the pool is of g2-standard-4"],
+    ),
+    "a reservation that others use": (
+        "machines", gives(RESERVATION, reservation(used=2)), {"acceleratorPools": [RESERVED]}, "failed",
+        ["0 of 2 machines are free, and the pool may have 3", "the pool starts with 1"],
+    ),
+    "a reservation that is small": (
+        "machines", gives(RESERVATION, reservation(used=1)), {"acceleratorPools": [{**RESERVED, "reservation": "l4/reservationBlocks/b"}]},
+        "warning", ["1 of 2 machines are free, and the pool may have 3"],
     ),
     "a GPU quota too small to start": (
         "quotas", lambda server: set_regional_quotas(server, {**QUOTAS, "NVIDIA_L4_GPUS": (0, 0)}), {}, "failed",
@@ -380,7 +415,7 @@ def test_without_preemptible_quota_spot_nodes_count_as_standard_ones(bench: Benc
     set_regional_quotas(bench.server, {"PREEMPTIBLE_NVIDIA_L4_GPUS": (0, 0), "NVIDIA_L4_GPUS": (3, 0), **DISKS})
     (found,) = [each for each in bench.findings("quotas") if "L4" in each.field]
     assert found.status == "warning"
-    assert "PREEMPTIBLE_NVIDIA_L4_GPUS is 0" in found.reason
+    assert "the preemptible quota is 0" in found.reason
 
 
 def test_a_tpu_quota_counts_the_chips_that_others_use(bench: Bench) -> None:

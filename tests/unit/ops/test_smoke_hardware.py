@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from ops.findings import Finding
 from ops.smoke import hardware
 from ops.smoke.serving_pools import UnknownPool, serving_pods
 from tests.unit.misbehaving_server import Reply, in_turn, says, serving, stream_events, streams
-from tests.unit.ops.test_smoke_serving_pools import PODS, api_server, of_stack, pod
+from tests.unit.ops.test_smoke_serving_pools import api_server, kubectl_that_forwards, of_stack, pod
 
 _GPU = "role=serving\ndevice=GPU 0: NVIDIA L4\ndriver=580.95.05\nshm=65536\n"
 
@@ -26,33 +25,27 @@ Rows = Callable[..., dict[str, Finding]]
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rows:
     """The rows of a GPU's pod: what its containers print, the node's runtime and GPUs, the server's answers, how many pods are ready."""
     monkeypatch.setattr(hardware, "_BEFORE_SECONDS", 0.1)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
 
     def run(gpu: str = _GPU, tpu: str = "role=idle\nshm=65536\n", *, runtime: str = "containerd://2", gpus: int = 1, count: int = 1,
-            delete: str = "sleep 0.3", **replies: Reply) -> dict[str, Finding]:  # fmt: skip
+            delete: str = "sleep 0.3", forwards: bool = True, **replies: Reply) -> dict[str, Finding]:  # fmt: skip
         node = {"status": {"nodeInfo": {"containerRuntimeVersion": runtime}, "capacity": {"nvidia.com/gpu": str(gpus)}}}
         spec = {"nodeName": "node-2", "containers": [{"name": name} for name in ("vllm-gpu", "vllm-tpu", "gke-gcsfuse-sidecar")]}
         for name, text in {"gpu": gpu, "tpu": tpu, "pod": json.dumps({"spec": spec}), "node": json.dumps(node)}.items():
             (tmp_path / name).write_text(text)
-        answers = {
-            "get pod": "cat pod",
-            "get node": "cat node",
-            "container vllm-gpu": "cat gpu",
-            "container vllm-tpu": "cat tpu",
-            "delete pod p1": delete,
+        cases = {
+            "get_pod": "cat pod",
+            "get_node": "cat node",
+            "container_vllm-gpu": "cat gpu",
+            "container_vllm-tpu": "cat tpu",
+            "delete_pod_p1": delete,
         }
-        cases = "".join(f'*"{words}"*) {command} ;;\n' for words, command in answers.items())
-        script = tmp_path / "kubectl"
-        script.write_text(f'#!/bin/sh\ncd {tmp_path}\ncase "$*" in\n{cases}*) echo "unexpected: $*" >&2; exit 1 ;;\nesac\n')
-        script.chmod(0o755)
         with (
             serving(**replies) as model,
-            api_server(tmp_path, pods=[pod(f"p{number}", "node-2") for number in range(count)]) as (api, kubeconfig),
+            api_server(tmp_path, pods=[pod(f"p{number}", "node-2") for number in range(count)]) as (_, kubeconfig),
         ):
-            api.replies |= {f"{PODS}/p0:8000/proxy/v1/chat/completions?stream": model.replies["/v1/chat/completions?stream"]}
+            kubectl_that_forwards(tmp_path, monkeypatch, {"p0": model.server_port} if forwards else {}, **cases)
             pods, target = serving_pods(of_stack(), kubeconfig), of_stack(model.url)
-            kubectl = hardware.Kubectl(target, kubeconfig)
-            found = hardware.rows(target, pods, kubectl, seconds=5, first_token=0.5, key="", api="chat")
+            found = hardware.rows(target, pods, seconds=5, first_token=0.5, key="", api="chat")
             return {each.field: each for each in found}
 
     return run
@@ -85,7 +78,8 @@ def test_a_pod_as_it_should_be(rows: Rows) -> None:
         ("drain", "skipped", "forbidden", {"count": 2, "delete": "echo forbidden >&2; exit 1"}),
         ("drain", "failed", "HTTP 500", {"count": 2, "chat": says({"error": "cannot schedule new futures after shutdown"}, 500)}),
         ("first token on l4", "failed", "--max-first-token is 0.5 s", {"stream": streams(*stream_events(), pause=0.3)}),
-        ("first token on l4", "skipped", "passes no API key on", {"stream": in_turn(says({"error": "Unauthorized"}, 401))}),
+        ("first token on l4", "failed", "wants an API key", {"stream": in_turn(says({"error": "Unauthorized"}, 401))}),
+        ("first token on l4", "skipped", "pod p0 cannot be reached by `kubectl port-forward`", {"forwards": False}),
     ],
 )  # fmt: skip
 def test_each_other_finding_has_its_reason_and_fix(rows: Rows, row: str, status: str, said: str, changes: dict[str, Any]) -> None:
@@ -96,8 +90,7 @@ def test_each_other_finding_has_its_reason_and_fix(rows: Rows, row: str, status:
 
 
 def test_without_a_cluster_one_row_says_why() -> None:
-    kubectl = hardware.Kubectl(of_stack(), None)
-    (row,) = hardware.rows(of_stack(), UnknownPool("no cluster access"), kubectl, seconds=1, first_token=1, key="", api="chat")
+    (row,) = hardware.rows(of_stack(), UnknownPool("no cluster access"), seconds=1, first_token=1, key="", api="chat")
     assert (row.status, row.reason) == ("skipped", "no cluster access")
 
 

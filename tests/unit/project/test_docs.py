@@ -127,3 +127,18 @@ def test_drills_take_the_arguments_that_the_page_shows(tmp_path: Path, monkeypat
     for command in commands:
         assert drills.main(" ".join(shlex.split(command, comments=True)).split()) == 0
     assert ran == [*drills.DRILLS, "stock", "load", "load"]
+
+
+def test_every_difference_of_the_sandbox_names_who_says_so() -> None:
+    lines = (ROOT / "docs" / "sandbox-differences.md").read_text().splitlines()
+    rows, sourced = 0, False
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if not line.startswith("|"):
+            sourced = False
+        elif cells[-1] == "who says so":
+            sourced = True
+        elif sourced and not line.startswith("|---"):
+            rows += 1
+            assert cells[-1] not in ("", "unverified"), line
+    assert rows > 50

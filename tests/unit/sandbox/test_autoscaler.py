@@ -179,6 +179,15 @@ def test_a_pool_without_stock_is_not_tried_again_for_a_while(scaler_of: Any) -> 
     ) in scaler.events
 
 
+def test_a_replica_leaves_a_pool_out_of_service_for_a_new_node_of_the_others_and_the_pool_s_node_goes(scaler_of: Any) -> None:
+    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=0, warm=0)
+    cluster.by_name["v6e-1"].inputs["autoscaling"]["minNodeCount"] = 0
+    without_tpu = replace(RULES, rules=RULES.rules[1:])
+    for _ in range(2):
+        scaler.round(pod("a", "v6e-1-0"), rules=without_tpu)
+    assert (cluster.added, scaler.moved, cluster.removed) == (["l4-spot"], ["a off v6e-1"], ["v6e-1-0"])
+
+
 def test_nothing_moves_while_a_replica_is_still_starting(scaler_of: Any) -> None:
     scaler, _cluster = scaler_of(tpu=2, spot=1, on_demand=1)
     scaler.round(pod("a", "v6e-1-0", ready=False), pod("b", "l4-spot-0", ready=False))

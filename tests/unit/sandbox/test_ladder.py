@@ -14,22 +14,26 @@ import pytest
 
 from sandbox.gke.cluster_view import Snapshot
 from sandbox.gke.consolidation import unneeded_nodes, utilisation
+from sandbox.gke.node_pool import node_allocatable
 from tests.unit.sandbox.test_autoscaler import RULES, _Cluster, _Scaler, ladder, pod, snapshot
 
 NO_MIGRATION = replace(RULES, active_migration=False)
 
 
 class World:
-    """Replicas by name on the ladder's nodes; `warm` is the minimum of the last rung."""
+    """Replicas by name on the ladder's nodes; `warm` is the minimum of the last rung, `asks` what a replica requests of devices."""
 
-    def __init__(self, state: Path, *, warm: int, tpu: int = 1, tpu_maximum: int = 2, replicas: int = 1) -> None:
+    def __init__(
+        self, state: Path, *, warm: int, tpu: int = 1, tpu_maximum: int = 2, replicas: int = 1, asks: dict[str, str] | None = None
+    ) -> None:
         self.pools = ladder(tpu=tpu, spot=0, on_demand=warm, warm=warm)
         self.pools["v6e-1"].inputs["autoscaling"]["minNodeCount"] = tpu
         self.pools["v6e-1"].inputs["autoscaling"]["maxNodeCount"] = tpu_maximum
         self.scaler = _Scaler(_Cluster(self.pools), state)
         self.where: dict[str, str | None] = {f"old-{number}": None for number in range(replicas)}
         self.annotations: dict[str, str] = {}
-        self.requests: dict[str, dict[str, str]] = {}
+        self.requests: dict[str, dict[str, str]] = dict.fromkeys(self.pools, asks or {})
+        self._asks = asks or {}
         self.settle()
 
     def pods(self) -> tuple[dict[str, Any], ...]:
@@ -38,7 +42,7 @@ class World:
             each = pod(name, node)
             each["metadata"]["annotations"] = self.annotations
             pool = node.rpartition("-")[0] if node else ""
-            each["spec"]["containers"] = [{"resources": {"requests": self.requests.get(pool, {})}}]
+            each["spec"]["containers"] = [{"resources": {"requests": self.requests.get(pool, self._asks)}}]
             made.append(each)
         return tuple(made)
 
@@ -62,7 +66,8 @@ class World:
         for name, node in self.where.items():
             if node is None:
                 taken = set(self.where.values())
-                free = [each for pool in self.pools.values() for each in pool.nodes if each not in taken]
+                able = [pool for pool in self.pools.values() if self._asks.keys() <= node_allocatable(pool).keys()]
+                free = [each for pool in able for each in pool.nodes if each not in taken]
                 self.where[name] = free[0] if free else None
 
     def roll_out(self, **options: Any) -> None:
@@ -151,6 +156,28 @@ def test_an_annotation_stops_the_way_up_as_well(tmp_path: Path) -> None:
     world.annotations = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
     world.roll_out()
     assert world.rungs == {"l4-spot": 1}
+
+
+# The other designs of docs/ladder.md.
+
+
+def test_replicas_that_request_a_tpu_stay_on_tpus_beside_a_warm_gpu_and_never_fall_to_it(tmp_path: Path) -> None:
+    world = World(tmp_path, warm=1, asks={"google.com/tpu": "1"})
+    for _ in range(3):
+        world.roll_out()
+        assert world.rungs == {"v6e-1": 1}
+    world.pools["v6e-1"].inputs["autoscaling"]["maxNodeCount"] = 1
+    world.where["another"] = None
+    world.settle()
+    # The warm node is free, and its pool may grow.
+    assert world.where["another"] is None
+    assert len(world.pools["l4"].nodes) == 1
+
+
+def test_a_resource_of_an_own_device_plugin_gets_no_first_node_and_is_no_use_of_one(tmp_path: Path) -> None:
+    world = World(tmp_path, warm=0, asks={"fungibility.example/accelerator": "1"})
+    assert world.where == {"old-0": None}
+    assert utilisation(world.pods(), 1) == 0.0
 
 
 def test_active_migration_moves_a_replica_down_to_an_idle_node(tmp_path: Path) -> None:

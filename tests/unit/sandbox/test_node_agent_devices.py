@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.node_agent.devices import COUNT_LABEL, GPU_LABEL, TPU_LABEL, NodeDevices
+from sandbox.node_agent.devices import GPU_LABEL, TPU_LABEL, NodeDevices
 
 
 def listed(devices: NodeDevices) -> str:
@@ -24,7 +24,7 @@ def test_a_tpu_node_has_its_device_file_and_no_gpu(tmp_path: Path) -> None:
 
 def test_a_gpu_node_lists_its_gpus_and_has_no_tpu(tmp_path: Path) -> None:
     devices = NodeDevices(tmp_path)
-    devices.make("node-1", {GPU_LABEL: "nvidia-l4", COUNT_LABEL: "2"})
+    devices.make("node-1", {GPU_LABEL: "nvidia-l4"}, gpus=2)
     lines = listed(devices).splitlines()
     assert [line.split(" (UUID: GPU-")[0] for line in lines] == ["GPU 0: NVIDIA L4", "GPU 1: NVIDIA L4"]
     assert Path(devices.environment["NVIDIA_DEVICE"]).is_char_device()

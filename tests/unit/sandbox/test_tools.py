@@ -14,7 +14,7 @@ import pytest
 from sandbox.host.paths import Paths
 from sandbox.toolchain import downloads, tools
 from sandbox.toolchain.releases import DownloadError
-from sandbox.toolchain.tools import LINT_TOOLS, METRICS_TOOLS, TOOLS, WAY_VARIABLE, Toolbox, ToolError, recipe
+from sandbox.toolchain.tools import CONFORMANCE_TOOLS, LINT_TOOLS, METRICS_TOOLS, TOOLS, WAY_VARIABLE, Toolbox, ToolError, recipe
 from tests.unit.sandbox.helpers import install
 
 #: A Go that notes what it is asked, and whose programs are empty; it takes a moment to build.
@@ -152,11 +152,12 @@ def test_kubectl_is_the_machines_own_when_it_is_new_enough_else_the_virtual_envi
 
 def test_every_module_of_the_toolchain_is_pinned_and_used() -> None:
     modules = {path.parent.name for path in tools.TOOLCHAIN_DIR.glob("*/go.mod")}
-    assert modules == {tool.module for tool in (*TOOLS, *METRICS_TOOLS, *LINT_TOOLS) if tool.module}
+    known = (*TOOLS, *METRICS_TOOLS, *LINT_TOOLS, *CONFORMANCE_TOOLS)
+    assert modules == {tool.module for tool in known if tool.module}
     assert all((tools.TOOLCHAIN_DIR / module / "go.sum").exists() for module in modules)
     # A build of several programs has one set of flags, and gives each its package's name.
     for module in modules:
-        compiled = [tool for tool in (*TOOLS, *METRICS_TOOLS, *LINT_TOOLS) if tool.module == module and tool.package]
+        compiled = [tool for tool in known if tool.module == module and tool.package]
         assert len({(tool.ldflags, tool.tags) for tool in compiled}) == 1
         assert len(compiled) == 1 or all(str(tool.package).endswith(f"/{tool.name}") for tool in compiled)
 
