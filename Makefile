@@ -38,13 +38,13 @@ live: .venv/.installed ## show the sandbox's ladder as a live page, with buttons
 test: test-unit test-images test-sandbox ## run every test except the nightly ones
 
 test-unit: .venv/.installed policies/.venv/.installed ## run the unit tests: quick and offline
-	$(BIN)/pytest -n 4 --dist loadfile tests/unit
+	$(BIN)/pytest -n 3 --dist loadfile tests/unit
 
 test-images: .venv/.installed ## test the images' scripts, and build them if there is a Docker daemon
 	$(BIN)/pytest -n 4 --dist loadfile tests/images
 
-test-sandbox: .venv/.installed policies/.venv/.installed ## test end to end, on a sandbox of its own
-	$(BIN)/pytest -m "not drill" --durations 12 tests/sandbox
+test-sandbox: .venv/.installed policies/.venv/.installed ## test end to end, on sandboxes of its own
+	$(BIN)/pytest -v -n 2 -m "not drill" --durations 12 tests/sandbox
 
 test-drills: .venv/.installed policies/.venv/.installed ## opt-in: break a sandbox in every way, as the nightly workflow does
 	$(BIN)/pytest -m drill tests/sandbox
@@ -55,7 +55,7 @@ conformance: .venv/.installed policies/.venv/.installed ## opt-in: test end to e
 	  ln -sfn "$$plugin" .sandbox/conformance/pulumi-resource-kubernetes && \
 	  PATH="$(CURDIR)/.sandbox/conformance:$$PATH" $(BIN)/pytest -m "not drill" --durations 12 $(or $(TESTS),tests/sandbox)
 
-test-vllm: .venv/.installed ## opt-in: test real vLLM behind the entrypoint, and compare the stand-in with it
+test-vllm: .venv/.installed .venv-benchmark/.installed ## opt-in: real vLLM behind the entrypoint, the stand-in beside it, and the benchmark
 	$(BIN)/pytest tests/vllm
 
 # The targets that a team's pipelines run (docs/deploy.md), on a stack of the backend that `pulumi` is logged in to.
@@ -96,14 +96,23 @@ preflight: .venv/.installed ## check STACK's project before `pulumi up` (docs/pr
 cost: .venv/.installed ## show what STACK costs an hour
 	$(step) $(BIN)/python -m ops cost --stack $(STACK) --markdown
 
+with_key = $(if $(API_KEY_SECRET),VLLM_API_KEY="$$(gcloud secrets versions access $(API_KEY_SECRET)/versions/latest)" && export VLLM_API_KEY && )
+
 smoke: .venv/.installed ## check that STACK's service answers
-	@$(if $(API_KEY_SECRET),VLLM_API_KEY="$$(gcloud secrets versions access $(API_KEY_SECRET)/versions/latest)" && export VLLM_API_KEY && )$(step) $(BIN)/python -m ops smoke --stack $(STACK) $(SMOKE_ARGUMENTS)
+	@$(with_key)$(step) $(BIN)/python -m ops smoke --stack $(STACK) $(SMOKE_ARGUMENTS)
 
 verify-hardware: .venv/.installed ## the smoke test, and what only hardware shows, in STACK's pods; deletes one of them (docs/unverified.md)
 	@$(named)$(MAKE) --no-print-directory smoke STACK=$(STACK) SMOKE_ARGUMENTS=--hardware
 
-# Arguments of `make smoke`: docs/operate.md.
+benchmark: .venv/.installed ## measure each rung of STACK: speed, latency, and what a million tokens cost
+	@$(named)$(MAKE) --no-print-directory .venv-benchmark/.installed
+	@$(with_key)$(BIN)/python -m ops benchmark --stack $(STACK) $(BENCHMARK_ARGUMENTS)
+
+# Arguments of `make smoke` and `make benchmark`: docs/operate.md.
 SMOKE_ARGUMENTS ?=
+BENCHMARK_ARGUMENTS ?=
+# The load generator's.
+BENCHMARK_PYTHON ?= python3.12
 
 # If the server requires a key: the Secret Manager secret that holds it, projects/PROJECT/secrets/NAME, unless VLLM_API_KEY is set.
 API_KEY_SECRET ?=
@@ -163,6 +172,13 @@ format: .venv/.installed ## format the code
 	@echo "installing Python packages into .venv (once)"
 	@$(PYTHON) -m venv .venv || { echo "make: the virtual environment could not be created; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+.venv-benchmark/.installed: ops/benchmark/requirements.txt
+	@command -v $(BENCHMARK_PYTHON) >/dev/null || { echo "make: $(BENCHMARK_PYTHON) was not found: install Python 3.12 or later, or name one with BENCHMARK_PYTHON=..." >&2; exit 1; }
+	@echo "installing inference-perf into .venv-benchmark (once, 0.8 GB)"
+	@$(BENCHMARK_PYTHON) -m venv .venv-benchmark
+	@.venv-benchmark/bin/python -m pip install --quiet -r ops/benchmark/requirements.txt
 	@touch $@
 
 # A separate environment, since pulumi-policy needs an older protobuf than the program's packages.

@@ -14,7 +14,7 @@ from components.cluster.cluster_hardening import ClusterArgs
 from components.cluster.compute_class import ComputeClass
 from components.cluster.image_registry import ImageRegistry, ImageRegistryArgs
 from components.cluster.namespace import after_namespace
-from components.cluster.network import Network, NetworkArgs
+from components.cluster.network import cluster_network
 from components.gateway.front_door import FrontDoor, FrontDoorArgs
 from components.monitoring.observability import Observability, ObservabilityArgs
 from components.serving.inference_server import InferenceServer, InferenceServerArgs
@@ -29,14 +29,14 @@ pulumi.log.info(cost.summary(config))  # in every preview, before it is spent
 gcp = providers.gcp_provider(config.place.project, config.place.region)
 in_gcp = project_services.waiting_for_new_apis(gcp, providers.docker_provider())
 
-network = Network("network", NetworkArgs(config.place, config.cluster.name, config.network), in_gcp) if config.network.ranges else None
+network = cluster_network(config.place, config.cluster.name, config.network, in_gcp)
 cluster_args = ClusterArgs(config.place, config.cluster, config.security, config.network, network, config.server.weights_cache)
 cluster = Cluster("cluster", cluster_args, in_gcp)
 registry_args = ImageRegistryArgs(config.place, config.images, config.accelerators, config.cluster, cluster, providers.access_token(gcp))
 registry = ImageRegistry("images", registry_args, in_gcp)
 AcceleratorPools("accelerator-pools", AcceleratorPoolsArgs(config.place, config.accelerators, config.cluster, cluster, network), in_gcp)
 if config.monitoring.enabled:
-    Observability("observability", ObservabilityArgs(config.place, config.monitoring, config.cluster, config.accelerators.pools), in_gcp)
+    Observability("observability", ObservabilityArgs(config.place, config.monitoring, config.cluster, config.accelerators), in_gcp)
 
 in_cluster = pulumi.ResourceOptions(providers=[providers.kubernetes_provider(cluster)])
 compute_class = ComputeClass("compute-class", config.accelerators, in_cluster)

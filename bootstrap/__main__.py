@@ -13,7 +13,7 @@ from bootstrap import github_commands, settings
 from bootstrap.environment_access import EnvironmentAccess, EnvironmentAccessArgs
 from bootstrap.github_identity import GitHubIdentity
 from bootstrap.state_store import StateStore
-from components.cluster.project_services import enable_apis
+from components.cluster.project_services import enable_apis, waiting_for_new_apis
 
 #: Google counts an account's requests against the account's own project, where the APIs have to be on too.
 _APIS_OF_THE_PIPELINES = (
@@ -29,7 +29,7 @@ _APIS_OF_THE_PIPELINES = (
 )
 
 config = settings.load()
-only = pulumi.ResourceOptions(providers=[pulumi_gcp.Provider("gcp", project=config.project, region=config.location)])
+only = waiting_for_new_apis(pulumi_gcp.Provider("gcp", project=config.project, region=config.location))
 
 pipelines = pulumi.ComponentResource("fungibility:bootstrap:PipelineApis", "pipelines", None, only)
 enable_apis("pipelines", _APIS_OF_THE_PIPELINES, project=config.project, parent=pipelines)

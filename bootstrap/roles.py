@@ -45,6 +45,10 @@ def _is_autoscaled(settings: Settings) -> bool:
     return settings.scaling.autoscaled
 
 
+def _is_timed(settings: Settings) -> bool:
+    return settings.accelerators.fallback_after_minutes > 0
+
+
 def _has_network(settings: Settings) -> bool:
     return settings.network.ranges is not None
 
@@ -58,7 +62,7 @@ def _has_picker(settings: Settings) -> bool:
 
 
 def _is_bound(settings: Settings) -> bool:
-    return _is_autoscaled(settings) or _has_picker(settings)
+    return _is_autoscaled(settings) or _is_timed(settings) or _has_picker(settings)
 
 
 def _has_client_policy(settings: Settings, *, regional: bool) -> bool:
@@ -179,20 +183,25 @@ NEEDS: tuple[Need, ...] = (
     ),
     _object("inference.networking.k8s.io/v1:InferencePool", "thirdPartyObjects", _has_picker),
     _object("core/v1:ConfigMap", "configMaps", _has_picker),
-    _object("rbac.authorization.k8s.io/v1:Role", "roles", _has_picker),
+    _object("rbac.authorization.k8s.io/v1:Role", "roles", lambda settings: _has_picker(settings) or _is_timed(settings)),
     # The metrics adapter and what it may do.
     _object("autoscaling/v2:HorizontalPodAutoscaler", "horizontalPodAutoscalers", _is_autoscaled),
     _object("apiregistration.k8s.io/v1:APIService", "apiServices", _is_autoscaled),
-    _object("core/v1:Namespace", "namespaces", _is_autoscaled),
+    _object("core/v1:Namespace", "namespaces", lambda settings: _is_autoscaled(settings) or _is_timed(settings)),
     _object("core/v1:ServiceAccount", "serviceAccounts", lambda settings: _is_bound(settings) or _has_cache(settings)),
     _object("rbac.authorization.k8s.io/v1:ClusterRole", "clusterRoles", _is_autoscaled),
     _object("rbac.authorization.k8s.io/v1:ClusterRoleBinding", "clusterRoleBindings", _is_autoscaled),
     _object("rbac.authorization.k8s.io/v1:RoleBinding", "roleBindings", _is_bound),
-    # Kubernetes lets a subject bind only roles whose permissions it holds itself, unless it may `bind`.
+    _object("scheduling.k8s.io/v1:PriorityClass", "priorityClasses", _is_timed),
+    # Kubernetes lets a subject make and bind only roles whose permissions it holds itself, unless it may `escalate` and `bind`.
     _need(
-        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding", "container.admin", "container", "clusterRoles.bind", _is_autoscaled
+        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
+        "container.admin",
+        "container",
+        "clusterRoles.bind clusterRoles.escalate",
+        _is_autoscaled,
     ),
-    _need("kubernetes:rbac.authorization.k8s.io/v1:RoleBinding", "container.admin", "container", "roles.bind", _is_bound),
+    _need("kubernetes:rbac.authorization.k8s.io/v1:RoleBinding", "container.admin", "container", "roles.bind roles.escalate", _is_bound),
 )
 
 #: Reads every resource's IAM policy, which the refresh of an IAM member requires.

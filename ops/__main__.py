@@ -12,6 +12,7 @@ if __name__ == "__main__":
                 "preflight": "what has to be true of a project before `pulumi up`",
                 "cost": "what a stack costs an hour",
                 "smoke": "whether a stack's service answers",
+                "benchmark": "how fast each rung serves, and what its tokens cost",
                 "live": "the ladder as a live page, of any cluster that kubectl reaches",
                 "recovery": "after an update that was killed: find what it had begun",
                 "ci": "what a pipeline records, comments and files",

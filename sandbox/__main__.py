@@ -14,6 +14,7 @@ from sandbox.cli.stack import StackError
 from sandbox.google.stock import StockError
 from sandbox.host import ca_bundle
 from sandbox.host.disk_space import NoRoom
+from sandbox.host.doors import use_doors
 from sandbox.host.paths import Paths
 from sandbox.host.state_files import StateError
 from sandbox.toolchain.tools import ToolError
@@ -53,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     if os.environ.get(ca_bundle.VARIABLE) == str(paths.trust) and not paths.trust.exists():
         # The shell may have it from `env` of a sandbox that is down by now; clients would then trust no certificate.
         del os.environ[ca_bundle.VARIABLE]
+    if name != "up":
+        use_doors(paths)
     try:
         if not sys.platform.startswith("linux"):
             raise SandboxError(f"the sandbox runs on Linux; this is {sys.platform} (127.88.0.0/16 is not loopback there)")

@@ -16,7 +16,7 @@ from components.catalog.boot_disks import DEFAULT_DISK_GB
 from components.catalog.node_labels import COMPUTE_CLASS_LABEL
 from components.cluster.cluster import Cluster, node_defaults
 from components.cluster.cluster_hardening import node_labels, node_pool_arguments
-from components.cluster.network import Network
+from components.cluster.network import ClusterNetwork
 from components.cluster.pool_failures import error_hook
 from components.cluster.replacement import replacement_hook
 from components.settings.accelerator_pool import AcceleratorPool
@@ -30,8 +30,8 @@ class AcceleratorPoolsArgs:
     accelerators: AcceleratorSettings
     settings: ClusterSettings
     cluster: Cluster
-    #: The stack's own network, with private nodes; None: the project's default network.
-    vpc: Network | None
+    #: Of private nodes; None: the project's default network.
+    vpc: ClusterNetwork | None
 
 
 def node_config(
@@ -141,7 +141,7 @@ class AcceleratorPools(pulumi.ComponentResource):
                 project=args.place.project,
                 name=pool.name,
                 cluster=args.cluster.name,
-                location=args.place.region,
+                location=args.place.cluster_location,
                 node_locations=list(pool.zones),
                 initial_node_count=pool.initial_node_count if pool.enabled else 0,
                 autoscaling=limits(pool),

@@ -94,7 +94,7 @@ def plain_machine(machine_type: str) -> dict[str, Any]:
 
 
 class Cluster(pulumi.ComponentResource):
-    """A regional Standard cluster that is ready for accelerator pools."""
+    """A Standard cluster that is ready for accelerator pools."""
 
     #: Runs what GKE itself needs; without it nothing answers the webhooks of the cluster's own parts.
     system_pool: container.NodePool
@@ -135,7 +135,7 @@ class Cluster(pulumi.ComponentResource):
             name,
             project=args.place.project,
             name=args.cluster.name,
-            location=args.place.region,
+            location=args.place.cluster_location,
             deletion_protection=args.cluster.deletion_protection,
             release_channel={"channel": args.cluster.release_channel},
             workload_identity_config={"workload_pool": f"{args.place.project}.svc.id.goog"},
@@ -170,7 +170,7 @@ class Cluster(pulumi.ComponentResource):
             project=args.place.project,
             name=SYSTEM_POOL_NAME,
             cluster=cluster.name,
-            location=args.place.region,
+            location=args.place.cluster_location,
             node_count=args.cluster.system_nodes_per_zone,
             management={"auto_repair": True, "auto_upgrade": True},
             node_config={
@@ -190,7 +190,9 @@ class Cluster(pulumi.ComponentResource):
         self.kubeconfig = pulumi.Output.secret(
             kubeconfig_endpoint(cluster, args.dns_endpoint).apply(
                 lambda known: make_kubeconfig(
-                    context=f"gke_{args.place.project}_{args.place.region}_{args.cluster.name}", endpoint=known[0], ca_certificate=known[1]
+                    context=f"gke_{args.place.project}_{args.place.cluster_location}_{args.cluster.name}",
+                    endpoint=known[0],
+                    ca_certificate=known[1],
                 )
             )
         )

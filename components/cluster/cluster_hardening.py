@@ -12,7 +12,7 @@ from typing import Any
 
 import pulumi
 
-from components.cluster.network import POD_RANGE_NAME, SERVICE_RANGE_NAME, Network
+from components.cluster.network import ClusterNetwork
 from components.settings.sections import ClusterSettings, NetworkSettings, Place, SecuritySettings
 
 EVERYONE = "0.0.0.0/0"
@@ -24,8 +24,8 @@ class ClusterArgs:
     cluster: ClusterSettings
     security: SecuritySettings
     network: NetworkSettings
-    #: The stack's own network; None: the project's default network, public nodes.
-    vpc: Network | None
+    #: None: the project's default network, public nodes.
+    vpc: ClusterNetwork | None
     #: Whether pods can mount Cloud Storage buckets.
     bucket_mounts: bool
 
@@ -69,7 +69,10 @@ def cluster_arguments(args: ClusterArgs) -> dict[str, Any]:
             "network": args.vpc.network_id,
             "subnetwork": args.vpc.subnetwork_id,
             "networking_mode": "VPC_NATIVE",
-            "ip_allocation_policy": {"cluster_secondary_range_name": POD_RANGE_NAME, "services_secondary_range_name": SERVICE_RANGE_NAME},
+            "ip_allocation_policy": {
+                "cluster_secondary_range_name": args.vpc.pod_range,
+                "services_secondary_range_name": args.vpc.service_range,
+            },
         }
     if args.cluster.maintenance_window is not None:
         window = args.cluster.maintenance_window

@@ -1,8 +1,9 @@
-"""The stack's own VPC: one subnetwork with ranges for nodes, pods and Services, Cloud NAT for nodes without public addresses, and the
-proxies' subnet of a gateway.
+"""What a cluster with private nodes is attached to: a network that somebody else owns, or the stack's own VPC.
 
-Nodes reach Google's own services (images, logs, metrics) by Private Google Access, and everything else (Hugging Face, Docker Hub)
-through the NAT. Left out: firewall rules, which GKE makes for what it runs, and ways into the network (VPN, peering).
+The stack's own has one subnetwork with ranges for nodes, pods and Services, and Cloud NAT. Nodes reach Google's services (images, logs,
+metrics) by Private Google Access, and everything else (Hugging Face, Docker Hub) through the NAT. Of an existing one nothing is made or
+changed; its owner sees to the same (docs/hardening.md). Left out: firewall rules, which GKE makes for what it runs, and ways into the
+network (VPN, peering).
 """
 
 from __future__ import annotations
@@ -29,13 +30,41 @@ class NetworkArgs:
     network: NetworkSettings
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClusterNetwork:
+    """Where nodes, pods and Services have their addresses."""
+
+    #: `projects/P/global/networks/N`.
+    network_id: pulumi.Input[str]
+    #: `projects/P/regions/R/subnetworks/N`.
+    subnetwork_id: pulumi.Input[str]
+    #: Names of the subnetwork's secondary ranges.
+    pod_range: str
+    service_range: str
+    #: What makes all of it; None for an existing one.
+    resource: pulumi.Resource | None = None
+
+
+def cluster_network(place: Place, cluster_name: str, network: NetworkSettings, opts: pulumi.ResourceOptions) -> ClusterNetwork | None:
+    """None for the project's default network, with public nodes."""
+    if network.ranges is not None:
+        return Network("network", NetworkArgs(place, cluster_name, network), opts).made
+    vpc = network.existing
+    if vpc is None:
+        return None
+    owner = vpc.host_project or place.project
+    return ClusterNetwork(
+        network_id=f"projects/{owner}/global/networks/{vpc.network}",
+        subnetwork_id=f"projects/{owner}/regions/{place.region}/subnetworks/{vpc.subnetwork}",
+        pod_range=vpc.pod_range,
+        service_range=vpc.service_range,
+    )
+
+
 class Network(pulumi.ComponentResource):
     """A VPC network for private nodes only."""
 
-    #: `projects/P/global/networks/N`.
-    network_id: pulumi.Output[str]
-    #: `projects/P/regions/R/subnetworks/N`.
-    subnetwork_id: pulumi.Output[str]
+    made: ClusterNetwork
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:Network", name, None, opts)
@@ -95,7 +124,9 @@ class Network(pulumi.ComponentResource):
             log_config={"enable": True, "filter": "ERRORS_ONLY"},
             opts=successor_first(self),
         )
-        self.network_id = network.id
         # Through the NAT too, so that no node starts without a way out.
-        self.subnetwork_id = pulumi.Output.all(subnetwork.id, nat.id).apply(lambda known: str(known[0]))
-        self.register_outputs({"network_id": self.network_id, "subnetwork_id": self.subnetwork_id})
+        subnetwork_id = pulumi.Output.all(subnetwork.id, nat.id).apply(lambda known: str(known[0]))
+        self.made = ClusterNetwork(
+            network_id=network.id, subnetwork_id=subnetwork_id, pod_range=POD_RANGE_NAME, service_range=SERVICE_RANGE_NAME, resource=self
+        )
+        self.register_outputs({"network_id": network.id, "subnetwork_id": subnetwork_id})

@@ -28,7 +28,7 @@ def explanation(kind: str, name: str, errors: Sequence[str]) -> str | None:
     if not _NAME_IS_TAKEN.search("\n".join(errors)):
         return None
     return (
-        f"{kind} {name} is there already. Where this update replaces it (a change of network or networkPolicy does), nothing was "
+        f"{kind} {name} is there already. Where this update replaces it (a change of network, networkPolicy or location does), nothing was "
         f"deleted and the service is as it was. Fix: change clusterName in the same update: the new one is made beside the old one, "
         f"which goes at the end. Where no stack has it: delete it, or take it over with `pulumi import`. More in docs/operate.md "
         f"(A change that replaces the cluster)."

@@ -13,7 +13,7 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes import apiextensions
 
-from components.cluster.network import Network
+from components.cluster.network import ClusterNetwork
 from components.gateway import objects
 from components.gateway.certificate import ManagedCertificate
 from components.gateway.clients import client_policy
@@ -34,7 +34,7 @@ class FrontDoorArgs:
     server: ServerSettings
     settings: NetworkSettings
     #: The stack's own network, whose proxy-only subnet has to be there first.
-    network: Network | None
+    network: ClusterNetwork | None
 
 
 class GatewayObject(pulumi.CustomResource):
@@ -92,13 +92,16 @@ class FrontDoor(pulumi.ComponentResource):
             },
             {"gatewayClassName": gateway.class_name, "listeners": objects.listeners(gateway, reference)},
             # Its load balancer has no proxies without their subnet, which nothing else here names.
-            pulumi.ResourceOptions(parent=self, depends_on=[args.network] if args.network else []),
+            pulumi.ResourceOptions(parent=self, depends_on=[args.network.resource] if args.network and args.network.resource else []),
         )
         target = {"group": "", "kind": "Service", "name": SERVICE_NAME}
         backend: dict[str, Any] = {"name": SERVICE_NAME, "port": args.settings.service_port}
         if args.settings.inference_gateway:
             here = pulumi.ResourceOptions(parent=self)
-            pool = InferencePool(f"{name}-pool", SERVICE_NAME, namespace, pod_labels=APP_LABELS, port=SERVER_PORT, opts=here)
+            project = args.place.project
+            pool = InferencePool(
+                f"{name}-pool", SERVICE_NAME, namespace, project=project, pod_labels=APP_LABELS, port=SERVER_PORT, opts=here
+            )
             target = backend = pool.reference
         for route, spec in objects.routes(gateway, SERVICE_NAME, backend).items():
             self._object(f"{name}{route.removeprefix(SERVICE_NAME)}", objects.API, "HTTPRoute", route, namespace, spec)

@@ -2,9 +2,8 @@
 
 The picker reads each server's queue, KV cache and remembered beginnings of prompts, so that a slower accelerator is asked less and a prompt
 goes where its beginning is known. After the chart of kubernetes-sigs/gateway-api-inference-extension (config/charts/inferencepool), and
-GKE's inference gateway (https://docs.cloud.google.com/kubernetes-engine/docs/concepts/about-gke-inference-gateway). Left out: the types of
-the picker's own API, which it watches and a cluster has to have (docs/gateway.md), objectives and models of several names.
-**Nothing of it was run**, neither on GKE nor in the sandbox.
+https://docs.cloud.google.com/kubernetes-engine/docs/concepts/about-gke-inference-gateway. Left out: objectives and rewritten model names,
+whose types the picker uses where a cluster has them. **The picker was not run**, neither on GKE nor in the sandbox.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes import apiextensions, apps, core, rbac
 
+from components.cluster.project_services import enable_apis
 from components.serving.network_policy import PICKER_LABELS
 
 GROUP = "inference.networking.k8s.io"
@@ -88,12 +88,16 @@ class InferencePool(pulumi.ComponentResource):
         name_in_cluster: str,
         namespace: str,
         *,
+        project: str,
         pod_labels: Mapping[str, str],
         port: int,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("fungibility:index:InferencePool", name, None, opts)
         here = pulumi.ResourceOptions(parent=self)
+        # The load balancer asks the picker by an extension of this API: "Enable ... the Network Services API".
+        # https://docs.cloud.google.com/kubernetes-engine/docs/how-to/deploy-gke-inference-gateway
+        apis = enable_apis(name, ["networkservices"], project=project, parent=self)
         picker = f"{name_in_cluster}-picker"
         metadata: Any = {"name": picker, "namespace": namespace}
         account = core.v1.ServiceAccount(name, metadata=metadata, opts=here)
@@ -131,7 +135,7 @@ class InferencePool(pulumi.ComponentResource):
             kind="InferencePool",
             metadata={"name": name_in_cluster, "namespace": namespace},
             spec=pool_spec(pod_labels=pod_labels, port=port, picker=picker),
-            opts=here,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=apis),
         )
         pod: Any = {
             "service_account_name": picker,

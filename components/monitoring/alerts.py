@@ -52,8 +52,8 @@ class Alert:
     runbook: str
 
 
-def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: MonitoringSettings) -> list[Alert]:
-    """The alerts of a stack; the one about preemptions only if a pool can be preempted."""
+def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: MonitoringSettings, fallback_after_minutes: int = 0) -> list[Alert]:
+    """The alerts of a stack; the one about preemptions only if a pool can be preempted, that about the fallback timer only with one."""
     # A pool that is already out of service cannot be taken out.
     pools = [pool for pool in pools if pool.enabled]
     found = [
@@ -149,6 +149,23 @@ def alerts(*, scope: Scope, pools: Sequence[AcceleratorPool], settings: Monitori
             ),
         ),
     ]
+    if fallback_after_minutes:
+        found.append(
+            Alert(
+                name="pool-passed-over",
+                runbook="The TPU is out of stock",
+                title="a pool without machines is passed over",
+                severity="WARNING",
+                query=promql.pools_passed_over(scope),
+                minutes=0,
+                documentation=_text(
+                    f"A replica waited for {fallback_after_minutes} min (`fallbackAfterMinutes`), so placeholder pods of namespace "
+                    "`fallback-timer` took the places of the pool that is tried first, and replicas come up on the pools after it.",
+                    "`kubectl logs -n fallback-timer deploy/fallback-timer` says when. The pool is tried again once it gets a machine.",
+                    f"For days: {_take_out(pools)}.",
+                ),
+            )
+        )
     preemptible = [pool.name for pool in pools if pool.taken_back]
     if preemptible:
         query = promql.preemptions_by_pool(scope, preemptible, "1h")

@@ -42,9 +42,11 @@ class _Chart:
     threshold: tuple[str, float] | None = None
 
 
-def dashboard(*, scope: Scope, pools: Sequence[PricedPool], settings: MonitoringSettings) -> dict[str, Any]:
-    """A text with the ladder on top, and the charts under it in rows of two."""
+def dashboard(*, scope: Scope, pools: Sequence[PricedPool], settings: MonitoringSettings, timed: bool = False) -> dict[str, Any]:
+    """A text with the ladder on top, and the charts under it in rows of two. `timed`: whether there is a fallback timer."""
     charts = _charts(scope, pools, settings)
+    if timed:
+        charts.append(_Chart(title="Pools passed over", queries=[("", promql.pools_passed_over(scope))], axis="pools", stacked=True))
     text = {
         "width": _COLUMNS,
         "height": _TEXT_HEIGHT,

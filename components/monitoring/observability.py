@@ -18,8 +18,7 @@ from components.cluster.project_services import enable_apis
 from components.monitoring.alerts import Alert, alerts
 from components.monitoring.dashboard import PricedPool, dashboard
 from components.monitoring.promql import Scope
-from components.settings.accelerator_pool import AcceleratorPool
-from components.settings.sections import ClusterSettings, MonitoringSettings, Place
+from components.settings.sections import AcceleratorSettings, ClusterSettings, MonitoringSettings, Place
 
 #: How long an incident stays open once its data has stopped coming; the API's minimum.
 _AUTO_CLOSE = "1800s"
@@ -32,8 +31,7 @@ class ObservabilityArgs:
     place: Place
     monitoring: MonitoringSettings
     cluster: ClusterSettings
-    #: In order of priority.
-    pools: tuple[AcceleratorPool, ...]
+    accelerators: AcceleratorSettings
 
 
 def alert_policy(alert: Alert, *, cluster_name: str, runbook_url: str) -> dict[str, Any]:
@@ -78,22 +76,24 @@ class Observability(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ObservabilityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("fungibility:index:Observability", name, None, opts)
-        scope = Scope(cluster=args.cluster.name, location=args.place.region)
+        scope = Scope(cluster=args.cluster.name, location=args.place.cluster_location)
         apis = enable_apis(name, ("monitoring",), project=args.place.project, parent=self)
         # Explicit, since no output depends on an API being on.
         child = pulumi.ResourceOptions(parent=self, depends_on=apis, protect=args.cluster.deletion_protection)
+        pools, minutes = args.accelerators.pools, args.accelerators.fallback_after_minutes
         document = dashboard(
             scope=scope,
             pools=[
                 PricedPool(pool=pool, price=node_price(pool.machine_type, pool.provisioning, args.place.region, pool.machine.count))
-                for pool in args.pools
+                for pool in pools
             ],
             settings=args.monitoring,
+            timed=minutes > 0,
         )
         self.dashboard_id = monitoring.Dashboard(
             f"{name}-dashboard", project=args.place.project, dashboard_json=json.dumps(document), opts=child
         ).id
-        for alert in alerts(scope=scope, pools=args.pools, settings=args.monitoring):
+        for alert in alerts(scope=scope, pools=pools, settings=args.monitoring, fallback_after_minutes=minutes):
             monitoring.AlertPolicy(
                 f"{name}-{alert.name}",
                 project=args.place.project,

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Also part of this module's interface, since readers of the queries need it.
+from components.serving.fallback_timer import PLACEHOLDER
 from components.serving.inference_server import DEPLOYMENT_NAME as DEPLOYMENT_NAME
 from components.serving.probes import IDLE_REQUESTS_PER_SECOND
 
@@ -70,6 +71,12 @@ def pending_replicas(scope: Scope) -> str:
 def pending_by_pod(scope: Scope) -> str:
     """As `pending_replicas`, with one series for each pending pod."""
     return f'sum by (pod) (kube_pod_status_phase{{{scope.prometheus},{_PODS},phase="Pending"}}) > 0'
+
+
+def pools_passed_over(scope: Scope) -> str:
+    """As `pending_replicas`, of the fallback timer's placeholders: 1 for each pool that replicas pass over."""
+    phase = f'kube_pod_status_phase{{{scope.prometheus},pod=~"{PLACEHOLDER}-.+-[a-z0-9]{{5}}",phase="Pending"}}'
+    return f'max by (pool) (label_replace({phase}, "pool", "$1", "pod", "{PLACEHOLDER}-(.+)-.+")) > 0'
 
 
 def no_ready_replica(scope: Scope) -> str:

@@ -1,5 +1,5 @@
 """The inference server in the cluster: its Secrets, the Deployment of vLLM with its disruption budget, its scraping and its network
-policy, and the load balancer in front of it.
+policy, the timer of its fallback, and the load balancer in front of it.
 
 Each pod has one container for each accelerator. Each container finds out which device its node has, and one serves while
 the other idles (images/fungibility-entrypoint). Left out: what the number of replicas follows (`replica_autoscaler`).
@@ -22,6 +22,7 @@ from components.cluster.compute_class import preference_weights
 from components.serving import api_key, drain
 from components.serving.device_access import DeviceAccess, device_access, device_resources, security_context
 from components.serving.disruption_budget import disruption_budget_name, disruption_budget_spec
+from components.serving.fallback_timer import FallbackTimer, FallbackTimerArgs
 from components.serving.load_balancer import service_annotations
 from components.serving.model_caches import (
     ModelCaches,
@@ -373,6 +374,9 @@ class InferenceServer(pulumi.ComponentResource):
                 spec=pod_monitoring_spec(labels=APP_LABELS, port=SERVER_PORT),
                 opts=pulumi.ResourceOptions(parent=self),
             )
+        if args.accelerators.fallback_after_minutes:
+            timer_args = FallbackTimerArgs(args.accelerators, args.server.namespace, APP_LABELS)
+            FallbackTimer(f"{name}-fallback-timer", timer_args, pulumi.ResourceOptions(parent=self))
         # Not after the Deployment, nor the Deployment after it: each waits for what the other gives it.
         service = core.v1.Service(
             f"{name}-service",

@@ -10,7 +10,7 @@ running requests as well. A step reads the weights once and the KV cache of each
 for 3.1 GB of weights and 0.1 ms for a request of 1,000 tokens (28 KiB a token): 64 requests add 6 ms to the 10, and 256 add 24. This is
 arithmetic, not a measurement. The autoscaler follows the metric that asks for more replicas.
 
-Left out: scaling to zero, after which the first request would wait minutes for a node and a start.
+Left out: scaling to zero (docs/deploy.md says why).
 """
 
 from __future__ import annotations

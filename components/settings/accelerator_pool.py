@@ -28,9 +28,6 @@ MAX_POOLS = 10
 NAME_PATTERN = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 MAX_NAME_LENGTH = 40
 
-#: Zones of the region in which it has nodes.
-SYSTEM_ZONES = 3
-
 REGION_PATTERN = r"[a-z]+-[a-z]+[0-9]+"
 #: Zones for AI workloads have a part more: https://docs.cloud.google.com/compute/docs/regions-zones/ai-zones
 _ZONE_END = r"-(?:ai[0-9]+)?[a-z]"

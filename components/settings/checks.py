@@ -17,7 +17,7 @@ from components.catalog.capacity import (
 )
 from components.catalog.shutdown import SLOW_SETTLE_SECONDS, least_grace_seconds
 from components.catalog.vllm_releases import SHUTDOWN_TIMEOUT, needs_driver_580, text_of
-from components.settings.accelerator_pool import SYSTEM_ZONES, AcceleratorPool, zone_problem
+from components.settings.accelerator_pool import AcceleratorPool, zone_problem
 from components.settings.gateway import INTERNAL, overlap
 from components.settings.problems import Problem, counted
 from components.settings.reader import Reader
@@ -38,6 +38,7 @@ def check(settings: Settings, reader: Reader, *, own_stack: str) -> None:
         *_control_plane(settings),
         *_encryption_key(settings),
         *_devices(settings),
+        *_fallback(settings),
         *_addresses(settings),
         *_image_streaming(settings),
         *_weights(settings),
@@ -218,9 +219,28 @@ def _devices(settings: Settings) -> Iterator[Problem]:
         )
 
 
+#: A TPU node takes about four minutes to come when there is one; on this the timer must not act.
+_LEAST_FALLBACK_MINUTES = 5
+
+
+def _fallback(settings: Settings) -> Iterator[Problem]:
+    minutes = settings.accelerators.fallback_after_minutes
+    if 0 < minutes < _LEAST_FALLBACK_MINUTES:
+        reason = "is less than a TPU node may take to come (about four minutes), so that it would be given up each time"
+        yield Problem("fallbackAfterMinutes", minutes, reason, f"give {_LEAST_FALLBACK_MINUTES} or more, or 0 for none")
+    if minutes and sum(pool.enabled for pool in settings.accelerators.pools) == 1:
+        yield Problem("fallbackAfterMinutes", minutes, "has no pool to fall back to: one alone is enabled", "give 0, or add a pool")
+
+
+def most_nodes(settings: Settings) -> int:
+    """Of all pools together."""
+    system = settings.place.system_zones * settings.cluster.system_nodes_per_zone
+    return sum(pool.max_nodes for pool in settings.accelerators.pools) + system
+
+
 def _addresses(settings: Settings) -> Iterator[Problem]:
     ranges = settings.network.ranges
-    nodes = sum(pool.max_nodes for pool in settings.accelerators.pools) + SYSTEM_ZONES * settings.cluster.system_nodes_per_zone
+    nodes = most_nodes(settings)
     if ranges is not None and nodes > ranges.max_nodes:
         yield Problem(
             "network",

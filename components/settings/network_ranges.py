@@ -1,11 +1,12 @@
-"""The address ranges of a stack's own network, as the setting `network` gives them, and what is wrong with them.
+"""The network that the setting `network` gives: ranges of one of the stack's own, or the names of one that exists; what is wrong with them.
 
-Left out: the resources (`network`), and ranges of peered networks, which the program does not know.
+Left out: the resources (`network`), and what only Google knows: ranges of peered networks, and whether an existing one is there.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,12 @@ RESERVED_ADDRESSES = 4
 
 _KEYS = ("nodeRange", "podRange", "serviceRange")
 
+_EXISTING = "existing"
+#: Keys of an existing network. The first may be left out.
+_EXISTING_KEYS = ("hostProject", "network", "subnetwork", "podRange", "serviceRange")
+#: Of networks, subnetworks, their secondary ranges and projects: RFC 1035, at most 63 characters.
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRanges:
@@ -50,6 +57,19 @@ class NetworkRanges:
         return min(1 << max(NODE_POD_PREFIX - pods.prefixlen, 0), nodes.num_addresses - RESERVED_ADDRESSES)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExistingNetwork:
+    """A VPC network with a subnetwork of the stack's region that somebody else owns, by names."""
+
+    #: The host project of a Shared VPC; empty for the stack's own project.
+    host_project: str
+    network: str
+    subnetwork: str
+    #: Names of the subnetwork's secondary ranges.
+    pod_range: str
+    service_range: str
+
+
 def as_range(text: Any) -> ipaddress.IPv4Network:
     """CIDR as Kubernetes and Google read it, which is stricter than Python: a text with a prefix length. Raises `ValueError`."""
     if not isinstance(text, str):
@@ -64,12 +84,14 @@ def is_private(network: ipaddress.IPv4Network) -> bool:
     return any(network.subnet_of(each) for each in _PRIVATE)
 
 
-def parse_network(value: Any, field: str = "network") -> tuple[NetworkRanges | None, list[Problem]]:
-    """The ranges, or None for an empty mapping (the project's default network) and after a problem."""
+def parse_network(value: Any, field: str = "network") -> tuple[NetworkRanges | ExistingNetwork | None, list[Problem]]:
+    """The network, or None for an empty mapping (the project's default network) and after a problem."""
     if not isinstance(value, Mapping):
         return None, [Problem(field, value, "is not a mapping", f"give {', '.join(_KEYS)}, or {{}} for the default network")]
     if not value:
         return None, []
+    if _EXISTING in value:
+        return _parse_existing(value, field)
     problems: list[Problem] = []
     for key in value:
         if key not in _KEYS:
@@ -101,6 +123,33 @@ def parse_network(value: Any, field: str = "network") -> tuple[NetworkRanges | N
     if problems:
         return None, problems
     return NetworkRanges(nodes=value["nodeRange"], pods=value["podRange"], services=value["serviceRange"]), []
+
+
+def _parse_existing(value: Mapping[Any, Any], field: str) -> tuple[ExistingNetwork | None, list[Problem]]:
+    problems = [
+        Problem(
+            f"{field}.{key}", value[key], f"stands beside {_EXISTING}, whose network has its ranges already", f"remove it, or {_EXISTING}"
+        )
+        for key in value
+        if key != _EXISTING
+    ]
+    field, found = f"{field}.{_EXISTING}", value[_EXISTING]
+    if not isinstance(found, Mapping):
+        return None, [*problems, Problem(field, found, "is not a mapping", f"give {', '.join(_EXISTING_KEYS)}")]
+    for key in found:
+        if key not in _EXISTING_KEYS:
+            problems.append(Problem(f"{field}.{key}", found[key], "is not a key of an existing network", nearest(key, _EXISTING_KEYS)))
+    for key in _EXISTING_KEYS:
+        text = found.get(key)
+        if text is None and key == "hostProject":
+            continue
+        if not isinstance(text, str) or not _NAME.fullmatch(text):
+            reason = "is missing" if text is None else "is not a name"
+            problems.append(Problem(f"{field}.{key}", text, reason, "give the name alone: lower-case letters, digits and hyphens"))
+    if problems:
+        return None, problems
+    host, *names = (found.get(key, "") for key in _EXISTING_KEYS)
+    return ExistingNetwork(host_project=host, **dict(zip(("network", "subnetwork", "pod_range", "service_range"), names, strict=True))), []
 
 
 def _overlaps(field: str, found: Mapping[str, ipaddress.IPv4Network]) -> Iterable[Problem]:

@@ -19,7 +19,7 @@ from components.settings import formats
 from components.settings.accelerator_pool import AcceleratorPool
 from components.settings.gateway import Gateway, parse_gateway
 from components.settings.maintenance_window import MaintenanceWindow, parse_maintenance_window
-from components.settings.network_ranges import NetworkRanges, parse_network
+from components.settings.network_ranges import ExistingNetwork, NetworkRanges, parse_network
 from components.settings.reader import section, setting
 from components.settings.secret_reference import SecretReference
 from components.settings.value_types import Boolean, Choice, Quantity, Structure, Whole
@@ -55,11 +55,28 @@ class Place:
         default="asia-northeast1-b",
         description="Zone of every accelerator pool that names none of its own; must lie in the region.",
     )
+    location: str = setting(
+        Choice(("regional", "zonal")),
+        default="regional",
+        description="Whether the control plane and the system pool are in three zones of the region, or in `zone` alone: a third of the "
+        "system nodes, and none of them when that zone fails. A change replaces the cluster, which takes another `clusterName` in the "
+        "same update.",
+    )
     labels: Mapping[str, str] = setting(
         formats.LABELS,
         default={},
         description="Labels of the cluster, the nodes with their disks, and the image repository, for the bill, label -> value.",
     )
+
+    @property
+    def cluster_location(self) -> str:
+        """As GKE calls it: a region or a zone."""
+        return self.zone if self.location == "zonal" else self.region
+
+    @property
+    def system_zones(self) -> int:
+        """Zones in which the system pool has nodes; GKE takes three of a region's."""
+        return 1 if self.location == "zonal" else 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +140,12 @@ class AcceleratorSettings:
     )
     consolidation_delay_minutes: int = setting(
         Whole(1, 1440), default=10, description="Minutes for which a node above a pool's minimum stays idle before it is taken away."
+    )
+    fallback_after_minutes: int = setting(
+        Whole(0, 600),
+        default=0,
+        description="Minutes that a replica waits for a node before the pool that is tried first is passed over, until it gets a machine "
+        "([how](ladder.md#fallback-in-bounded-time)); 5 or more. 0 leaves it to GKE, which waits ten hours for a TPU.",
     )
 
     @property
@@ -420,14 +443,14 @@ class NetworkSettings:
         description="Whether the load balancer has an address of the VPC alone, which the internet does not reach.",
     )
     #: None: the project's default network, with public nodes.
-    ranges: NetworkRanges | None = setting(
+    vpc: NetworkRanges | ExistingNetwork | None = setting(
         Structure(lambda value, field, known: parse_network(value, field)),
         default={},
         key="network",
-        description="A VPC of the stack's own with private nodes and Cloud NAT: `nodeRange`, `podRange` and `serviceRange`, each "
-        "IPv4 CIDR. "
-        "Empty takes the project's default network and public nodes. A change replaces the cluster, which takes another "
-        "`clusterName` in the same update.",
+        description="A VPC of the stack's own with private nodes and Cloud NAT: `nodeRange`, `podRange` and `serviceRange`, each CIDR. Or "
+        "`existing`, for private nodes in one that somebody else owns: the names `network`, `subnetwork`, and of secondary ranges "
+        "`podRange` and `serviceRange`; with `hostProject` for a Shared VPC. Empty takes the project's default network and public nodes. "
+        "A change replaces the cluster, which takes another `clusterName` in the same update.",
     )
     control_plane_endpoint: str = setting(
         Choice(("ip", "dns")),
@@ -451,6 +474,15 @@ class NetworkSettings:
         default=[],
         description="Kubernetes namespaces whose pods may connect to the servers in spite of `networkPolicy`.",
     )
+
+    @property
+    def ranges(self) -> NetworkRanges | None:
+        """Of the network that the stack makes; None if it makes none."""
+        return self.vpc if isinstance(self.vpc, NetworkRanges) else None
+
+    @property
+    def existing(self) -> ExistingNetwork | None:
+        return self.vpc if isinstance(self.vpc, ExistingNetwork) else None
 
     @property
     def public(self) -> bool:

@@ -18,9 +18,6 @@ from components.settings.sections import Settings
 #: A month as Google's calculator counts it.
 HOURS_A_MONTH = 730
 
-#: The zones of a regional cluster in which GKE puts the system pool's nodes unless told otherwise.
-ZONES_OF_A_REGION = 3
-
 NOT_COUNTED = (
     "boot disks",
     "network traffic, what load balancers and Cloud Armor bill by use, and NAT",
@@ -87,7 +84,7 @@ def estimate(settings: Settings) -> Estimate:
     """What the stack of these settings costs."""
     pools = settings.accelerators.pools
     usual = usual_nodes(settings.scaling.replicas, pools)
-    system = settings.cluster.system_nodes_per_zone * ZONES_OF_A_REGION
+    system = settings.cluster.system_nodes_per_zone * settings.place.system_zones
     return Estimate(
         lines=(
             *(

@@ -69,7 +69,8 @@ def _figure(value: float | None, digits: int, unit: str = "") -> str:
 
 def watch(document: Callable[[], dict[str, Any]], console: Console | None = None) -> None:
     """Until SIGINT."""
-    with Live(rendered(document()), console=console, auto_refresh=False, vertical_overflow="visible") as live:
+    console = console or Console()
+    with Live(rendered(document()), console=console, auto_refresh=False, screen=console.is_terminal) as live:
         while True:
             live.update(rendered(document()), refresh=True)
             time.sleep(_LOOK_SECONDS)

@@ -30,11 +30,9 @@ def view(
     serving = [life.pod for life in lives.values() if _state(life) == "serving"]
     total = meter.load(serving, now)
     costs = [rung["usd"] for rung in shown if rung["nodes"]]
-    status = snapshot.deployment.get("status") or {}
     return {
         "now": now,
         "replicas": {"wanted": (snapshot.deployment.get("spec") or {}).get("replicas"), "serving": len(serving)},
-        "updating": bool(status) and (status.get("updatedReplicas") or 0) < (status.get("replicas") or 0),
         "rungs": shown,
         "waiting": [_waits(life, snapshot) for life in lives.values() if _state(life) == "pending"],
         "total": {**_load(total), "usd": None if None in costs else sum(costs)},

@@ -6,12 +6,14 @@ in docs/figures.md.
 
 from __future__ import annotations
 
+from components.settings.stack_files import PROJECT_DIR
 from ops.pages.page import Page, PageError, between
-from sandbox.host.paths import PROJECT_DIR
 from trials import record, report
 
 _BENCH = PROJECT_DIR / "docs" / "figures" / "bench.json"
 _DRILLS = PROJECT_DIR / "docs" / "figures" / "drills.json"
+#: The planned events of the drill `load` on real vLLM, by `--server vllm`; it is there once that was run.
+_DRILLS_ON_VLLM = PROJECT_DIR / "docs" / "figures" / "drills-vllm.json"
 
 #: Name of a recorded figure -> the README's name for it.
 HEADLINES = {
@@ -26,8 +28,11 @@ HEADLINES = {
 SURVIVED = {
     "kills": "updates whose Pulumi engine was killed at a random moment, and which the next update completed",
     "stock": "pools out of stock, at creation or while serving, and the service ran on the others",
+    "fallback": "replicas whose TPU request was neither filled nor refused, and which the next pool served in the time that is promised",
     "answers": "updates completed in spite of faulty answers of Google's and the cluster's API",
     "load": "requests answered during updates, drains, preemptions, hangs and crashes",
+    "door": "requests answered during updates, drains and preemptions, a gateway's and a plain Service's clients together",
+    "door_faults": "requests answered while nodes vanished and servers died, a gateway's and a plain Service's clients together",
     "machine": "faults of the sandbox's own machine that ended with a clear message and no orphan process",
     "settings": "random settings files that were refused with a reason, or deployed without a later difference",
 }
@@ -62,11 +67,17 @@ A planned event should lose nothing. A node that disappears without notice, or a
 column says how long that is."""
 
 
+_ON_VLLM = """## Planned events on real vLLM
+
+The same planned events of `load` with real vLLM on the machine's CPU, a tiny model, and fewer and shorter requests."""
+
+
 def results(_: str) -> str:
     """The whole of docs/results.md."""
-    benches = report.markdown(record.read(_BENCH)).strip()
-    drills = report.page(record.read(_DRILLS))
-    return "\n\n".join([_INTRODUCTION, "## Benches", benches, _OF_DRILLS, drills]) + "\n"
+    parts = [_INTRODUCTION, "## Benches", report.markdown(record.read(_BENCH)).strip(), _OF_DRILLS, report.page(record.read(_DRILLS))]
+    if _DRILLS_ON_VLLM.exists():
+        parts += [_ON_VLLM, report.page(record.read(_DRILLS_ON_VLLM))]
+    return "\n\n".join(parts) + "\n"
 
 
 PAGES = (Page("docs/results.md", results), Page("README.md", headlines))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.host.paths import PROJECT_DIR
+from components.settings.stack_files import PROJECT_DIR
 
 
 class PageError(Exception):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 
+from components.settings.stack_files import PROJECT_DIR
 from ops.pages.page import Page, PageError, between
-from sandbox.host.paths import PROJECT_DIR
 
 #: Folders of Python code, in the page's order. Those below them are rooms of their own.
 _HOUSES = ("components", "ops", "trials", "sandbox", "policies", "bootstrap")

@@ -26,6 +26,7 @@ APIS_OF_PROGRAM: Mapping[str, Callable[[Settings], bool]] = {
     "monitoring": lambda settings: settings.monitoring.enabled or settings.scaling.autoscaled,
     "containerscanning": lambda settings: settings.images.vulnerability_scanning,
     "certificatemanager": lambda settings: settings.network.gateway is not None and settings.network.gateway.makes_certificate,
+    "networkservices": lambda settings: settings.network.inference_gateway,
     "binaryauthorization": lambda settings: settings.security.binary_authorization,
 }
 

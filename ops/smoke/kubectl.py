@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 _START_SECONDS = 30.0
 
@@ -18,7 +21,9 @@ class KubectlError(Exception):
 class Kubectl:
     def __init__(self, namespace: str, kubeconfig: str | None) -> None:
         """`kubeconfig`: a file; None for kubectl's own choice."""
-        self._command = ["kubectl", *(["--kubeconfig", kubeconfig] if kubeconfig else []), "--namespace", namespace]
+        # The one that requirements-dev.txt has is beside the interpreter, which need not be on PATH.
+        kubectl = shutil.which("kubectl") or str(Path(sys.executable).with_name("kubectl"))
+        self._command = [kubectl, *(["--kubeconfig", kubeconfig] if kubeconfig else []), "--namespace", namespace]
 
     def __call__(self, *arguments: str, seconds: float = 60.0) -> str:
         """What it prints. Raises `KubectlError`."""

@@ -6,7 +6,7 @@ kubeconfig, and is believed only if a Service of it has the stack's very address
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +43,7 @@ class ServingPod:
     pool: str
     #: Where its server listens.
     port: int
+    node_labels: Mapping[str, str]
     kubectl: Kubectl
 
     @contextmanager
@@ -83,12 +84,13 @@ def serving_pods(target: Target, kubeconfig: str | None) -> list[ServingPod]:
         raise UnknownPool(f"the cluster of the kubeconfig does not answer ({type(error).__name__})") from error
     except (config.ConfigException, OSError, ValueError) as error:
         raise UnknownPool(f"no cluster access: {str(error).splitlines()[0]}") from error
-    pools = {node.metadata.name: (node.metadata.labels or {}).get(NODE_POOL_LABEL, "") for node in nodes}
+    labels_of = {node.metadata.name: node.metadata.labels or {} for node in nodes}
     kubectl = Kubectl(target.namespace, kubeconfig)
     return [
-        ServingPod(name=pod.metadata.name, pool=pools.get(pod.spec.node_name) or "no pool", port=port, kubectl=kubectl)
+        ServingPod(name=pod.metadata.name, pool=labels.get(NODE_POOL_LABEL) or "no pool", port=port, node_labels=labels, kubectl=kubectl)
         for pod in pods
         if _is_ready(pod)
+        for labels in [labels_of.get(pod.spec.node_name, {})]
     ]
 
 

@@ -1,7 +1,5 @@
 """How a command is described to the command line, and the types of values that commands take."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import re

@@ -3,8 +3,6 @@
 For tests, drills and benchmarks. It starts nothing by itself: `command("up")` does.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -22,6 +20,7 @@ from sandbox.cli.errors import explain
 from sandbox.cli.lifecycle import SandboxError, marked_processes, require_running
 from sandbox.cli.stack import SandboxStack
 from sandbox.cli.status import status_document
+from sandbox.host.doors import use_doors
 from sandbox.host.paths import PROJECT_DIR, Paths
 from sandbox.host.state_files import StateError
 
@@ -94,6 +93,10 @@ class Sandbox:
             if (said := explain(error)) is None:
                 raise
             raise CommandFailed(said) from error
+
+    def use_doors(self) -> None:
+        """Lets this process reach the stack's gateway by its host name."""
+        use_doors(self.paths)
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs without the secret ones. Raises `CommandFailed` where the sandbox does not run."""

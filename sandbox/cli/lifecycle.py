@@ -1,7 +1,5 @@
 """Starting, finding and ending the daemon, and ending everything that a crash of it left behind."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
@@ -111,7 +109,8 @@ def start(paths: Paths, server: str) -> DaemonRecord:
         process = subprocess.Popen(
             [sys.executable, "-m", "sandbox.daemon"],
             cwd=PROJECT_DIR,
-            env={**os.environ, MARK: str(paths.state), model_server.VARIABLE: server},
+            # Many threads that do little each: an arena of the C library for each of them would hold memory that none uses.
+            env={"MALLOC_ARENA_MAX": "2", **os.environ, MARK: str(paths.state), model_server.VARIABLE: server},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

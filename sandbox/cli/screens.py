@@ -1,7 +1,5 @@
 """The commands' screens, each of which says that it is a sandbox."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ Signals to the process in the pod's container, as one would send them on the nod
 for vLLM looks for when it starts. A pod that is deleted takes its faults with it. Left out: real vLLM's own ways to fail.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

@@ -4,8 +4,6 @@ The program is the project's own, unchanged. Only the project's name and the Ser
 from the environment's file.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

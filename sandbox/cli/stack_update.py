@@ -1,7 +1,5 @@
 """What `python -m sandbox up` does with the stack: its settings, `pulumi up`, and the repair after one that was killed."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import socket
@@ -45,6 +43,11 @@ def model_of(environment_name: str) -> str:
 def scales_on_metrics(environment_name: str) -> bool:
     """Whether an environment has a HorizontalPodAutoscaler. Raises `StackError`."""
     return str(_engine_values(environment_name)[f"{PROJECT_NAME}:maxReplicas"]) != "0"
+
+
+def has_gateway(environment_name: str) -> bool:
+    """Whether an environment has a gateway. Raises `StackError`."""
+    return bool(_engine_values(environment_name).get(f"{PROJECT_NAME}:gateway"))
 
 
 class StackUpdate(SandboxStack):

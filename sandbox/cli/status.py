@@ -1,7 +1,5 @@
 """The sandbox's present state, read from its API server: nodes by pool, the service's pods, and which of them answers."""
 
-from __future__ import annotations
-
 import base64
 import json
 import time

@@ -2,13 +2,16 @@
 
 The rate does not depend on the answers (an open loop), so a service that hangs gets no fewer requests. Every other chat completion
 is streamed, and its length is drawn from a few; each has a connection of its own, or uses connections that are kept open, which a
-load balancer cannot move. Failed requests are counted and not repeated. Left out: measuring throughput, for which vLLM has its own
+network load balancer cannot move, or one HTTP/2 connection. Failed requests are counted, and repeated only by a client that is told to,
+as OpenAI's does by `max_retries`. Left out: measuring throughput, for which vLLM has its own
 benchmark.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
+import random
 import threading
 import time
 from collections import Counter
@@ -20,6 +23,10 @@ from typing import Any, Literal
 import requests
 
 from ops.smoke.service import Failure, Service
+from sandbox.cli.http2 import Http2Adapter
+
+#: Between two tries, doubled each time and less up to a quarter: openai/openai-python, src/openai/_base_client.py.
+_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.5, 8.0
 
 Result = Literal["answered", "failed", "cut"]
 
@@ -36,6 +43,7 @@ class Exchange:
     pod: str
     #: The requested length of the answer, in tokens.
     tokens: int = 0
+    stream: bool = False
 
     @property
     def seconds(self) -> float:
@@ -101,14 +109,19 @@ class Traffic:
         rate: float,
         max_tokens: Sequence[int] = (16, 64),
         keep_alive: bool = False,
+        http2: bool = False,
+        retries: int = 0,
         api_key: str = "",
         answer_seconds: float = 60.0,
     ) -> None:
+        """`http2`: all requests on one connection, to a certificate that REQUESTS_CA_BUNDLE trusts; `retries`: of one without an answer."""
         self._url = service_url
         self._model = model
         self._interval = 1 / rate
         self._lengths = itertools.cycle(max_tokens)
         self._keep_alive = keep_alive
+        self._retries = retries
+        self._http2 = Http2Adapter(os.environ["REQUESTS_CA_BUNDLE"]) if http2 else None
         self._api_key = api_key
         self._answer_seconds = answer_seconds
         self._sessions = threading.local()
@@ -137,9 +150,15 @@ class Traffic:
 
     def _send(self, tokens: int, *, stream: bool) -> None:
         sent = time.monotonic()
-        result, problem, pod = self._exchange(tokens, stream=stream)
+        for tries in range(self._retries + 1):
+            if tries:
+                time.sleep(min(_FIRST_RETRY_SECONDS * 2 ** (tries - 1), _LAST_RETRY_SECONDS) * (1 - 0.25 * random.random()))
+            result, problem, pod = self._exchange(tokens, stream=stream)
+            # A stream that has begun is the caller's, and nobody repeats it.
+            if result == "answered" or (stream and result == "cut"):
+                break
         ended = time.monotonic()
-        self._exchanges.append(Exchange(sent=sent, ended=ended, result=result, problem=problem, pod=pod, tokens=tokens))
+        self._exchanges.append(Exchange(sent=sent, ended=ended, result=result, problem=problem, pod=pod, tokens=tokens, stream=stream))
 
     def _exchange(self, tokens: int, *, stream: bool) -> tuple[Result, str, str]:
         service = Service(self._url, seconds=self._answer_seconds, key=self._api_key, session=self._session())
@@ -154,10 +173,12 @@ class Traffic:
         return "answered", "", answer.pod
 
     def _session(self) -> requests.Session | None:
-        if not self._keep_alive:
+        if not self._keep_alive and self._http2 is None:
             return None
         if not hasattr(self._sessions, "session"):
             self._sessions.session = requests.Session()
+            if self._http2 is not None:
+                self._sessions.session.mount("https://", self._http2)
         session = self._sessions.session
         assert isinstance(session, requests.Session)
         return session

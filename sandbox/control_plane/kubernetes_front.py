@@ -8,74 +8,52 @@ without one, as from an API server whose etcd elects a leader or that is not up 
 HTTP/1.1 alone, which every client falls back to; one connection to the API server for each of a client's.
 """
 
-from __future__ import annotations
-
-import asyncio
 import contextlib
 import json
 import logging
+import select
 import socket
 import ssl
 import struct
 import threading
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import time
+from http.client import HTTPException, HTTPResponse, HTTPSConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sandbox.google.access_tokens import PREFIX, AccessTokens
-from sandbox.google.faults import KUBERNETES, FaultStore, Rule
+from sandbox.google.faults import KUBERNETES, FaultStore
 
 logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES: Final = 1 << 16
-_HEAD_BYTES: Final = 1 << 20
-_START_SECONDS: Final = 10.0
 
-#: How often a quiet answer (a watch) is looked at for a client that has gone.
+#: How often an answer under way (a watch) is looked at for a client that has gone.
 _LOOK_SECONDS: Final = 1.0
 
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
-#: Answer -> (reason of the HTTP status, reason of the Status, message).
+#: Answer -> (reason of the Status, message).
 _STATUSES: Final = {
-    401: ("Unauthorized", "Unauthorized", "Unauthorized"),
+    401: ("Unauthorized", "Unauthorized"),
+    403: ("Forbidden", "forbidden: the user has no right to do this"),
     409: (
-        "Conflict",
         "Conflict",
         "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest version and try again",
     ),
-    403: ("Forbidden", "Forbidden", "forbidden: the user has no right to do this"),
-    429: ("Too Many Requests", "TooManyRequests", "too many requests, please try again later"),
-    500: ("Internal Server Error", "InternalError", "etcdserver: leader changed"),
-    503: ("Service Unavailable", "ServiceUnavailable", "apiserver not ready"),
+    429: ("TooManyRequests", "too many requests, please try again later"),
+    500: ("InternalError", "etcdserver: leader changed"),
+    503: ("ServiceUnavailable", "apiserver not ready"),
 }
 
 
-class _Gone(Exception):
-    """One end of a connection has closed it."""
+class KubernetesFront(ThreadingHTTPServer):
+    """Listens on loopback from `start` to `stop`, with a thread for each connection."""
 
-
-@dataclass
-class _Head:
-    """The first lines of a request or an answer."""
-
-    first: str
-    headers: list[tuple[str, str]]
-
-    def get(self, name: str) -> str:
-        return next((value for key, value in self.headers if key.lower() == name), "")
-
-    def set(self, name: str, value: str) -> None:
-        self.headers = [pair for pair in self.headers if pair[0].lower() != name.lower()] + [(name, value)]
-
-    def encode(self) -> bytes:
-        lines = [self.first, *(f"{key}: {value}" for key, value in self.headers), "", ""]
-        return "\r\n".join(lines).encode("latin-1")
-
-
-class KubernetesFront:
-    """Listens on loopback from `start` to `stop`, in a thread of its own."""
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 512
 
     def __init__(
         self,
@@ -90,260 +68,203 @@ class KubernetesFront:
         faults: FaultStore,
     ) -> None:
         """`port`, `api_server`: ports of 127.0.0.1. `administrator`: the token that the API server itself knows."""
-        self._port = port
+        super().__init__(("127.0.0.1", port), _Connection, bind_and_activate=False)
+        self.administrator, self.tokens, self.faults = administrator, tokens, faults
         self._api_server = api_server
-        self._administrator = administrator
-        self._tokens = tokens
-        self._faults = faults
         self._listening = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._listening.load_cert_chain(certificate, key)
         self._asking = ssl.create_default_context(cafile=str(authority))
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="kubernetes-front", daemon=True)
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._serving = False
+        #: A client's open connection -> the one to the API server, if there is one.
+        self._open: dict[socket.socket, HTTPSConnection | None] = {}
 
     def start(self) -> None:
         """Raises `OSError` when the port cannot be had."""
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(_START_SECONDS)
+        self.server_bind()
+        self.server_activate()
+        self._serving = True
+        for task in (self.serve_forever, self._watch_clients):
+            threading.Thread(target=task, name="kubernetes-front", daemon=True).start()
 
     def stop(self) -> None:
         """Cuts every connection; harmless if it was never started or has already stopped."""
-        if not self._thread.is_alive():
+        self.server_close()
+        if not self._serving:
             return
-        asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result(_START_SECONDS)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._serving = False
+        self.shutdown()
+        for client in list(self._open):
+            self._cut(client)
 
-    # --- on the loop
+    # --- connections
 
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(
-            self._accepted, "127.0.0.1", self._port, ssl=self._listening, limit=_HEAD_BYTES, backlog=512
-        )
+    def get_request(self) -> tuple[Any, Any]:
+        connection, address = super().get_request()
+        # The handshake is left to the first read, in the connection's own thread.
+        return self._listening.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
-    async def _shut_down(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+    def connect(self, client: socket.socket) -> HTTPSConnection:
+        """The client's connection to the API server, a new one if need be."""
+        if (found := self._open.get(client)) is None:
+            found = self._open[client] = HTTPSConnection("127.0.0.1", self._api_server, context=self._asking)
+        return found
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        connection = _Connection(self, reader, writer)
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        if upstream := self._open.pop(request, None):
+            upstream.close()
+        super().shutdown_request(request)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        # Mostly a client that has gone.
+        logger.debug("a connection to the API server ends", exc_info=True)
+
+    def _watch_clients(self) -> None:
+        """Ends the API server's side of an answer whose client has gone: a watch may have nothing to say for minutes."""
+        while self._serving:
+            time.sleep(_LOOK_SECONDS)
+            poll = select.poll()
+            clients = {client.fileno(): client for client, upstream in list(self._open.items()) if upstream}
+            clients.pop(-1, None)
+            for descriptor in clients:
+                poll.register(descriptor, select.POLLRDHUP)
+            for descriptor, _ in poll.poll(0):
+                self._cut(clients[descriptor])
+
+    def _cut(self, client: socket.socket) -> None:
+        upstream = self._open.get(client)
+        for each in (client, upstream.sock if upstream else None):
+            if each is not None:
+                with contextlib.suppress(OSError):
+                    # Past TLS, which another thread reads.
+                    socket.socket.shutdown(each, socket.SHUT_RDWR)
+
+
+class _Connection(BaseHTTPRequestHandler):
+    """One client's connection; `close_connection` ends it."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: KubernetesFront
+
+    def _serve(self) -> None:
+        body = self._body()
+        rule = self.server.faults.draw(KUBERNETES, f"{self.command} {self.path.partition('?')[0]}", writes=self.command not in _READS)
+        if rule is not None and rule.answer == "dropped":
+            return self._reset()
+        if rule is not None and rule.answer == "slow":
+            time.sleep(rule.seconds)
+        elif rule is not None and rule.answer.isdigit():
+            return self._refuse(int(rule.answer))
+        if not self._authenticated():
+            return self._refuse(401)
         try:
-            while await connection.serve_one():
-                pass
-        except (_Gone, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
-            logger.debug("a connection to the API server ends: %r", error)
-        except asyncio.CancelledError:
-            # The front stops, and its client is gone.
-            pass
-        finally:
-            self._connections.discard(task)
-            connection.abort()
+            answer = self._ask(body)
+            if rule is not None and rule.answer == "lost":
+                answer.read()
+        except (OSError, HTTPException):
+            # The API server is away: its front end in Google's cloud resets connections as well.
+            return self._reset()
+        if rule is not None and rule.answer == "lost":
+            return self._reset()
+        return self._pass_on(answer)
 
-    # --- for its connections
+    do_GET = do_HEAD = do_OPTIONS = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self._api_server, ssl=self._asking, limit=_HEAD_BYTES)
+    def _body(self) -> bytes:
+        if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        body = b"".join(parts)
+        del self.headers["Transfer-Encoding"]
+        self.headers["Content-Length"] = str(len(body))
+        return body
 
-    def fault(self, request: _Head) -> Rule | None:
-        method, path, _ = request.first.split(" ", 2)
-        return self._faults.draw(KUBERNETES, f"{method} {path.partition('?')[0]}", writes=method not in _READS)
-
-    def authenticated(self, request: _Head) -> bool:
+    def _authenticated(self) -> bool:
         """Puts the administrator's token in the place of a good access token; any other is the API server's to judge."""
-        scheme, _, token = request.get("authorization").partition(" ")
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.startswith(PREFIX):
             return True
-        if not self._tokens.valid(token):
+        if not self.server.tokens.valid(token):
             return False
-        request.set("Authorization", f"Bearer {self._administrator}")
+        self.headers.replace_header("Authorization", f"Bearer {self.server.administrator}")
         return True
 
-
-class _Connection:
-    """One client's connection, and the one to the API server that belongs to it."""
-
-    def __init__(self, front: KubernetesFront, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._front = front
-        self._reader = reader
-        self._writer = writer
-        self._upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    def abort(self) -> None:
-        for writer in (self._writer, self._upstream[1] if self._upstream else None):
-            if writer is not None:
-                writer.transport.abort()
-
-    async def serve_one(self) -> bool:
-        """One request and its answer; False when the connection ends with it. Raises as streams do."""
-        request = await _head(self._reader)
-        if request is None:
-            return False
-        body = await _body(self._reader, request)
-        rule = self._front.fault(request)
-        if rule is not None and rule.answer == "dropped":
-            self._reset()
-            return False
-        if rule is not None and rule.answer == "slow":
-            await asyncio.sleep(rule.seconds)
-        elif rule is not None and rule.answer.isdigit():
-            return await self._refuse(request, int(rule.answer))
-        if not self._front.authenticated(request):
-            return await self._refuse(request, 401)
+    def _ask(self, body: bytes) -> HTTPResponse:
+        upstream = self.server.connect(self.connection)
+        fresh = upstream.sock is None
         try:
-            answer, reader = await self._ask(request, body)
-        except (OSError, asyncio.IncompleteReadError, _Gone):
-            # The API server is away: its front end in Google's cloud resets connections as well.
-            self._reset()
-            return False
-        if rule is not None and rule.answer == "lost":
-            await self._whole(reader, answer, request)
-            self._reset()
-            return False
-        return await self._pass_on(request, answer, reader)
-
-    async def _ask(self, request: _Head, body: bytes) -> tuple[_Head, asyncio.StreamReader]:
-        fresh = self._upstream is None
-        if self._upstream is None:
-            self._upstream = await self._front.connect()
-        reader, writer = self._upstream
-        try:
-            writer.write(request.encode() + body)
-            await writer.drain()
-            answer = await _head(reader)
-        except (OSError, asyncio.IncompleteReadError):
-            answer = None
-        if answer is None:
-            writer.transport.abort()
-            self._upstream = None
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                upstream.putheader(name, value)
+            upstream.endheaders(body or None)
+            return upstream.getresponse()
+        except (OSError, HTTPException):
+            upstream.close()
             # A connection that lay idle may have been closed by the API server; a new one that breaks is a restart.
             if fresh:
-                raise _Gone
-            return await self._ask(request, body)
-        return answer, reader
+                raise
+            return self._ask(body)
 
-    async def _pass_on(self, request: _Head, answer: _Head, reader: asyncio.StreamReader) -> bool:
-        self._writer.write(answer.encode())
-        await self._writer.drain()
-        if answer.first.split(" ", 2)[1] == "101":
-            await self._tunnel(reader)
-            return False
-        keeps = await self._whole(reader, answer, request, self._send)
-        return keeps and request.get("connection").lower() != "close"
+    def _pass_on(self, answer: HTTPResponse) -> None:
+        self.send_response_only(answer.status, answer.reason)
+        for name, value in answer.getheaders():
+            self.send_header(name, value)
+        self.end_headers()
+        if answer.status == 101:
+            return self._tunnel(self.server.connect(self.connection).sock)
+        while data := answer.read1(_CHUNK_BYTES):
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data) if answer.chunked else data)
+        if answer.chunked and self.command != "HEAD":
+            self.wfile.write(b"0\r\n\r\n")
+        elif answer.length:
+            raise ConnectionError("the API server's answer ends too early")
+        self.close_connection |= answer.will_close
+        return None
 
-    async def _send(self, data: bytes) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
+    def _tunnel(self, upstream: Any) -> None:
+        """After 101 both ends send what they like. One thread for both ways: TLS is not read and written by two at once."""
+        self.close_connection = True
+        other = {self.connection: upstream, upstream: self.connection}
+        while True:
+            for each in [each for each in other if each.pending()] or select.select(list(other), [], [])[0]:
+                if not (data := each.recv(_CHUNK_BYTES)):
+                    return
+                other[each].sendall(data)
 
-    async def _whole(
-        self, reader: asyncio.StreamReader, answer: _Head, request: _Head, send: Callable[[bytes], Awaitable[None]] | None = None
-    ) -> bool:
-        """Reads an answer's body, and sends it on as it comes; False when the API server's connection ends with it."""
-
-        async def out(data: bytes) -> None:
-            if send is not None:
-                await send(data)
-
-        if request.first.startswith("HEAD ") or answer.first.split(" ", 2)[1] in ("204", "304"):
-            return True
-        if "chunked" in answer.get("transfer-encoding").lower():
-            while True:
-                line = await self._patiently(reader.readuntil(b"\r\n"))
-                size = int(line.split(b";")[0], 16)
-                data = await self._patiently(reader.readexactly(size + 2))
-                await out(line + data)
-                if size == 0:
-                    return True
-        length = answer.get("content-length")
-        if not length:
-            while data := await self._patiently(reader.read(_CHUNK_BYTES)):
-                await out(data)
-            return False
-        left = int(length)
-        while left:
-            data = await self._patiently(reader.read(min(left, _CHUNK_BYTES)))
-            if not data:
-                raise _Gone
-            left -= len(data)
-            await out(data)
-        return True
-
-    async def _patiently(self, reading: Awaitable[bytes]) -> bytes:
-        """Waits for more of an answer as long as its client does."""
-        task = asyncio.ensure_future(reading)
-        try:
-            while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
-                if self._reader.at_eof() or self._writer.is_closing():
-                    raise _Gone
-            return task.result()
-        finally:
-            task.cancel()
-
-    async def _tunnel(self, reader: asyncio.StreamReader) -> None:
-        """After 101 both ends say what they like."""
-        assert self._upstream is not None
-
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            while data := await source.read(_CHUNK_BYTES):
-                sink.write(data)
-                await sink.drain()
-
-        pumps = [asyncio.ensure_future(pump(reader, self._writer)), asyncio.ensure_future(pump(self._reader, self._upstream[1]))]
-        try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in pumps:
-                each.cancel()
-
-    async def _refuse(self, request: _Head, code: int) -> bool:
-        http, reason, message = _STATUSES[code]
-        body = json.dumps(
-            {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": reason, "code": code}
-        ).encode()
-        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    def _refuse(self, code: int) -> None:
+        reason, message = _STATUSES[code]
+        status = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": message,
+            "reason": reason,
+            "code": code,
+        }
+        body = json.dumps(status).encode()
+        self.send_response_only(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
         if code == 429:
-            headers.append(("Retry-After", "1"))
-        head = _Head(f"HTTP/1.1 {code} {http}", headers)
-        await self._send(head.encode() + (b"" if request.first.startswith("HEAD ") else body))
-        return True
+            self.send_header("Retry-After", "1")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        logger.debug(format, *args)
 
     def _reset(self) -> None:
         """`connection reset by peer`, and not an orderly end."""
-        sock = self._writer.get_extra_info("socket")
-        with contextlib.suppress(OSError, AttributeError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._writer.transport.abort()
-
-
-async def _head(reader: asyncio.StreamReader) -> _Head | None:
-    """None at the end of the connection."""
-    try:
-        text = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError as error:
-        if error.partial:
-            raise
-        return None
-    first, *lines = text.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
-    pairs = (line.partition(":") for line in lines)
-    return _Head(first, [(key, value.strip()) for key, _, value in pairs])
-
-
-async def _body(reader: asyncio.StreamReader, request: _Head) -> bytes:
-    """A request's body as it came, chunks and all."""
-    if "chunked" in request.get("transfer-encoding").lower():
-        parts = []
-        while True:
-            line = await reader.readuntil(b"\r\n")
-            size = int(line.split(b";")[0], 16)
-            parts += [line, await reader.readexactly(size + 2)]
-            if size == 0:
-                return b"".join(parts)
-    return await reader.readexactly(int(request.get("content-length") or 0))
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        socket.socket.close(self.connection)
+        self.close_connection = True

@@ -22,9 +22,9 @@ from kubernetes import client
 from kubernetes.client import ApiException
 from urllib3.exceptions import HTTPError
 
-from sandbox.gke.cluster_view import CONSOLIDATION_DELAY_MINUTES, ComputeClassRules, Snapshot, fits, is_settled, is_unschedulable
-from sandbox.gke.consolidation import migration_candidates, places_for, unneeded_nodes
-from sandbox.gke.node_pool import NodePool, node_allocatable, node_labels, node_taints
+from sandbox.gke.cluster_view import CONSOLIDATION_DELAY_MINUTES, ComputeClassRules, Snapshot, is_settled, is_unschedulable, priority_of
+from sandbox.gke.consolidation import migration_candidates, places_for, takes, unneeded_nodes
+from sandbox.gke.node_pool import NodePool
 from sandbox.gke.node_pools import NodePools
 from sandbox.gke.scaling_messages import (
     Backoff,
@@ -133,7 +133,7 @@ class Autoscaler:
         # A request that Google holds may be for hours, and nothing moves meanwhile.
         joining = any(pool.joining.keys() - pool.held for pool in self._pools.by_name.values())
         busy = joining or self._leaving or self._growing > self._held
-        moving = any(not is_settled(pod) for pod in snapshot.pods)
+        moving = any(not is_settled(pod) and not priority_of(pod) for pod in snapshot.pods)
         return not (acted or busy or moving or fresh)
 
     # --- up
@@ -141,15 +141,7 @@ class Autoscaler:
     def _scale_up(self, snapshot: Snapshot, compute_class: ComputeClassRules) -> bool:
         pending = [pod for pod in snapshot.pending(compute_class.name) if is_unschedulable(pod)]
         pools = self._pools_of(compute_class)
-        upcoming = sum(len(pool.joining) for pool in pools if pool.compute_class == compute_class.name)
-        taken: set[str] = set()
-        waiting = []
-        for pod in pending:
-            place = places_for(snapshot, [pod], pools, taken)
-            taken.update(place or ())
-            if place is None:
-                waiting.append(pod)
-        for pod in waiting[upcoming:]:
+        for pod in self._without_a_place(snapshot, compute_class, pending):
             pool = self._first_with_room(compute_class, pod)
             if pool is None:
                 reasons = [self._why_not(each, pod) or "" for each in pools]
@@ -158,7 +150,31 @@ class Autoscaler:
             size = len(pool.nodes)
             self._event(pod, "TriggeredScaleUp", f"pod triggered scale-up: [{{{pool.name} {size}->{size + 1} (max: {pool.maximum})}}]")
             self._grow(pool, "PodPending", pod)
-        return bool(pending)
+        # A placeholder of the fallback timer waits without being waited for.
+        return any(not priority_of(pod) for pod in pending)
+
+    def _without_a_place(self, snapshot: Snapshot, compute_class: ComputeClassRules, pending: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The pods that fit neither a free node nor one that is on its way, those of a higher priority placed first.
+
+        A node on its way counts for as long as it is waited for, also if no rule of the class names its pool any longer: only the pod's own
+        constraints are asked (`filterOutSchedulableByPacking` in core/podlistprocessor/filter_out_schedulable.go of kubernetes/autoscaler,
+        which pkg/processors/pod_list_processor.go of GKE's calls).
+        """
+        places = [
+            pool
+            for pool in list(self._pools.by_name.values())
+            if pool.compute_class == compute_class.name
+            for node in pool.nodes
+            if node in pool.joining or snapshot.is_free(node)
+        ]
+        without = []
+        for pod in sorted(pending, key=priority_of, reverse=True):
+            place = next((pool for pool in places if takes(pool, "", pod)), None)
+            if place is None:
+                without.append(pod)
+            else:
+                places.remove(place)
+        return without
 
     def _fill_to_minimum(self) -> bool:
         """As GKE's autoscaler does with `--enforce-node-group-min-size`: after a stock-out, or a machine's end."""
@@ -190,7 +206,7 @@ class Autoscaler:
             return "in backoff after failed scale-up"
         if not pool.autoscaled or len(pool.nodes) >= pool.maximum:
             return "max node group size reached"
-        if not fits(pod, node_labels(pool, node="", zone=pool.zones[0]), node_taints(pool), node_allocatable(pool)):
+        if not takes(pool, "", pod):
             return "node(s) didn't match Pod's node affinity/selector or had untolerated taint"
         return None
 

@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from sandbox.control_plane.control_plane import ControlPlaneError
 from sandbox.gke.load_balancer import Frontends
 from sandbox.gke.local_cluster import LocalCluster
 from sandbox.google.access_tokens import AccessTokens
@@ -24,14 +25,16 @@ from sandbox.google.faults import FaultStore
 from sandbox.google.latencies import Clock
 from sandbox.google.machine_types import UnknownMachineTypeError, size_of
 from sandbox.google.operations import Operations
+from sandbox.google.records import Records
 from sandbox.google.stock import OutOfStockError, Stock
 from sandbox.host import ca_bundle
 from sandbox.host.addresses import PodAddresses
+from sandbox.host.certificates import gateway_authority
 from sandbox.host.paths import Paths
 from sandbox.host.processes import Spawner
 from sandbox.host.state_files import read_object, unusable, write_object
 from sandbox.images.image_store import ImageStore
-from sandbox.toolchain.tools import METRICS_TOOLS, Toolbox
+from sandbox.toolchain.tools import Toolbox, ToolError
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +139,7 @@ class Cloud:
         with self._operations.running(cluster_id):
             cluster = self._cluster(cluster_id)
             self._write_record(cluster_id, inputs)
-            self._trust(cluster, inputs)
+            self._configure(cluster, inputs)
             return self._facts(cluster_id, cluster)
 
     def read_cluster(self, cluster_id: str) -> dict[str, Any] | None:
@@ -242,32 +245,39 @@ class Cloud:
             frontends=self._frontends,
             clock=self._clock,
             stock=Stock(self._paths.stock),
-            ensure_metrics_tools=self._ensure_metrics_tools,
+            ensure_tools=Toolbox(self._paths, _log_progress).ensure,
             access_tokens=self._access_tokens,
             faults=FaultStore(self._paths.state),
+            records=Records(self._paths.state / "cloud.json"),
+            network=inputs.get("network") or "default",
         )
         try:
             cluster.start()
+            self._configure(cluster, inputs)
         except BaseException:
             cluster.stop()
             raise
-        self._trust(cluster, inputs)
         with self._lock:
             self._clusters[cluster_id] = cluster
             self._link_kubeconfig()
         return cluster
 
-    def _ensure_metrics_tools(self) -> None:
-        Toolbox(self._paths, _log_progress).ensure(METRICS_TOOLS)
-
-    def _trust(self, cluster: LocalCluster, inputs: Mapping[str, Any]) -> None:
-        """Clients of the DNS endpoint have no certificate for it."""
-        config = (inputs.get("controlPlaneEndpointsConfig") or {}).get("dnsEndpointConfig") or {}
-        if not config.get("allowExternalTraffic"):
+    def _configure(self, cluster: LocalCluster, inputs: Mapping[str, Any]) -> None:
+        """What an update changes in place, and the trust of clients that are given no certificate for it: DNS endpoint and gateways."""
+        gateway = (inputs.get("gatewayApiConfig") or {}).get("channel") == "CHANNEL_STANDARD"
+        try:
+            cluster.set_gateway_api(gateway)
+        except (ToolError, ControlPlaneError) as error:
+            raise CloudError(str(error)) from error
+        endpoint = (inputs.get("controlPlaneEndpointsConfig") or {}).get("dnsEndpointConfig") or {}
+        trusted = [cluster.control_plane.certificates.ca] if endpoint.get("allowExternalTraffic") else []
+        trusted += [gateway_authority(cluster.state_dir / "gateway")] if gateway else []
+        if not trusted:
             return
         with self._lock:
             ca_bundle.make_bundle(self._paths.trust, self._environment)
-            ca_bundle.add_authority(self._paths.trust, cluster.control_plane.certificates.ca)
+            for authority in trusted:
+                ca_bundle.add_authority(self._paths.trust, authority)
         # The stand-in kubernetes provider runs in this very process.
         os.environ[ca_bundle.VARIABLE] = str(self._paths.trust)
 

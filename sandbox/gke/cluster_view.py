@@ -126,6 +126,10 @@ def class_of(pod: dict[str, Any]) -> str | None:
     return (pod["spec"].get("nodeSelector") or {}).get(COMPUTE_CLASS_LABEL)
 
 
+def priority_of(pod: dict[str, Any]) -> int:
+    return int(pod["spec"].get("priority") or 0)
+
+
 def is_unschedulable(pod: dict[str, Any]) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or []
     return any(

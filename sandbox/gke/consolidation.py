@@ -61,7 +61,7 @@ def places_for(snapshot: Snapshot, pods: Sequence[Mapping[str, Any]], pools: Ite
     places: list[str] = []
     free = [(pool, node) for pool in pools for node in pool.nodes if node not in set(taken) and snapshot.is_free(node)]
     for pod in pods:
-        place = next((node for pool, node in free if node not in places and _takes(pool, node, pod)), None)
+        place = next((node for pool, node in free if node not in places and takes(pool, node, pod)), None)
         if place is None:
             return None
         places.append(place)
@@ -96,7 +96,8 @@ def _stays(pod: Mapping[str, Any]) -> bool:
     return bool((pod["metadata"].get("annotations") or {}).get(_SAFE_TO_EVICT) == "false")
 
 
-def _takes(pool: NodePool, node: str, pod: Mapping[str, Any]) -> bool:
+def takes(pool: NodePool, node: str, pod: Mapping[str, Any]) -> bool:
+    """Whether an empty node of the pool takes the pod."""
     return fits(dict(pod), node_labels(pool, node=node, zone=pool.zones[0]), node_taints(pool), node_allocatable(pool))
 
 

@@ -5,23 +5,26 @@ Left out: what each part does, which is its own module's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox.control_plane.control_plane import ControlPlane
 from sandbox.gke.autoscaler import Autoscaler
+from sandbox.gke.gateway import GatewayController
 from sandbox.gke.load_balancer import Frontends, LoadBalancer
 from sandbox.gke.node_pools import NodePools
 from sandbox.google.access_tokens import AccessTokens
 from sandbox.google.faults import FaultStore
 from sandbox.google.latencies import Clock
+from sandbox.google.records import Records
 from sandbox.google.stock import Stock
 from sandbox.host.addresses import PodAddresses
 from sandbox.host.processes import Spawner
 from sandbox.images.image_store import ImageStore
 from sandbox.metrics.collection import MetricsCollection
 from sandbox.node_agent import NodeAgent
+from sandbox.toolchain.tools import GATEWAY_TOOLS, METRICS_TOOLS, Tool
 
 
 @dataclass(kw_only=True)
@@ -43,16 +46,21 @@ class LocalCluster:
     frontends: Frontends
     clock: Clock
     stock: Stock
-    #: Makes `tools` hold what scaling on metrics needs; called when it first does.
-    ensure_metrics_tools: Callable[[], None]
+    #: Makes `tools` hold these; called when something first needs them.
+    ensure_tools: Callable[[Sequence[Tool]], None]
     access_tokens: AccessTokens
     faults: FaultStore
+    #: Google's resources that have no effect here.
+    records: Records
+    #: The VPC network, by any of its names.
+    network: str
     node_pools: NodePools = field(init=False)
     control_plane: ControlPlane = field(init=False)
 
     def __post_init__(self) -> None:
         #: In the order in which they started.
         self._parts: list[NodePools | MetricsCollection | NodeAgent | LoadBalancer | Autoscaler] = []
+        self._gateway: GatewayController | None = None
         self.control_plane = ControlPlane(
             state_dir=self.state_dir,
             tools=self.tools,
@@ -84,7 +92,7 @@ class LocalCluster:
             control_plane=self.control_plane,
             state_dir=self.state_dir,
             tools=self.tools,
-            ensure_tools=self.ensure_metrics_tools,
+            ensure_tools=lambda: self.ensure_tools(METRICS_TOOLS),
             environment=self.environment,
             spawner=self.spawner,
             clock=self.clock,
@@ -112,6 +120,31 @@ class LocalCluster:
         self._start(LoadBalancer(api(), self.frontends))
         self._start(Autoscaler(pools, api(), state_dir=self.state_dir))
 
+    def set_gateway_api(self, on: bool) -> None:
+        """As GKE does by the cluster's `gatewayApiConfig`: definitions, classes and controller. Raises `ToolError`."""
+        if on == (self._gateway is not None):
+            return
+        if self._gateway is not None:
+            self._gateway.stop()
+            self._gateway = None
+            self.control_plane.set_gateway_api(False)
+            return
+        self.ensure_tools(GATEWAY_TOOLS)
+        self.control_plane.set_gateway_api(True)
+        self._gateway = GatewayController(
+            self.control_plane.api_client(),
+            state_dir=self.state_dir,
+            tools=self.tools,
+            environment=self.environment,
+            spawner=self.spawner,
+            clock=self.clock,
+            frontends=self.frontends,
+            records=self.records,
+            location=self.location,
+            network=self.network,
+        )
+        self._gateway.start()
+
     def _start(self, part: MetricsCollection | NodeAgent | LoadBalancer | Autoscaler) -> None:
         # One that fails half-way is ended with the others.
         self._parts.append(part)
@@ -122,6 +155,8 @@ class LocalCluster:
         if self._parts:
             # First: a machine that is waited for holds up the thread that waits.
             self.node_pools.stop()
+        if self._gateway is not None:
+            self._gateway.stop()
         for part in reversed(self._parts[1:]):
             part.stop()
         self.control_plane.stop()

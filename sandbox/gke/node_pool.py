@@ -1,7 +1,7 @@
 """A GKE node pool as the sandbox keeps it, and the Node object that one of its machines registers.
 
-Labels, taints and names are those of the walkthrough's listing. Left out: Google's other node features (upgrades,
-auto-repair, multi-host TPU slices); a pool of theirs is accepted and has no effect here.
+Labels, taints and names are those of the walkthrough's listing. Left out: Google's other node features (upgrades, auto-repair, multi-host
+TPU slices, reservations, the end of a flex-start node after its days); a pool of theirs is accepted and has no effect here.
 """
 
 from __future__ import annotations
@@ -72,6 +72,11 @@ class NodePool:
     @property
     def maximum(self) -> int:
         return self._limit("max")
+
+    @property
+    def provision_time(self) -> str:
+        """The latency for which the autoscaler waits for a machine that does not come."""
+        return "held_flex_request" if self.config.get("flexStart") else "held_tpu_request" if self.tpu_chips else "held_request"
 
     @property
     def streams_images(self) -> bool:

@@ -207,7 +207,7 @@ class NodePools:
     def _obtain_machine(self, pool: NodePool, node: str, zone: str, patience: float | None) -> None:
         """Returns once Google has a machine for the node. Raises `OutOfStockError`."""
         words = refusal(node, project=self._project, zone=zone)
-        longest = self.clock.scaled(LATENCIES["held_tpu_request" if pool.tpu_chips else "held_request"])
+        longest = self.clock.scaled(LATENCIES[pool.provision_time])
         started = time.monotonic()
         try:
             while (supply := self._stock.of(pool.name)) != "in":

@@ -5,8 +5,6 @@ A token says when it ends and proves it with a key that only the sandbox's state
 short life, a revoked login) is one file in the state folder.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json

@@ -5,8 +5,6 @@ with every request. What an answer looks like on the wire is the business of who
 cloud's APIs, `kubernetes_front` for a cluster's.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import secrets

@@ -5,8 +5,6 @@ about the middle. The sandbox waits `seconds / speed`. Left out, as what is shor
 on, IAM, repositories, addresses of load balancers.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +35,8 @@ LATENCIES = MappingProxyType(
         "autoscaler_scan": 10.0,
         # Per-rule cool-down after a stock-out, "about 5 minutes".
         "stock_out_cool_down": 300.0,
+        # 95 s between a listener's acceptance and its programming, in a `kubectl describe gateway` that a user of GKE published.
+        "gateway_program": 95.0,
         # Unverified for a builder: the base of about 10 GB comes as it comes to a node that does not stream ("5-6 min", and
         # "3-4 min" to extract); the program's three files on top are seconds. vllm-openai is "around 12 GB":
         # https://github.com/vllm-project/vllm/issues/27154
@@ -58,13 +58,19 @@ LATENCIES = MappingProxyType(
         # A pool's creation without stock: "retried about every 4 min and given up after 36 min".
         "node_pool_retry": 240.0,
         "node_pool_give_up": 2160.0,
-        # How long a machine may take to come before the autoscaler gives up: ten hours for a single-host TPU (tpuMigMaxNodeProvisionTime in
+        # How long a machine may take to come before the autoscaler gives up: ten hours for a single-host TPU, 15 + 15 minutes for
+        # flex-start (tpuMigMaxNodeProvisionTime, DefaultFlexStartCapacityCheckWaitTime and maxNodeProvisionTimeOffset in
         # pkg/cloudprovider/gke/gke_cloud_provider_impl.go of GoogleCloudPlatform/cluster-autoscaler), its default for everything else:
         # https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md (max-node-provision-time).
         "held_tpu_request": 36000.0,
+        "held_flex_request": 1800.0,
         "held_request": 900.0,
     }
 )
+
+#: Between a pod's coming or ending and its endpoint's at Google's balancers, in real seconds, since pods end in real time. Unverified:
+#: kubernetes/ingress-gce's issues speak of seconds, Google's page on container-native load balancing gives no number.
+NEG_SECONDS = 10.0
 
 # The end of a Spot or preemptible machine, in real seconds: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/spot-vms.
 NOTICE_SECONDS = 30.0

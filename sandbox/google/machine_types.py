@@ -4,8 +4,6 @@ Only sizes; which accelerator a machine carries is the node pool's business. The
 so that what its settings accept is known here too, and so is what GKE keeps of a machine for itself.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from components.catalog.capacity import allocatable_memory, allocatable_millicpu

@@ -5,8 +5,6 @@ loopback. Asked for by GOOGLE_MONITORING_CUSTOM_ENDPOINT, as the real gcp provid
 filters, and everything else; the provider itself does not come here.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import threading

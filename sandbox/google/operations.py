@@ -4,8 +4,6 @@ The client may be gone: the operation goes on, and the next one on the same reso
 (`containerClusterAwaitRestingState` in hashicorp/terraform-provider-google).
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 The file is plain text: the provider that records a resource leaves secret inputs out, and Pulumi's own state has them encrypted.
 """
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Mapping

@@ -4,8 +4,6 @@
 `pulumi up`. A file with the next number is a new version. Left out: permissions, disabled and destroyed versions.
 """
 
-from __future__ import annotations
-
 import secrets
 from dataclasses import dataclass
 from pathlib import Path

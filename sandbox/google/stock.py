@@ -6,8 +6,6 @@ set before a cluster exists and outlives the daemon. Left out: stock by machine 
 a drill names the pools that it means.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path

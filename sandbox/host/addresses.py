@@ -4,8 +4,6 @@ The API server refuses loopback addresses in EndpointSlices, so a pod's address 
 10.88.a.b, that the node agent and the load balancer map to 127.88.a.b on this machine.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import itertools
 import threading

@@ -5,8 +5,6 @@ the machine's own trust. The sandbox's certificate is its own: here it joins the
 for the sandbox's processes alone. Go programs and Python's TLS read that variable.
 """
 
-from __future__ import annotations
-
 import ssl
 from collections.abc import Mapping
 from pathlib import Path

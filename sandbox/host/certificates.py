@@ -4,8 +4,7 @@ identity by which the API server speaks for its users to the API servers behind 
 Everything is made fresh for each cluster and lives in its state folder only; nothing here protects more than loopback.
 """
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -60,13 +59,34 @@ def make_certificates(folder: Path, *, names: tuple[str, ...], addresses: tuple[
     return files
 
 
+def gateway_authority(folder: Path) -> Path:
+    """The CA of one cluster's gateways, which is made where there is none: it stands for a public one, and issues at any time."""
+    certificate = folder / "ca.crt"
+    if not certificate.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        ca = trustme.CA(organization_unit_name="sandbox-gateway-ca")
+        write_pair(certificate, folder / "ca.key", ca.cert_pem, ca.private_key_pem)
+    return certificate
+
+
+def issue_for(folder: Path, names: Sequence[str], certificate_file: Path, key_file: Path) -> None:
+    """A certificate for DNS names, by `gateway_authority`."""
+    ca = trustme.CA.from_pem(gateway_authority(folder).read_bytes(), (folder / "ca.key").read_bytes())
+    issued = ca.issue_cert(*names, common_name=names[0])
+    write_pair(certificate_file, key_file, issued.cert_chain_pems[0], issued.private_key_pem)
+
+
+def write_pair(certificate_file: Path, key_file: Path, certificate: trustme.Blob, key: trustme.Blob) -> None:
+    certificate.write_to_path(certificate_file)
+    _write_key(key_file, key)
+
+
 def _issue(authority: str, name: str, identities: tuple[str, ...], ca_file: Path, certificate_file: Path, key_file: Path) -> None:
     ca_file.parent.mkdir(parents=True, exist_ok=True)
     ca = trustme.CA(organization_unit_name=authority)
     issued = ca.issue_cert(*identities, common_name=name)
     ca.cert_pem.write_to_path(ca_file)
-    issued.cert_chain_pems[0].write_to_path(certificate_file)
-    _write_key(key_file, issued.private_key_pem)
+    write_pair(certificate_file, key_file, issued.cert_chain_pems[0], issued.private_key_pem)
 
 
 def _write_key(path: Path, key: trustme.Blob) -> None:

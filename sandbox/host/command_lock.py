@@ -1,7 +1,5 @@
 """One `up` at a time on one state folder: a lock that the kernel takes back when its holder dies, and that says who holds it."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

@@ -1,7 +1,5 @@
 """Room on the disks that the sandbox writes to: asked for before it is needed, and named where it was the reason of a failure."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -5,8 +5,6 @@ that the pods' processes have. Everything else (the kubelets' port on loopback) 
 authentication, so every program of this machine can use it to reach what it could reach anyway.
 """
 
-from __future__ import annotations
-
 import http.server
 import logging
 import secrets

@@ -4,8 +4,6 @@ Chosen below the kernel's range for outgoing connections where that leaves room:
 connection between the moment of choice and that of use, and again whenever a cluster is started anew.
 """
 
-from __future__ import annotations
-
 import contextlib
 import random
 import socket

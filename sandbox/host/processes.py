@@ -4,8 +4,6 @@ On Linux a process can ask to be killed when the thread that started it ends, so
 lives as long as the daemon; where util-linux's `setpriv` is missing, `down` still finds strays by their mark.
 """
 
-from __future__ import annotations
-
 import queue
 import shutil
 import subprocess

@@ -4,8 +4,6 @@ A stand-in is for what cannot be had; where the real plugin is installed and wha
 Left out: downloading one, which is the engine's business.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -4,8 +4,6 @@ A process may be killed, and a disk be full, at any moment; so a file is written
 machine that loses its power (nothing is synchronised to the disk), and two writers of one file, which have to lock it themselves.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -5,8 +5,6 @@ Pulumi does not know of when it is killed. It runs in a process group of its own
 Pulumi takes the second signal that it would get from here for an impatient person's.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets

@@ -6,8 +6,6 @@ none is behind kube-proxy: the client sees it. Backends take turns, where kube-p
 list says what is healthy), TLS, UDP, anything of HTTP.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import itertools

@@ -3,8 +3,6 @@
 Left out: a .dockerignore that is not a list of what is let in, and contexts that are archives, repositories or URLs.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import stat

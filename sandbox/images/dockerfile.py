@@ -5,8 +5,6 @@ double quotes, `${NAME}` and continued lines. Everything else is refused by its 
 image, which is not here. The rules are those of https://docs.docker.com/reference/dockerfile/.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

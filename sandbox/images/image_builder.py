@@ -1,12 +1,10 @@
-"""How the sandbox builds images: by the Docker daemon where there is one, else by reading the Dockerfile.
+"""How the sandbox builds images: by Docker where there are a daemon and docker-registry, else by reading the Dockerfile.
 
 By Docker, the image is real: built, pushed to a registry on this machine, named by that registry's digest, and what runs
 are the files of its own layers. Only the base is not the one that the Dockerfile names, which has gigabytes: FROM of
 it means a small one made here, while `ARG BASE_IMAGE` and the labels keep the name. Either way the image keeps the name
 that the program gave it; the local registry stands for the one that the name says.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -19,11 +17,11 @@ from pathlib import Path
 from sandbox.host.processes import Spawner
 from sandbox.host.state_files import write_text
 from sandbox.images.build_context import BuildContext
-from sandbox.images.docker_engine import DockerEngine, DockerError, NoDocker
+from sandbox.images.docker_engine import DockerEngine, NoDocker
 from sandbox.images.dockerfile import base_image, build, write_files
 from sandbox.images.image_store import ImageConfig, ImageStore, StoredImage, split_reference
 from sandbox.images.local_registry import LocalRegistry
-from sandbox.images.oci_image import Fetch, unpack
+from sandbox.images.oci_image import unpack
 
 #: By image name, what the last build of each did; part of the sandbox's state.
 RECORD = "image-builds.json"
@@ -71,11 +69,12 @@ class ImageBuilder:
         base = base_image(request.context, request.args)
         with self._lock:
             try:
+                if not self.registry.available:
+                    raise NoDocker("docker-registry is not installed")
                 engine = DockerEngine.find(self._environment, self._state_dir)
+                built = self._really(engine, request, base, repository, tag or "latest")
             except NoDocker as reason:
                 built = self._read(request, repository, tag or "latest", str(reason))
-            else:
-                built = self._really(engine, request, base, repository, tag or "latest")
             self._note(request.name, built)
             self._known_bases.add(base)
         return built
@@ -103,8 +102,7 @@ class ImageBuilder:
         stand_in = _base_name(base)
         # The registry's part of the name becomes the local one's.
         path = repository.partition("/")[2]
-        use_registry = self.registry.available
-        local = f"{self.registry.address() if use_registry else 'sandbox.invalid'}/{path}:{tag}"
+        local = f"{self.registry.address()}/{path}:{tag}"
         try:
             _make_base(engine, base, request.platform)
             engine.build(
@@ -115,29 +113,18 @@ class ImageBuilder:
                 args=request.args,
                 base=(base, f"docker-image://{stand_in}"),
             )
-            digest, fetch, place = self._hand_over(engine, local, path, tag, use_registry)
+            engine.push(local)
         finally:
             engine.remove([local, stand_in])
+        digest = self.registry.manifest_digest(path, tag)
         with tempfile.TemporaryDirectory(prefix="image-") as folder:
-            config = unpack(digest, fetch, Path(folder), ImageConfig(base_image=base, platform=request.platform))
+            config = unpack(digest, self.registry.reader(path), Path(folder), ImageConfig(base_image=base, platform=request.platform))
             stored = self._images.add(repository=repository, tag=tag, config=config, rootfs=Path(folder), digest=digest)
-        how = f"built by Docker {engine.version} and {place}; {base} was not pulled: a small base made here stands for it"
+        how = (
+            f"built by Docker {engine.version} and pushed to a registry on this machine (docker-registry); {base} was not pulled: "
+            "a small base made here stands for it"
+        )
         return BuiltImage(stored=stored, how=how)
-
-    def _hand_over(self, engine: DockerEngine, local: str, path: str, tag: str, use_registry: bool) -> tuple[str, Fetch, str]:
-        """Manifest digest, reader of the image's parts, and where they are."""
-        reason = "docker-registry is not installed"
-        if use_registry:
-            try:
-                engine.push(local)
-            except DockerError as error:
-                # A daemon in a virtual machine or elsewhere cannot reach this machine's loopback.
-                reason = f"the daemon cannot push to {local}: {(str(error).splitlines() or [''])[-1]}"
-            else:
-                digest = self.registry.manifest_digest(path, tag)
-                return digest, self.registry.reader(path), "pushed to a registry on this machine (docker-registry)"
-        digest, fetch = engine.save(local)
-        return digest, fetch, f"saved from the daemon's own store ({reason})"
 
     def _note(self, name: str, built: BuiltImage) -> None:
         self._state_dir.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,6 @@ It starts with the first push and ends with the daemon; its data are part of the
 authentication (Docker takes a registry on loopback without either), and its port is not the same after a restart.
 """
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import threading

@@ -4,8 +4,6 @@ Left out: layers compressed with anything but gzip or that take files away, owne
 signatures; what is read is checked by its digest.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io

@@ -4,8 +4,6 @@ The official client makes the connections and knows who we are; its models are l
 writes objects whole and reads a few fields of many. A watch here outlives restarts of the API server.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

@@ -6,8 +6,6 @@ Metrics have the names that the real one gives to those of Managed Service for P
 `prometheus.googleapis.com|NAME|gauge`. Left out: external metrics, counters and histograms, metrics of nodes and objects.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

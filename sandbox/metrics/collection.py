@@ -5,8 +5,6 @@ autoscaling never needs is never built. Left out: the status of PodMonitorings, 
 and Cloud Monitoring behind it all, whose delay of some tens of seconds a sandbox does not have.
 """
 
-from __future__ import annotations
-
 import logging
 import signal
 import subprocess

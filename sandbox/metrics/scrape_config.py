@@ -6,8 +6,6 @@ clock. Left out, and refused: what no PodMonitoring of this project says, such a
 by name, and authorization, TLS and proxies of an endpoint.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Follows the nodes and pods of one cluster: heartbeats for each node, and a worker for each pod that is bound to one."""
 
-from __future__ import annotations
-
 import functools
 import logging
 import shutil
@@ -9,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from kubernetes import client
 
@@ -62,6 +61,7 @@ class NodeAgent:
         #: Node -> seconds of notice that its machine was given.
         self._preempted: dict[str, float] = {}
         api = KubeApi(api_client)
+        server = urlsplit(api_client.configuration.host)
         self._services = AgentServices(
             api=api,
             images=images,
@@ -69,7 +69,14 @@ class NodeAgent:
             events=EventRecorder(api, "kubelet"),
             addresses=pod_addresses,
             state_dir=state_dir,
-            environment={MARK: environment.get(MARK) or str(state_dir), CLUSTER_DIR_VARIABLE: str(state_dir)},
+            environment={
+                MARK: environment.get(MARK) or str(state_dir),
+                CLUSTER_DIR_VARIABLE: str(state_dir),
+                # No address of a Service leads anywhere here.
+                "KUBERNETES_SERVICE_HOST": server.hostname or "",
+                "KUBERNETES_SERVICE_PORT": str(server.port),
+            },
+            api_server_ca=Path(ca) if (ca := api_client.configuration.ssl_ca_cert) else None,
             speed=speed,
             pull_seconds=pull_seconds,
             server=ModelServer.of(environment),

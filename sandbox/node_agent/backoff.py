@@ -1,7 +1,5 @@
 """The kubelet's delay before a container is started again, or its image is looked for again."""
 
-from __future__ import annotations
-
 INITIAL_SECONDS = 10.0
 MAXIMUM_SECONDS = 300.0
 

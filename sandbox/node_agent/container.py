@@ -5,8 +5,6 @@ has threads of its own and comes back to the worker through `Pod.post`. Left out
 send an HTTP request.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
@@ -178,10 +176,10 @@ class Container:
 
     def _launch(self, image: StoredImage, variables: Mapping[str, str], now: float) -> None:
         view, run = self.view, self._runs
+        environment, own = self._environment(image, variables)
         if self._ended_at is not None:
             self._restart_back_off.tried(now)
             view.restart_count += 1
-        environment, own = self._environment(image, variables)
         self._log(run - 2).unlink(missing_ok=True)
         self._image = image
         self._runs += 1
@@ -252,6 +250,7 @@ class Container:
             "FUNGIBILITY_RUN_DIR": str(own / "run"),
             **self._services.server.variables,
             **self._pod.sandbox_variables(),
+            **self._pod.service_account(self._spec, own / "run" / "service-account"),
         }, own
 
     def _not_started(self, error: OSError) -> None:

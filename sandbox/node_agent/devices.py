@@ -4,8 +4,6 @@ Each node has a folder that stands for its root. A device file is a link to /dev
 may open; there is no driver behind it. A node's labels say what it has, as GKE writes them.
 """
 
-from __future__ import annotations
-
 import shlex
 import uuid
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ Pure functions: the caller gives them the pod and a way to read Secrets. What no
 from ConfigMaps, resources, labels or annotations.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence

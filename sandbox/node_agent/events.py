@@ -3,8 +3,6 @@
 An event that comes again is counted up instead of written anew.
 """
 
-from __future__ import annotations
-
 import logging
 import queue
 import threading

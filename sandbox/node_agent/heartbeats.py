@@ -5,8 +5,6 @@ Times are the kubelet's (https://kubernetes.io/docs/reference/node/node-status/#
 manager's are, too. Left out: conditions about the machine itself (memory, disk, processes), which are always good.
 """
 
-from __future__ import annotations
-
 import datetime
 import logging
 import threading

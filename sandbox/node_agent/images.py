@@ -1,7 +1,5 @@
 """Finding the programs of an image, and the PATH and working directory of what runs in it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

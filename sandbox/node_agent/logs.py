@@ -3,8 +3,6 @@
 Left out: rotation. A sandbox lives for hours, and what its containers say is little.
 """
 
-from __future__ import annotations
-
 import datetime
 import os
 import selectors

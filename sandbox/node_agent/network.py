@@ -4,8 +4,6 @@ Several sandboxes may run on one machine (a person's, and that of tests), and th
 one holds a datagram socket on it, which the kernel gives to one process only and takes back when that process dies.
 """
 
-from __future__ import annotations
-
 import socket
 
 from sandbox.host.addresses import PodAddresses, to_loopback

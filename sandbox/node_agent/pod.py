@@ -1,7 +1,5 @@
 """What the containers of a pod and the pod's worker share: the node, the pod's object and address, variables, events."""
 
-from __future__ import annotations
-
 import queue
 import threading
 import time
@@ -13,6 +11,7 @@ from typing import Literal
 from components.catalog.node_labels import NODE_POOL_LABEL
 from sandbox.host.addresses import PodAddresses
 from sandbox.host.processes import Spawner
+from sandbox.host.state_files import write_text
 from sandbox.images.image_store import ImageStore
 from sandbox.kube.kube_api import ApiError, KubeApi, Object
 from sandbox.node_agent.devices import NodeDevices
@@ -20,6 +19,11 @@ from sandbox.node_agent.environment import check_known, container_variables, ser
 from sandbox.node_agent.events import EventRecorder
 from sandbox.node_agent.network import PodNetwork
 from sandbox.servers.model_server import ModelServer, stand_in
+
+#: Where the kubelet mounts the token of a pod's service account, which processes without a mount namespace find by a variable.
+SERVICE_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+#: Not renewed, unlike the kubelet's: longer than a sandbox lives.
+_TOKEN_SECONDS = 10 * 365 * 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,8 @@ class AgentServices:
     #: For every container, over whatever the pod says.
     environment: Mapping[str, str]
     speed: float
+    #: The certificate authority of the API server; None where no container speaks to it.
+    api_server_ca: Path | None = None
     #: (node, image) -> how long the node takes to pull the image, in seconds of this machine's clock.
     pull_seconds: Callable[[str, str], float] = field(default=lambda node, image: 0.0)
     #: What every container's `python3 -m vllm...` is.
@@ -147,6 +153,23 @@ class Pod:
             secret=lambda namespace, name: self._lookup(f"/api/v1/namespaces/{namespace}/secrets/{name}"),
         )
 
+    def service_account(self, container: Object, folder: Path) -> dict[str, str]:
+        """Writes the token of the pod's service account into `folder`, for a container that mounts one; the variable says where.
+
+        Raises what `KubeApi` raises.
+        """
+        mounts = container.get("volumeMounts") or []
+        ca = self.services.api_server_ca
+        if ca is None or all(each["mountPath"] != SERVICE_ACCOUNT_PATH for each in mounts):
+            return {}
+        name = self.object["spec"].get("serviceAccountName") or "default"
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": _TOKEN_SECONDS}}
+        answer = self.services.api.create(f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{name}/token", request)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "token", answer["status"]["token"], mode=0o600)
+        write_text(folder / "ca.crt", ca.read_text())
+        return {"FUNGIBILITY_SERVICE_ACCOUNT_DIR": str(folder)}
+
     def sandbox_variables(self) -> Mapping[str, str]:
         """What the sandbox adds, whatever the pod says."""
         assert self.network is not None
@@ -161,6 +184,7 @@ class Pod:
             "SANDBOX_NODE_POOL": self.node.labels.get(NODE_POOL_LABEL, ""),
             "SANDBOX_MACHINE_TYPE": self.node.labels.get("node.kubernetes.io/instance-type", ""),
             "SANDBOX_SPEED": f"{self.services.speed:g}",
+            "FUNGIBILITY_CLOCK_SPEED": f"{self.services.speed:g}",
             "SANDBOX_CRASH_FILE": str(crash_file(self.folder)),
         }
 

@@ -7,8 +7,6 @@ it at once, and the controller manager goes by what it last heard until it has m
 start another in its place; the autoscaler does when a pod waits for one.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

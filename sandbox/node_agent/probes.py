@@ -6,8 +6,6 @@ second there would count as minutes of the server's start. Left out: gRPC and TC
 says so), headers and redirects of HTTP ones, and the kubelet's random delay before the first attempt.
 """
 
-from __future__ import annotations
-
 import http.client
 import math
 import ssl

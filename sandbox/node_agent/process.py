@@ -4,8 +4,6 @@ Without a PID namespace, a process that leaves the session is found by the conta
 nothing of a container outlives it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

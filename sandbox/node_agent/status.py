@@ -3,8 +3,6 @@
 Left out: resources and allocated resources of containers, volume mounts, users, readiness gates, QoS (the API server's).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Kubernetes timestamps."""
 
-from __future__ import annotations
-
 import datetime
 
 

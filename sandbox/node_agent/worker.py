@@ -4,8 +4,6 @@ A thread for each pod does everything in turn; what happens elsewhere (a process
 has news) is posted to it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import queue

@@ -5,8 +5,6 @@ the real provider suppresses beyond its schema, but for Binary Authorization (`B
 keeps as if it were computed.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from functools import cache

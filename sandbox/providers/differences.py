@@ -1,7 +1,5 @@
 """What differs between two sets of properties, value by value, in the terms of Pulumi's detailed diff."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -4,8 +4,6 @@ The description is the discovery document that google-api-python-client brings a
 fields exclude each other, ranges), and required fields, which these documents do not mark.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import re

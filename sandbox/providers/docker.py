@@ -9,7 +9,7 @@ every option of a build that no image of ours sets, the other resources of the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from sandbox.images.oci_image import OciImageError
 from sandbox.providers.differences import Difference, PropertyChange, compare
 from sandbox.providers.google_requests import GoogleRequests, RequestError
 from sandbox.providers.sdk_types import find_problems
-from sandbox.providers.server import Checked, CheckFailure, Created, Properties, Provider, ProviderError, ReadState, Urn
+from sandbox.providers.server import Change, Checked, CheckFailure, Created, Properties, Provider, ProviderError, ReadState, Urn
 from sandbox.providers.wire import UNKNOWN, Secret, has_unknown, keep_secrets, plain
 
 IMAGE = "docker:index/image:Image"
@@ -89,29 +89,17 @@ class DockerProvider(Provider):
                     failures.append(CheckFailure("build.context", str(error)))
         return Checked(inputs, failures)
 
-    def diff(
-        self, urn: Urn, id: str, old_inputs: Properties, old_outputs: Properties, new_inputs: Properties, ignore_changes: Sequence[str]
-    ) -> Difference:
+    def diff(self, change: Change) -> Difference:
         # A user name or password that changed says nothing about the image.
-        return Difference(tuple(change for change in compare(old_inputs, new_inputs) if not _is_credential(change)))
+        return Difference(tuple(change for change in compare(change.old_inputs, change.new_inputs) if not _is_credential(change)))
 
     def create(self, urn: Urn, inputs: Properties, timeout: float | None, preview: bool) -> Created:
         if preview:
             return Created("", _previewed(inputs))
         return Created(plain(inputs["imageName"]), self._build_and_push(urn, inputs))
 
-    def update(
-        self,
-        urn: Urn,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        timeout: float | None,
-        ignore_changes: Sequence[str],
-        preview: bool,
-    ) -> Properties:
-        return _previewed(new_inputs) if preview else self._build_and_push(urn, new_inputs)
+    def update(self, change: Change) -> Properties:
+        return _previewed(change.new_inputs) if change.preview else self._build_and_push(change.urn, change.new_inputs)
 
     def read(self, urn: Urn, id: str, inputs: Properties, outputs: Properties) -> ReadState | None:
         # As the real one: what a registry holds is not looked up.

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from sandbox.providers.gcp_kinds import CLUSTER, NODE_POOL, SERVICE, Kind, kind_
 from sandbox.providers.google_requests import GoogleRequests, RequestError, UnreadError
 from sandbox.providers.sdk_types import Problem, find_problems, property_names
 from sandbox.providers.server import (
+    Change,
     Checked,
     CheckFailure,
     Created,
@@ -97,14 +98,12 @@ class GcpProvider(Provider):
         ]
         return Checked(inputs, failures)
 
-    def diff(
-        self, urn: Urn, id: str, old_inputs: Properties, old_outputs: Properties, new_inputs: Properties, ignore_changes: Sequence[str]
-    ) -> Difference:
-        kind = kind_of(urn.type_token)
-        old, new = _comparable(old_inputs), _comparable(new_inputs)
-        fields = computed_fields(urn.type_token)
+    def diff(self, change: Change) -> Difference:
+        kind = kind_of(change.urn.type_token)
+        old, new = _comparable(change.old_inputs), _comparable(change.new_inputs)
+        fields = computed_fields(change.urn.type_token)
         new = with_kept(fields, old, new)
-        old = with_known(fields, _comparable(old_outputs), old, new)
+        old = with_known(fields, _comparable(change.old_outputs), old, new)
         for key, same in kind.json_properties.items():
             if isinstance(old.get(key), str) and isinstance(new.get(key), str):
                 # Compared as what it means; else as what cannot be the same.
@@ -112,7 +111,7 @@ class GcpProvider(Provider):
         changes = tuple(_with_replacement(kind, change) for change in compare(old, new))
         # Of a name that a program gives, the bridge does not ask whether it is another one now (nameRequiresDeleteBeforeReplace).
         name = kind.auto_named
-        named = name is not None and name in new_inputs and name not in (new_inputs.get(_DEFAULTS) or [])
+        named = name is not None and name in change.new_inputs and name not in (change.new_inputs.get(_DEFAULTS) or [])
         return Difference(changes, delete_before_replace=kind.goes_first or named)
 
     def create(self, urn: Urn, inputs: Properties, timeout: float | None, preview: bool) -> Created:
@@ -200,24 +199,15 @@ class GcpProvider(Provider):
             return self._cloud.settle_node_pool(*_pool_address(id))
         return self._records.get(urn.type_token, id)
 
-    def update(
-        self,
-        urn: Urn,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        timeout: float | None,
-        ignore_changes: Sequence[str],
-        preview: bool,
-    ) -> Properties:
+    def update(self, change: Change) -> Properties:
+        urn, id, old_inputs, old_outputs = change.urn, change.id, change.old_inputs, change.old_outputs
         fields = computed_fields(urn.type_token)
-        unchanged = _comparable(old_inputs) == with_kept(fields, _comparable(old_inputs), _comparable(new_inputs))
-        before = None if preview else self._recorded(urn, id)
-        new_inputs = with_kept(fields, old_inputs if before is None else before, new_inputs)
+        unchanged = _comparable(old_inputs) == with_kept(fields, _comparable(old_inputs), _comparable(change.new_inputs))
+        before = None if change.preview else self._recorded(urn, id)
+        new_inputs = with_kept(fields, old_inputs if before is None else before, change.new_inputs)
         # What was computed stays as it is; what else the program no longer says goes.
         kept = {key: value for key, value in old_outputs.items() if key not in old_inputs or key in new_inputs}
-        if preview:
+        if change.preview:
             return {**kept, **_shown(new_inputs)}
         if unchanged:
             # The engine updates what failed to initialize; without a difference the real bridge asks Google nothing.
@@ -351,7 +341,7 @@ class GcpProvider(Provider):
         if "region" in names and not properties.get("region") and self._region:
             properties["region"] = self._region
         if "location" in names and not properties.get("location"):
-            location = self._zone or self._region
+            location = self._location(urn)
             if not location:
                 raise ProviderError("Cannot determine location: set location in this resource, or set provider-level region or zone")
             properties["location"] = location
@@ -359,6 +349,9 @@ class GcpProvider(Provider):
             # The program may name the cluster by its id.
             properties["cluster"] = str(properties["cluster"]).rpartition("/")[2]
         return properties
+
+    def _location(self, urn: Urn) -> str | None:
+        return kind_of(urn.type_token).location or self._zone or self._region
 
     def _id(self, kind: Kind, properties: Mapping[str, Any]) -> str:
         names = {**properties, **new_names(properties.get("project"))}
@@ -371,7 +364,7 @@ class GcpProvider(Provider):
         """Inputs as outputs, and every other output unknown, but for what the provider's configuration says of it."""
         outputs: Properties = dict.fromkeys(property_names(urn.type_token), UNKNOWN)
         outputs.update(_shown(inputs))
-        for key, value in (("project", self._project), ("location", self._zone or self._region)):
+        for key, value in (("project", self._project), ("location", self._location(urn))):
             if outputs.get(key) is UNKNOWN and key not in inputs and value:
                 outputs[key] = value
         return outputs

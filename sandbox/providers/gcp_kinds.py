@@ -2,7 +2,8 @@
 
 Sources: the ForceNew marks and value lists of hashicorp/terraform-provider-google at e03b7622 (August 2026), which pulumi-gcp
 bridges: google/services/container/node_config.go, resource_container_node_pool.go and resource_container_cluster.go,
-google/services/compute/resource_compute_{network,subnetwork,router,router_nat}.go, google/services/monitoring/,
+google/services/compute/resource_compute_{network,subnetwork,router,router_nat,security_policy,region_security_policy}.go,
+google/services/certificatemanager/, google/services/monitoring/,
 resource_artifact_registry_repository.go and google/services/storage/resource_storage_bucket.go (at 0262be69; its less used blocks
 from memory). Computed outputs are those that programs commonly use; what is left out stays unset. Left out: kinds that neither the
 program nor its bootstrap makes, which are refused.
@@ -46,6 +47,8 @@ class Kind:
     #: The property that gets a name of Pulumi's making where the program gives none.
     auto_named: str | None = None
     max_name_length: int = 63
+    #: Where it is when the program does not say, in place of the provider's own zone or region.
+    location: str = ""
     #: Whether a successor waits for its end, whatever its name (`DeleteBeforeReplace` of its ResourceInfo in pulumi-gcp).
     goes_first: bool = False
     #: Whether making an existing one succeeds, as with a role that is already granted.
@@ -172,6 +175,33 @@ def _cluster(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
 
 def _node_pool(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
     return {"maxPodsPerNode": properties.get("maxPodsPerNode", 110)}
+
+
+def _self_link(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    return {"selfLink": f"https://www.googleapis.com/compute/v1/{id}", "fingerprint": hashlib.sha256(id.encode()).hexdigest()[:8]}
+
+
+def _created(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    now = _now()
+    return {"createTime": now, "updateTime": now}
+
+
+def _dns_authorization(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    """Its record in the form of https://docs.cloud.google.com/certificate-manager/docs/dns-authorizations."""
+    domain, token = properties["domain"], hashlib.sha256(id.encode()).hexdigest()
+    prefix = f"_acme-challenge_{token[:13]}" if properties.get("type") == "PER_PROJECT_RECORD" else "_acme-challenge"
+    data = f"{uuid.UUID(token[:32])}.{int(token[-2:], 16) % 20}.authorize.certificatemanager.goog."
+    return {"dnsResourceRecords": [{"name": f"{prefix}.{domain}.", "type": "CNAME", "data": data}]}
+
+
+def _certificate(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
+    """Active at once, but for a name below `.invalid`, whose DNS record can never be there (RFC 2606)."""
+    managed = properties.get("managed") or {}
+    if not any(each.endswith(".invalid") for each in managed.get("domains") or []):
+        return {"managed": {**managed, "state": "ACTIVE"}} if managed else {}
+    details = "The DNS record of the authorization was not found."
+    issue = {"reason": "AUTHORIZATION_ISSUE", "details": details}
+    return {"managed": {**managed, "state": "PROVISIONING", "provisioningIssues": [issue]}}
 
 
 def _workload_identity(properties: Mapping[str, Any], id: str) -> dict[str, Any]:
@@ -397,6 +427,38 @@ KINDS: Final[Mapping[str, Kind]] = {
             ),
         },
         replaces=frozenset({"endpointTypes", "initialNatIps", "name", "project", "region", "router", "type"}),
+    ),
+    "gcp:compute/securityPolicy:SecurityPolicy": Kind(
+        id="projects/{project}/global/securityPolicies/{name}",
+        auto_named="name",
+        patterns={"name": (rf"(?=.{{1,63}}$){_NAME}", _NAME_RULE)},
+        outputs=_self_link, replaces=frozenset({"name", "project", "type"}),
+    ),
+    "gcp:compute/regionSecurityPolicy:RegionSecurityPolicy": Kind(
+        id="projects/{project}/regions/{region}/securityPolicies/{name}",
+        auto_named="name",
+        patterns={"name": (rf"(?=.{{1,63}}$){_NAME}", _NAME_RULE)},
+        outputs=_self_link, replaces=frozenset({"name", "project", "region", "type"}),
+    ),
+    "gcp:certificatemanager/dnsAuthorization:DnsAuthorization": Kind(
+        id="projects/{project}/locations/{location}/dnsAuthorizations/{name}",
+        location="global", outputs=_dns_authorization,
+        values={"type": ("FIXED_RECORD", "PER_PROJECT_RECORD")},
+        replaces=frozenset({"name", "project", "location", "domain", "type"}),
+    ),
+    "gcp:certificatemanager/certificate:Certificate": Kind(
+        id="projects/{project}/locations/{location}/certificates/{name}",
+        location="global", outputs=_certificate,
+        values={"scope": ("DEFAULT", "EDGE_CACHE", "ALL_REGIONS", "CLIENT_AUTH")},
+        replaces=frozenset({"name", "project", "location", "scope", "managed"}),
+    ),
+    "gcp:certificatemanager/certificateMap:CertificateMap": Kind(
+        id="projects/{project}/locations/global/certificateMaps/{name}",
+        outputs=_created, replaces=frozenset({"name", "project"}),
+    ),
+    "gcp:certificatemanager/certificateMapEntry:CertificateMapEntry": Kind(
+        id="projects/{project}/locations/global/certificateMaps/{map}/certificateMapEntries/{name}",
+        outputs=_created, replaces=frozenset({"name", "project", "map", "hostname", "matcher"}),
     ),
     BUCKET: Kind(
         # Its name is one of all of Google Cloud's.

@@ -6,8 +6,6 @@ hashicorp/terraform-provider-google. The messages for a single field are Google'
 by promql-parser, which accepts what Prometheus does. Left out: whether a metric, a label or a notification channel exists.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping

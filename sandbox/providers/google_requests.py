@@ -14,8 +14,6 @@ Left out: the 404s that new service accounts and operations cause for a while, b
 403, and 400 `failedPrecondition`, of which `sandbox.cloud` has none to give.
 """
 
-from __future__ import annotations
-
 import secrets
 import threading
 from collections.abc import Callable, Iterator

@@ -1,9 +1,9 @@
 """A stand-in for pulumi-kubernetes 4.34 on the API server that the provider resource's kubeconfig reaches.
 
-Objects are made by POST and updated by server-side apply, with previews by dry run, and are waited for, as the real
-provider does it (https://github.com/pulumi/pulumi-kubernetes, provider/pkg/provider/provider.go and ../await/await.go);
-its state has the same shape, so that the real plugin can take a stack over. The values in between are worked out in
-`kubernetes_diff`, the waits in `kubernetes_await`, requests are made in `kubernetes_client`.
+Objects are made and updated by server-side apply, with previews by dry run, and are waited for, as the real provider does it
+(https://github.com/pulumi/pulumi-kubernetes, provider/pkg/provider/provider.go and ../await/await.go). That one makes them by POST, and
+takes the fields over before its first apply. The state has the same shape, so that the real plugin can take a stack over. The values in
+between are worked out in `kubernetes_diff`, the waits in `kubernetes_await`, requests are made in `kubernetes_client`.
 
 Left out, and refused with a message: settings of the provider that the program does not use, annotations of Pulumi's that the program
 does not use, CustomResourceDefinitions, patch resources, Helm, Kustomize and YAML, functions and lists.
@@ -35,6 +35,7 @@ from sandbox.providers.kubernetes_client import (
 )
 from sandbox.providers.redaction import hiding
 from sandbox.providers.server import (
+    Change,
     Checked,
     CheckFailure,
     Created,
@@ -47,8 +48,8 @@ from sandbox.providers.server import (
 )
 from sandbox.providers.wire import Secret, has_unknown, keep_secrets, plain
 
-#: The manager of a POST; the first apply takes its fields over.
-_CREATING_MANAGER: Final = "pulumi-kubernetes"
+#: The field manager of every apply; the real provider has one for each object.
+_MANAGER: Final = "pulumi-kubernetes"
 
 # Keys of the state beside the object's own.
 _INPUTS: Final = "__inputs"
@@ -61,15 +62,13 @@ _SETTINGS: Final = frozenset({"kubeconfig", "upsertExistingObjects", "enableServ
 _AUTONAMED: Final = "pulumi.com/autonamed"
 _PATCH_FORCE: Final = "pulumi.com/patchForce"
 _TIMEOUT: Final = "pulumi.com/timeoutSeconds"
-_ANNOTATIONS: Final = frozenset({_AUTONAMED, _PATCH_FORCE, _TIMEOUT, waits.SKIP_AWAIT})
+_ANNOTATIONS: Final = frozenset({_AUTONAMED, _PATCH_FORCE, _TIMEOUT, waits.SKIP_AWAIT, waits.WAIT_FOR})
 
 #: Seconds before each new try when a namespace or a kind is not there yet: what makes it may run at the same time.
 _CREATE_RETRIES: Final = (1.0, 2.0, 4.0, 8.0)
 
 #: Seconds for which a cluster that did not answer is not asked again.
 _UNREACHABLE_SECONDS: Final = 5.0
-
-_CONFLICT_TRIES: Final = 3
 
 #: The program's kinds without a namespace, for when the API server cannot be asked.
 _CLUSTER_SCOPED: Final = frozenset({"APIService", "ClusterRole", "ClusterRoleBinding", "ComputeClass", "Namespace"})
@@ -162,17 +161,17 @@ class KubernetesProvider(Provider):
             # Until a kind is known it counts as namespaced; `create` puts that right.
             if not metadata.get("namespace") and self._namespaced(inputs) is not False:
                 metadata["namespace"] = "default"
-            for name in metadata.get("annotations") or ():
-                if name.startswith("pulumi.com/") and name not in _ANNOTATIONS:
-                    reason = f"this stand-in knows only {', '.join(sorted(_ANNOTATIONS))}. Use one of these, or {_REAL_PLUGIN}"
+            for name, value in (metadata.get("annotations") or {}).items():
+                unknown = name not in _ANNOTATIONS or (name == waits.WAIT_FOR and not str(value).startswith(waits.CONDITION))
+                if name.startswith("pulumi.com/") and unknown:
+                    known = f"{', '.join(sorted(_ANNOTATIONS))} ({waits.CONDITION}TYPE)"
+                    reason = f"this stand-in knows only {known}. Use one of these, or {_REAL_PLUGIN}"
                     failures.append(CheckFailure(f'metadata.annotations["{name}"]', reason))
         return Checked(_marked(inputs, news), failures)
 
-    def diff(
-        self, urn: Urn, id: str, old_inputs: Properties, old_outputs: Properties, new_inputs: Properties, ignore_changes: Sequence[str]
-    ) -> Difference:
-        old, live, _ = _parse(old_outputs, old_inputs)
-        new = diffs.normalized(plain(new_inputs))
+    def diff(self, change: Change) -> Difference:
+        old, live = _parse(change.old_outputs, change.old_inputs)
+        new = diffs.normalized(plain(change.new_inputs))
         pruned: Object = diffs.prune(live, old)
         namespaced = self._namespaced(new)
         for each in (pruned, new):
@@ -185,9 +184,9 @@ class KubernetesProvider(Provider):
                 metadata["namespace"] = metadata.get("namespace") or "default"
         if isinstance(pruned["metadata"], dict):
             pruned["metadata"]["name"] = _name(live)
-        changes = diffs.without_ignored(diffs.differences(pruned, new), _paths(ignore_changes))
+        changes = diffs.without_ignored(diffs.differences(pruned, new), _paths(change.ignore_changes))
         if changes:
-            predicted = self._predict(new, old_outputs)
+            predicted = self._predict(new)
             if predicted is not None:
                 changes = diffs.without_invisible(changes, live, predicted)
             else:
@@ -202,12 +201,11 @@ class KubernetesProvider(Provider):
         planned = Created("", _marked(inputs, inputs))
         if preview and has_unknown(body):
             return planned
-        manager = f"pulumi-kubernetes-{random.getrandbits(32):08x}"
         try:
             cluster = self._cluster()
             if preview:
                 cluster.resource(body["apiVersion"], body["kind"])
-            live = self._post(cluster, urn, body, manager, preview)
+            live = self._make(cluster, urn, body, preview)
         except (ClusterUnreachableError, UnknownKindError) as error:
             if preview and not isinstance(error, BrokenRequestError):
                 return planned
@@ -219,15 +217,15 @@ class KubernetesProvider(Provider):
             raise _creation_error(body, _hiding(inputs), error) from error
         if preview:
             live.pop("status", None)
-            return Created("", _state(inputs, body, live, manager))
+            return Created("", _state(inputs, body, live))
         id = _id(live)
         failed = (
             f"{body['kind']} {id} was created, but the Kubernetes API server reported that it failed to fully initialize or become live"
         )
-        return Created(id, self._until_live(urn, id, inputs, body, live, manager, timeout, failed))
+        return Created(id, self._until_live(urn, id, inputs, body, live, timeout, failed))
 
     def read(self, urn: Urn, id: str, inputs: Properties, outputs: Properties) -> ReadState | None:
-        old, known, manager = _parse(outputs, inputs)
+        old, known = _parse(outputs, inputs)
         api_version, kind = _kind_of(urn.type_token)
         api_version = str(old.get("apiVersion") or known.get("apiVersion") or api_version)
         namespace, _, name = id.rpartition("/")
@@ -241,53 +239,42 @@ class KubernetesProvider(Provider):
         if live is None:
             return None
         now = diffs.normalized(diffs.prune(live, old or _input_shape(live)))
-        read = ReadState(id, _marked(now, inputs), _state(inputs, now, live, manager or _CREATING_MANAGER))
+        read = ReadState(id, _marked(now, inputs), _state(inputs, now, live))
         if old and (reasons := self._why_not_live(cluster, old, live)):
             message = f"Resource '{name}' was created but failed to initialize"
             raise PartialFailureError(message, id=id, outputs=read.outputs, inputs=read.inputs, reasons=[message, *reasons])
         return read
 
-    def update(
-        self,
-        urn: Urn,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        timeout: float | None,
-        ignore_changes: Sequence[str],
-        preview: bool,
-    ) -> Properties:
-        body = diffs.normalized(plain(new_inputs))
-        planned = _marked(new_inputs, new_inputs)
-        if preview and has_unknown(body):
+    def update(self, change: Change) -> Properties:
+        body = diffs.normalized(plain(change.new_inputs))
+        planned = _marked(change.new_inputs, change.new_inputs)
+        if change.preview and has_unknown(body):
             return planned
-        _, known, previous = _parse(old_outputs, old_inputs)
-        manager = previous or _CREATING_MANAGER
+        _, known = _parse(change.old_outputs, change.old_inputs)
         try:
             cluster = self._cluster()
             live = cluster.get(body["apiVersion"], body["kind"], _namespace(known), _name(known) or "")
             if live is None:
                 raise ProviderError(
-                    f"update of {body['kind']} {id} failed: there is no such object any more. Run `pulumi refresh`, "
+                    f"update of {body['kind']} {change.id} failed: there is no such object any more. Run `pulumi refresh`, "
                     "and the next `pulumi up` makes it anew"
                 )
-            live = self._apply(cluster, live, body, manager, _paths(ignore_changes), preview)
+            live = self._apply(cluster, live, body, _paths(change.ignore_changes), change.preview)
         except (ClusterUnreachableError, UnknownKindError) as error:
-            if preview:
+            if change.preview:
                 return planned
             raise _unreachable(error) from error
         except KubernetesApiError as error:
-            if preview and error.code == 403:
+            if change.preview and error.code == 403:
                 return planned
-            raise _update_error(id, body, manager, _hiding(new_inputs), error) from error
-        if preview:
-            return _state(new_inputs, body, live, manager)
-        failed = f"the Kubernetes API server reported that {body['kind']} {id} failed to initialize or become live"
-        return self._until_live(urn, id, new_inputs, body, live, manager, timeout, failed)
+            raise _update_error(change.id, body, _hiding(change.new_inputs), error) from error
+        if change.preview:
+            return _state(change.new_inputs, body, live)
+        failed = f"the Kubernetes API server reported that {body['kind']} {change.id} failed to initialize or become live"
+        return self._until_live(change.urn, change.id, change.new_inputs, body, live, change.timeout, failed)
 
     def delete(self, urn: Urn, id: str, inputs: Properties, outputs: Properties, timeout: float | None) -> None:
-        old, live, _ = _parse(outputs, inputs)
+        old, live = _parse(outputs, inputs)
         namespace, _, name = id.rpartition("/")
         try:
             cluster = self._cluster()
@@ -318,28 +305,31 @@ class KubernetesProvider(Provider):
         except (ClusterUnreachableError, KubernetesApiError):
             return False if kind in _CLUSTER_SCOPED else None
 
-    def _predict(self, new: Object, old_outputs: Properties) -> Object | None:
+    def _predict(self, new: Object) -> Object | None:
         """What applying would make of an object; None when that cannot be asked, or the API server would refuse."""
         if has_unknown(new):
             return None
-        manager = str(plain(old_outputs).get(_FIELD_MANAGER) or _CREATING_MANAGER)
         try:
-            return self._cluster().apply(new, manager=manager, force=True, dry_run=True)
+            return self._cluster().apply(new, manager=_MANAGER, force=True, dry_run=True)
         except (ClusterUnreachableError, UnknownKindError, KubernetesApiError):
             # An update that is refused is told by `update`, in its own words.
             return None
 
-    def _post(self, cluster: ClusterClient, urn: Urn, body: Object, manager: str, preview: bool) -> Object:
+    def _make(self, cluster: ClusterClient, urn: Urn, body: Object, preview: bool) -> Object:
         body = copy.deepcopy(body)
         retries = iter(() if preview else _CREATE_RETRIES)
         while True:
             try:
                 if not cluster.resource(body["apiVersion"], body["kind"]).namespaced:
                     body["metadata"].pop("namespace", None)
-                if self._upserts:
-                    force = preview or _annotation(body, _PATCH_FORCE) == "true"
-                    return cluster.apply(body, manager=manager, force=force, dry_run=preview)
-                return cluster.create(body, manager=_CREATING_MANAGER, dry_run=preview)
+                if not preview and not self._upserts and cluster.get(body["apiVersion"], body["kind"], _namespace(body), _name(body) or ""):
+                    raise ProviderError(
+                        f"{body['kind']} {_name(body)} was not created: the object exists already and is not this stack's. For a renamed "
+                        "resource give the old name as an alias; to manage an object that is there, `pulumi import` it; to take over what "
+                        "exists without asking, set upsertExistingObjects on the provider"
+                    )
+                force = preview or _annotation(body, _PATCH_FORCE) == "true"
+                return cluster.apply(body, manager=_MANAGER, force=force, dry_run=preview)
             except UnknownKindError as error:
                 if not self._pause(retries, urn, error):
                     raise ProviderError(
@@ -358,43 +348,22 @@ class KubernetesProvider(Provider):
         self.log(urn, f"creation failed, trying again: {reason}", ephemeral=True)
         return not self.cancelled.wait(seconds)
 
-    def _apply(self, cluster: ClusterClient, live: Object, body: Object, manager: str, ignored: Sequence[Path], preview: bool) -> Object:
+    def _apply(self, cluster: ClusterClient, live: Object, body: Object, ignored: Sequence[Path], preview: bool) -> Object:
         if not cluster.resource(body["apiVersion"], body["kind"]).namespaced:
             body["metadata"].pop("namespace", None)
         # When told to, and where no manager is known to own anything.
         force = _annotation(body, _PATCH_FORCE) == "true" or not live["metadata"].get("managedFields")
-        if diffs.taken_over(live["metadata"].get("managedFields") or [], manager) is not None:
-            # The fields of the predecessors are taken over only by a real update.
-            force = force or preview
-            live = live if preview else self._take_over(cluster, live, manager)
-        wanted = diffs.with_ignored(body, live, ignored, manager)
-        return cluster.apply(wanted, manager=manager, force=force, dry_run=preview)
-
-    def _take_over(self, cluster: ClusterClient, live: Object, manager: str) -> Object:
-        for tries_left in reversed(range(_CONFLICT_TRIES)):
-            metadata = live["metadata"]
-            operations: list[Object] = [
-                {"op": "replace", "path": "/metadata/managedFields", "value": diffs.taken_over(metadata["managedFields"], manager)},
-                # Another client's write in between would be lost otherwise.
-                {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
-            ]
-            try:
-                return cluster.patch(live, operations)
-            except KubernetesApiError as error:
-                if error.code != 409 or not tries_left:
-                    raise
-            live = cluster.get(live["apiVersion"], live["kind"], metadata.get("namespace"), metadata["name"]) or live
-        raise AssertionError("the last try returns or raises")
+        return cluster.apply(diffs.with_ignored(body, live, ignored, _MANAGER), manager=_MANAGER, force=force, dry_run=preview)
 
     # --- waits
 
     def _until_live(
-        self, urn: Urn, id: str, inputs: Properties, body: Object, live: Object, manager: str, timeout: float | None, failed: str
+        self, urn: Urn, id: str, inputs: Properties, body: Object, live: Object, timeout: float | None, failed: str
     ) -> Properties:
         """The state of an object that has become live. Whatever ends the wait, the object is there: the engine has to save it."""
         rule = waits.rule_for(body)
         if rule is None:
-            return _state(inputs, body, live, manager)
+            return _state(inputs, body, live)
         try:
             wait = waits.Wait(self._cluster(), rule, self.cancelled, self._reporter(urn), timeout=_timeout(timeout, body))
             live = wait.until_live(live)
@@ -403,11 +372,11 @@ class KubernetesProvider(Provider):
             last = error.object if isinstance(error, waits.WaitError) else live
             message = f"{failed}: {error}"
             raise PartialFailureError(
-                message, id=id, outputs=_state(inputs, body, last, manager), inputs=inputs, reasons=[message, *reasons]
+                message, id=id, outputs=_state(inputs, body, last), inputs=inputs, reasons=[message, *reasons]
             ) from error
         # Takes the last line of progress off the screen.
         self.log(urn, "", ephemeral=True)
-        return _state(inputs, body, live, manager)
+        return _state(inputs, body, live)
 
     def _why_not_live(self, cluster: ClusterClient, old: Object, live: Object) -> Sequence[str]:
         """As seen at one moment; nothing where that cannot be told."""
@@ -498,28 +467,22 @@ def _unreachable(error: Exception) -> ProviderError:
 
 def _creation_error(body: Object, hide: Callable[[object], str], error: KubernetesApiError) -> ProviderError:
     where = f"{body['kind']} {_name(body)}"
-    if error.code == 409 and error.reason == "AlreadyExists":
-        return ProviderError(
-            f"{where} was not created: {hide(error)}. The object exists already and is not this stack's. For a renamed resource "
-            "give the old name as an alias; to manage an object that is there, `pulumi import` it; to take over what exists "
-            "without asking, set upsertExistingObjects on the provider"
-        )
     if error.field_conflict:
-        return _conflict(where, "", hide(error))
+        return _conflict(where, hide(error))
     return ProviderError(f"{where} was not successfully created by the Kubernetes API server: {hide(error)}")
 
 
-def _update_error(id: str, body: Object, manager: str, hide: Callable[[object], str], error: KubernetesApiError) -> ProviderError:
+def _update_error(id: str, body: Object, hide: Callable[[object], str], error: KubernetesApiError) -> ProviderError:
     where = f"{body['kind']} {id}"
     if error.field_conflict:
-        return _conflict(where, f" of field manager {manager!r}", hide(error))
+        return _conflict(where, hide(error))
     again = ". Another client changed it at the same moment: run `pulumi up` again" if error.code == 409 else ""
     return ProviderError(f"update of {where} failed: {hide(error)}{again}")
 
 
-def _conflict(where: str, by: str, reason: str) -> ProviderError:
+def _conflict(where: str, reason: str) -> ProviderError:
     return ProviderError(
-        f"{where}: the server-side apply{by} conflicts with another manager of the same fields: {reason}. To leave them to the "
+        f"{where}: the server-side apply conflicts with another manager of the same fields: {reason}. To leave them to the "
         f"other, name them in ignore_changes or take them out of the program; to take them over, set the annotation "
         f'{_PATCH_FORCE}: "true"'
     )
@@ -577,23 +540,23 @@ _annotation = waits.annotation
 # --- state
 
 
-def _state(inputs: Properties, body: Object, live: Object, manager: str) -> Properties:
+def _state(inputs: Properties, body: Object, live: Object) -> Properties:
     """The outputs of an object: itself as it is, and what the next operation needs to know of its inputs."""
     outputs = _marked(live, inputs)
     outputs[_INPUTS] = _marked(body, inputs)
     outputs[_API_VERSION] = body["apiVersion"]
-    outputs[_FIELD_MANAGER] = manager
+    outputs[_FIELD_MANAGER] = _MANAGER
     return outputs
 
 
-def _parse(outputs: Properties, inputs: Properties) -> tuple[Object, Object, str | None]:
-    """Old inputs, live object and field manager of a state; secrets as plain values."""
+def _parse(outputs: Properties, inputs: Properties) -> tuple[Object, Object]:
+    """Old inputs and live object of a state; secrets as plain values."""
     live: Object = plain(outputs)
     kept = live.pop(_INPUTS, None)
-    manager = live.pop(_FIELD_MANAGER, None)
-    live.pop(_API_VERSION, None)
+    for key in (_FIELD_MANAGER, _API_VERSION):
+        live.pop(key, None)
     old = diffs.normalized(kept if isinstance(kept, dict) else plain(inputs))
-    return old, live, manager if isinstance(manager, str) else None
+    return old, live
 
 
 def _input_shape(live: Object) -> Object:

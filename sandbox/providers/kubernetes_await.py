@@ -4,13 +4,13 @@ Each kind's rule is a pure function from the objects seen (`Sighting`) to a `Ver
 object is live or the time is up. A stalled rollout (`ProgressDeadlineExceeded`) does not end a wait, as with the real provider,
 which lets a Deployment recover until then: with autoscaled nodes it often does.
 
-Left out: every kind but Deployment and Service, which counts as live once it exists; volume claims of a Deployment, Services
+Left out: every kind but Deployment and Service without that annotation, which counts as live once it exists; other forms of
+`pulumi.com/waitFor` than a condition; volume claims of a Deployment, Services
 without an address; watches,
 since looking once in a while is cheap on a sandbox's API server and cannot miss an event.
 """
 
-from __future__ import annotations
-
+import functools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +26,10 @@ REVISION: Final = "deployment.kubernetes.io/revision"
 
 #: The annotation by which an object counts as live once it exists.
 SKIP_AWAIT: Final = "pulumi.com/skipAwait"
+#: The annotation by which an object counts as live once it has a condition, `condition=TYPE` (pulumi-kubernetes 4.34,
+#: provider/pkg/metadata/overrides.go, ReadyCondition).
+WAIT_FOR: Final = "pulumi.com/waitFor"
+CONDITION: Final = "condition="
 
 _POLL_SECONDS: Final = 0.3
 #: A deletion that takes no longer than this is not worth a line.
@@ -132,6 +136,14 @@ def service(seen: Sighting) -> Verdict:
     return Verdict(False, "Attempting to allocate IP address to Service", no_address)
 
 
+def conditioned(kind: str, seen: Sighting) -> Verdict:
+    """Live when the object's own condition of this type is true."""
+    found = [each for each in (seen.object.get("status") or {}).get("conditions") or [] if each.get("type") == kind]
+    holds = any(each.get("status") == "True" for each in found)
+    reasons = tuple(f"[{each.get('reason')}] {each.get('message', '')}" for each in found if each.get("status") != "True")
+    return Verdict(holds, f"Waiting for condition {kind}", reasons or (f"There is no condition {kind}",))
+
+
 def endpoints(slices: Sequence[Object]) -> tuple[int, int]:
     """How many endpoints are ready, and how many are still to become so."""
     conditions = [each.get("conditions") or {} for one in slices for each in one.get("endpoints") or []]
@@ -147,6 +159,8 @@ def rule_for(inputs: Mapping[str, Any]) -> Callable[[Sighting], Verdict] | None:
     """The rule by which an object is live; None when it is as soon as it exists."""
     if annotation(inputs, SKIP_AWAIT) == "true":
         return None
+    if (named := annotation(inputs, WAIT_FOR) or "").startswith(CONDITION):
+        return functools.partial(conditioned, named.removeprefix(CONDITION))
     return _RULES.get((str(inputs.get("apiVersion")), str(inputs.get("kind"))))
 
 
@@ -205,6 +219,8 @@ def look(cluster: ClusterClient, live: Object) -> Sighting:
         labels = _selector(now)
         sets = cluster.list_objects("apps/v1", "ReplicaSet", namespace, labels)
         return Sighting(now, replica_sets=sets, pods=cluster.list_objects("v1", "Pod", namespace, labels))
+    if kind != "Service":
+        return Sighting(now)
     named = f"kubernetes.io/service-name={name}"
     return Sighting(now, endpoint_slices=cluster.list_objects("discovery.k8s.io/v1", "EndpointSlice", namespace, named))
 

@@ -262,24 +262,19 @@ class ClusterClient:
         # Items of a list do not say what they are.
         return [{"apiVersion": api_version, "kind": kind, **item} for item in items]
 
-    def create(self, body: Object, *, manager: str, dry_run: bool = False) -> Object:
-        return self._write("create", body, manager=manager, dry_run=dry_run)
-
     def apply(self, body: Object, *, manager: str, force: bool, dry_run: bool = False) -> Object:
         """Server-side apply."""
-        return self._write("server_side_apply", body, manager=manager, dry_run=dry_run, force_conflicts=force)
-
-    def patch(self, target: Object, operations: list[Object]) -> Object:
-        """A JSON patch (RFC 6902)."""
-        metadata = target["metadata"]
+        metadata = body["metadata"]
         return self._request(
-            "patch",
-            target["apiVersion"],
-            target["kind"],
+            "server_side_apply",
+            body["apiVersion"],
+            body["kind"],
             namespace=metadata.get("namespace"),
             name=metadata["name"],
-            body=operations,
-            content_type="application/json-patch+json",
+            body=body,
+            field_manager=manager,
+            dry_run="All" if dry_run else None,
+            force_conflicts=force,
         )
 
     def delete(self, api_version: str, kind: str, namespace: str | None, name: str) -> bool:
@@ -291,21 +286,6 @@ class ClusterClient:
                 return False
             raise
         return True
-
-    def _write(self, verb: str, body: Object, *, manager: str, dry_run: bool, **options: Any) -> Object:
-        metadata = body["metadata"]
-        if verb != "create":
-            options["name"] = metadata["name"]
-        return self._request(
-            verb,
-            body["apiVersion"],
-            body["kind"],
-            namespace=metadata.get("namespace"),
-            body=body,
-            field_manager=manager,
-            dry_run="All" if dry_run else None,
-            **options,
-        )
 
     def _request(self, verb: str, api_version: str, kind: str, *, namespace: str | None, **options: Any) -> Object:
         try:

@@ -8,8 +8,6 @@ the API server does not see (`without_invisible`).
 Left out: patch resources, `replaceUnready`, and the fields that replace objects of kinds that the program does not make.
 """
 
-from __future__ import annotations
-
 import base64
 import copy
 import re
@@ -188,43 +186,6 @@ def parse_path(text: str) -> Path:
 
 
 # --- managed fields
-
-
-#: Managers whose plain updates the applying manager takes over before its first apply: earlier tools of the same owner,
-#: and the POST that made the object.
-_PREDECESSORS: Final = frozenset({"kubectl", "before-first-apply", "pulumi-kubernetes", "pulumi-resource-kubernetes"})
-
-
-def taken_over(managed_fields: Sequence[Mapping[str, Any]], manager: str) -> list[dict[str, Any]] | None:
-    """Managed fields in which `manager` has applied what its predecessors had set; None when there is nothing to take.
-
-    Without this, a field set at creation would stay after the program gave it up, since no apply ever owned it.
-    """
-
-    def inherits(entry: Mapping[str, Any]) -> bool:
-        name, operation = entry.get("manager"), entry.get("operation")
-        if entry.get("subresource"):
-            return False
-        return (operation == "Update" and name in _PREDECESSORS) or (operation == "Apply" and name == "kubectl")
-
-    heirs = [entry for entry in managed_fields if inherits(entry)]
-    if not heirs:
-        return None
-    own = [entry for entry in managed_fields if _is_apply_of(entry, manager)]
-    fields: dict[str, Any] = {}
-    for entry in [*own, *heirs]:
-        fields = _united(fields, entry.get("fieldsV1", {}))
-    applied = {**(own or heirs)[0], "manager": manager, "operation": "Apply", "fieldsV1": fields}
-    rest = [dict(entry) for entry in managed_fields if not inherits(entry) and not _is_apply_of(entry, manager)]
-    return [applied, *rest]
-
-
-def _is_apply_of(entry: Mapping[str, Any], manager: str) -> bool:
-    return entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource")
-
-
-def _united(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _united(one.get(key, {}), other.get(key, {})) if key != "." else {} for key in dict.fromkeys([*one, *other])}
 
 
 def with_ignored(inputs: Mapping[str, Any], live: Mapping[str, Any], ignored: Iterable[Path], manager: str) -> Any:

@@ -1,7 +1,5 @@
 """Takes secret values out of what is said about a request: refusals and logs quote what they refuse."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

@@ -8,8 +8,6 @@ Left out: rules that no type says (ranges, patterns, keys that exclude each othe
 of single custom resources of Kubernetes beyond apiVersion, kind and metadata, which only the cluster knows.
 """
 
-from __future__ import annotations
-
 import collections.abc
 import difflib
 import enum

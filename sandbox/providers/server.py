@@ -124,6 +124,21 @@ class PartialFailureError(ProviderError):
         self.reasons = reasons
 
 
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A change of a resource that is there. Of `new_inputs` those at `ignore_changes` have their old values already."""
+
+    urn: Urn
+    id: str
+    old_inputs: Properties
+    old_outputs: Properties
+    new_inputs: Properties
+    ignore_changes: Sequence[str] = ()
+    #: The resource's custom timeout in seconds; None for the provider's own.
+    timeout: float | None = None
+    preview: bool = False
+
+
 class Provider:
     """One provider resource's view of a package; subclasses override what the package can do.
 
@@ -157,11 +172,8 @@ class Provider:
         """`seed`: from which a random part of a name is made, so that a retried update makes the same one."""
         raise _not_implemented(self, urn)
 
-    def diff(
-        self, urn: Urn, id: str, old_inputs: Properties, old_outputs: Properties, new_inputs: Properties, ignore_changes: Sequence[str]
-    ) -> Difference:
-        """`new_inputs` have the old values at `ignore_changes` already."""
-        raise _not_implemented(self, urn)
+    def diff(self, change: Change) -> Difference:
+        raise _not_implemented(self, change.urn)
 
     def create(self, urn: Urn, inputs: Properties, timeout: float | None, preview: bool) -> Created:
         """`timeout`: the resource's custom timeout in seconds, None for the provider's own."""
@@ -171,19 +183,9 @@ class Provider:
         """None when it is gone; `inputs` and `outputs` are empty on an import."""
         raise _not_implemented(self, urn)
 
-    def update(
-        self,
-        urn: Urn,
-        id: str,
-        old_inputs: Properties,
-        old_outputs: Properties,
-        new_inputs: Properties,
-        timeout: float | None,
-        ignore_changes: Sequence[str],
-        preview: bool,
-    ) -> Properties:
+    def update(self, change: Change) -> Properties:
         """The outputs after it."""
-        raise _not_implemented(self, urn)
+        raise _not_implemented(self, change.urn)
 
     def delete(self, urn: Urn, id: str, inputs: Properties, outputs: Properties, timeout: float | None) -> None:
         raise _not_implemented(self, urn)
@@ -371,8 +373,7 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
 
     @_call
     def Diff(self, provider: Provider, request: provider_pb2.DiffRequest) -> provider_pb2.DiffResponse:
-        olds, outputs, news = (from_struct(each) for each in (request.old_inputs, request.olds, request.news))
-        return _diff_response(provider.diff(Urn(request.urn), request.id, olds, outputs, news, tuple(request.ignoreChanges)))
+        return _diff_response(provider.diff(_change(request)))
 
     @_call
     def Create(self, provider: Provider, request: provider_pb2.CreateRequest) -> provider_pb2.CreateResponse:
@@ -390,10 +391,8 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
 
     @_call
     def Update(self, provider: Provider, request: provider_pb2.UpdateRequest) -> provider_pb2.UpdateResponse:
-        olds, outputs, news = (from_struct(each) for each in (request.old_inputs, request.olds, request.news))
-        ignored, timeout = tuple(request.ignoreChanges), request.timeout or None
-        made = provider.update(Urn(request.urn), request.id, olds, outputs, news, timeout, ignored, request.preview)
-        return provider_pb2.UpdateResponse(properties=to_struct(made))
+        change = _change(request, timeout=request.timeout or None, preview=request.preview)
+        return provider_pb2.UpdateResponse(properties=to_struct(provider.update(change)))
 
     @_call
     def Delete(self, provider: Provider, request: provider_pb2.DeleteRequest) -> empty_pb2.Empty:
@@ -407,6 +406,18 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         # The field's name is a Python keyword.
         getattr(response, "return").CopyFrom(to_struct(provider.invoke(request.tok, from_struct(request.args), request.preview)))
         return response
+
+
+def _change(request: provider_pb2.DiffRequest | provider_pb2.UpdateRequest, **how: Any) -> Change:
+    return Change(
+        urn=Urn(request.urn),
+        id=request.id,
+        old_inputs=from_struct(request.old_inputs),
+        old_outputs=from_struct(request.olds),
+        new_inputs=from_struct(request.news),
+        ignore_changes=tuple(request.ignoreChanges),
+        **how,
+    )
 
 
 def _hider(request: Any) -> Callable[[object], str]:

@@ -5,8 +5,6 @@ the daemon leaves anything here: whatever else happens to an engine or a network
 out: clusters and node pools, which the cloud itself keeps track of, and images, of which there may be as many as one likes.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Iterator, Mapping

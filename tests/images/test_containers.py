@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.image_docker import LINK_SINCE, Docker
+from tests.images.image_docker import Docker
 from tests.images.image_fakes import IMAGES, NVIDIA_SMI, SERVER_EXIT_CODE, write_program, write_root_file_system
 
 pytestmark = pytest.mark.docker
@@ -40,35 +40,13 @@ def base(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     docker.run("rmi", "--force", name)
 
 
-def without_link(dockerfile: Path, folder: Path) -> Path:
-    """A copy that an old Docker's frontend understands. `--link` is about caches: the image's content is the same."""
-    copy = folder / dockerfile.name
-    text = dockerfile.read_text()
-    assert "COPY --link " in text
-    copy.write_text(text.replace("COPY --link ", "COPY "))
-    return copy
-
-
 @pytest.fixture(scope="session")
-def images(
-    docker: Docker,
-    base: str,
-    request: pytest.FixtureRequest,
-    limited_docker: pytest.StashKey[str],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[dict[str, str]]:
+def images(docker: Docker, base: str) -> Iterator[dict[str, str]]:
     """Both images' names, by accelerator."""
     built = {}
     for accelerator in ("gpu", "tpu"):
-        dockerfile = IMAGES / f"{accelerator}.Dockerfile"
-        if docker.version < LINK_SINCE:
-            dockerfile = without_link(dockerfile, tmp_path_factory.mktemp("old"))
-            request.config.stash[limited_docker] = (
-                f"Docker {docker.version} does not know COPY --link (Docker {LINK_SINCE} does): "
-                "the images were built from copies of the Dockerfiles without it."
-            )
         built[accelerator] = f"fungibility-test/{accelerator}:{uuid.uuid4().hex[:12]}"
-        docker.build(dockerfile, built[accelerator], {"BASE_IMAGE": base})
+        docker.build(IMAGES / f"{accelerator}.Dockerfile", built[accelerator], {"BASE_IMAGE": base})
     yield built
     for name in built.values():
         docker.run("rmi", "--force", name)
@@ -168,19 +146,6 @@ def gpu(tmp_path: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("accelerator", ["gpu", "tpu"])
-def test_the_dockerfile_builds_as_it_is_written(docker: Docker, base: str, accelerator: str) -> None:
-    if docker.version < LINK_SINCE:
-        pytest.skip(f"Docker {docker.version} does not know COPY --link")
-    tag = f"fungibility-test/as-written:{uuid.uuid4().hex[:12]}"
-    log = docker.build(IMAGES / f"{accelerator}.Dockerfile", tag, {"BASE_IMAGE": base})
-    docker.run("rmi", "--force", tag)
-    assert not re.search(r"\bRUN\b|apt|pip", log)
-    transferred = re.findall(r"transferring context: ([\d.]+)(k?)B", log)
-    assert transferred, log
-    assert sum(float(size) * (1000 if kilo else 1) for size, kilo in transferred) < 32_000, "the context is more than the scripts"
-
-
-@pytest.mark.parametrize("accelerator", ["gpu", "tpu"])
 def test_the_image_is_its_base_the_scripts_and_the_servers_middleware(
     docker: Docker, base: str, images: dict[str, str], accelerator: str
 ) -> None:
@@ -202,15 +167,18 @@ def test_the_image_says_what_it_is(docker: Docker, base: str, images: dict[str, 
     assert "serves on" in config["Labels"]["org.opencontainers.image.description"]
 
 
-def test_a_second_build_changes_nothing(docker: Docker, base: str, images: dict[str, str], tmp_path: Path) -> None:
-    dockerfile = IMAGES / "gpu.Dockerfile"
-    if docker.version < LINK_SINCE:
-        dockerfile = without_link(dockerfile, tmp_path)
+def test_a_second_build_changes_nothing_runs_nothing_and_is_sent_no_more_than_the_scripts(
+    docker: Docker, base: str, images: dict[str, str]
+) -> None:
     tag = f"fungibility-test/again:{uuid.uuid4().hex[:12]}"
-    docker.build(dockerfile, tag, {"BASE_IMAGE": base})
+    log = docker.build(IMAGES / "gpu.Dockerfile", tag, {"BASE_IMAGE": base})
     again = docker.inspect(tag)["Id"]
     docker.run("rmi", "--force", tag)
     assert again == docker.inspect(images["gpu"])["Id"]
+    assert not re.search(r"\bRUN\b|apt|pip", log)
+    transferred = re.findall(r"transferring context: ([\d.]+)(k?)B", log)
+    assert transferred, log
+    assert sum(float(size) * (1000 if kilo else 1) for size, kilo in transferred) < 32_000, "the context is more than the scripts"
 
 
 # --- which role -------------------------------------------------------------------------------------------------------

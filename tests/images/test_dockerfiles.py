@@ -3,8 +3,6 @@
 Left out: style, which hadolint and shellcheck look after, and what only a build shows (test_containers.py).
 """
 
-from __future__ import annotations
-
 import re
 import stat
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The drain hook against roles that real entrypoints write, and servers with requests under way, idle, busy, silent or gone."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import threading

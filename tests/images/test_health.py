@@ -1,7 +1,5 @@
 """The health command against roles that real entrypoints wrote, and servers that answer well, badly, late or not."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import re

@@ -1,7 +1,5 @@
 """The middleware that closes connections while a pod drains; that vLLM loads it is proven in tests/vllm."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"2"})
 
 
-def _messages(app: CloseWhileDraining, scope: str = "http") -> list[dict[str, Any]]:
+def _messages(app: CloseWhileDraining, path: str = "/v1/chat/completions") -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:
@@ -29,7 +27,7 @@ def _messages(app: CloseWhileDraining, scope: str = "http") -> list[dict[str, An
 
     # `asyncio.run` would leave the thread without a loop, which other tests of the process rely on.
     loop = asyncio.new_event_loop()
-    loop.run_until_complete(app({"type": scope}, receive, send))
+    loop.run_until_complete(app({"type": "http", "path": path}, receive, send))
     loop.close()
     return sent
 
@@ -45,6 +43,9 @@ def test_connections_are_closed_by_the_answers_of_a_pod_that_drains(
     start, *pieces = _messages(app)
     assert start["headers"] == [(b"content-type", b"text/event-stream"), *([(b"connection", b"close")] if draining else [])]
     assert [piece["body"] for piece in pieces] == [b"1", b"2"]
+    assert start["status"] == 200
+    # Load balancers that ask by themselves send no more.
+    assert _messages(app, "/health")[0]["status"] == (503 if draining else 200)
 
 
 def test_without_a_folder_for_the_file_answers_are_the_servers_own(monkeypatch: pytest.MonkeyPatch) -> None:

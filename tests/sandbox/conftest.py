@@ -1,11 +1,14 @@
-"""One sandbox for the whole tier, beside any that a person runs: its own state, the same cache of tools."""
+"""One sandbox that most files share, beside any that a person runs: its own state, the same cache of tools."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from sandbox.cli.client import Sandbox
 
@@ -14,12 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 #: In the stack's encrypted configuration from the start; a test looks for it wherever it must not be.
 TOKEN = "hf_sandboxTokenThatNobodyMaySee"
 
-
 #: Time is not the subject here, so Google's side of everything takes next to none of it.
 SPEED = {"SANDBOX_SPEED": "500"}
 
-#: First comes what expects the stack as it was deployed, then what leaves it changed, then what takes its cluster away. A file that is
-#: not named has a sandbox of its own, and comes after them.
+#: The files that share a sandbox, and so a worker: first what expects the stack as it was deployed, then what leaves it changed, then what
+#: takes its cluster away. A file that is not named starts what it needs itself, and another worker may run it at the same time.
 _ORDER = (
     "test_dev_stack",
     "test_ci_commands",
@@ -31,14 +33,33 @@ _ORDER = (
     "test_answers",
     "test_autoscaling",
     "test_traffic",
+    "test_gateway",
     "test_stock",
     "test_replaced_cluster",
     "test_end",
 )
 
 
-def _down(sandbox: Sandbox) -> None:
-    sandbox.command("down", check=False)
+def take_down(sandbox: Sandbox) -> None:
+    """Also after Ctrl-C, whose second signal, five seconds later, comes from xdist's own clearing up."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        sandbox.command("down", check=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """One worker for the files that share a sandbox. xdist's own `loadgroup` does not see a group with pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0]).stem
+        return "shared" if file in _ORDER else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _Scheduling(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,9 +76,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def bare() -> Iterator[Sandbox]:
     """A sandbox that was not started; always taken down at the end."""
     sandbox = Sandbox(ROOT / ".sandbox" / "test-state", SPEED)
-    _down(sandbox)
+    take_down(sandbox)
     yield sandbox
-    _down(sandbox)
+    take_down(sandbox)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import requests
 
 from sandbox.cli.client import Sandbox
 from sandbox.google.secret_manager import SecretStore
-from tests.sandbox.conftest import ROOT, SPEED
+from tests.sandbox.conftest import ROOT, SPEED, take_down
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment::vllm"
 KEY_SECRET = "kubernetes:core/v1:Secret::vllm-vllm-api-key"
@@ -26,9 +26,10 @@ def prod() -> Iterator[Sandbox]:
     sandbox.command("down", check=False)
     try:
         sandbox.command("up", "--environment", "prod")
+        sandbox.use_doors()
         yield sandbox
     finally:
-        sandbox.command("down", check=False)
+        take_down(sandbox)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import yaml
 from sandbox.cli.client import Sandbox
 from tests.images.conftest import REQUIRED
 from tests.images.image_docker import NoDocker, some_docker
-from tests.sandbox.conftest import ROOT, SPEED
+from tests.sandbox.conftest import ROOT, SPEED, take_down
 
 pytestmark = pytest.mark.docker
 
@@ -38,7 +38,7 @@ def real() -> Iterator[Sandbox]:
                 (sandbox.state / _UP).write_text(up.stdout)
                 yield sandbox
             finally:
-                sandbox.command("down", check=False)
+                take_down(sandbox)
     except NoDocker as absent:
         if os.environ.get(REQUIRED):
             pytest.fail(f"{REQUIRED} is set, but {absent}", pytrace=False)

@@ -1,15 +1,19 @@
-"""A pool that is out of stock when it is made, on the stack of the tier: by the commands that a person runs."""
+"""A pool that is out of stock when it is made, and one whose requests are held, on the stack of the tier: by a person's commands."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 import yaml
 
+from components.serving.fallback_program import HOLDS
+from components.serving.fallback_timer import NAMESPACE
 from components.settings.stack_files import PROJECT_NAME
 from sandbox.cli.client import Sandbox
+from trials.drills import events
 
 POOL = "l4-b"
 _UP = ("up", "--yes", "--skip-preview", "--non-interactive", "--continue-on-error")
@@ -61,3 +65,24 @@ def test_a_pool_out_of_stock_is_named_with_the_fix_does_not_interrupt_service_an
     _wait(lambda: _nodes(sandbox) == 1)
     sandbox.pulumi(*_UP)
     sandbox.pulumi("preview", "--expect-no-changes", "--non-interactive")
+
+
+def _placeholders(sandbox: Sandbox) -> int:
+    return len(sandbox.kubectl("get", "pods", "-n", NAMESPACE, "-l", HOLDS, "-o", "name").split())
+
+
+def test_a_held_tpu_lets_replicas_go_to_the_next_pools_until_it_has_a_machine(sandbox: Sandbox) -> None:
+    timed = {"fallbackAfterMinutes": 30}
+    sandbox.pulumi(*_UP, overrides=timed)
+    sandbox.command("stock", "v6e-1", "hold")
+    # Two of them have to pass the TPU's free place: the warm nodes of the lower pools do not do for all.
+    sandbox.kubectl("scale", "deploy/vllm", "--replicas=5")
+    _wait(lambda: len(events.serving(sandbox)) == 5)
+    assert Counter(events.serving(sandbox).values())["v6e-1"] == 1
+    assert _placeholders(sandbox) > 0
+    sandbox.pulumi("preview", "--expect-no-changes", "--non-interactive", overrides=timed)
+    sandbox.command("stock", "v6e-1", "in")
+    _wait(lambda: not _placeholders(sandbox))
+    assert "v6e-1 is tried again" in sandbox.kubectl("logs", "-n", NAMESPACE, "deploy/fallback-timer")
+    sandbox.pulumi(*_UP)
+    assert NAMESPACE not in sandbox.kubectl("get", "namespaces", "-o", "name")

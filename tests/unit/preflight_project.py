@@ -56,6 +56,7 @@ def set_project(server: PreflightServer) -> None:
     server.set("compute.instances.aggregatedList", {"items": {"zones/us-central1-a": {"warning": {"code": "NO_RESULTS_ON_PAGE"}}}})
     set_tpu_quota(server, [({"region": REGION, "tpu_family": "CT6E"}, 2), ({}, 0)])
     network = f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/global/networks/default"
+    server.set("compute.networks.get", {"name": "default", "selfLink": network})
     proxies = {"purpose": "REGIONAL_MANAGED_PROXY", "role": "ACTIVE", "ipCidrRange": "10.129.0.0/23", "network": network}
     server.set("compute.subnetworks.list", {"items": [proxies]})
     server.set("container.projects.locations.getServerConfig", channels(REGULAR="1.33.5-gke.1201000"))

@@ -30,6 +30,16 @@ API_KEY = "a-key-that-nobody-may-see"
 #: What every secret of Secret Manager holds.
 STORED = "a-stored-secret-that-nobody-may-see"
 
+#: The setting `network` for a Shared VPC.
+EXISTING = {
+    "existing": {
+        "hostProject": "host-project",
+        "network": "shared",
+        "subnetwork": "tokyo",
+        "podRange": "tokyo-pods",
+        "serviceRange": "tokyo-services",
+    }
+}
 OTHER_IMAGES = {
     kind: f"us-central1-docker.pkg.dev/dev-project/docker-repo/vllm-fungibility@sha256:{digit * 64}"
     for kind, digit in (("gpu", "1"), ("tpu", "2"))

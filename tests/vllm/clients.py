@@ -4,8 +4,6 @@ Behind a load balancer that passes connections through, a connection stays with 
 here is done when it has to connect again after the pod has left the load balancer: the next pod has it. Left out: retries.
 """
 
-from __future__ import annotations
-
 import http.client
 import json
 import threading

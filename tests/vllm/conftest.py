@@ -1,7 +1,5 @@
 """The real server, installed once into the sandbox's cache, and the arguments that the Deployment gives each container."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where the stand-in differs from real vLLM, and why it is left so: what is there -> the reason."""
 
-from __future__ import annotations
-
 
 def _each(names: str, reason: str) -> dict[str, str]:
     return dict.fromkeys(names.split(), reason)
@@ -27,7 +25,7 @@ ROUTES: dict[str, str] = {
         for path in (
             *("/v1/messages", "/v1/messages/count_tokens", "/v1/messages/render", "/v1/systemone"),
             *("/v1/responses", "/v1/responses/render", "/v1/responses/{response_id}/cancel"),
-            *("/generative_scoring", "/invocations", "/v1/chat/completions/batch"),
+            *("/generative_scoring", "/invocations", "/v1/chat/completions/batch", "/tokenize", "/detokenize"),
         )
     },
     "GET /v1/responses/{response_id}": "other APIs than OpenAI's completions, which nothing here uses",

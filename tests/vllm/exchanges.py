@@ -1,7 +1,5 @@
 """The requests that both servers are asked, by name; both run with `--api-key`, and `KEY` goes with each but a few."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,12 +37,6 @@ def _completion(**fields: Any) -> Exchange:
     return _post("/v1/completions", {key: value for key, value in body.items() if value is not None})
 
 
-def _there_and_back(server: Server) -> requests.Response:
-    """Tokens of its own: each server has others."""
-    tokens = server.post("/tokenize", {"model": MODEL, "prompt": "The sky"}, headers=AUTHORISED).json()["tokens"]
-    return server.post("/detokenize", {"model": MODEL, "tokens": tokens}, headers=AUTHORISED)
-
-
 _USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 
 SUCCESSES: dict[str, Exchange] = {
@@ -56,9 +48,6 @@ SUCCESSES: dict[str, Exchange] = {
     "version": _get("/version"),
     "metrics": _get("/metrics"),
     "models": _get("/v1/models"),
-    "tokenize": _post("/tokenize", {"model": MODEL, "prompt": "The sky"}),
-    "tokenize a chat": _post("/tokenize", {"model": MODEL, "messages": MESSAGES}),
-    "detokenize": _there_and_back,
     "chat": _chat(ignore_eos=True),
     "chat with max_completion_tokens": _chat(max_tokens=None, max_completion_tokens=4),
     "chat without a model": _chat(model=None, ignore_eos=True),
@@ -103,8 +92,6 @@ REFUSALS: dict[str, Exchange] = {
     "no choice": _chat(n=0),
     "stream that is a word": _chat(stream="perhaps"),
     "stream_options without stream": _chat(stream_options={"include_usage": True}),
-    "tokenize nothing": _post("/tokenize", {"model": MODEL}),
-    "detokenize a word": _post("/detokenize", {"model": MODEL, "tokens": "word"}),
 }
 
 ALL = SUCCESSES | REFUSALS

@@ -1,7 +1,5 @@
 """What is compared of two servers' answers: everything but the values that differ from run to run."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import Any

@@ -4,8 +4,6 @@ Both run behind the image's entrypoint with the Deployment's arguments; hook and
 whose part the clients play (`clients`), and Kubernetes, whose order of events is that of `_end`.
 """
 
-from __future__ import annotations
-
 import http.client
 import threading
 import time

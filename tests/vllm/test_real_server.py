@@ -1,7 +1,5 @@
 """Real vLLM in each container of the Deployment: the image's entrypoint, the Deployment's arguments, a pod's address."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterator

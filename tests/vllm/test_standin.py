@@ -4,8 +4,6 @@ What differs is in `differences.py` with the reason; a difference that is not th
 and has gone.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -15,9 +15,12 @@ from trials.results import Options
 DRILLS = {
     "settings": "Random settings files: refused before a resource is touched, or deployed and unchanged at the second look",
     "stock": "Pools out of stock, at creation and while serving: runs after which the service was up on what is left",
+    "fallback": "A TPU request that is neither filled nor refused: replicas that the next pool served in the time that is promised",
     "kills": "The engine killed at random moments: runs that the next one brought to its end, nothing twice, nothing left behind",
     "answers": "Faulty answers of the cloud's and the cluster's API: updates that came to their end",
     "load": "Events under load: requests",
+    "door": "Planned events, through a gateway and a plain Service at once, with and without retries: requests",
+    "door_faults": "The same while nodes vanish and servers die and hang: requests",
     "machine": "The sandbox's own machine: faults that ended with a clear message and no orphan process",
 }
 

@@ -22,9 +22,12 @@ function set(element, values) {
 
 // One child of `parent` for each item, in their order: made once, then updated.
 function each(parent, items, key, make, update) {
+  const seen = new Set();
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   items.forEach((item, index) => {
-    const name = String(key(item));
+    let name = String(key(item));
+    while (seen.has(name)) name += "+";
+    seen.add(name);
     let child = old.get(name);
     if (!child) {
       child = make(item);
@@ -89,7 +92,7 @@ function makeRung(rung) {
   if (shown.controls) {
     const actions = el("div", "actions");
     actions.append(button("", "", () => ({ action: "stock", pool: rung.name, supply: item.dataset.supply === "in" ? "out" : "in" })));
-    if (rung.provisioning !== "on-demand") actions.append(button("Preempt", `Preempt a node of ${rung.name}`, () => ({ action: "preempt", pool: rung.name })));
+    if (["spot", "preemptible"].includes(rung.provisioning)) actions.append(button("Preempt", `Preempt a node of ${rung.name}`, () => ({ action: "preempt", pool: rung.name })));
     head.append(actions);
   }
   item.append(head, el("div", "badges"), el("div", "nodes"), el("dl", "figures"));

@@ -1,6 +1,20 @@
 """Every check, in the order of the report."""
 
-from ops.preflight.checks import apis, billing, credentials, gateway, images, machines, model, names, permissions, quotas, secrets, versions
+from ops.preflight.checks import (
+    apis,
+    billing,
+    credentials,
+    gateway,
+    images,
+    machines,
+    model,
+    names,
+    network,
+    permissions,
+    quotas,
+    secrets,
+    versions,
+)
 from ops.preflight.context import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -12,6 +26,7 @@ CHECKS: tuple[Check, ...] = (
     quotas.CHECK,
     versions.CHECK,
     names.CHECK,
+    network.CHECK,
     secrets.CHECK,
     gateway.CHECK,
     images.CHECK,

@@ -85,10 +85,12 @@ def _certificate(context: Context, gateway: Gateway) -> Finding:
 
 def _proxies(context: Context, gateway: Gateway) -> Finding:
     """Load balancers of a region share one such subnet in a network."""
-    project, region = context.project, context.settings.place.region
+    existing, region = context.settings.network.existing, context.settings.place.region
+    project = existing.host_project or context.project if existing else context.project
+    network = existing.network if existing else _DEFAULT_NETWORK
     what = f"proxy-only subnet in {region}"
     make = (
-        f"gcloud compute networks subnets create proxy-only --project={project} --region={region} --network={_DEFAULT_NETWORK} "
+        f"gcloud compute networks subnets create proxy-only --project={project} --region={region} --network={network} "
         f"--purpose=REGIONAL_MANAGED_PROXY --role=ACTIVE --range={gateway.proxy_range}"
     )
     found = [
@@ -97,10 +99,10 @@ def _proxies(context: Context, gateway: Gateway) -> Finding:
             "compute", f"compute/v1/projects/{project}/regions/{region}/subnetworks", filter='purpose = "REGIONAL_MANAGED_PROXY"'
         )
         for each in page.get("items", [])
-        if str(each.get("network", "")).endswith(f"/networks/{_DEFAULT_NETWORK}") and each.get("role") == "ACTIVE"
+        if str(each.get("network", "")).endswith(f"/networks/{network}") and each.get("role") == "ACTIVE"
     ]
     if not found:
-        reason = f"{gateway.class_name} has its proxies in one, and network {_DEFAULT_NETWORK} has none there"
+        reason = f"{gateway.class_name} has its proxies in one, and network {network} has none there"
         return failed(what, "does not exist", reason=reason, fix=make)
     if gateway.proxy_range not in found:
         fix = f"pulumi config set --path gateway.proxyRange {found[0]} --stack {context.stack}"

@@ -24,9 +24,8 @@ def _run(context: Context) -> list[Finding]:
         known: frozenset[str] | str = context.pulumi.resource_ids()
     except PulumiError as error:
         known = str(error)
-    location = f"projects/{project}/locations/{settings.place.region}"
-    cluster = f"{location}/clusters/{settings.cluster.name}"
-    repository = f"{location}/repositories/{settings.images.repository_name}"
+    cluster = f"projects/{project}/locations/{settings.place.cluster_location}/clusters/{settings.cluster.name}"
+    repository = f"projects/{project}/locations/{settings.place.region}/repositories/{settings.images.repository_name}"
     account_id = node_account_id(settings.cluster.name)
     account = f"projects/{project}/serviceAccounts/{account_id}@{_domain(project)}.iam.gserviceaccount.com"
     return [
@@ -51,7 +50,7 @@ def _one(context: Context, known: frozenset[str] | str, api: str, what: str, ide
         fix = f"pulumi config set {setting} ANOTHER_NAME --stack {context.stack}, or delete the one that is there"
         return failed(what, f"exists, and is not of stack {context.stack}", reason=f"{identity} is not in the stack's state", fix=fix)
     if found.get("status") in _BROKEN:
-        fix = f"gcloud container operations list --location={context.settings.place.region} --project={context.project}"
+        fix = f"gcloud container operations list --location={context.settings.place.cluster_location} --project={context.project}"
         reason = str(found.get("statusMessage") or "GKE says so")
         return warning(what, f"is this stack's, and its state is {found['status']}", reason=reason, fix=fix)
     return ok(what, "exists, and is this stack's")

@@ -16,7 +16,6 @@ from typing import Any
 from components.catalog.boot_disks import DEFAULT_DISK_GB, SYSTEM_DISK_GB, default_disk_type, plain_disk_type
 from components.catalog.machines import MACHINE_TYPES
 from components.catalog.node_labels import SYSTEM_POOL_NAME
-from components.settings.accelerator_pool import SYSTEM_ZONES
 from components.settings.sections import Settings
 from ops.findings import Finding, failed, ok, warning
 from ops.preflight.calls import CallFailed
@@ -73,7 +72,7 @@ def demands(settings: Settings) -> dict[Kind, Demand]:
 def disk_demands(settings: Settings) -> dict[str, Demand]:
     """Disk type -> GB of the boot disks of the system pool, which is whole from the start, and of the enabled accelerator pools."""
     cluster = settings.cluster
-    system = SYSTEM_ZONES * cluster.system_nodes_per_zone * SYSTEM_DISK_GB
+    system = settings.place.system_zones * cluster.system_nodes_per_zone * SYSTEM_DISK_GB
     found = {plain_disk_type(cluster.system_machine_type): Demand(initial=system, maximum=system, pools=(SYSTEM_POOL_NAME,))}
     for pool in settings.accelerators.pools:
         if not pool.enabled:
@@ -148,7 +147,7 @@ def _run(context: Context) -> list[Finding]:
         each
         for each in instances
         if each.get("labels", {}).get("goog-k8s-cluster-name") == settings.cluster.name
-        and each.get("labels", {}).get("goog-k8s-cluster-location") == settings.place.region
+        and each.get("labels", {}).get("goog-k8s-cluster-location") == settings.place.cluster_location
     ]
     own = in_use(own_instances)
     reader = _Limits(context, _quotas(region), in_use(instances))

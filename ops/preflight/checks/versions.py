@@ -37,9 +37,9 @@ def minimum(settings: Settings) -> tuple[str, str]:
 
 
 def _run(context: Context) -> list[Finding]:
-    settings, project = context.settings, context.project
+    settings, project, place = context.settings, context.project, context.settings.place.cluster_location
     least, why = minimum(settings)
-    location = f"projects/{project}/locations/{settings.place.region}"
+    location = f"projects/{project}/locations/{place}"
     try:
         cluster = context.google.get("container", f"v1/{location}/clusters/{settings.cluster.name}")
     except CallFailed as failure:
@@ -50,13 +50,13 @@ def _run(context: Context) -> list[Finding]:
         what = f"{_TITLE} of cluster {settings.cluster.name}"
         if version_key(running) >= version_key(least):
             return [ok(what, f"{running}, and {why} needs {least}")]
-        fix = f"gcloud container clusters upgrade {settings.cluster.name} --master --location={settings.place.region} --project={project}"
+        fix = f"gcloud container clusters upgrade {settings.cluster.name} --master --location={place} --project={project}"
         value = f"{running} is too old: {why} needs {least}"
         return [failed(what, value, reason="the cluster was made with an older version", fix=fix)]
     answer = context.google.get("container", f"v1/{location}/serverConfig")
-    what = f"{_TITLE} of channel {settings.cluster.release_channel} in {settings.place.region}"
+    what = f"{_TITLE} of channel {settings.cluster.release_channel} in {place}"
     listing = (
-        f"gcloud container get-server-config --location={settings.place.region} --project={project} --flatten=channels "
+        f"gcloud container get-server-config --location={place} --project={project} --flatten=channels "
         f'--filter="channels.channel={settings.cluster.release_channel}"'
     )
     channels = {each.get("channel"): each for each in answer.get("channels", [])}

@@ -1,7 +1,5 @@
 """Commands on the sandbox itself: down, env, logs, login, and the API server's restart."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shlex

@@ -1,7 +1,5 @@
 """Commands on the running service and cluster: status, chat, traffic, scaling, and preemption."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys
@@ -16,6 +14,7 @@ from sandbox.cli.stack import SandboxStack
 from sandbox.cli.status import SETTLE_SECONDS, ClusterView, chat, status_document
 from sandbox.cli.traffic import Traffic
 from sandbox.google.latencies import NOTICE_SECONDS, POD_SECONDS, SILENT_SECONDS
+from sandbox.host.doors import how_to_reach
 from sandbox.host.paths import Paths
 
 
@@ -37,6 +36,8 @@ def _status(paths: Paths, arguments: argparse.Namespace) -> int:
         print(json.dumps(document, indent=2))
         return 0
     screens.console.print(f"service {document['service_url'] or '(none yet)'}")
+    if how := how_to_reach(paths, document["service_url"] or ""):
+        screens.console.print(f"from a shell: curl {how} {document['service_url']}/models", soft_wrap=True)
     screens.console.print(screens.cluster_table(document, outputs.get("accelerator_pools", [])))
     if short := screens.stock_line(document):
         screens.console.print(f"stock: {short}")
@@ -104,13 +105,25 @@ def _traffic_arguments(load: argparse.ArgumentParser) -> None:
     load.add_argument("--rate", type=kinds.rate, default=5.0, help="requests a second (default %(default)g)")
     load.add_argument("--tokens", type=kinds.tokens, default=(16, 64), help="lengths of answers, in turn (default 16,64)")
     load.add_argument("--keep-alive", action="store_true", help="keep connections open; by default each request has its own")
+    load.add_argument("--http2", action="store_true", help="one HTTP/2 connection to a gateway")
+    load.add_argument(
+        "--retries", type=int, default=0, help="tries after one that failed, as OpenAI's client makes them (default %(default)d)"
+    )
     load.add_argument("--json", action="store_true", help="as one JSON document")
 
 
 def _traffic(paths: Paths, arguments: argparse.Namespace) -> int:
     outputs = SandboxStack(paths, require_running(paths)).service_outputs()
+    if arguments.http2 and not outputs["service_url"].startswith("https:"):
+        raise SandboxError(f"--http2: {outputs['service_url']} is no gateway with TLS, which HTTP/2 needs; leave it out, or set `gateway`")
     traffic = Traffic(
-        outputs["service_url"], outputs["model"], rate=arguments.rate, keep_alive=arguments.keep_alive, max_tokens=arguments.tokens
+        outputs["service_url"],
+        outputs["model"],
+        rate=arguments.rate,
+        keep_alive=arguments.keep_alive,
+        http2=arguments.http2,
+        retries=arguments.retries,
+        max_tokens=arguments.tokens,
     )
     traffic.start()
     try:

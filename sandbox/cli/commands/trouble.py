@@ -1,7 +1,5 @@
 """Trouble on request: stock that runs out, servers that hang or crash, APIs that give faulty answers."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from dataclasses import asdict

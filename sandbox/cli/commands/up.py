@@ -1,7 +1,5 @@
 """`python -m sandbox up`: builds what is missing, starts everything, runs `pulumi up`, and asks the model something."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal
@@ -17,14 +15,15 @@ from sandbox.cli import lifecycle, screens
 from sandbox.cli.arguments import Command
 from sandbox.cli.lifecycle import SandboxError, Terminated
 from sandbox.cli.stack import STACK, StackError
-from sandbox.cli.stack_update import StackUpdate, model_of, scales_on_metrics
+from sandbox.cli.stack_update import StackUpdate, has_gateway, model_of, scales_on_metrics
 from sandbox.cli.status import SETTLE_SECONDS, ClusterView, ServiceError, status_document, wait_for_chat
 from sandbox.host import disk_space
+from sandbox.host.doors import use_doors
 from sandbox.host.paths import Paths
 from sandbox.host.state_files import StateError
 from sandbox.servers import model_server
 from sandbox.servers.real.install import RealVllm
-from sandbox.toolchain.tools import METRICS_TOOLS, Toolbox
+from sandbox.toolchain.tools import GATEWAY_TOOLS, METRICS_TOOLS, Toolbox
 
 _ANSWER_SECONDS = {model_server.STAND_IN: 120.0, model_server.VLLM: 600.0}
 
@@ -70,6 +69,8 @@ def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
         if scales_on_metrics(arguments.environment):
             # Otherwise the daemon builds them when the first adapter asks, in the middle of `pulumi up`.
             toolbox.ensure(METRICS_TOOLS)
+        if has_gateway(arguments.environment):
+            toolbox.ensure(GATEWAY_TOOLS)
         crashed = False
         try:
             record = lifecycle.running(paths)
@@ -96,6 +97,7 @@ def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
         print('the stack is prepared; after eval "$(python -m sandbox env)", `pulumi up` makes it')
         return 0
     status = stack.up(lambda text: print(f"sandbox: {text}", file=sys.stderr, flush=True), after_crash=crashed)
+    use_doors(paths)
     outputs = stack.outputs()
     failed = f"`pulumi up --stack {STACK}` failed (exit status {status}); its output is above"
     incomplete = stack.incomplete() if status != 0 else []
@@ -116,8 +118,6 @@ def _up_alone(paths: Paths, arguments: argparse.Namespace) -> int:
             console.print(f"[yellow]still moving after {SETTLE_SECONDS:.0f} s; `python -m sandbox status` shows it[/]")
         answer = wait_for_chat(outputs["service_url"], outputs["model"], _QUESTION, patience, key)
         report("smoke test", None)
-        # With kubectl, by which the test reaches single pods.
-        os.environ["PATH"] = stack.variables()["PATH"]
         smoke = smoke_checks.run(
             of_outputs(STACK, outputs),
             limits=smoke_checks.Limits(**_SMOKE_LIMITS[record.server]),

@@ -15,7 +15,7 @@ from components.serving.device_access import device_access
 from components.serving.network_policy import address_block, network_policy_spec
 from components.settings.network_ranges import NetworkRanges
 from components.settings.settings import load_stack
-from tests.unit.program import API_KEY, STORED, Resource, Run, run_program
+from tests.unit.program import API_KEY, EXISTING, STORED, Resource, Run, run_program
 
 CLUSTER = "gcp:container/cluster:Cluster"
 REPOSITORY = "gcp:artifactregistry/repository:Repository"
@@ -41,6 +41,33 @@ def cluster(prod: Run) -> dict[str, Any]:
 def _pod(run: Run) -> dict[str, Any]:
     template: dict[str, Any] = run.only(DEPLOYMENT).inputs["spec"]["template"]
     return template
+
+
+# --- network
+
+
+@pytest.mark.parametrize("owner", ["host-project", "my-project"])
+def test_of_an_existing_network_nothing_is_made_and_nodes_are_private_in_it(owner: str) -> None:
+    names = {key: value for key, value in EXISTING["existing"].items() if key != "hostProject" or owner != "my-project"}
+    run = run_program({"network": {"existing": names}})
+    assert not [each for each in run.resources.values() if each.type.startswith("gcp:compute/")]
+    cluster = run.only(CLUSTER).inputs
+    assert (cluster["network"], cluster["subnetwork"]) == (
+        f"projects/{owner}/global/networks/shared",
+        f"projects/{owner}/regions/asia-northeast1/subnetworks/tokyo",
+    )
+    assert cluster["ipAllocationPolicy"] == {"clusterSecondaryRangeName": "tokyo-pods", "servicesSecondaryRangeName": "tokyo-services"}
+    pools = run.of_type("gcp:container/nodePool:NodePool")
+    assert all(each.inputs["networkConfig"] == {"enablePrivateNodes": True} for each in (*pools,))
+
+
+def test_a_zonal_cluster_is_in_its_zone_and_so_are_the_names_that_others_find_it_by() -> None:
+    run = run_program({"location": "zonal"})
+    of_gke = [*run.of_type(CLUSTER), *run.of_type("gcp:container/nodePool:NodePool")]
+    assert {each.inputs["location"] for each in of_gke} == {"asia-northeast1-b"} == {run.outputs["cluster_location"]}
+    assert json.loads(run.outputs["kubeconfig"])["current-context"] == "gke_my-project_asia-northeast1-b_tpu-gpu-fungibility"
+    assert 'location="asia-northeast1-b"' in json.dumps(run.only("gcp:monitoring/dashboard:Dashboard").inputs).replace("\\", "")
+    assert run.only(REPOSITORY).inputs["location"] == "asia-northeast1"
 
 
 # --- control plane
@@ -88,7 +115,7 @@ def test_policy_admits_the_listed_namespaces() -> None:
 
 
 def test_everybody_outside_is_not_everybody_inside() -> None:
-    (rule,) = _policy(ranges=NetworkRanges(nodes="10.64.0.0/22", pods="10.65.0.0/17", services="10.64.16.0/20"))["ingress"]
+    (rule,) = _policy(vpc=NetworkRanges(nodes="10.64.0.0/22", pods="10.65.0.0/17", services="10.64.16.0/20"))["ingress"]
     assert rule["from_"][0] == {"ip_block": {"cidr": "0.0.0.0/0", "except_": ["10.65.0.0/17"]}}
     # The API server refuses an exception outside of its range.
     assert address_block("203.0.113.0/24", "10.65.0.0/17") == {"cidr": "203.0.113.0/24"}

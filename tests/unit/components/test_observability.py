@@ -47,6 +47,7 @@ def queries() -> dict[str, str]:
         "ready_replicas": promql.ready_replicas(SCOPE),
         "pending_replicas": promql.pending_replicas(SCOPE),
         "pending_by_pod": promql.pending_by_pod(SCOPE),
+        "pools_passed_over": promql.pools_passed_over(SCOPE),
         "no_ready_replica": promql.no_ready_replica(SCOPE),
         "ready_by_pool": promql.ready_by_pool(SCOPE),
         "tokens_per_second_by_pool": promql.tokens_per_second_by_pool(SCOPE),

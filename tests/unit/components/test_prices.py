@@ -12,7 +12,7 @@ REGION = "us-central1"
 
 
 def usd(machine_type: str, provisioning: Provisioning, region: str) -> float:
-    price = node_price(machine_type, provisioning, region)
+    price = node_price(machine_type, provisioning, region, 1)
     assert price is not None
     return price.usd
 
@@ -47,7 +47,7 @@ def test_every_machine_type_has_a_price_where_google_has_it_but_for_those_withou
         ("a3-highgpu-4g", "on-demand", REGION, 44.24499995),
         ("ct5p-hightpu-4t", "on-demand", REGION, 16.8),
         ("ct4p-hightpu-4t", "spot", "us-central2", 3.686),
-        # The autoscaler's own prices of N1: 4 x 0.031611 and 15 x 0.004237, and the T4.
+        # As the autoscaler's own prices of N1: 4 x 0.031611 and 15 x 0.004237, and the T4.
         ("n1-standard-4", "on-demand", REGION, 0.189999 + 0.35),
         ("e2-standard-32", "on-demand", "europe-west1", 1.17944736),
     ],
@@ -70,6 +70,11 @@ def test_a_node_costs_what_the_sources_list_for_the_whole_machine(
 )
 def test_what_the_table_does_not_know_has_no_price(machine_type: str, region: str) -> None:
     assert node_price(machine_type, "on-demand", region) is None
+
+
+def test_an_n1_costs_more_with_each_gpu_and_has_none_unless_told() -> None:
+    found = [node_price("n1-standard-8", "on-demand", REGION, count) for count in (None, 1, 4)]
+    assert [each and round(each.usd, 3) for each in found] == [0.38, 0.73, 1.78]
 
 
 def test_every_pair_is_on_demand_then_spot() -> None:

@@ -149,6 +149,7 @@ def test_hugging_face_token_is_secret_wherever_it_goes(dev: Run) -> None:
 CHANGES: dict[str, tuple[Any, str]] = {
     "region": ("us-central1", CLUSTER),
     "zone": ("asia-northeast1-a", NODE_POOL),
+    "location": ("zonal", NODE_POOL),
     "clusterName": ("other", CLUSTER),
     "releaseChannel": ("STABLE", CLUSTER),
     "deletionProtection": (True, CLUSTER),
@@ -157,6 +158,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "computeClassName": ("other", COMPUTE_CLASS),
     "activeMigration": (False, COMPUTE_CLASS),
     "consolidationDelayMinutes": (5, COMPUTE_CLASS),
+    "fallbackAfterMinutes": (15, DEPLOYMENT),
     "acceleratorPools": ([{"name": "a", "machineType": "g2-standard-8", "maxNodeCount": 2}], NODE_POOL),
     "repositoryName": ("other", REPOSITORY),
     "imageStreaming": (False, NODE_POOL),

@@ -332,7 +332,7 @@ def test_on_a_fresh_project_what_cannot_be_asked_yet_is_skipped_and_nothing_fail
     assert report.passed(strict=False), report.text()
     assert report.counts["warning"] == 1
     skipped = [outcome for outcome in report.outcomes if outcome.status == "skipped"]
-    assert [outcome.check for outcome in skipped] == ["machines", "quotas", "versions", "names"]
+    assert [outcome.check for outcome in skipped] == ["machines", "quotas", "versions", "names", "network"]
     assert "gcloud services enable compute.googleapis.com" in skipped[0].findings[0].fix
 
 

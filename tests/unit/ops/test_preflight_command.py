@@ -153,6 +153,7 @@ _STACKS = sorted(each.name.split(".")[1] for each in ROOT.glob("Pulumi.*.yaml"))
     [
         *((each, {}) for each in _STACKS),
         ("dev", {"maxReplicas": 3}),
+        ("dev", {"fallbackAfterMinutes": 15}),
         ("dev", {"weightsCache": True, "gpuEphemeralStorageLimit": "38Gi"}),
         ("dev", {"gateway": {"class": INTERNAL}, "inferenceGateway": True}),
         *(

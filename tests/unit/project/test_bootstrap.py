@@ -1,7 +1,5 @@
 """The bootstrap stack: only this repository's jobs get credentials, each only what its environment and its use need."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 from pathlib import Path

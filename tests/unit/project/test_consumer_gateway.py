@@ -1,7 +1,5 @@
 """The example's gateway before a model's server that behaves, and before one that does not."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time

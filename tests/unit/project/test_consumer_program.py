@@ -1,7 +1,5 @@
 """The example consumer's program against a recording monitor: what it takes of the other stack, and what it refuses."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ A block of commands (```sh) has one or two comments right in front of it: `<!-- 
 `<!-- needs: cloud -->`. Left out: whether the named test runs exactly these commands, which a reader of both can see.
 """
 
-from __future__ import annotations
-
 import ast
 import functools
 import importlib.util

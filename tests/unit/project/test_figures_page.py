@@ -1,13 +1,12 @@
 """The generated pages are up to date with their sources, and the command reports those that are not."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
 import pytest
 
 from ops.pages import __main__ as command
+from ops.pages import figures
 from ops.pages import page as page_module
 from ops.pages.__main__ import PAGES
 from ops.pages.page import Page, between
@@ -50,6 +49,14 @@ def test_only_what_stands_between_the_markers_is_replaced() -> None:
     assert between("b", text, "new") == text.replace("old", "new")
 
 
-@pytest.mark.parametrize("file", ["bench.json", "drills.json"])
+def test_the_planned_events_on_real_vllm_have_their_own_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "_DRILLS_ON_VLLM", tmp_path / "none.json")
+    without = figures.results("")
+    monkeypatch.setattr(figures, "_DRILLS_ON_VLLM", FOLDER / "drills.json")
+    assert figures.results("").startswith(without.rstrip())
+    assert "## Planned events on real vLLM" in figures.results("")
+
+
+@pytest.mark.parametrize("file", [each.name for each in FOLDER.glob("*.json")])
 def test_kept_results_name_no_folder_of_the_machine_that_they_are_of(file: str) -> None:
     assert not re.findall(r"(?:/root|/home|/tmp|/var|/work)/\S*", (FOLDER / file).read_text())

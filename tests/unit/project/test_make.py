@@ -1,7 +1,5 @@
 """The make targets of a team's pipelines, run for real with a `pulumi` that only notes how it was called."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -95,7 +93,7 @@ def test_a_missing_stack_is_named_with_an_example(programs: Path, target: str) -
     assert "pulumi" not in result.stdout
 
 
-@pytest.mark.parametrize("target", ["deploy", "recover", "verify-hardware"])
+@pytest.mark.parametrize("target", ["deploy", "recover", "verify-hardware", "benchmark"])
 def test_a_stack_has_to_be_named(programs: Path, target: str) -> None:
     result = make(target, programs=programs)
     assert result.returncode == 2
@@ -109,6 +107,13 @@ def test_recovery_takes_the_options_that_the_runbook_names() -> None:
 
 def test_hardware_is_verified_by_the_smoke_test() -> None:
     assert "-m ops smoke --stack dev --hardware" in make("--dry-run", "verify-hardware", STACK="dev").stdout
+
+
+def test_the_benchmark_takes_its_arguments() -> None:
+    asked = make(
+        "--dry-run", "benchmark", "BENCHMARK_ARGUMENTS=--concurrency 1,16,64 --first-token 0.5 --svg rungs.svg", STACK="dev"
+    ).stdout
+    assert "-m ops benchmark --stack dev --concurrency 1,16,64 --first-token 0.5 --svg rungs.svg" in asked
 
 
 def test_help_describes_every_target(programs: Path) -> None:

@@ -1,7 +1,5 @@
 """Each rule of the policy pack on what passes it, what fails it, and what a preview knows by half."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -206,6 +204,7 @@ CASES = [
         "accelerator-pool-is-tainted", "a GPU on an ordinary machine", [accelerator("n1-standard-4", nodeConfig={
             "taints": [], "guestAccelerators": [{"type": "nvidia-tesla-t4"}]})], ["nodeConfig.taints"],
     ),
+    Case("accelerator-pool-is-tainted", "a machine that has no GPU and could", [accelerator("n1-standard-4", nodeConfig={"taints": []})]),
     Case("accelerator-pool-is-tainted", "taints unknown", [accelerator(nodeConfig={"taints": UNKNOWN})], undecided=["taints"]),
     Case("accelerator-pool-is-limited", "limited", [accelerator()]),
     Case("accelerator-pool-is-limited", "limit of zero", [accelerator(autoscaling={"maxNodeCount": 0})], ["above zero"]),
@@ -264,6 +263,10 @@ CASES = [
                                                 accelerator(autoscaling={"totalMaxNodeCount": 4})], ["l4 4 x"],
     ),
     Case(
+        "cost-ceiling", "over with all attached GPUs", [accelerator("n1-standard-8", autoscaling={"maxNodeCount": 8}, nodeConfig={
+            "guestAccelerators": [{"type": "nvidia-tesla-t4", "count": 4}]})], ["l4 8 x 1.96"],
+    ),
+    Case(
         "cost-ceiling", "maximum unknown", [accelerator(autoscaling={"maxNodeCount": UNKNOWN})],
         undecided=["autoscaling.maxNodeCount"],
     ),
@@ -271,6 +274,9 @@ CASES = [
     Case(
         "cost-is-known", "unknown machine", [accelerator("a3-highgpu-8g")],
         ['nodeConfig.machineType: "a3-highgpu-8g" has no price in asia-northeast1 (provisioning on-demand)'],
+    ),
+    Case(
+        "cost-is-known", "flex-start", [accelerator(nodeConfig={"flexStart": True})], ["(provisioning flex-start)"]
     ),
     Case("cost-is-known", "machine type unknown", [accelerator(UNKNOWN)], undecided=["nodeConfig.machineType"]),
 ]  # fmt: skip

@@ -1,7 +1,5 @@
 """The pack as the engine runs it: its own process and virtual environment, asked over the engine's own protocol."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The README is short, and the settings that it names exist."""
 
-from __future__ import annotations
-
 import re
 
 from components.settings.schema import schema_settings

@@ -1,7 +1,5 @@
 """Rooms import each other in one direction, so it is clear which others a change can affect."""
 
-from __future__ import annotations
-
 import ast
 import graphlib
 from pathlib import Path

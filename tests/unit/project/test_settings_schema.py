@@ -1,7 +1,5 @@
 """The settings' declarations and what Pulumi's engine reads in Pulumi.yaml say the same."""
 
-from __future__ import annotations
-
 import yaml
 
 from components.settings.schema import schema_settings

@@ -4,8 +4,6 @@ What actionlint and zizmor check (syntax, expressions, injection, unpinned actio
 project promises beyond that.
 """
 
-from __future__ import annotations
-
 import re
 import stat
 from collections.abc import Iterator

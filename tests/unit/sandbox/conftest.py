@@ -1,7 +1,5 @@
 """Fixtures of several of the sandbox's tests. Left out: what only one file uses."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import cast
 

@@ -1,7 +1,5 @@
 """The sandbox's account: tokens that end, and a login that can be gone."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

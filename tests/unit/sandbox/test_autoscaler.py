@@ -1,7 +1,5 @@
 """The autoscaler's decisions on snapshots of a cluster, without an API server."""
 
-from __future__ import annotations
-
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 import pytest
 from kubernetes.client import ApiException
 
-from components.catalog.node_labels import COMPUTE_CLASS_LABEL
+from components.catalog.node_labels import COMPUTE_CLASS_LABEL, NODE_POOL_LABEL
 from sandbox.gke.autoscaler import Autoscaler
 from sandbox.gke.cluster_view import ComputeClassRules, Snapshot
 from sandbox.gke.node_pool import NodePool, node_allocatable, node_labels
@@ -160,6 +158,22 @@ def test_pools_grow_and_replicas_move_by_the_rules(
     assert (scaler.moved, cluster.added) == (moved, added)
 
 
+def test_an_expected_node_holds_a_pod_until_one_of_a_higher_priority_takes_its_place(scaler_of: Any) -> None:
+    scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
+    cluster.by_name["v6e-1"].nodes.append("v6e-1-x")
+    cluster.by_name["v6e-1"].joining["v6e-1-x"] = ZONE
+    # Whether the class names the pool or not.
+    rules = replace(RULES, rules=RULES.rules[1:], active_migration=False)
+    serving = (pod("a", "v6e-1-0"), pod("z", "l4-0"))
+    scaler.round(*serving, pod("b"), rules=rules)
+    assert cluster.added == []
+    placeholder = pod("p")
+    placeholder["spec"]["priority"] = 1
+    placeholder["spec"]["nodeSelector"] = {COMPUTE_CLASS_LABEL: CLASS, NODE_POOL_LABEL: "v6e-1"}
+    scaler.round(*serving, pod("b"), placeholder, rules=rules)
+    assert cluster.added == ["l4-spot"]
+
+
 def test_a_pool_without_stock_is_not_tried_again_for_a_while(scaler_of: Any) -> None:
     scaler, cluster = scaler_of(tpu=1, spot=0, on_demand=1)
     real = cluster.add_node
@@ -207,6 +221,13 @@ def test_without_active_migration_nothing_moves(scaler_of: Any) -> None:
     rules = replace(RULES, active_migration=False, consolidation_delay_seconds=1000.0)
     assert scaler.round(pod("c", "l4-spot-0"), rules=rules)
     assert scaler.moved == []
+
+
+def test_replicas_move_off_a_pool_that_no_priority_names(scaler_of: Any) -> None:
+    scaler, cluster = scaler_of(tpu=1, spot=1, on_demand=0, warm=0)
+    cluster.by_name["v6e-1"].inputs["autoscaling"]["minNodeCount"] = 0
+    scaler.round(pod("a", "v6e-1-0"), rules=replace(RULES, rules=RULES.rules[1:]))
+    assert scaler.moved == ["a off v6e-1"]
 
 
 @pytest.mark.parametrize("refused", [False, True])

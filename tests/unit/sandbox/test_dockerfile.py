@@ -1,7 +1,5 @@
 """The Dockerfile reader and the build context, against Docker's documented rules and the project's own files."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

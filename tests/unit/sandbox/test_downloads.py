@@ -1,7 +1,5 @@
 """Vendors' releases, from a server of the test's own: what is installed, and what each fault says."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import tarfile

@@ -1,7 +1,5 @@
 """The API server's way to pods: CONNECT to a pod's address reaches the loopback address behind it."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Iterator
 from contextlib import closing

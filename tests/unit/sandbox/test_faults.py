@@ -1,7 +1,5 @@
 """Which requests get a faulty answer."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

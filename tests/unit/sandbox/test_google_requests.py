@@ -1,7 +1,5 @@
 """Requests to Google's APIs: what is tried again, and with which words it ends, as terraform-provider-google has it."""
 
-from __future__ import annotations
-
 import threading
 from pathlib import Path
 

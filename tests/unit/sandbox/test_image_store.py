@@ -1,7 +1,5 @@
 """The sandbox's image store: digests say what is in an image, tags move, and nothing half-made is ever found."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

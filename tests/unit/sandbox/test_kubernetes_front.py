@@ -1,7 +1,5 @@
 """What clients outside of a cluster meet before its API server: true answers, faulty ones, and whose token is good."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import ssl
@@ -19,7 +17,7 @@ from sandbox.google.access_tokens import AccessTokens, Login
 from sandbox.google.faults import KUBERNETES, FaultStore, Rule
 from sandbox.host.certificates import Certificates
 from sandbox.host.ports import free_ports
-from tests.unit.sandbox.helpers import running
+from tests.unit.sandbox.helpers import eventually, running
 
 ADMINISTRATOR = "the-administrator's-token"
 
@@ -32,6 +30,12 @@ class _ApiServer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.seen.append(f"{self.command} {self.path}")
+        if self.headers.get("Upgrade"):
+            self.send_response(101)
+            self.end_headers()
+            self.wfile.write(self.rfile.readline().upper())
+            self.close_connection = True
+            return
         if self.path.startswith("/watch"):
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
@@ -85,6 +89,7 @@ class World:
 def world(tmp_path: Path, certificates: Certificates) -> Iterator[World]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _ApiServer)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # a connection that the front has cut
     server.seen, server.go = [], threading.Event()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificates.server, certificates.server_key)
@@ -141,6 +146,15 @@ def test_a_refusal_is_a_status_and_only_too_many_requests_says_when_to_come_agai
     assert world.ask("POST", body="x")[0] == 200
 
 
+def test_after_an_upgrade_both_ends_send_what_they_like(world: World) -> None:
+    connection = world.connection()
+    connection.request("POST", "/portforward", headers={"Connection": "Upgrade", "Upgrade": "SPDY/3.1"})
+    assert connection.getresponse().status == 101
+    connection.sock.sendall(b"hello\n")
+    assert connection.sock.recv(100) == b"HELLO\n"
+    assert connection.sock.recv(100) == b""
+
+
 def test_a_dropped_request_is_not_carried_out_and_a_lost_one_is(world: World) -> None:
     for answer, carried_out in (("dropped", 0), ("lost", 1)):
         world.fault(answer)
@@ -156,6 +170,16 @@ def test_an_api_server_that_is_away_is_a_broken_connection(world: World) -> None
     world.server.server_close()
     with pytest.raises((ConnectionError, ssl.SSLError)):
         world.ask()
+
+
+def test_an_answer_whose_client_has_gone_is_asked_for_no_longer(world: World) -> None:
+    connection = world.connection()
+    connection.request("GET", "/watch")
+    connection.getresponse().readline()
+    (upstream,) = world.front._open.values()
+    assert upstream is not None
+    connection.close()
+    eventually(lambda: upstream.sock is None)
 
 
 def test_stopping_cuts_what_is_open_and_may_come_twice(world: World) -> None:

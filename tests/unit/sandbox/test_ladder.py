@@ -3,8 +3,6 @@
 The scheduler and the Deployment's controller are the few lines below; docs/ladder.md says what follows from these cases.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The sandbox's clock: what is waited for, and what the cluster's creation is made of."""
 
-from __future__ import annotations
-
 import pytest
 
 from sandbox.google.latencies import LATENCIES, Clock

@@ -1,7 +1,5 @@
 """The load balancer: what it picks, how it forwards, and what it tells the API server."""
 
-from __future__ import annotations
-
 import socket
 import threading
 import time

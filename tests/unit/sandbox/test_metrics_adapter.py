@@ -1,7 +1,5 @@
 """The metrics adapter's image: what its command line means here, and which Deployments and images are it."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,11 +1,8 @@
 """When Prometheus runs, with which configuration, and what the adapter is told: a program in its place, and news from the test."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +11,6 @@ from typing import Any, cast
 
 import pytest
 import requests
-import yaml
 from kubernetes import client
 
 from sandbox.google.latencies import Clock
@@ -163,16 +159,6 @@ def test_an_adapter_gets_a_prometheus_that_scrapes_what_is_asked_for(cluster: Cl
     assert cluster.tool_requests == 1
 
 
-def test_the_adapter_is_its_own_service_account_and_only_its_owner_can_read_the_token(cluster: Cluster) -> None:
-    cluster.deployments.event("ADDED", DEPLOYMENT)
-    connection = eventually(lambda: cluster.connection)
-    assert cluster.api.asked == ["/api/v1/namespaces/custom-metrics/serviceaccounts/csa/token"]
-    kubeconfig = Path(connection["kubeconfig"])
-    assert stat.S_IMODE(kubeconfig.stat().st_mode) == 0o600
-    assert yaml.safe_load(kubeconfig.read_text())["users"][0]["user"] == {"token": "token-1"}
-    assert yaml.safe_load(Path(connection["rules"]).read_text()) == adapter.rules()
-
-
 def test_a_prometheus_that_ends_is_started_again_and_named(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     cluster.deployments.event("ADDED", DEPLOYMENT)
     eventually(cluster.config)
@@ -199,14 +185,3 @@ def test_a_failed_tool_build_and_a_missing_account_are_tried_again(cluster: Clus
     eventually(cluster.config)
     assert "no network" in caplog.text
     assert 'serviceaccounts "csa" not found' in caplog.text
-
-
-def test_an_earlier_daemons_messages_to_the_adapter_are_gone_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "metrics").mkdir()
-    (tmp_path / "metrics" / "adapter.json").write_text("{}")
-    monkeypatch.setattr(collection, "Watcher", FakeWatcher)
-    monkeypatch.setattr(collection, "KubeApi", FakeApi)
-    cluster = Cluster(tmp_path)
-    assert cluster.connection is None
-    cluster.collection.stop()
-    cluster.spawner.stop()

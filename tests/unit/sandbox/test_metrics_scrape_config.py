@@ -1,7 +1,5 @@
 """PodMonitorings as Prometheus's configuration: whom they select, where that is on this machine, and what it is called."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any
@@ -125,16 +123,6 @@ def test_intervals_are_on_the_sandboxs_clock_but_never_below_a_second() -> None:
     assert times({"interval": "15s"}, 100.0) == ("1000ms", "1000ms")
     assert times({"interval": "1m", "timeout": "30s"}, 10.0) == ("6000ms", "3000ms")
     assert times({"interval": "15s", "timeout": "5s"}, 1.0) == ("15000ms", "5000ms")
-
-
-def test_every_endpoint_is_a_job_of_its_own_in_a_lasting_order() -> None:
-    two = monitoring("b")
-    two["spec"]["endpoints"].append({"port": 9000, "interval": "30s", "path": "/other"})
-    assert [(job["job_name"], job["metrics_path"]) for job in jobs(two, monitoring("a"))] == [
-        ("PodMonitoring/default/a/8000", "/metrics"),
-        ("PodMonitoring/default/b/8000", "/metrics"),
-        ("PodMonitoring/default/b/9000", "/other"),
-    ]
 
 
 @pytest.mark.parametrize(("text", "expected"), [("15s", 15), ("1m30s", 90), ("500ms", 0.5), ("1h", 3600)])

@@ -1,7 +1,5 @@
 """Which vLLM containers get, and what it leaves outside the sandbox's folders."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

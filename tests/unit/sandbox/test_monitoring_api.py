@@ -1,7 +1,5 @@
 """The stand-in for Cloud Monitoring's lists, asked by the recovery as it asks Google."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import Any

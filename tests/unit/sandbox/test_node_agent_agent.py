@@ -1,9 +1,6 @@
 """Which pods the node agent takes on, as nodes and pods come and go: real processes, and news from the test."""
 
-from __future__ import annotations
-
 import copy
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +11,7 @@ from sandbox.host.addresses import PodAddresses
 from sandbox.host.certificates import Certificates
 from sandbox.host.processes import Spawner, processes_with
 from sandbox.images.image_store import ImageConfig, ImageStore
-from sandbox.kube.names import PREEMPTION_ANNOTATION
-from sandbox.node_agent import NodeAgent, preemption
+from sandbox.node_agent import NodeAgent
 from sandbox.node_agent import agent as agent_module
 from tests.unit.sandbox.helpers import FakeWatcher, eventually
 from tests.unit.sandbox.test_node_agent_worker import NODE, STEADY, FakeApi, FakeEvents, Object, deleted, pod, ready, shorten_waits
@@ -100,20 +96,6 @@ def test_a_pod_that_is_missing_from_a_new_list_is_ended_and_its_files_go(cluster
     assert not cluster.api.removed
 
 
-def test_a_node_that_goes_away_takes_its_processes_and_devices_with_it(cluster: Cluster) -> None:
-    cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod({"args": ["trap '' TERM; while :; do sleep 0.05; done"]})])
-    cluster.running(pod({"args": [STEADY]}))
-    device = cluster.folder / "nodes" / "node-1" / "dev" / "vfio" / "0"
-    assert device.is_char_device()
-    written = len(cluster.api.statuses)
-    cluster.nodes.event("DELETED", NODE)
-    eventually(lambda: cluster.processes() == 0, 2)
-    assert not device.exists()
-    assert len(cluster.api.statuses) == written
-    assert not cluster.api.removed
-
-
 def test_a_node_that_comes_again_runs_its_pods_again_as_after_a_reboot(cluster: Cluster) -> None:
     cluster.nodes.sync([NODE])
     cluster.pods.sync([pod({"args": [STEADY]})])
@@ -135,54 +117,6 @@ def test_a_pod_that_was_deleted_while_its_node_was_away_is_removed_when_the_node
     cluster.nodes.event("ADDED", NODE)
     cluster.api.wait_removed()
     assert cluster.processes() == 0
-
-
-def preempted(seconds: str) -> Object:
-    return {**NODE, "metadata": {**NODE["metadata"], "annotations": {PREEMPTION_ANNOTATION: seconds}}}
-
-
-def test_a_preempted_node_says_so_and_ends_its_pods_before_its_machine_goes(cluster: Cluster) -> None:
-    cluster.api.objects["/api/v1/nodes/node-1"] = {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}
-    cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod({"args": ["trap 'echo told; exit 0' TERM; while :; do sleep 0.05; done"]})])
-    cluster.running(pod({"args": [STEADY]}))
-    begun = time.monotonic()
-    cluster.nodes.event("MODIFIED", preempted("1"))
-    # Every later change of the node shows the annotation again.
-    cluster.nodes.event("MODIFIED", preempted("1"))
-    failed = cluster.api.wait(lambda status: status.get("phase") == "Failed")
-    assert failed["reason"] == "Terminated"
-    assert failed["message"] == "Pod was terminated in response to imminent node shutdown."
-    assert not cluster.lost
-    eventually(lambda: cluster.lost == ["node-1"])
-    assert time.monotonic() - begun >= 1
-    patches = dict(cluster.api.patches)
-    assert [each["key"] for each in patches["/api/v1/nodes/node-1"]["spec"]["taints"]] == [
-        "a",
-        "cloud.google.com/impending-node-termination",
-    ]
-    (condition,) = patches["/api/v1/nodes/node-1/status"]["status"]["conditions"]
-    assert (condition["type"], condition["status"]) == ("Ready", "False")
-    # The pod's object stays, as a record of what happened.
-    assert not cluster.api.removed
-
-
-def test_what_runs_on_a_node_that_is_preempted_without_notice_is_gone_before_the_cluster_knows(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(preemption, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(preemption, "_ASKED_SECONDS", 0.01)
-    condition = {"type": "Ready", "status": "True"}
-    cluster.api.objects["/api/v1/nodes/node-1"] = {"status": {"conditions": [condition]}}
-    cluster.nodes.sync([NODE])
-    cluster.pods.sync([pod({"args": ["trap '' TERM; while :; do sleep 0.05; done"]})])
-    cluster.running(pod({"args": [STEADY]}))
-    cluster.nodes.event("MODIFIED", preempted("0"))
-    eventually(lambda: cluster.processes() == 0, 2)
-    assert cluster.lost == []
-    # The controller manager has missed the heartbeats.
-    condition["status"] = "Unknown"
-    eventually(lambda: cluster.lost == ["node-1"])
 
 
 def test_a_missing_log_is_reported_with_the_kubelets_message(cluster: Cluster) -> None:

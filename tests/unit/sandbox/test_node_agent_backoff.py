@@ -1,7 +1,5 @@
 """The delay before a container is started again."""
 
-from __future__ import annotations
-
 from sandbox.node_agent.backoff import BackOff
 
 

@@ -1,7 +1,5 @@
 """The devices of a node, as an entrypoint looks for them."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 

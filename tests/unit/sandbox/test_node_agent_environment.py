@@ -1,7 +1,5 @@
 """A container's command line and environment, as the kubelet puts them together."""
 
-from __future__ import annotations
-
 import base64
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A node's heartbeats: its Lease and its conditions, and what the API server is told again and what not."""
 
-from __future__ import annotations
-
 import datetime
 import threading
 from collections.abc import Callable
@@ -89,19 +87,13 @@ def beat(api: Api, *beats: Beat, count: int = 1) -> None:
 
 
 @pytest.mark.parametrize(
-    ("beats", "told"),
-    [
-        (Beat(node("True")), False),
-        (Beat(node("True", age_seconds=100)), False),
-        (Beat(node("True", age_seconds=301)), True),
-        (Beat(node("Unknown")), True),
-        (Beat(node("False"), ready=False), False),
-    ],
-    ids=["said", "said lately", "said long ago", "counted as silent", "shutting down"],
+    ("ready", "age", "told"),
+    [("True", 0, False), ("True", 100, False), ("True", 301, True), ("Unknown", 0, True), ("False", 0, False)],
+    ids=["reported", "reported lately", "reported long ago", "counted as silent", "shutting down"],
 )
-def test_the_lease_is_renewed_each_time_and_the_status_told_when_it_is_due(api: Api, beats: Beat, told: bool) -> None:
+def test_the_lease_is_renewed_each_time_and_the_status_reported_when_it_is_due(api: Api, ready: str, age: float, told: bool) -> None:
     api.leases.add(LEASE)
-    beat(api, beats)
+    beat(api, Beat(node(ready, age), ready=ready != "False"))
     assert [path for path, _ in api.sent] == [LEASE, *([STATUS] if told else [])]
 
 

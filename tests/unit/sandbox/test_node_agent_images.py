@@ -1,7 +1,5 @@
 """Where a container finds its programs, and where it starts."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Requests and watches against an API server of the test's own, which can break off, forget and refuse."""
 
-from __future__ import annotations
-
 import json
 import queue
 import threading

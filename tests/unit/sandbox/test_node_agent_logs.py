@@ -1,7 +1,5 @@
 """Container logs: written from pipes in the CRI's format, and read as `kubectl logs` asks."""
 
-from __future__ import annotations
-
 import os
 import re
 import time

@@ -1,7 +1,5 @@
 """A pod's address: its own, kept over a restart when it can be, and never that of another sandbox on the machine."""
 
-from __future__ import annotations
-
 from sandbox.host.addresses import PodAddresses
 from sandbox.node_agent.network import PodNetwork
 

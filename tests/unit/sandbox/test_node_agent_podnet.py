@@ -1,7 +1,5 @@
 """A pod's network for Python processes: what a process means by "here" is the pod's own address."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Probes: one attempt, thresholds, and the order of attempts and decisions."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator

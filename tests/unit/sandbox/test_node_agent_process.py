@@ -1,7 +1,5 @@
 """One run of a container as a process: its exit, its log, and the end of everything that it started."""
 
-from __future__ import annotations
-
 import os
 import queue
 import signal

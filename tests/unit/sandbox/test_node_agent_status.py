@@ -1,7 +1,5 @@
 """A pod's status, as the kubelet derives it from what the containers do."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """A pod's life on its node: real processes, an image of the test's own, and a recording stand-in for the API server."""
 
-from __future__ import annotations
-
 import base64
 import copy
 import threading
@@ -84,6 +82,9 @@ class FakeApi:
             self.statuses.append(copy.deepcopy(body["status"]))
             self._changed.notify_all()
         return {}
+
+    def create(self, path: str, body: Object) -> Object:
+        return {"status": {"token": f"token of {path}"}}
 
     def delete(self, path: str, body: Object) -> Object:
         with self._changed:
@@ -313,30 +314,6 @@ def test_a_missing_image_is_requested_again(bench: Bench) -> None:
     bench.api.wait(ready)
 
 
-def test_images_are_pulled_one_after_the_other_and_kept(bench: Bench) -> None:
-    bench.add_image("other", "1", "c")
-    bench.services = replace(bench.services, pull_seconds=lambda node, image: 0.15)
-    began = time.monotonic()
-    worker = bench.run(pod({"args": [STEADY]}, {"name": "second", "image": "other:1", "args": [STEADY]}))
-    waiting = bench.api.wait(lambda status: "waiting" in status["containerStatuses"][0]["state"])
-    assert waiting["containerStatuses"][0]["state"]["waiting"] == {"reason": "ContainerCreating"}
-    bench.api.wait(ready)
-    assert time.monotonic() - began >= 0.3
-    assert sorted(reason for reason, _ in bench.events.reasons if reason.startswith("Pull")) == ["Pulled"] * 2 + ["Pulling"] * 2
-    assert worker.node.has_image("shell:1")
-    # What else is built on a base that the node has comes at once.
-    assert worker.node.pull("shell:2", "b", 100.0) <= time.monotonic()
-    assert worker.node.pull("shell:3", "d", 100.0) > time.monotonic() + 50
-
-
-def test_a_missing_program_is_a_start_error(bench: Bench) -> None:
-    bench.run(pod({"command": ["/no/such"]}, restartPolicy="Never"))
-    status = bench.api.wait(lambda status: status["phase"] == "Failed")
-    ended = main_state(status)["terminated"]
-    assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
-    assert "/no/such" in ended["message"]
-
-
 def test_what_crashes_is_restarted_at_once_and_then_ever_later(bench: Bench) -> None:
     bench.run(pod({"args": ["echo run; exit 3"]}))
     status = bench.api.wait(lambda status: status["containerStatuses"][0]["restartCount"] == 3)
@@ -388,3 +365,13 @@ def test_a_restarted_agent_starts_the_containers_again(bench: Bench) -> None:
     assert status["podIP"] == "10.88.253.3"
     assert container["restartCount"] == 2
     assert container["lastState"]["terminated"]["reason"] == "ContainerStatusUnknown"
+
+
+def test_a_container_that_mounts_its_service_account_finds_a_token_of_it_and_the_authority(bench: Bench) -> None:
+    (bench.folder / "ca").write_text("authority")
+    bench.services = replace(bench.services, api_server_ca=bench.folder / "ca")
+    show = "cat $FUNGIBILITY_SERVICE_ACCOUNT_DIR/token $FUNGIBILITY_SERVICE_ACCOUNT_DIR/ca.crt"
+    mount = {"name": "kube-api-access-1", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
+    bench.run(pod({"args": [show], "volumeMounts": [mount]}, serviceAccountName="timer", restartPolicy="Never"))
+    bench.api.wait(lambda status: status.get("phase") == "Succeeded")
+    assert bench.log() == "token of /api/v1/namespaces/default/serviceaccounts/timer/tokenauthority"

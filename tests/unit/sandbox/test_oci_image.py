@@ -1,7 +1,5 @@
 """Images as registries keep them: unpacked layer by layer, checked by digest."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import json

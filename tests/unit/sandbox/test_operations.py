@@ -1,7 +1,5 @@
 """The stand-in cloud's operations continue without their client, and the next one on the same resource waits."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The stand-in docker provider over a real channel: what makes a diff, what makes a digest, what is refused."""
 
-from __future__ import annotations
-
 import math
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The stand-in gcp provider over a real channel, with a cloud of dictionaries behind it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -223,6 +221,8 @@ def test_a_pool_of_a_given_name_goes_before_its_successor_comes_and_one_of_a_mad
     assert not client.diff(urn(NODE_POOL, "x"), made_up, {**made_up, "initialNodeCount": 2}).delete_before_replace
 
 
+AUTHORIZATION = "gcp:certificatemanager/dnsAuthorization:DnsAuthorization"
+MAP_ENTRY = "gcp:certificatemanager/certificateMapEntry:CertificateMapEntry"
 SUBNET: dict[str, Any] = {"name": "n", "network": "projects/p/global/networks/n", "ipCidrRange": "10.64.0.0/22"}
 
 
@@ -233,6 +233,9 @@ SUBNET: dict[str, Any] = {"name": "n", "network": "projects/p/global/networks/n"
         (SUBNETWORK, SUBNET, "projects/p/regions/asia-northeast1/subnetworks/n"),
         (ROUTER, {"name": "r", "network": "n"}, "projects/p/regions/asia-northeast1/routers/r"),
         (NAT, {"name": "nat", "router": "r", "sourceSubnetworkIpRangesToNat": "ALL_SUBNETWORKS_ALL_IP_RANGES"}, "p/asia-northeast1/r/nat"),
+        # Global where no location is given, whatever the provider's region is.
+        (AUTHORIZATION, {"name": "a", "domain": "llm.example.com"}, "projects/p/locations/global/dnsAuthorizations/a"),
+        (MAP_ENTRY, {"name": "e", "map": "m", "certificates": []}, "projects/p/locations/global/certificateMaps/m/certificateMapEntries/e"),
     ],
 )
 def test_ids_are_google_s(client: Client, token: str, inputs: dict[str, Any], id: str) -> None:

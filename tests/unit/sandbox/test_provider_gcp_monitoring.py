@@ -1,7 +1,5 @@
 """Dashboards and alert policies in the stand-in cloud: ids, outputs, differences, and what Google's API refuses."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

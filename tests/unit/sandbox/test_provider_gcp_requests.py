@@ -1,7 +1,5 @@
 """What the engine and its user see of the stand-in gcp provider when Google's APIs misbehave."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The kubernetes stand-in, operation by operation, on a cluster that is a dictionary."""
 
-from __future__ import annotations
-
 import base64
 import copy
 import json
@@ -20,7 +18,7 @@ from sandbox.providers.kubernetes_client import (
     KubernetesApiError,
     UnknownKindError,
 )
-from sandbox.providers.server import PartialFailureError, ProviderError, Urn
+from sandbox.providers.server import Change, PartialFailureError, ProviderError, Urn
 from sandbox.providers.wire import UNKNOWN, Secret
 
 TOKEN = "hf_very_secret"
@@ -63,20 +61,9 @@ class MemoryCluster:
     def list_objects(self, *_: Any) -> list[dict[str, Any]]:
         return []
 
-    def create(self, body: dict[str, Any], *, manager: str, dry_run: bool = False) -> dict[str, Any]:
-        if self.key(body) in self.objects:
-            raise refusal(409, "AlreadyExists", f"{body['metadata']['name']} already exists")
-        return self.write(body, "create", dry_run, {"manager": manager, "operation": "Update", "fieldsV1": {}})
-
     def apply(self, body: dict[str, Any], *, manager: str, force: bool, dry_run: bool = False) -> dict[str, Any]:
         entry = {"manager": manager, "operation": "Apply", "fieldsV1": {}}
         return self.write(body, "force" if force else "apply", dry_run, entry)
-
-    def patch(self, target: dict[str, Any], operations: list[dict[str, Any]]) -> dict[str, Any]:
-        self.calls.append(("take over", False))
-        live = self.objects[self.key(target)]
-        live["metadata"]["managedFields"] = operations[0]["value"]
-        return copy.deepcopy(live)
 
     def delete(self, api_version: str, kind: str, namespace: str | None, name: str) -> bool:
         if kind in self.unknown_kinds:
@@ -184,12 +171,14 @@ class Made:
         return dict(result.inputs)
 
     def diff(self, program: dict[str, Any], ignore: tuple[str, ...] = ()) -> Any:
-        new = self.checked(program, self.inputs)
-        return self.provider.diff(self.urn, self.id, self.inputs, self.outputs, new, ignore)
+        return self.provider.diff(self.change(program, ignore_changes=ignore))
 
     def update(self, program: dict[str, Any], *, preview: bool = False) -> dict[str, Any]:
+        return self.provider.update(self.change(program, preview=preview))
+
+    def change(self, program: dict[str, Any], **how: Any) -> Change:
         new = self.checked(program, self.inputs)
-        return self.provider.update(self.urn, self.id, self.inputs, self.outputs, new, None, (), preview)
+        return Change(urn=self.urn, id=self.id, old_inputs=self.inputs, old_outputs=self.outputs, new_inputs=new, **how)
 
     def delete(self) -> None:
         self.provider.delete(self.urn, self.id, self.inputs, self.outputs, None)
@@ -230,7 +219,7 @@ def test_a_name_of_the_program_is_kept_and_a_namespace_filled_in_where_there_is_
 
 MISSPELT = deployment()
 MISSPELT["spec"]["template"]["spec"]["containers"][0]["imagePullPolcy"] = "Always"
-WAITING = config_map(name="a", annotations={"pulumi.com/waitFor": "condition=Ready", "pulumi.com/skipAwait": "true"})
+WAITING = config_map(name="a", annotations={"pulumi.com/waitFor": "jsonpath={.data}", "pulumi.com/skipAwait": "true"})
 
 
 @pytest.mark.parametrize(
@@ -321,7 +310,7 @@ def load_balancer() -> dict[str, Any]:
 
 
 def test_what_cannot_be_made_is_told_with_the_fix(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
-    cluster.create(config_map("theirs", name="a", namespace="default"), manager="kubectl")
+    cluster.apply(config_map("theirs", name="a", namespace="default"), manager="kubectl", force=False)
     with pytest.raises(ProviderError, match="exists already and is not this stack's.*pulumi import"):
         Made(provider, CONFIG_MAP, config_map(name="a"))
     provider.configure({}, {"kubeconfig": kubeconfig(), "upsertExistingObjects": "true"})
@@ -415,7 +404,7 @@ def test_a_read_tells_drift_and_disappearance(provider: KubernetesProvider, clus
 
 
 def test_an_import_says_what_a_program_would(provider: KubernetesProvider, cluster: MemoryCluster) -> None:
-    cluster.create(config_map(name="a", namespace="default"), manager="kubectl")
+    cluster.apply(config_map(name="a", namespace="default"), manager="kubectl", force=False)
     read = provider.read(CONFIG_MAP, "default/a", {}, {})
     assert read is not None
     assert read.inputs == config_map(name="a", namespace="default")

@@ -1,7 +1,5 @@
 """When the kubernetes stand-in takes an object for live, and what it says while it is not."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -210,6 +208,20 @@ def test_waiting_ends_with_the_live_object_and_tells_progress_once() -> None:
     wait, lines = waiting(cluster, ka.deployment)
     assert wait.until_live(unready) == a_deployment()
     assert lines == ["Waiting for app ReplicaSet to be available (2/2 Pods available)"]
+
+
+def test_an_object_that_names_a_condition_is_live_once_it_holds() -> None:
+    inputs = {"kind": "Gateway", "metadata": {"name": "door", "annotations": {ka.WAIT_FOR: "condition=Programmed"}}}
+    rule = ka.rule_for(inputs)
+    assert rule is not None
+
+    def gateway(*conditions: dict[str, str]) -> ka.Verdict:
+        return rule(ka.Sighting({**inputs, "status": {"conditions": list(conditions)}}))
+
+    pending = {"type": "Programmed", "status": "False", "reason": "Invalid", "message": "no subnet"}
+    assert (gateway().ready, gateway({"type": "Accepted", "status": "True"}).ready) == (False, False)
+    assert gateway(pending).reasons == ("[Invalid] no subnet",)
+    assert gateway({**pending, "status": "True"}).ready
 
 
 def test_a_wait_that_times_out_has_the_last_object_and_the_reasons() -> None:

@@ -1,7 +1,5 @@
 """Which cluster a kubeconfig stands for, and what is said when it stands for none."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

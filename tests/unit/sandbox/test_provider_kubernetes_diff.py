@@ -1,7 +1,5 @@
 """What the kubernetes stand-in shows as changed, replaced, or not at all."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
@@ -114,18 +112,6 @@ def test_ignored_properties_and_what_is_below_do_not_show() -> None:
 def entry(manager: str, operation: str, fields: dict[str, Any], subresource: str = "") -> dict[str, Any]:
     found = {"manager": manager, "operation": operation, "fieldsType": "FieldsV1", "fieldsV1": fields}
     return {**found, "subresource": subresource} if subresource else found
-
-
-def test_the_applying_manager_takes_over_what_creation_set() -> None:
-    created = entry("pulumi-kubernetes", "Update", {"f:spec": {"f:replicas": {}, ".": {}}})
-    own = entry("mine", "Apply", {"f:spec": {"f:paused": {}}})
-    status = entry("kube-controller-manager", "Update", {"f:status": {}}, "status")
-    taken = kd.taken_over([created, status, own], "mine")
-    assert taken == [entry("mine", "Apply", {"f:spec": {"f:replicas": {}, "f:paused": {}, ".": {}}}), status]
-
-
-def test_the_replica_count_of_kubectl_scale_is_not_taken_over() -> None:
-    assert kd.taken_over([entry("kubectl", "Update", {"f:spec": {"f:replicas": {}}}, "scale")], "mine") is None
 
 
 def test_an_ignored_field_of_another_manager_is_left_out_and_ones_own_keeps_its_live_value() -> None:

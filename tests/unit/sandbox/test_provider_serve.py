@@ -1,7 +1,5 @@
 """All stand-in providers together, as the daemon starts them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path

@@ -1,11 +1,10 @@
 """The provider protocol's translation, over a real channel, with a provider of the test's own."""
 
-from __future__ import annotations
-
 import base64
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
@@ -13,8 +12,9 @@ import pytest
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2
 
-from sandbox.providers.differences import Difference, PropertyChange, compare
+from sandbox.providers.differences import Difference, compare
 from sandbox.providers.server import (
+    Change,
     Checked,
     CheckFailure,
     Created,
@@ -50,11 +50,9 @@ class EchoProvider(Provider):
             failures = [CheckFailure("key", f"{plain(news['key'])} is bad")]
         return Checked({**news, "seen": [urn.type_token, urn.name, olds is None, len(seed)]}, failures)
 
-    def diff(
-        self, urn: Urn, id: str, old_inputs: Properties, old_outputs: Properties, new_inputs: Properties, ignore_changes: Sequence[str]
-    ) -> Difference:
-        changes = tuple(PropertyChange(each.path, each.kind, replaces=each.path[0] == "name") for each in compare(old_inputs, new_inputs))
-        return Difference(changes, delete_before_replace=True)
+    def diff(self, change: Change) -> Difference:
+        changes = compare(change.old_inputs, change.new_inputs)
+        return Difference(tuple(replace(each, replaces=each.path[0] == "name") for each in changes), delete_before_replace=True)
 
     def create(self, urn: Urn, inputs: Properties, timeout: float | None, preview: bool) -> Created:
         match inputs.get("do"):

@@ -1,7 +1,5 @@
 """What `python -m sandbox up` reads of an environment's settings before the engine does."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The type checker against the installed SDKs' own classes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pulumi

@@ -231,21 +231,6 @@ def test_after_sigterm_requests_under_way_finish_and_new_ones_get_500_on_connect
     assert server.process.wait(_SECONDS) == 0
 
 
-def test_middleware_is_loaded_as_vllm_loads_it(start: Callable[..., Server], tmp_path: Path) -> None:
-    draining = tmp_path / "draining"
-    server = start(
-        "--middleware=fungibility_drain.CloseWhileDraining", PYTHONPATH=f"{STANDIN}:{IMAGES}", FUNGIBILITY_DRAINING_FILE=str(draining)
-    ).wait_until_ready()
-    assert "connection" not in server.get("/health").headers
-    draining.touch()
-    with server.chat(stream=True) as answer:
-        assert answer.headers["connection"] == "close"
-        assert events(answer)[-1] == "[DONE]"
-
-
-# --- about the server
-
-
 # --- generation
 
 
@@ -347,28 +332,3 @@ def test_a_process_stays_small(server: Server) -> None:
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
     assert found is not None
     assert int(found[1]) < 40_000
-
-
-def test_a_hung_engine_answers_no_request_and_changes_no_metric_while_the_server_reports_healthy(start: Callable[..., Server]) -> None:
-    server = start(STANDIN_TOKEN_SECONDS="0.01").wait_until_ready()
-    with server.chat(max_tokens=2000, ignore_eos=True, stream=True):
-        eventually(lambda: server.metric("vllm:generation_tokens_total") > 3)
-        server.process.send_signal(signal.SIGUSR1)
-        time.sleep(0.1)
-        made = server.metric("vllm:generation_tokens_total")
-        with pytest.raises(requests.ReadTimeout):
-            requests.post(f"{server.url}/v1/completions", json={"prompt": ".", "max_tokens": 1}, timeout=0.2)
-        assert server.healthy()
-        assert server.metric("vllm:generation_tokens_total") == made < 2000
-        # The engine's own count, which it no longer gives.
-        assert server.metric("vllm:num_requests_running") == 1
-
-
-def test_a_server_that_finds_the_crash_file_does_not_start(start: Callable[..., Server], tmp_path: Path) -> None:
-    file = tmp_path / "crash-on-start"
-    file.touch()
-    server = start(SANDBOX_CRASH_FILE=str(file))
-    assert server.process.wait(timeout=_SECONDS) == 1
-    assert "Engine core initialization failed" in server.end()
-    file.unlink()
-    start(SANDBOX_CRASH_FILE=str(file)).wait_until_ready()

@@ -1,7 +1,5 @@
 """Google's stock in the sandbox: what is kept, what a pool's creation and a single machine make of it, and what the program says."""
 
-from __future__ import annotations
-
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +15,12 @@ from sandbox import __main__ as commands
 from sandbox.gke.node_pool import NodePool
 from sandbox.gke.node_pools import NodePools
 from sandbox.gke.scaling_messages import Backoff, Growth, class_conditions, priority_statuses
-from sandbox.google.latencies import Clock
+from sandbox.google.latencies import LATENCIES, Clock
 from sandbox.google.stock import OutOfStockError, Stock, StockError, require_pool
 from sandbox.host.paths import Paths
 from sandbox.providers.gcp_kinds import NODE_POOL
 from tests.unit.program import run_program
-from tests.unit.sandbox.test_autoscaler import RULES, ladder
+from tests.unit.sandbox.test_autoscaler import RULES, ladder, pool
 
 ZONE = "asia-northeast1-b"
 
@@ -143,29 +141,6 @@ def test_stock_that_comes_back_in_time_completes_the_creation(tmp_path: Path, su
     assert len(cluster.by_name["v6e-1"].nodes) == 2
 
 
-def test_a_held_request_is_refused_when_the_cluster_ends(stock: Stock, tmp_path: Path) -> None:
-    stock.set("v6e-1", "hold")
-    cluster = _Machines(stock, tmp_path, speed=100.0)
-    cluster.by_name["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
-    threading.Timer(0.1, cluster._ending.set).start()
-    with pytest.raises(OutOfStockError):
-        cluster.add_node("v6e-1")
-
-
-def test_a_held_request_is_not_relabelled_when_its_pool_changes(stock: Stock, tmp_path: Path) -> None:
-    stock.set("v6e-1", "hold")
-    cluster = _Machines(stock, tmp_path, speed=100.0)
-    pool = cluster.by_name["v6e-1"] = ladder(0, 0, 0)["v6e-1"]
-    request = threading.Thread(target=cluster.add_node, args=("v6e-1",))
-    request.start()
-    while not pool.held:
-        threading.Event().wait(0.01)
-    cluster.update("v6e-1", {**INPUTS, "autoscaling": {"minNodeCount": 0, "maxNodeCount": 2}})
-    stock.set("v6e-1", "in")
-    request.join(10)
-    assert (len(pool.nodes), pool.joining, pool.held) == (1, {}, set())
-
-
 # --- the autoscaler's words
 
 
@@ -271,3 +246,16 @@ def test_the_program_explains_the_failure_of_each_of_its_accelerator_pools_and_n
     assert warn.call_count == 1
     assert "Accelerator pool l4-spot" in said
     assert "(v6e-1, l4)" in said
+
+
+@pytest.mark.parametrize(
+    ("machine_type", "config", "minutes"),
+    [
+        ("ct6e-standard-1t", {}, 600),
+        ("ct6e-standard-1t", {"spot": True}, 600),
+        ("ct6e-standard-1t", {"flexStart": True}, 30),
+        ("g2-standard-4", {}, 15),
+    ],
+)
+def test_a_machine_that_does_not_come_is_waited_for_as_long_as_the_autoscaler_says(machine_type: str, config: Any, minutes: int) -> None:
+    assert LATENCIES[pool("p", machine_type, nodes=0, **config).provision_time] == minutes * 60

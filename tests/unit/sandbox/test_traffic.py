@@ -1,19 +1,19 @@
 """What the load generator counts as answered, failed and cut, against a server that does each."""
 
-from __future__ import annotations
-
+import itertools
 import json
 import time
 from typing import Any
 
 import pytest
 
+from sandbox.cli import traffic as traffic_module
 from sandbox.cli.traffic import Exchange, Report, Traffic
-from tests.unit.misbehaving_server import MODEL, Reply, breaks_off, chat, closes, cut_short, says, serving, stream_events, streams
+from tests.unit.misbehaving_server import MODEL, Handler, Reply, breaks_off, chat, closes, cut_short, says, serving, stream_events, streams
 
 
-def _send(url: str) -> Report:
-    traffic = Traffic(url, MODEL, rate=50, max_tokens=(1, 3), answer_seconds=5)
+def _send(url: str, retries: int = 0) -> Report:
+    traffic = Traffic(url, MODEL, rate=50, max_tokens=(1, 3), answer_seconds=5, retries=retries)
     traffic.start()
     time.sleep(0.3)
     return traffic.stop()
@@ -35,6 +35,19 @@ def test_a_request_without_an_answer_has_failed(reply: Reply, problem: str) -> N
     assert report.count("failed") == len(report.exchanges) > 5
     assert report.problems == {problem: len(report.exchanges)}
     assert report.longest_gap == float("inf")
+
+
+def test_a_client_that_retries_asks_again_but_for_a_stream_that_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic_module, "_FIRST_RETRY_SECONDS", 0.01)
+    asked = itertools.count()
+
+    def busy_at_first(handler: Handler) -> None:
+        (says({}, 503) if next(asked) < 3 else says(chat()))(handler)
+
+    with serving(chat=busy_at_first, stream=breaks_off(*stream_events()[:2])) as server:
+        report = _send(server.url, retries=3)
+    assert {each.result for each in report.exchanges if not each.stream} == {"answered"}
+    assert {each.result for each in report.exchanges if each.stream} == {"cut"}
 
 
 def test_a_refused_connection_has_failed() -> None:

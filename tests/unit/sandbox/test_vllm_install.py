@@ -1,7 +1,5 @@
 """What `up --server vllm` does around pip and torch: refusals, progress, the second time, and the model's place."""
 
-from __future__ import annotations
-
 import platform
 import re
 import shutil

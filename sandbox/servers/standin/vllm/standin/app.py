@@ -26,9 +26,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from . import VERSION
 from .engine import Engine
 from .metrics import CONTENT_TYPE, Metrics
-from .requests import ApiError, Fields, Job, JobMaker, chat_job, chat_prompt, check_model, completion_job, parse_json
+from .requests import ApiError, Job, JobMaker, chat_job, completion_job, parse_json
 from .settings import Settings
-from .text import decode, encode
 
 #: Where vLLM asks for an API key; the rest is open with one too.
 _GUARDED = ("/v1", "/v2", "/inference")
@@ -45,8 +44,6 @@ def make_app(settings: Settings, engine: Engine, metrics: Metrics) -> Starlette:
             ("/load", handlers.load, ["GET"]),
             ("/version", handlers.version, ["GET"]),
             ("/metrics", handlers.metrics_text, ["GET"]),
-            ("/tokenize", handlers.tokenize, ["POST"]),
-            ("/detokenize", handlers.detokenize, ["POST"]),
             ("/v1/models", handlers.models, ["GET"]),
             ("/v1/chat/completions", handlers.chat, ["POST"]),
             ("/v1/completions", handlers.completions, ["POST"]),
@@ -171,25 +168,6 @@ class _Handlers:
             for name in self._settings.served_names
         ]
         return JSONResponse({"object": "list", "data": cards})
-
-    # --- tokens
-
-    async def tokenize(self, request: Request) -> Response:
-        fields = Fields(await _content(request))
-        check_model(fields, self._settings)
-        text = chat_prompt(fields)[0] if fields.get("messages") is not None else str(fields.required("prompt"))
-        tokens = encode(text)
-        length = self._settings.max_model_len
-        return JSONResponse({"count": len(tokens), "max_model_len": length, "tokens": tokens, "token_strs": None})
-
-    async def detokenize(self, request: Request) -> Response:
-        fields = Fields(await _content(request))
-        check_model(fields, self._settings)
-        try:
-            text = decode(fields.numbers("tokens"))
-        except ValueError as error:
-            raise ApiError(HTTPStatus.BAD_REQUEST, str(error), kind="BadRequestError", param="tokens") from None
-        return JSONResponse({"prompt": text})
 
     # --- generation
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from .engine import Generation
 from .settings import Settings
-from .text import answer, count, decode, tokens_of
+from .text import answer, count, tokens_of
 
 #: What /v1/completions makes without `max_tokens`; a chat goes on until the context is full.
 _COMPLETION_TOKENS = 16
@@ -110,15 +110,6 @@ class Fields:
             raise self._wrong(name, "string_type", "valid string")
         return values
 
-    def numbers(self, name: str) -> list[int]:
-        """A list of integers, which has to be there."""
-        values = self.required(name)
-        if not isinstance(values, list):
-            raise self._wrong(name, "list_type", "valid list")
-        if not all(isinstance(each, int) and not isinstance(each, bool) for each in values):
-            raise self._wrong(name, "int_type", "valid integer")
-        return values
-
     def _wrong(self, name: str, kind: str, wanted: str) -> ApiError:
         value = repr(self._content.get(name))[:200]
         return _problem(kind, f"body.{name}", f"Input should be a {wanted}", f"'input': {value}")
@@ -191,11 +182,8 @@ def _completion_prompts(prompt: object) -> list[tuple[int, str]]:
 
 
 def _token_prompt(tokens: list[int]) -> tuple[int, str]:
-    try:
-        return len(tokens), decode(tokens)
-    except ValueError:
-        # Numbers of a real vocabulary say nothing to the stand-in, and vLLM takes them.
-        return len(tokens), f"{len(tokens)} tokens"
+    # Numbers of a real vocabulary say nothing to the stand-in, and vLLM takes them.
+    return len(tokens), f"{len(tokens)} tokens"
 
 
 def _job(fields: Fields, settings: Settings, model: str, prompts: list[tuple[int, str]], limit_name: str, *, default_limit: int) -> Job:

@@ -1,7 +1,6 @@
 """Text and its tokens. A token is four bytes of the text in UTF-8, about an English token's length.
 
-Left out: any model's vocabulary. A token's number says its bytes, so that a text and its tokens can be turned into each
-other without one.
+Left out: any model's vocabulary, and so the numbers of tokens.
 """
 
 from __future__ import annotations
@@ -9,24 +8,6 @@ from __future__ import annotations
 from .settings import Place
 
 _TOKEN_BYTES = 4
-
-
-def encode(text: str) -> list[int]:
-    """Token numbers; each is its bytes after a leading 1."""
-    data = text.encode()
-    pieces = [data[start : start + _TOKEN_BYTES] for start in range(0, len(data), _TOKEN_BYTES)]
-    return [int.from_bytes(b"\x01" + piece, "big") for piece in pieces]
-
-
-def decode(tokens: list[int]) -> str:
-    """Raises `ValueError` for a number without a token."""
-    data = bytearray()
-    for token in tokens:
-        piece = token.to_bytes((token.bit_length() + 7) // 8, "big") if token > 0 else b""
-        if piece[:1] != b"\x01" or len(piece) > _TOKEN_BYTES + 1:
-            raise ValueError(f"{token} is not a token")
-        data += piece[1:]
-    return data.decode(errors="replace")
 
 
 def count(text: str) -> int:
