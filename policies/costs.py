@@ -124,7 +124,7 @@ def _price(pool: Pool) -> Price | None:
     # GKE's own default for a pool that names no machine type.
     machine = pool.get("nodeConfig", "machineType") or "e2-medium"
     count = pool.get("nodeConfig", "guestAccelerators", 0, "count")
-    return node_price(str(machine), provisioning(pool), region(pool), count if isinstance(count, int) else None)
+    return node_price(str(machine), provisioning(pool), region(pool), None if count is UNKNOWN else int(count or 0))
 
 
 RULES = (

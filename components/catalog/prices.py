@@ -198,7 +198,7 @@ _FORWARDING_RULES = 0.025
 def node_price(machine_type: str, provisioning: Provisioning, region: str, count: int | None = None) -> Price | None:
     """What one node of a pool costs an hour, including its accelerators; None if the table has no price for it.
 
-    `count`: of attached GPUs, where the machine type leaves a choice; none unless it says so.
+    `count`: of attached GPUs, where the machine type leaves a choice, and has no price while that is not known.
     """
     machine = MACHINE_TYPES.get(machine_type)
     family = machine_type.partition("-")[0]
@@ -209,7 +209,10 @@ def node_price(machine_type: str, provisioning: Provisioning, region: str, count
         return _sum([(1, _WHOLE[machine_type])], provisioning, region)
     if machine.accelerator not in _ACCELERATOR:
         return None
-    parts: list[tuple[float, _Rates]] = [((count or 0) if machine.counts else machine.count, _ACCELERATOR[machine.accelerator])]
+    count = count if machine.counts else machine.count
+    if count is None:
+        return None
+    parts: list[tuple[float, _Rates]] = [(count, _ACCELERATOR[machine.accelerator])]
     if family in _HOST:
         vcpus, rates = _HOST[family]
         parts.append((machine.vcpus / vcpus, rates))

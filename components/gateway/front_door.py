@@ -132,7 +132,7 @@ class FrontDoor(pulumi.ComponentResource):
 def _url(gateway: Gateway, ip: str | None) -> str | None:
     if ip is None:
         return None
-    return f"https://{gateway.host_name}/v1" if gateway.certificate else f"http://{gateway.host_name or ip}/v1"
+    return f"https://{gateway.host_name}/v1" if gateway.certificate else f"http://{ip}/v1"
 
 
 def _records(gateway: Gateway, ip: str | None, authorizations: Sequence[dict[str, str]]) -> Sequence[dict[str, str]]:

@@ -23,7 +23,7 @@ from ops.smoke import target
 from ops.smoke.service import KEY_VARIABLE, Failure
 from ops.smoke.serving_pools import ServingPod, UnknownPool, serving_pods
 
-_PROVISIONING: dict[str, Provisioning] = {"spot": "spot", "preemptible": "preemptible"}
+_PROVISIONING: dict[str, Provisioning] = {"spot": "spot", "preemptible": "preemptible", "flex-start": "flex-start"}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -104,7 +104,7 @@ def estimate(settings: Settings) -> Estimate:
                 idle=system,
                 usual=system,
                 maximum=system,
-                price=node_price(settings.cluster.system_machine_type, "on-demand", settings.place.region),
+                price=node_price(settings.cluster.system_machine_type, "on-demand", settings.place.region, 0),
             ),
             Line(name="control plane", what="GKE's fee", idle=1, usual=1, maximum=1, price=CLUSTER_FEE),
             _load_balancer(settings),

@@ -32,11 +32,12 @@ class Pool:
     machine_type: str = ""
     provisioning: str = ""
     region: str = ""
+    gpus: int = 0
 
     @property
     def usd(self) -> float | None:
         """A node's list price an hour; None where it is not known."""
-        price = node_price(self.machine_type, self.provisioning, self.region) if self.machine_type else None  # type: ignore[arg-type]
+        price = node_price(self.machine_type, self.provisioning, self.region, self.gpus) if self.machine_type else None  # type: ignore[arg-type]
         return price.usd if price else None
 
 
@@ -57,7 +58,13 @@ class Rung:
 def pools_of(settings: Settings) -> tuple[Pool, ...]:
     """The accelerator pools of a stack's settings."""
     return tuple(
-        Pool(name=each.name, machine_type=each.machine_type, provisioning=each.provisioning, region=settings.place.region)
+        Pool(
+            name=each.name,
+            machine_type=each.machine_type,
+            provisioning=each.provisioning,
+            region=settings.place.region,
+            gpus=each.machine.count if each.kind == "gpu" else 0,
+        )
         for each in settings.accelerators.pools
     )
 
@@ -85,6 +92,7 @@ def _pool_of(node: Object) -> Pool:
         machine_type=label(node, "node.kubernetes.io/instance-type"),
         provisioning="on-demand" if provisioning == "standard" else provisioning,
         region=label(node, "topology.kubernetes.io/region"),
+        gpus=int((node.get("status") or {}).get("capacity", {}).get("nvidia.com/gpu", 0)),
     )
 
 

@@ -73,7 +73,14 @@ def serving_pods(target: Target, kubeconfig: str | None) -> list[ServingPod]:
     try:
         core = client.CoreV1Api(config.new_client_from_config(kubeconfig, client_configuration=configuration))
         services = core.list_namespaced_service(target.namespace, _request_timeout=_SECONDS).items
-        selector, port = _behind(services, target)
+        found = _behind(services, target) or _behind_gateway(services, target, core.api_client, client)
+        if found is None:
+            raise UnknownPool(
+                f"neither a Service nor a Gateway in namespace {target.namespace} of the kubeconfig's cluster has the address "
+                f"{target.service_ip}: it is another cluster (`gcloud container clusters get-credentials {target.cluster_name} "
+                f"--location {target.cluster_location}`)"
+            )
+        selector, port = found
         labels = ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
         pods = core.list_namespaced_pod(target.namespace, label_selector=labels, _request_timeout=_SECONDS).items
         nodes = core.list_node(_request_timeout=_SECONDS).items
@@ -94,7 +101,7 @@ def serving_pods(target: Target, kubeconfig: str | None) -> list[ServingPod]:
     ]
 
 
-def _behind(services: list[Any], target: Target) -> tuple[dict[str, str], int]:
+def _behind(services: list[Any], target: Target) -> tuple[dict[str, str], int] | None:
     """The selector, and the pods' port, of the Service that has the stack's address and port: no other cluster has one."""
     parts = urlsplit(target.service_url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -103,11 +110,28 @@ def _behind(services: list[Any], target: Target) -> tuple[dict[str, str], int]:
         ports = [each.target_port or port for each in service.spec.ports or [] if each.port == port]
         if ports and any(each.ip == target.service_ip for each in ingress):
             return dict(service.spec.selector or {}), ports[0]
-    raise UnknownPool(
-        f"no Service in namespace {target.namespace} of the kubeconfig's cluster has the address {target.service_ip}: it is "
-        f"another cluster (`gcloud container clusters get-credentials {target.cluster_name} "
-        f"--location {target.cluster_location}`)"
-    )
+    return None
+
+
+def _behind_gateway(services: list[Any], target: Target, api_client: Any, kubernetes: Any) -> tuple[dict[str, str], int] | None:
+    """The same of the Service that has the name of the Gateway with the stack's address."""
+    objects, place = kubernetes.CustomObjectsApi(api_client), ("gateway.networking.k8s.io", "v1", target.namespace, "gateways")
+    try:
+        listed = objects.list_namespaced_custom_object(*place, _request_timeout=_SECONDS)
+    except kubernetes.ApiException as error:
+        if error.status != 404:
+            raise
+        # The cluster knows no Gateways.
+        return None
+    names = {
+        each["metadata"]["name"]
+        for each in listed["items"]
+        if any(address.get("value") == target.service_ip for address in each.get("status", {}).get("addresses") or [])
+    }
+    for service in services:
+        if service.metadata.name in names and service.spec.ports:
+            return dict(service.spec.selector or {}), service.spec.ports[0].target_port
+    return None
 
 
 def _is_ready(pod: Any) -> bool:

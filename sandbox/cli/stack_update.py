@@ -47,7 +47,7 @@ def scales_on_metrics(environment_name: str) -> bool:
 
 def has_gateway(environment_name: str) -> bool:
     """Whether an environment has a gateway. Raises `StackError`."""
-    return bool(_engine_values(environment_name).get(f"{PROJECT_NAME}:gateway"))
+    return str(_engine_values(environment_name)[f"{PROJECT_NAME}:gateway"]) != "{}"
 
 
 class StackUpdate(SandboxStack):

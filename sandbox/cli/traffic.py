@@ -154,7 +154,7 @@ class Traffic:
             if tries:
                 time.sleep(min(_FIRST_RETRY_SECONDS * 2 ** (tries - 1), _LAST_RETRY_SECONDS) * (1 - 0.25 * random.random()))
             result, problem, pod = self._exchange(tokens, stream=stream)
-            # A stream that has begun is the caller's, and nobody repeats it.
+            # A stream that has begun is in its caller's hands, and is not repeated.
             if result == "answered" or (stream and result == "cut"):
                 break
         ended = time.monotonic()

@@ -131,7 +131,7 @@ class LocalCluster:
             return
         self.ensure_tools(GATEWAY_TOOLS)
         self.control_plane.set_gateway_api(True)
-        self._gateway = GatewayController(
+        controller = GatewayController(
             self.control_plane.api_client(),
             state_dir=self.state_dir,
             tools=self.tools,
@@ -143,7 +143,8 @@ class LocalCluster:
             location=self.location,
             network=self.network,
         )
-        self._gateway.start()
+        controller.start()
+        self._gateway = controller
 
     def _start(self, part: MetricsCollection | NodeAgent | LoadBalancer | Autoscaler) -> None:
         # One that fails half-way is ended with the others.

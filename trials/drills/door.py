@@ -63,7 +63,7 @@ def run(options: Options) -> Iterator[Result]:
 def drill(options: Options, planned_or_not: Mapping[str, Event]) -> Iterator[Result]:
     """The results of some events, on a sandbox of its own."""
     with fresh_sandbox("drill-door") as sandbox:
-        sandbox.command("up", "--server", options.server)
+        sandbox.command("up", "--prepare", "--server", options.server)
         service = _Service(sandbox)
         service.deploy()
         sandbox.use_doors()
@@ -152,7 +152,7 @@ def _result(event: str, report: Report, recovery: str, client: str, *, planned: 
         cut=report.count("cut"),
         longest_gap=round(report.longest_gap, 2) if report.count("answered") > 1 else None,
         bound=bound,
-        recovery=recovery + (f"; of the lost {streams} were streams ({problems})" if lost else ""),
+        recovery=recovery + (f"; streams among the lost: {streams} ({problems})" if lost else ""),
     )
 
 
@@ -199,9 +199,9 @@ def _fault(command: str, *options: str) -> Callable[[_Service], str]:
 
 _PLANNED: Mapping[str, Event] = {
     "rolling update": _event(_update, planned=True),
+    "Spot preemption, 30 s of notice": _event(_preempt(notice=30), replicas=3, planned=True),
     "drain of a node": _event(_drain, planned=True),
     "scale-out to 3, then to 1": _event(_scale, planned=True),
-    "Spot preemption, 30 s of notice": _event(_preempt(notice=30), replicas=3, planned=True),
 }
 
 UNANNOUNCED: Mapping[str, Event] = {

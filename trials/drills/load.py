@@ -74,8 +74,9 @@ _SETTINGS: dict[str, Any] = {"keepLastReplica": True, "replicas": 2}
 
 def run(options: Options) -> Iterator[Result]:
     with fresh_sandbox("drill-load") as sandbox:
-        sandbox.command("up", "--server", options.server)
         real = options.server == VLLM
+        # Real servers start slowly, so that they begin with the drill's own settings and not with those of dev.
+        sandbox.command("up", "--server", options.server, *(["--prepare"] if real else []))
         service = _Service(sandbox, patience=_VLLM_PATIENCE, rate=_VLLM_RATE, tokens=_VLLM_TOKENS) if real else _Service(sandbox)
         for name, event in options.sample(_PLANNED if real else _EVENTS):
             try:

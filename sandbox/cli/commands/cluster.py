@@ -115,7 +115,9 @@ def _traffic_arguments(load: argparse.ArgumentParser) -> None:
 def _traffic(paths: Paths, arguments: argparse.Namespace) -> int:
     outputs = SandboxStack(paths, require_running(paths)).service_outputs()
     if arguments.http2 and not outputs["service_url"].startswith("https:"):
-        raise SandboxError(f"--http2: {outputs['service_url']} is no gateway with TLS, which HTTP/2 needs; leave it out, or set `gateway`")
+        raise SandboxError(
+            f"--http2: {outputs['service_url']} has no TLS, which HTTP/2 needs; leave it out, or set `gateway` with a host name"
+        )
     traffic = Traffic(
         outputs["service_url"],
         outputs["model"],

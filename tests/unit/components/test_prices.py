@@ -20,7 +20,9 @@ def usd(machine_type: str, provisioning: Provisioning, region: str) -> float:
 def test_every_machine_type_has_a_price_where_google_has_it_but_for_those_without_a_source() -> None:
     unknown = []
     for machine_type in MACHINE_TYPES:
-        if (region := next((each for each in (REGION, "us-central2", "us-east4") if node_price(machine_type, "spot", each)), None)) is None:
+        if (
+            region := next((each for each in (REGION, "us-central2", "us-east4") if node_price(machine_type, "spot", each, 1)), None)
+        ) is None:
             unknown.append(machine_type)
             continue
         spot, on_demand = usd(machine_type, "spot", region), usd(machine_type, "on-demand", region)
@@ -72,9 +74,9 @@ def test_what_the_table_does_not_know_has_no_price(machine_type: str, region: st
     assert node_price(machine_type, "on-demand", region) is None
 
 
-def test_an_n1_costs_more_with_each_gpu_and_has_none_unless_told() -> None:
-    found = [node_price("n1-standard-8", "on-demand", REGION, count) for count in (None, 1, 4)]
-    assert [each and round(each.usd, 3) for each in found] == [0.38, 0.73, 1.78]
+def test_an_n1_costs_more_with_each_gpu_and_nothing_is_guessed_while_their_number_is_unknown() -> None:
+    found = [node_price("n1-standard-8", "on-demand", REGION, count) for count in (None, 0, 1, 4)]
+    assert [each and round(each.usd, 3) for each in found] == [None, 0.38, 0.73, 1.78]
 
 
 def test_every_pair_is_on_demand_then_spot() -> None:

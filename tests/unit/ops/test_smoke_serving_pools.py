@@ -23,6 +23,7 @@ from tests.unit.misbehaving_server import MODEL, Handler, Reply, Server, says, s
 SERVICES = "/api/v1/namespaces/default/services"
 PODS = "/api/v1/namespaces/default/pods"
 NODES = "/api/v1/nodes"
+GATEWAYS = "/apis/gateway.networking.k8s.io/v1/namespaces/default/gateways"
 
 
 def service(ip: str = "198.51.100.7", port: int = 80) -> dict[str, Any]:
@@ -57,8 +58,9 @@ def api_server(folder: Path, **changes: Any) -> Iterator[tuple[Server, str]]:
         "services": [service("10.0.0.1"), service()],
         "pods": [pod("vllm-a", "node-1")],
         "nodes": [node("node-1", "v6e-1"), node("node-2", "l4")],
+        "gateways": says({"message": "the server could not find the requested resource"}, 404),
     } | changes
-    paths = {"services": SERVICES, "pods": PODS, "nodes": NODES}
+    paths = {"services": SERVICES, "pods": PODS, "nodes": NODES, "gateways": GATEWAYS}
     with serving() as server:
         server.replies = _ByPath({paths[name]: each if callable(each) else says({"items": each}) for name, each in objects.items()})
         kubeconfig = folder / "kubeconfig"
@@ -113,6 +115,17 @@ def test_ready_pods_behind_the_stacks_own_service_are_found_with_their_pools(tmp
         assert [(each.name, each.pool) for each in serving_pods(of_stack(), kubeconfig)] == [("vllm-a", "v6e-1"), ("vllm-d", "no pool")]
         (asked,) = [path for path, _, _ in server.seen if path.startswith(PODS)]
     assert "labelSelector=app%3Dvllm%2Ctier%3Dx" in asked
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_pods_behind_a_gateway_with_the_stacks_address_are_found_by_the_service_of_its_name(tmp_path: Path, found: bool) -> None:
+    gateway = {"metadata": {"name": "vllm-service"}, "status": {"addresses": [{"value": "198.51.100.7" if found else "10.0.0.9"}]}}
+    with api_server(tmp_path, services=[service("10.0.0.1")], gateways=[gateway, {"metadata": {"name": "new"}}]) as (_, kubeconfig):
+        if found:
+            assert [each.port for each in serving_pods(of_stack(), kubeconfig)] == [8000]
+        else:
+            with pytest.raises(UnknownPool, match="neither a Service nor a Gateway .* another cluster"):
+                serving_pods(of_stack(), kubeconfig)
 
 
 @pytest.mark.parametrize("port", [80, 8080])

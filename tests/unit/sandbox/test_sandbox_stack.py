@@ -8,7 +8,7 @@ import pytest
 from components.settings.stack_files import PROJECT_NAME
 from sandbox.cli import stack_update
 from sandbox.cli.stack import SandboxStack, StackError
-from sandbox.cli.stack_update import StackUpdate, scales_on_metrics
+from sandbox.cli.stack_update import StackUpdate, has_gateway, scales_on_metrics
 from sandbox.host import disk_space, supervised
 from sandbox.host.daemon_record import DaemonRecord
 from sandbox.host.paths import Paths
@@ -23,11 +23,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("setting", "expected"), [("", False), ("tpu-gpu-fungibility:maxReplicas: 0", False), ("tpu-gpu-fungibility:maxReplicas: 6", True)]
+    ("setting", "metrics", "gateway"),
+    [
+        ("", False, False),
+        ("tpu-gpu-fungibility:maxReplicas: 0", False, False),
+        ("tpu-gpu-fungibility:maxReplicas: 6", True, False),
+        ("tpu-gpu-fungibility:gateway: {class: gke-l7-rilb}", False, True),
+    ],
 )
-def test_metrics_are_wanted_by_a_stack_with_an_autoscaler(project: Path, setting: str, expected: bool) -> None:
+def test_tools_are_wanted_by_the_stacks_that_need_them(project: Path, setting: str, metrics: bool, gateway: bool) -> None:
     (project / "Pulumi.team.yaml").write_text(f"config:\n  gcp:project: p\n  {setting}\n")
-    assert scales_on_metrics("team") is expected
+    assert (scales_on_metrics("team"), has_gateway("team")) == (metrics, gateway)
 
 
 def test_an_unknown_environment_is_named_with_the_known_ones(project: Path) -> None:

@@ -56,6 +56,6 @@ def test_real_vllm_gets_the_planned_events_alone_and_more_time(
     for table in ("_EVENTS", "_PLANNED"):
         monkeypatch.setattr(load, table, [(name, scale) for name, _ in getattr(load, table)])
     assert list(load.run(Options(server=server))) == []
-    assert ran[0] == f"up --server {server}"
+    assert ran[0] == f"up --server {server}" + (" --prepare" if server == "vllm" else "")
     assert ran[2::2] == [name for name, _ in events]
     assert set(ran[1::2]) == {f"scale 2 --timeout {720 if server == 'vllm' else 180}"}
