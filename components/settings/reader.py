@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -127,6 +128,7 @@ def declared(of: type) -> list[Setting]:
     return found
 
 
+@functools.cache
 def _declaration(field: dataclasses.Field[Any]) -> Setting:
     facts = dict(field.metadata["setting"])
     first, *rest = field.name.split("_")
@@ -177,7 +179,8 @@ class Reader:
             value = default
         if value is ENCRYPTED and declaration.secret:
             value = UNREAD
-        notes = Notes(dataclasses.replace(declaration, key=self._within + key), value, self._known)
+        named = dataclasses.replace(declaration, key=self._within + key) if self._within else declaration
+        notes = Notes(named, value, self._known)
         if value is ENCRYPTED:
             reason = "is encrypted, in whole or in part, so that only the engine can read it"
             notes.refuse(reason, f"it is not a secret: give it in the clear, as `pulumi config set {key} VALUE` does", value=None)

@@ -49,7 +49,7 @@ from sandbox.host.ports import free_ports, is_free
 from sandbox.host.processes import Spawner
 from sandbox.host.state_files import write_text
 from sandbox.host.tcp_proxy import Address
-from sandbox.kube.kube_api import ApiError, KubeApi, Watcher
+from sandbox.kube.kube_api import ApiError, KubeApi, Mirror
 
 logger = logging.getLogger(__name__)
 
@@ -145,26 +145,23 @@ class GatewayController:
         self._region = "-".join(location.split("-")[:2])
         self._network = network.rpartition("/")[2]
         self._neg_seconds = neg_seconds
-        self._lock = threading.Lock()
-        self._objects: dict[str, dict[Key, Object]] = {kind: {} for kind in _PATHS}
-        self._listed: set[str] = set()
         self._changed, self._stopping = threading.Event(), threading.Event()
         self._doors: dict[Key, _Door] = {}
         self._groups: dict[str, _Group] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._work, name="gateway", daemon=True)
-        self._watchers = [self._watcher(kind, path) for kind, path in _PATHS.items()]
+        self._mirrors = {kind: Mirror(self._api, path, self._changed, _QUERIES.get(kind)) for kind, path in _PATHS.items()}
 
     def start(self) -> None:
         self._dir.mkdir(parents=True, exist_ok=True)
         for name in CLASSES:
             self._make_class(name)
-        for watcher in self._watchers:
+        for watcher in self._mirrors.values():
             watcher.start()
         self._thread.start()
 
     def stop(self) -> None:
-        for watcher in self._watchers:
+        for watcher in self._mirrors.values():
             watcher.stop()
         self._stopping.set()
         self._changed.set()
@@ -177,28 +174,6 @@ class GatewayController:
             self._api.create(path, {**body, "spec": {"controllerName": status.CONTROLLER}})
         accepted = {"conditions": [status.condition("Accepted", "Accepted")]}
         self._api.patch(f"{path}/{name}/status", {"status": status.with_times(accepted, None)})
-
-    # --- what the API server says; on the watchers' threads
-
-    def _watcher(self, kind: str, path: str) -> Watcher:
-        known = self._objects[kind]
-
-        def listed(objects: list[Object]) -> None:
-            with self._lock:
-                known.clear()
-                known.update((_key(each), each) for each in objects)
-                self._listed.add(kind)
-            self._changed.set()
-
-        def changed(event: str, obj: Object) -> None:
-            with self._lock:
-                if event == "DELETED":
-                    known.pop(_key(obj), None)
-                else:
-                    known[_key(obj)] = obj
-            self._changed.set()
-
-        return Watcher(self._api, path, query=_QUERIES.get(kind), on_sync=listed, on_event=changed)
 
     # --- what is done about it; on the thread
 
@@ -220,10 +195,9 @@ class GatewayController:
         write_doors(self._dir, {})
 
     def _settle(self) -> None:
-        with self._lock:
-            if self._stopping.is_set() or self._listed != _PATHS.keys():
-                return
-            objects = {kind: dict(found) for kind, found in self._objects.items()}
+        objects = {kind: known for kind, mirror in self._mirrors.items() if (known := mirror.objects()) is not None}
+        if self._stopping.is_set() or objects.keys() != _PATHS.keys():
+            return
         gateways = {key: each for key, each in objects["Gateway"].items() if each["spec"]["gatewayClassName"] in CLASSES}
         for key in [key for key in self._doors if key not in gateways]:
             self._close(key)

@@ -215,6 +215,38 @@ class Watcher:
         return str(obj["metadata"]["resourceVersion"])
 
 
+class Mirror:
+    """A collection as last seen. `changed` is set with every change, and when it was listed for the first time."""
+
+    def __init__(self, api: KubeApi, path: str, changed: threading.Event, query: Mapping[str, str] | None = None) -> None:
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._objects: dict[tuple[str, str], Object] | None = None
+        self._watcher = Watcher(api, path, query=query, on_sync=self._synced, on_event=self._event)
+        self.start, self.stop = self._watcher.start, self._watcher.stop
+
+    def objects(self) -> dict[tuple[str, str], Object] | None:
+        """By namespace and name; None until they were listed."""
+        with self._lock:
+            return None if self._objects is None else dict(self._objects)
+
+    def _synced(self, objects: list[Object]) -> None:
+        with self._lock:
+            self._objects = {_key(each): each for each in objects}
+        self._changed.set()
+
+    def _event(self, kind: str, obj: Object) -> None:
+        with self._lock:
+            self._objects = {**(self._objects or {}), _key(obj): obj}
+            if kind == "DELETED":
+                del self._objects[_key(obj)]
+        self._changed.set()
+
+
+def _key(obj: Object) -> tuple[str, str]:
+    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+
+
 def _hang_up(response: urllib3.BaseHTTPResponse) -> None:
     """Wakes the thread that reads: closing alone would wait for it."""
     sock = getattr(getattr(response, "connection", None), "sock", None)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from sandbox.host.ports import free_ports
 from sandbox.host.processes import Spawner
 from sandbox.host.state_files import write_object, write_text
 from sandbox.images.image_store import split_reference
-from sandbox.kube.kube_api import ApiError, KubeApi, Watcher
+from sandbox.kube.kube_api import ApiError, KubeApi, Mirror
 from sandbox.metrics import adapter
 from sandbox.metrics.scrape_config import prometheus_config
 from sandbox.toolchain.tools import ToolError
@@ -51,9 +51,9 @@ class CollectionError(Exception):
     """Prometheus is not what it should be; the message says why and names its log."""
 
 
-def adapter_identity(deployments: Mapping[str, Object]) -> Identity | None:
+def adapter_identity(deployments: Iterable[Object]) -> Identity | None:
     """The service account of the metrics adapter's pods; None when no Deployment runs its image."""
-    for deployment in deployments.values():
+    for deployment in deployments:
         pod = deployment["spec"]["template"]["spec"]
         if any(_repository(each["image"]) == adapter.IMAGE_REPOSITORY for each in pod["containers"]):
             return deployment["metadata"]["namespace"], pod.get("serviceAccountName") or "default"
@@ -96,9 +96,6 @@ class MetricsCollection:
         self._spawner = spawner
         self._clock = clock
         self._labels = {"project": project, "location": location, "cluster": cluster}
-        self._lock = threading.Lock()
-        self._pod_monitorings: dict[str, Object] = {}
-        self._deployments: dict[str, Object] = {}
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -106,44 +103,23 @@ class MetricsCollection:
         self._config = ""
         self._known: Identity | None = None
         self._thread = threading.Thread(target=self._work, name="metrics", daemon=True)
-        self._watchers = (
-            self._watcher("/apis/monitoring.googleapis.com/v1/podmonitorings", self._pod_monitorings),
-            self._watcher("/apis/apps/v1/deployments", self._deployments),
-        )
+        self._monitorings = Mirror(self._api, "/apis/monitoring.googleapis.com/v1/podmonitorings", self._changed)
+        self._deployments = Mirror(self._api, "/apis/apps/v1/deployments", self._changed)
 
     def start(self) -> None:
         # That of an earlier daemon names a Prometheus which is gone.
         self._connection.unlink(missing_ok=True)
-        for watcher in self._watchers:
+        for watcher in (self._monitorings, self._deployments):
             watcher.start()
         self._thread.start()
 
     def stop(self) -> None:
-        for watcher in self._watchers:
+        for watcher in (self._monitorings, self._deployments):
             watcher.stop()
         self._stopping.set()
         self._changed.set()
         # A build that is under way ends with the daemon.
         self._thread.join(timeout=_STOP_SECONDS + 1)
-
-    # --- what the API server says; on the watchers' threads
-
-    def _watcher(self, path: str, known: dict[str, Object]) -> Watcher:
-        def listed(objects: list[Object]) -> None:
-            with self._lock:
-                known.clear()
-                known.update((each["metadata"]["uid"], each) for each in objects)
-            self._changed.set()
-
-        def changed(kind: str, obj: Object) -> None:
-            with self._lock:
-                if kind == "DELETED":
-                    known.pop(obj["metadata"]["uid"], None)
-                else:
-                    known[obj["metadata"]["uid"]] = obj
-            self._changed.set()
-
-        return Watcher(self._api, path, on_sync=listed, on_event=changed)
 
     # --- what is done about it; on the thread
 
@@ -167,9 +143,8 @@ class MetricsCollection:
         self._end_prometheus()
 
     def _settle(self) -> None:
-        with self._lock:
-            identity = adapter_identity(self._deployments)
-            monitorings = list(self._pod_monitorings.values())
+        identity = adapter_identity((self._deployments.objects() or {}).values())
+        monitorings = list((self._monitorings.objects() or {}).values())
         if self._stopping.is_set():
             return
         if identity is None:

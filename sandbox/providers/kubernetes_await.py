@@ -5,9 +5,8 @@ object is live or the time is up. A stalled rollout (`ProgressDeadlineExceeded`)
 which lets a Deployment recover until then: with autoscaled nodes it often does.
 
 Left out: every kind but Deployment and Service without that annotation, which counts as live once it exists; other forms of
-`pulumi.com/waitFor` than a condition; volume claims of a Deployment, Services
-without an address; watches,
-since looking once in a while is cheap on a sandbox's API server and cannot miss an event.
+`pulumi.com/waitFor` than a condition; volume claims of a Deployment; Services without an address; watches, since looking once in a while
+is cheap on a sandbox's API server and cannot miss an event.
 """
 
 import functools

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from sandbox.cli.client import Sandbox, run_command
@@ -63,3 +65,13 @@ def stack_of(sandbox: Sandbox, directory: Path, name: str, values: Mapping[str, 
         stack.pulumi("destroy", "--yes", "--skip-preview", check=False)
         stack.pulumi("stack", "rm", "--yes", "--force", "--preserve-config", check=False)
         stack.config_file.unlink(missing_ok=True)
+
+
+@contextmanager
+def doors_of(sandbox: Sandbox) -> Iterator[None]:
+    """This process reaches the sandbox's gateways by host name, and afterwards is as it was."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", socket.getaddrinfo)
+        patch.setenv("REQUESTS_CA_BUNDLE", "")
+        sandbox.use_doors()
+        yield

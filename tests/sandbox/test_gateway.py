@@ -12,6 +12,7 @@ from ops.smoke.service import Service
 from sandbox.cli.client import Sandbox
 from sandbox.cli.http2 import Http2Adapter
 from sandbox.cli.traffic import Traffic
+from tests.sandbox.stacks import doors_of
 
 HOST = "llm.example.com"
 _UP = ("up", "--yes", "--skip-preview", "--non-interactive")
@@ -22,8 +23,8 @@ _GATEWAY = {"class": "gke-l7-regional-external-managed", "hostName": HOST, "cert
 def door(sandbox: Sandbox) -> Iterator[Sandbox]:
     """The dev stack with a gateway, which this process can reach."""
     sandbox.pulumi(*_UP, overrides={"gateway": _GATEWAY})
-    sandbox.use_doors()
-    yield sandbox
+    with doors_of(sandbox):
+        yield sandbox
     sandbox.pulumi(*_UP)
 
 

@@ -12,6 +12,7 @@ import requests
 from sandbox.cli.client import Sandbox
 from sandbox.google.secret_manager import SecretStore
 from tests.sandbox.conftest import ROOT, SPEED, take_down
+from tests.sandbox.stacks import doors_of
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment::vllm"
 KEY_SECRET = "kubernetes:core/v1:Secret::vllm-vllm-api-key"
@@ -26,8 +27,8 @@ def prod() -> Iterator[Sandbox]:
     sandbox.command("down", check=False)
     try:
         sandbox.command("up", "--environment", "prod")
-        sandbox.use_doors()
-        yield sandbox
+        with doors_of(sandbox):
+            yield sandbox
     finally:
         take_down(sandbox)
 

@@ -36,6 +36,7 @@ _KEPT: Mapping[str, Any] = {
     "maxReplicas": 0,
     "controlPlaneEndpoint": "ip",
     "secretsEncryptionKey": "",
+    "inferenceGateway": False,
     "huggingFaceTokenSecret": "",
     "apiKeySecret": "",
     "systemNodesPerZone": 1,

@@ -102,7 +102,12 @@ _RIGHT: dict[str, Any_] = {
     "memoryRequest": _of("5Gi", "1Mi", "1048576", "1.5Gi", "5G", "0.001Gi"),
     "gpuEphemeralStorageLimit": _of("43Gi", "1Gi", "1Mi", "10G", "0.5Gi"),
     "loadBalancerSourceRanges": _some(_RANGE),
-    "gateway": st.just({}),
+    "gateway": _of(
+        {},
+        {"class": "gke-l7-rilb"},
+        {"class": "gke-l7-regional-external-managed", "hostName": "a.example.com", "certificate": {"dnsAuthorization": True}},
+        {"class": "gke-l7-global-external-managed", "hostName": "a.example.com", "certificate": {"dnsAuthorization": True}},
+    ),
     "notificationChannels": st.lists(_CHANNEL, max_size=16, unique=True),
     "apiKey": _of("", "k" * 16, "a-key-of-some-length"),
     "apiKeySecret": _SECRET,
@@ -327,8 +332,8 @@ def _go_together(values: dict[str, Any]) -> None:
         values.pop("clientNamespaces", None)
     elif values.get("terminationGracePeriodSeconds", _DEFAULTS["terminationGracePeriodSeconds"]) < 40:
         del values["terminationGracePeriodSeconds"]
-    if not values.get("gateway"):
-        values.pop("inferenceGateway", None)
+    for key in ("loadBalancerSourceRanges", "internalLoadBalancer") if values.get("gateway") else ("inferenceGateway",):
+        values.pop(key, None)
     if values.get("huggingFaceTokenSecret"):
         values.pop("huggingFaceToken", None)
     if values.get("apiKeySecret"):

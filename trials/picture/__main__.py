@@ -20,6 +20,7 @@ PICTURE = PROJECT_DIR / "docs" / "live.webp"
 
 _WIDTH = 1120
 _PATIENCE = 120.0
+_SOLD_OUT = ("v6e-1", "l4")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,18 +32,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with live_page(sandbox) as page:
             page.look(width=_WIDTH, height=900)
             page.wait("document.querySelectorAll('#rungs > li').length")
-            page.value("document.querySelector('#rungs li button').click()")
-            page.value("act({ action: 'scale', replicas: 4 })")
-            page.wait("shown.replicas.serving === 3 && shown.waiting.length === 1", _PATIENCE)
+            for pool in _SOLD_OUT:
+                page.value(f"act({{ action: 'stock', pool: '{pool}', supply: 'out' }})")
+            page.value("act({ action: 'scale', replicas: 5 })")
+            # One on the TPU and one on the warm GPU that are there, two on Spot GPUs, and none is left.
+            page.wait("shown.replicas.serving === 4 && shown.waiting.length === 1 && shown.waiting[0].why", _PATIENCE)
             page.value("document.querySelector('#ask button').click()")
-            page.wait("document.querySelector('.who')")
+            page.wait("document.querySelector('.who')?.textContent")
             page.look(width=_WIDTH, height=page.value("document.documentElement.scrollHeight"))
             options.file.write_bytes(page.picture("webp"))
     except (BrowserError, CommandFailed) as error:
         print(f"picture: {error}", file=sys.stderr)
         return 2
     finally:
-        for command in (("stock", "v6e-1", "in"), ("scale", "1")):
+        for command in (*(("stock", pool, "in") for pool in _SOLD_OUT), ("scale", "1")):
             sandbox.command(*command, check=False)
     print(f"{options.file}: {options.file.stat().st_size / 1000:.0f} kB")
     return 0

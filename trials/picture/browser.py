@@ -119,10 +119,10 @@ def browser() -> Iterator[Page]:
     options = ["--headless", "--remote-debugging-pipe", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--no-proxy-server"]
     options += ["--no-sandbox"] if os.geteuid() == 0 else []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        # Chromium reads descriptor 3 and writes descriptor 4.
+        # Chromium reads descriptor 3 and writes descriptor 4. Not sh: Debian's knows no descriptor above 9.
         shell = f'exec "$0" "$@" 3<&{their_read} 4>&{their_write}'
         process = subprocess.Popen(
-            ["/bin/sh", "-c", shell, chromium, *options, f"--user-data-dir={profile}"],
+            ["bash", "-c", shell, chromium, *options, f"--user-data-dir={profile}"],
             pass_fds=(their_read, their_write),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Random settings files: fifty, the same in every run; `python -m trials drills settings` draws thousands."""
+"""Random settings files: twenty, the same in every run; `python -m trials drills settings` draws thousands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.program import Run, run_program_anew
 from trials.drills.settings import Wrong, judge, shown
 from trials.drills.settings_files import SETTINGS, WRONG_POOL_VALUES, SettingsFile, settings_files
 
-_FILES = hypothesis.settings(max_examples=50, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+_FILES = hypothesis.settings(max_examples=20, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def run_recorded(file: SettingsFile) -> Run | None:

@@ -21,6 +21,7 @@ from sandbox.google.records import Records
 from sandbox.host.doors import doors, how_to_reach, use_doors
 from sandbox.host.paths import Paths
 from sandbox.host.processes import Spawner
+from sandbox.kube import kube_api
 from tests.unit.sandbox.helpers import FakeWatcher, eventually
 
 Object = dict[str, Any]
@@ -121,7 +122,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     FakeWatcher.made = {}
-    monkeypatch.setattr(under_test, "Watcher", FakeWatcher)
+    monkeypatch.setattr(kube_api, "Watcher", FakeWatcher)
     monkeypatch.setattr(under_test, "KubeApi", FakeApi)
     monkeypatch.setattr(under_test, "_LOOK_SECONDS", 0.05)
     for name in ("_start_envoy", "_wait_for"):

@@ -55,6 +55,6 @@ def deployment(image: str, **spec: Any) -> dict[str, Any]:
 
 def test_the_adapter_is_known_by_its_image_and_is_its_service_account() -> None:
     found = deployment(f"{adapter.IMAGE_REPOSITORY}:v0.16.9-gke.0", serviceAccountName="csa")
-    assert adapter_identity({"1": deployment("vllm@sha256:bad"), "2": found}) == ("custom-metrics", "csa")
-    assert adapter_identity({"2": deployment(adapter.IMAGE_REPOSITORY)}) == ("custom-metrics", "default")
-    assert adapter_identity({"1": deployment("docker.io/vllm/vllm-openai:v0.31.0")}) is None
+    assert adapter_identity([deployment("vllm@sha256:bad"), found]) == ("custom-metrics", "csa")
+    assert adapter_identity([deployment(adapter.IMAGE_REPOSITORY)]) == ("custom-metrics", "default")
+    assert adapter_identity([deployment("docker.io/vllm/vllm-openai:v0.31.0")]) is None

@@ -15,6 +15,7 @@ from kubernetes import client
 
 from sandbox.google.latencies import Clock
 from sandbox.host.processes import Spawner, processes_with
+from sandbox.kube import kube_api
 from sandbox.kube.kube_api import ApiError
 from sandbox.metrics import adapter, collection
 from sandbox.metrics.collection import MetricsCollection
@@ -135,7 +136,7 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    monkeypatch.setattr(collection, "Watcher", FakeWatcher)
+    monkeypatch.setattr(kube_api, "Watcher", FakeWatcher)
     monkeypatch.setattr(collection, "KubeApi", FakeApi)
     monkeypatch.setattr(collection, "_LOOK_SECONDS", 0.05)
     monkeypatch.setattr(collection, "_RETRY_SECONDS", 0.1)

