@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 SHELL_SCRIPTS := images/fungibility-entrypoint images/fungibility-health images/fungibility-drain sandbox/metrics/image/adapter .ci/run .ci/install-docker .ci/install-chromium
 
 .PHONY: help up down status live preflight policy test test-unit test-images test-sandbox test-drills test-vllm conformance lint check format pages
-.PHONY: preview deploy recover drift cost smoke verify-hardware comment drift-issue deployed-commit bench drills picture
+.PHONY: preview deploy recover drift cost smoke verify-hardware benchmark comment drift-issue deployed-commit bench drills picture
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16

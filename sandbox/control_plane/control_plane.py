@@ -39,6 +39,9 @@ _READY_SECONDS = 60.0
 #: Half a second apart at most: somewhat longer than an API server takes to come back.
 _CONNECT_TRIES = 60
 
+#: What an API server answers that has too much to do, as on a machine with several sandboxes.
+_BUSY = {409, 429, 500, 503, 504}
+
 _PORTS_FILE = "ports.json"
 
 #: How often other ports are tried for a new cluster whose ports were taken after they had been chosen.
@@ -370,12 +373,7 @@ class ControlPlane:
     def _apply(self, manifest: Path) -> None:
         api = self.api_client()
         for document in yaml.safe_load_all(manifest.read_text()):
-            try:
-                utils.create_from_dict(api, document)
-            except utils.FailToCreateError as error:
-                # A control plane that is started again still has them.
-                if any(each.status != 409 for each in error.api_exceptions):
-                    raise
+            create(api, document)
 
     def set_gateway_api(self, on: bool) -> None:
         """Whether there are the definitions of the Gateway API and of GKE's policies for it; returns once they are served."""
@@ -423,6 +421,22 @@ class ControlPlane:
     def _write_kubeconfig(self, path: Path, endpoint: str, token: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, yaml.safe_dump(kubeconfig_document(endpoint=endpoint, ca=self.certificates.ca, token=token)), mode=0o600)
+
+
+def create(api: client.ApiClient, document: dict[str, Any], *, seconds: float = _READY_SECONDS) -> None:
+    """Makes an object that may be there already, as after a restart or a request that timed out. Raises `ControlPlaneError`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            utils.create_from_dict(api, document)
+            return
+        except utils.FailToCreateError as error:
+            statuses = {each.status for each in error.api_exceptions}
+            if statuses == {409}:
+                return
+            if not statuses <= _BUSY or time.monotonic() > deadline:
+                raise ControlPlaneError(f"{document['kind']} {document['metadata']['name']} could not be made: {error}") from error
+        time.sleep(0.5)
 
 
 def _is_established(definition: Any) -> bool:

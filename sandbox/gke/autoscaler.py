@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 #: A round asks the API server for everything; more often it would take the machine from what it looks at.
 _LEAST_PERIOD_SECONDS = 0.5
+_LEAST_BACKOFF_SECONDS = 3 * _LEAST_PERIOD_SECONDS
 
 #: A pool's first back-off is `stock_out_cool_down`; each further one is twice as long, up to this many times the first, until the pool has
 #: been left alone for long enough (pkg/backoff/gke_mig_backoff.go and exponential_backoff.go: 5 minutes to 30, forgotten after 3 hours).
@@ -224,6 +225,8 @@ class Autoscaler:
             forgotten = time.monotonic() + self._pools.clock.scaled(_BACKOFF_FORGOTTEN_SECONDS)
         self._failures[pool.name] = (known + 1, forgotten)
         seconds = self._pools.clock.scaled(LATENCIES["stock_out_cool_down"]) * min(2**known, _MOST_BACKOFFS)
+        # However fast the clock, the next rounds see it: the pods that wait are given to another pool.
+        seconds = max(seconds, _LEAST_BACKOFF_SECONDS)
         now = datetime.now(UTC)
         self._backoffs[pool.name] = Backoff(
             until=time.monotonic() + seconds, since=now, ends=now + timedelta(seconds=seconds), out_of_stock=out_of_stock

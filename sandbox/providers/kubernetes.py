@@ -203,8 +203,9 @@ class KubernetesProvider(Provider):
             return planned
         try:
             cluster = self._cluster()
-            if preview:
-                cluster.resource(body["apiVersion"], body["kind"])
+            if preview and self._is_another_s(cluster, body):
+                # It is still there, and what is to come in its place has not its uid.
+                return planned
             live = self._make(cluster, urn, body, preview)
         except (ClusterUnreachableError, UnknownKindError) as error:
             if preview and not isinstance(error, BrokenRequestError):
@@ -322,7 +323,7 @@ class KubernetesProvider(Provider):
             try:
                 if not cluster.resource(body["apiVersion"], body["kind"]).namespaced:
                     body["metadata"].pop("namespace", None)
-                if not preview and not self._upserts and cluster.get(body["apiVersion"], body["kind"], _namespace(body), _name(body) or ""):
+                if not preview and self._is_another_s(cluster, body):
                     raise ProviderError(
                         f"{body['kind']} {_name(body)} was not created: the object exists already and is not this stack's. For a renamed "
                         "resource give the old name as an alias; to manage an object that is there, `pulumi import` it; to take over what "
@@ -339,6 +340,10 @@ class KubernetesProvider(Provider):
             except KubernetesApiError as error:
                 if error.code != 404 or not self._pause(retries, urn, error):
                     raise
+
+    def _is_another_s(self, cluster: ClusterClient, body: Object) -> bool:
+        """Whether there is an object of this name already, which making it does not take over."""
+        return not self._upserts and cluster.get(body["apiVersion"], body["kind"], _namespace(body), _name(body) or "") is not None
 
     def _pause(self, retries: Iterator[float], urn: Urn, reason: Exception) -> bool:
         """Waits for the next try; False when there is none any more."""

@@ -28,6 +28,7 @@ _ORDER = (
     "test_live",
     "test_policies",
     "test_bootstrap_stack",
+    "test_ladders",
     "test_consumer",
     "test_promotion",
     "test_answers",

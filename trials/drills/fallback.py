@@ -42,7 +42,7 @@ class _Way:
 
 
 WAYS = (
-    _Way(name="GKE alone", speed=1200, runs=3, minutes=600),
+    _Way(name="GKE alone", speed=600, runs=3, minutes=600),
     _Way(name="`provisioning: flex-start`", speed=120, runs=5, minutes=30, best={"provisioning": "flex-start"}),
     _Way(
         name=f"`fallbackAfterMinutes: {_CONTROLLED_MINUTES}`",

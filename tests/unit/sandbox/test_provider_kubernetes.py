@@ -256,18 +256,20 @@ def test_a_plan_for_a_missing_cluster_is_the_programs_own_input(provider: Kubern
 
 @pytest.mark.parametrize(
     "obstacle",
-    [
-        refusal(403, "Forbidden", "no"),
-        refusal(409, "AlreadyExists", "there"),
-        refusal(404, "NotFound", 'namespaces "a" not found', kind="namespaces"),
-    ],
-    ids=["forbidden", "to be replaced", "namespace to come"],
+    [refusal(403, "Forbidden", "no"), refusal(404, "NotFound", 'namespaces "a" not found', kind="namespaces")],
+    ids=["forbidden", "namespace to come"],
 )
 def test_a_plan_that_cannot_be_tried_is_the_programs_own_input(
     provider: KubernetesProvider, cluster: MemoryCluster, obstacle: Exception
 ) -> None:
     cluster.refusals = [obstacle]
     assert provider.create(CONFIG_MAP, config_map(name="a"), None, True).outputs == config_map(name="a")
+
+
+def test_a_plan_for_the_successor_of_what_is_still_there_has_nothing_of_that(provider: KubernetesProvider) -> None:
+    Made(provider, CONFIG_MAP, config_map(name="a"))
+    inputs = dict(provider.check(CONFIG_MAP, None, config_map("2", name="a"), b"seed").inputs)
+    assert "uid" not in provider.create(CONFIG_MAP, inputs, None, True).outputs["metadata"]
 
 
 def test_a_made_object_is_in_the_state_whole_and_its_secrets_are_marked(provider: KubernetesProvider) -> None:
