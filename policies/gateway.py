@@ -55,14 +55,16 @@ def _of_gateway(gateway: Resource, resources: Sequence[Resource]) -> Iterable[Fi
 def open_gateway(resources: Sequence[Resource], options: Options) -> Iterable[Finding]:
     restricted = {_target(each) for each in resources if each.type == BACKEND_POLICY and each.get("spec", "default", "securityPolicy")}
     for gateway in resources:
-        if gateway.type != GATEWAY or _external(gateway) is not True:
+        if gateway.type != GATEWAY or not (external := _external(gateway)):
             continue
         backends = {str(get(each, "name")) for route in _routes(gateway, resources) for each in _backends(route)} - restricted
         for service in resources:
             if service.type == SERVICE and service.get("metadata", "name") in backends:
                 keyless, undecided = keyless_servers(service, resources)
                 yield from undecided
-                if keyless:
+                if keyless and external is UNKNOWN:
+                    yield Undecided(resource=gateway, field="spec.gatewayClassName")
+                elif keyless:
                     reason = f"lets everyone use the accelerators, and no API key keeps them out ({'; '.join(keyless)})"
                     fix = (
                         "name the ranges of its clients (setting gateway.sourceRanges), or give the servers a key (apiKeySecret or apiKey)"

@@ -16,6 +16,7 @@ from typing import Any
 
 from components.catalog.machines import Provisioning
 from components.catalog.prices import node_price
+from ops.arguments import number
 from ops.benchmark import report
 from ops.benchmark.generator import PROGRAM, GeneratorError, Load, run
 from ops.benchmark.report import Rung
@@ -24,6 +25,8 @@ from ops.smoke.service import KEY_VARIABLE, Failure
 from ops.smoke.serving_pools import ServingPod, UnknownPool, serving_pods
 
 _PROVISIONING: dict[str, Provisioning] = {"spot": "spot", "preemptible": "preemptible", "flex-start": "flex-start"}
+
+_WHOLE = number(int, lambda value: 0 < value <= 100_000, "a whole number", "one from 1 to 100000")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -87,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--input-tokens", defaults.input_tokens, "length of a prompt"),
         ("--output-tokens", defaults.output_tokens, "length of an answer"),
     ):
-        parser.add_argument(option, type=_whole, default=default, metavar="N", help=f"{text} (default %(default)s)")
+        parser.add_argument(option, type=_WHOLE, default=default, metavar="N", help=f"{text} (default %(default)s)")
     for option, seconds, text in (
         ("--first-token", defaults.first_token, "until the first token"),
         ("--token", defaults.token, "for each token after it"),
@@ -99,14 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or not 0 < int(text) <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100000")
-    return int(text)
-
-
 def _several(text: str) -> Sequence[int]:
-    return tuple(_whole(each) for each in text.split(","))
+    return tuple(_WHOLE(each) for each in text.split(","))
 
 
 if __name__ == "__main__":

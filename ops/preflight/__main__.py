@@ -14,6 +14,7 @@ from components.settings import stack_files
 from components.settings.problems import SettingsError
 from components.settings.settings import load_stack
 from ops import cost
+from ops.arguments import number
 from ops.cost import report as cost_report
 from ops.preflight.calls import Web
 from ops.preflight.checks import CHECKS, permissions
@@ -22,6 +23,8 @@ from ops.preflight.google import Google
 from ops.preflight.pulumi_cli import PulumiCli
 from ops.preflight.report import Report
 from ops.preflight.runner import run_checks
+
+_SECONDS = number(float, lambda value: 0 < value <= 3600, "a number of seconds", "one above 0, up to 3600")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,20 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reader", action="store_true", help="do not check permissions: for an account that may only look, as a preview does"
     )
-    parser.add_argument("--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="bound on the whole run (120)")
-    parser.add_argument("--request-timeout", type=_seconds, default=10.0, metavar="SECONDS", help="bound on one request (10)")
+    parser.add_argument("--timeout", type=_SECONDS, default=120.0, metavar="SECONDS", help="bound on the whole run (120)")
+    parser.add_argument("--request-timeout", type=_SECONDS, default=10.0, metavar="SECONDS", help="bound on one request (10)")
     parser.add_argument("--endpoint", default="", metavar="URL", help="for tests: ask URL/HOST instead of https://HOST, for every host")
     return parser
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 3600")
-    return value
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import sys
 
+from ops.arguments import number
 from ops.smoke import checks, target
 from ops.smoke.service import APIS, KEY_VARIABLE
+
+_SECONDS = number(float, lambda value: 0 < value <= 86_400, "a number of seconds", "one above 0, up to 86400")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -79,23 +81,13 @@ def _parser() -> argparse.ArgumentParser:
         ("--max-first-token", defaults.first_token, "limit on the time to a stream's first token"),
         ("--max-total", defaults.total, "limit on the time of a completion of at most 64 tokens"),
     ):
-        parser.add_argument(option, type=_seconds, default=default, metavar="S", help=f"seconds: {text} (default %(default)g)")
+        parser.add_argument(option, type=_SECONDS, default=default, metavar="S", help=f"seconds: {text} (default %(default)g)")
     parser.add_argument("--api", choices=APIS, default="chat", help="completions: for a model without a chat template (default chat)")
     parser.add_argument("--kubeconfig", metavar="FILE", help="to ask the cluster which pool serves; default: kubectl's own choice")
     parser.add_argument("--no-cluster", action="store_true", help="do not ask the cluster; the pool stays unknown")
     parser.add_argument("--hardware", action="store_true", help="also look into the pods by kubectl, and delete one of them under requests")
     parser.add_argument("--expect-pool", metavar="POOL", help="fail unless this accelerator pool, and no other, answers")
     return parser
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, up to 86400")
-    return seconds
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """How a command is described to the command line, and the types of values that commands take."""
 
 import argparse
-import contextlib
 import re
 from collections.abc import Callable
-from typing import TypeVar
 
+from ops.arguments import number
 from sandbox.host.paths import Paths
 
 #: A command: a function that adds its arguments to a parser, and one that runs it and returns the exit status.
@@ -16,25 +15,12 @@ def no_arguments(_: argparse.ArgumentParser) -> None:
     """Adds nothing, for a command without arguments."""
 
 
-_Number = TypeVar("_Number", int, float)
-
-
-def _number(kind: Callable[[str], _Number], accepts: Callable[[_Number], bool], what: str, give: str) -> Callable[[str], _Number]:
-    def read(text: str) -> _Number:
-        with contextlib.suppress(ValueError):
-            if accepts(value := kind(text)):
-                return value
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}: give {give}")
-
-    return read
-
-
-share = _number(float, lambda value: 0 < value <= 1, "a share", "one above 0 and up to 1, such as 0.05")
-count = _number(int, lambda value: value >= 1, "a number of requests", "1 or more")
-port = _number(int, lambda value: 1 <= value <= 65535, "a port", "1 to 65535")
-seconds = _number(float, lambda value: 0 <= value <= 3600, "a time in seconds", "0 to 3600")
-rate = _number(float, lambda value: 0 < value <= 100, "a rate", "requests a second, above 0 and up to 100")
-replicas = _number(int, lambda value: value >= 0, "a number of replicas", "0 or more")
+share = number(float, lambda value: 0 < value <= 1, "a share", "one above 0 and up to 1, such as 0.05")
+count = number(int, lambda value: value >= 1, "a number of requests", "1 or more")
+port = number(int, lambda value: 1 <= value <= 65535, "a port", "1 to 65535")
+seconds = number(float, lambda value: 0 <= value <= 3600, "a time in seconds", "0 to 3600")
+rate = number(float, lambda value: 0 < value <= 100, "a rate", "requests a second, above 0 and up to 100")
+replicas = number(int, lambda value: value >= 0, "a number of replicas", "0 or more")
 
 
 def tokens(text: str) -> tuple[int, ...]:

@@ -184,21 +184,22 @@ def test_a_second_build_changes_nothing_runs_nothing_and_is_sent_no_more_than_th
 # --- which role -------------------------------------------------------------------------------------------------------
 
 
-def test_gpu_node(start: Start, gpu: tuple[str, ...]) -> None:
-    server = start("gpu", "--port=8000", options=gpu).wait_for_server()
+@pytest.mark.parametrize(("devices", "serves"), [("tpu", "tpu"), ("gpu", "gpu"), ("both", "tpu")])
+def test_a_pod_of_both_containers_serves_once_and_both_are_ready(start: Start, gpu: tuple[str, ...], devices: str, serves: str) -> None:
+    """Containers of a pod share the network and /dev/shm, where both roles go as their root file systems are read-only."""
+    node = {"tpu": TPU, "gpu": gpu, "both": (*TPU, *gpu)}[devices]
+    shared = ("--read-only", "--env=SERVE_HEALTH=8000", *node)
+    first = start("gpu", "--port=8000", options=("--ipc=shareable", *shared))
+    second = start("tpu", "--port=8000", options=(f"--network=container:{first.name}", f"--ipc=container:{first.name}", *shared))
+    pod = {"gpu": first, "tpu": second}
+    server, idle = pod.pop(serves), next(iter(pod.values()))
+    server.wait_for_server()
+    idle.wait_for_role("idle")
     assert server.server_arguments == [*SERVER_MODULE, "--port=8000"]
-    idle = start("tpu", options=gpu).wait_for_role("idle")
-    assert idle.health() == idle.health("ready") == 0
     assert not (idle.record / "started").exists()
-
-
-def test_tpu_node(start: Start) -> None:
-    server = start("tpu", "--port=8000", options=TPU).wait_for_server()
-    assert server.server_arguments == [*SERVER_MODULE, "--port=8000"]
-    idle = start("gpu", options=TPU).wait_for_role("idle")
-    assert "machine doesn't contain GPUs (a TPU device is present at /dev/vfio/0)" in idle.log
-    assert idle.health() == idle.health("ready") == 0
-    assert not (idle.record / "started").exists()
+    if devices == "tpu":
+        assert "machine doesn't contain GPUs (a TPU device is present at /dev/vfio/0)" in idle.log
+    assert [container.health(probe) for container in (server, idle) for probe in ("live", "ready")] == [0] * 4
 
 
 # --- signals, as process 1 --------------------------------------------------------------------------------------------
@@ -243,21 +244,6 @@ def test_read_only_root_file_system(start: Start, request: pytest.FixtureRequest
     server = start("tpu", options=("--read-only", *options, *TPU, "--env=SERVE_HEALTH=8000")).wait_for_server()
     assert (server.health(), server.health("ready")) == (0, 0)
     assert idle.stop() == 0
-
-
-@pytest.mark.parametrize(("devices", "serves"), [("tpu", "tpu"), ("gpu", "gpu"), ("both", "tpu")])
-def test_a_pod_of_both_containers_serves_once_and_both_are_ready(start: Start, gpu: tuple[str, ...], devices: str, serves: str) -> None:
-    """Containers of a pod share the network and /dev/shm, where both roles go as their root file systems are read-only."""
-    node = {"tpu": TPU, "gpu": gpu, "both": (*TPU, *gpu)}[devices]
-    shared = ("--read-only", "--env=SERVE_HEALTH=8000", *node)
-    first = start("gpu", "--port=8000", options=("--ipc=shareable", *shared))
-    second = start("tpu", "--port=8000", options=(f"--network=container:{first.name}", f"--ipc=container:{first.name}", *shared))
-    pod = {"gpu": first, "tpu": second}
-    server, idle = pod.pop(serves), next(iter(pod.values()))
-    server.wait_for_server()
-    idle.wait_for_role("idle")
-    assert not (idle.record / "started").exists()
-    assert [container.health("ready") for container in (server, idle)] == [0, 0]
 
 
 def test_a_restarted_container_decides_anew(start: Start, tmp_path: Path, docker: Docker) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ops.arguments import number
 from sandbox.host.paths import PROJECT_DIR
 from trials import record, report, runner
 from trials.comparison import Comparison, compare_sections
@@ -28,6 +29,8 @@ KEPT = PROJECT_DIR / ".sandbox" / "bench"
 
 _EPILOG = """Exit status: 0 every bench ran, every goal is reached and nothing got worse beyond the noise; 1 a bench failed, a goal is
 missed or something got worse (with --quick only: a bench failed); 2 wrong arguments."""
+
+_REPEATS = number(int, lambda value: 1 <= value <= 100, "a number of repeats", "a whole number from 1 to 100")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,16 +77,10 @@ def _status(sections: Sequence[Section], comparisons: dict[str, Comparison], *, 
 
 def parser() -> argparse.ArgumentParser:
     found = runner.parser("bench", BENCHES, description=str(__doc__), epilog=_EPILOG)
-    found.add_argument("--repeats", type=_repeats, default=5, metavar="N", help="how often each thing is measured (default 5)")
+    found.add_argument("--repeats", type=_REPEATS, default=5, metavar="N", help="how often each thing is measured (default 5)")
     found.add_argument("--quick", action="store_true", help="fewer and smaller measurements, to see whether the benches work")
     found.add_argument("--cold", action="store_true", help="in footprint: an `up` that builds every tool, a quarter of an hour and more")
     saved = "where results are kept for the next run, a page beside it as .md (default .sandbox/bench/last.json, or quick.json)"
     found.add_argument("--save", type=Path, metavar="FILE", help=saved)
     found.add_argument("--against", type=Path, metavar="FILE", help="the results to compare with (default: what --save held)")
     return found
-
-
-def _repeats(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of repeats: give a whole number from 1 to 100")
-    return int(text)

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from sandbox.cli.arguments import share
 from sandbox.servers.model_server import NAMES, STAND_IN, VLLM
 from trials import report, runner
 from trials.record import RecordError
@@ -48,19 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     epilog = "Exit status: 0 nothing was lost that could be kept, 1 more was lost or a drill failed, 2 wrong arguments."
     found = runner.parser("drills", DRILLS, description=str(__doc__), epilog=epilog)
-    found.add_argument("--share", type=_share, default=1.0, help="how much of each drill, above 0 up to 1 (default 1)")
+    found.add_argument("--share", type=share, default=1.0, help="how much of each drill, above 0 up to 1 (default 1)")
     found.add_argument("--seed", type=int, default=0, help="the seed of every random choice (default 0)")
     found.add_argument(
         "--server", choices=NAMES, default=STAND_IN, help="what the pods run; vllm: real vLLM, for the planned events of load"
     )
     return found
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share: give a number above 0, up to 1")
-    return value

@@ -141,19 +141,10 @@ def _event(happen: Callable[[_Service], str], *, replicas: int = 2, planned: boo
 def _result(event: str, report: Report, recovery: str, client: str, *, planned: bool) -> Result:
     lost = [each for each in report.exchanges if each.result != "answered"]
     streams = sum(each.stream for each in lost)
-    problems = ", ".join(f"{count} {problem}" for problem, count in sorted(report.problems.items()))
     # Without retries what comes unannounced may cost whatever it costs, which is what this drill finds out.
     bound = 0 if planned and "gateway" in client else streams if "retries" in client else len(lost)
-    return Result(
-        event=event,
-        tried=len(report.exchanges),
-        survived=report.count("answered"),
-        failed=report.count("failed"),
-        cut=report.count("cut"),
-        longest_gap=round(report.longest_gap, 2) if report.count("answered") > 1 else None,
-        bound=bound,
-        recovery=recovery + (f"; streams among the lost: {streams} ({problems})" if lost else ""),
-    )
+    told = f"{recovery}; streams among the lost: {streams}" if lost else recovery
+    return events.requests_result(event, report, told, bound=bound)
 
 
 def _update(service: _Service) -> str:

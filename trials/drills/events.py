@@ -16,6 +16,7 @@ import yaml
 from components.settings.stack_files import PROJECT_NAME
 from sandbox.cli.client import CommandFailed, Sandbox
 from sandbox.cli.traffic import Report, Traffic
+from trials.results import Result
 
 #: Requests a second.
 RATE = 4.0
@@ -70,6 +71,21 @@ def load(
     finally:
         time.sleep(_CALM_SECONDS)
         found.over(traffic.stop())
+
+
+def requests_result(event: str, report: Report, recovery: str, *, bound: int) -> Result:
+    """What became of the requests; `recovery` gets how often which problem came."""
+    problems = ", ".join(f"{count} {problem}" for problem, count in sorted(report.problems.items()))
+    return Result(
+        event=event,
+        tried=len(report.exchanges),
+        survived=report.count("answered"),
+        failed=report.count("failed"),
+        cut=report.count("cut"),
+        longest_gap=round(report.longest_gap, 2) if report.count("answered") > 1 else None,
+        bound=bound,
+        recovery=recovery + (f" ({problems})" if problems else ""),
+    )
 
 
 def wait_until(what: Callable[[], Any], seconds: float, name: str = "it") -> None:

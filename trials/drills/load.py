@@ -222,11 +222,13 @@ def _preemption(service: _Service, name: str) -> Iterator[Result]:
     with service.under_load(tokens=_TOKENS_WITH_LONG) as traffic:
         events.preempt(service.sandbox, "l4-spot", told=traffic.happens)
     short = traffic.report.only(lambda each: each.tokens * _TOKEN_SECONDS < POD_SECONDS)
-    yield _result(f"{name}: requests of under {POD_SECONDS:g} s", short, "its pod left the load balancer first, and finished", 0)
+    yield events.requests_result(
+        f"{name}: requests of under {POD_SECONDS:g} s", short, "its pod left the load balancer first, and finished", bound=0
+    )
     long = traffic.report.only(lambda each: each.tokens * _TOKEN_SECONDS >= POD_SECONDS)
     lost = len(long.exchanges) - long.count("answered")
     recovery = f"{lost or 'none'} were under way on it and cut after {POD_SECONDS:g} s: to be sent again"
-    yield _result(f"{name}: requests of 30 s", long, recovery, _share(long, traffic.happened, replicas=3))
+    yield events.requests_result(f"{name}: requests of 30 s", long, recovery, bound=_share(long, traffic.happened, replicas=3))
 
 
 def _preemption_without_notice(service: _Service, name: str) -> Iterator[Result]:
@@ -295,22 +297,8 @@ def _share(report: Report, at: float, *, replicas: int) -> int:
     return math.ceil(sum(each.sent <= at < each.ended for each in report.exchanges) / replicas) + 2
 
 
-def _result(event: str, report: Report, recovery: str, bound: int) -> Result:
-    problems = ", ".join(f"{count} {problem}" for problem, count in sorted(report.problems.items()))
-    return Result(
-        event=event,
-        tried=len(report.exchanges),
-        survived=report.count("answered"),
-        failed=report.count("failed"),
-        cut=report.count("cut"),
-        longest_gap=round(report.longest_gap, 2) if report.count("answered") > 1 else None,
-        bound=bound,
-        recovery=recovery + (f" ({problems})" if problems else ""),
-    )
-
-
 def _planned(event: str, traffic: Load, recovery: str) -> Result:
-    return _result(event, traffic.report, recovery, 0)
+    return events.requests_result(event, traffic.report, recovery, bound=0)
 
 
 def _unannounced(event: str, traffic: Load, seconds: float, *, replicas: int, recovery: str) -> Result:
@@ -322,4 +310,5 @@ def _unannounced(event: str, traffic: Load, seconds: float, *, replicas: int, re
         f"{recovery}; {under_way} were under way on it, {len(lost) - under_way} came to it in the "
         f"{seconds:g} s until it gets no more (at most {later} of {RATE:g} a second to {replicas} replicas)"
     )
-    return _result(event, traffic.report, explained, min(under_way, _share(traffic.report, traffic.happened, replicas=replicas)) + later)
+    bound = min(under_way, _share(traffic.report, traffic.happened, replicas=replicas)) + later
+    return events.requests_result(event, traffic.report, explained, bound=bound)

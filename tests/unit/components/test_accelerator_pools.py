@@ -126,19 +126,13 @@ _BY_NAME = {"consumeReservationType": "SPECIFIC_RESERVATION", "key": "compute.go
 CAPACITY: dict[str, tuple[dict[str, Any], dict[str, Any], str, bool, int | None]] = {
     "on demand": ({}, {}, "BALANCED", True, 1),
     "preemptible": ({"provisioning": "preemptible"}, {"preemptible": True}, "ANY", True, 1),
-    "flex-start": (
-        {"provisioning": "flex-start", "maxRunDays": 2},
+    "flex-start": ({"provisioning": "flex-start", "maxRunDays": 2},
         {"flexStart": True, "maxRunDuration": "172800s", "reservationAffinity": {"consumeReservationType": "NO_RESERVATION"}},
-        "ANY", False, None,
-    ),
-    "a reservation": (
-        {"provisioning": "reservation", "reservation": "projects/shared-1/reservations/l4"},
-        {"reservationAffinity": {**_BY_NAME, "values": ["projects/shared-1/reservations/l4"]}}, "ANY", True, 0,
-    ),
-    "a block of a reservation": (
-        {"provisioning": "reservation", "reservation": "l4/reservationBlocks/b-1", "locationPolicy": "BALANCED"},
-        {"reservationAffinity": {**_BY_NAME, "values": ["l4/reservationBlocks/b-1"]}}, "BALANCED", True, 0,
-    ),
+        "ANY", False, None),
+    "a reservation": ({"provisioning": "reservation", "reservation": "projects/shared-1/reservations/l4"},
+        {"reservationAffinity": {**_BY_NAME, "values": ["projects/shared-1/reservations/l4"]}}, "ANY", True, 0),
+    "a block of a reservation": ({"provisioning": "reservation", "reservation": "l4/reservationBlocks/b-1", "locationPolicy": "BALANCED"},
+        {"reservationAffinity": {**_BY_NAME, "values": ["l4/reservationBlocks/b-1"]}}, "BALANCED", True, 0),
 }  # fmt: skip
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
 
-from components.cluster.cluster import make_kubeconfig, node_account_id, plain_machine
+from components.cluster.cluster import node_account_id, plain_machine
 from tests.unit.program import run_program
 
 CLUSTER = "gcp:container/cluster:Cluster"
@@ -25,16 +24,6 @@ def test_without_image_streaming_every_pool_says_so_and_nothing_is_asked_for_it(
     configs.append(run.only(CLUSTER).inputs["nodePoolDefaults"]["nodeConfigDefaults"])
     assert [config["gcfsConfig"] for config in configs] == [{"enabled": False}] * 5
     assert not any("containerfilesystem" in urn or "image-streaming" in urn for urn in run.resources)
-
-
-def test_kubeconfig_runs_google_s_plugin_and_holds_no_credential() -> None:
-    config = json.loads(make_kubeconfig(context="c", endpoint="203.0.113.10", ca_certificate="Q0E="))
-    (user,) = config["users"]
-    assert list(user["user"]) == ["exec"]
-    assert user["user"]["exec"]["command"] == "gke-gcloud-auth-plugin"
-    (cluster,) = config["clusters"]
-    assert cluster["cluster"] == {"server": "https://203.0.113.10", "certificate-authority-data": "Q0E="}
-    assert config["current-context"] == "c"
 
 
 @pytest.mark.parametrize("name", ["c", "tpu-gpu-fungibility", "a" * 24, "a" * 25, "a" * 40, "abcdefghijklmn-" + "x" * 25])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
@@ -16,24 +15,6 @@ from tests.unit.program import OTHER_BASES, OTHER_IMAGES, ROOT, Run, default_of,
 IMAGE = "docker:index/image:Image"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 SERVER = "asia-northeast1-docker.pkg.dev"
-
-
-@pytest.fixture(scope="module")
-def dev() -> Run:
-    return run_program()
-
-
-@pytest.mark.parametrize("kind", ["gpu", "tpu"])
-def test_image_is_built_from_its_own_dockerfile_on_its_base_for_the_nodes_platform(dev: Run, kind: str) -> None:
-    image = dev.named(IMAGE, f"images-{kind}").inputs
-    assert image["imageName"] == f"{SERVER}/my-project/docker-repo/vllm-fungibility:{kind.upper()}"
-    build = image["build"]
-    assert build["args"] == {"BASE_IMAGE": default_of(f"{kind}BaseImage")}
-    assert build["platform"] == "linux/amd64"
-    # Both are relative to the program, whose folder the engine runs it in.
-    assert build["dockerfile"] == f"images/{kind}.Dockerfile"
-    assert (ROOT / build["dockerfile"]).is_file()
-    assert Path(build["context"]) == Path("images")
 
 
 @pytest.mark.parametrize("kind", ["gpu", "tpu"])

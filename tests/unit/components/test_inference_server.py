@@ -135,19 +135,6 @@ def test_processes_of_a_server_with_several_chips_have_shared_memory(pod: dict[s
     assert not [each for each in pod["volumes"] if "emptyDir" in each]
 
 
-def test_pod_serves_until_a_load_balancer_with_clients_own_addresses_has_noticed() -> None:
-    pod = _pod(run_program({"networkPolicy": True}))
-    drain = "/usr/local/bin/fungibility-drain"
-    commands = [each["lifecycle"]["preStop"]["exec"]["command"] for each in pod["containers"]]
-    assert commands == [[drain, "30", "115"]] * 2
-    assert "--shutdown-timeout=85" in _container(pod, "vllm-gpu")["args"]
-
-
-def test_update_waits_as_long_as_all_replicas_may_take_one_after_the_other() -> None:
-    annotations = run_program({"replicas": 3}).only(DEPLOYMENT).inputs["metadata"]["annotations"]
-    assert annotations["pulumi.com/timeoutSeconds"] == str(3 * 1800)
-
-
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [

@@ -119,167 +119,133 @@ def proxies(cidr: str) -> dict[str, str]:
     return {"purpose": "REGIONAL_MANAGED_PROXY", "role": "ACTIVE", "ipCidrRange": cidr, "network": network}
 
 
+def stack_with(service_ip: str) -> str:
+    """A `pulumi` whose stack has that output."""
+    resource = {"type": "pulumi:pulumi:Stack", "outputs": {"service_ip": service_ip}}
+    return f"echo '{json.dumps({'deployment': {'resources': [resource]}})}'"
+
+
+def set_map(server: PreflightServer, *entries: dict[str, str]) -> None:
+    server.set("certificatemanager.projects.locations.certificateMaps.get", {"name": "edge"})
+    method = "certificatemanager.projects.locations.certificateMaps.certificateMapEntries.list"
+    server.set(method, {"certificateMapEntries": list(entries)})
+
+
 #: Check, what the project answers, settings; then status and words of the one finding that is not `ok`.
 CASES: dict[str, tuple[str, Setup, dict[str, Any], str, list[str]]] = {
-    "an API that up needs first": (
-        "apis", lambda server: set_services(server, "cloudresourcemanager"), {}, "failed",
-        ["off, and `up` needs it", "gcloud services enable cloudresourcemanager.googleapis.com --project=my-project"],
-    ),
-    "a permission": (
-        "permissions", gives(TESTS, without("container.clusters.create")), {}, "failed",
+    "an API that up needs first": ("apis", lambda server: set_services(server, "cloudresourcemanager"), {}, "failed",
+        ["off, and `up` needs it", "gcloud services enable cloudresourcemanager.googleapis.com --project=my-project"]),
+    "a permission": ("permissions", gives(TESTS, without("container.clusters.create")), {}, "failed",
         ["missing: container.clusters.create", "gcloud projects add-iam-policy-binding my-project --member=serviceAccount:deployer@",
-         " --role=roles/container.admin"],
-    ),
-    "a permission that may be given elsewhere": (
-        "permissions", gives(TESTS, without("iam.serviceAccounts.actAs")), {}, "warning",
-        ["it may be given on the nodes' service account itself"],
-    ),
+        " --role=roles/container.admin"]),
+    "a permission that may be given elsewhere": ("permissions", gives(TESTS, without("iam.serviceAccounts.actAs")), {}, "warning",
+        ["it may be given on the nodes' service account itself"]),
     "a project that is not there": (
         "permissions", gives(TESTS, api_error(403, "Permission denied on resource project my-project (or it may not exist).")), {},
-        "failed", ["does not exist, or nothing in it is yours", "pulumi config set gcp:project"],
-    ),
+        "failed", ["does not exist, or nothing in it is yours", "pulumi config set gcp:project"]),
     "a permission that Google does not know": (
-        "permissions", gives(TESTS, unknown_permission), {}, "warning", ["roles/container.admin: not checked", "thirdPartyObjects"],
-    ),
+        "permissions", gives(TESTS, unknown_permission), {}, "warning", ["roles/container.admin: not checked", "thirdPartyObjects"]),
     "no billing account": (
-        "billing", gives(BILLING, {}), {}, "failed", ["gcloud billing projects link my-project --billing-account=ACCOUNT_ID"],
-    ),
+        "billing", gives(BILLING, {}), {}, "failed", ["gcloud billing projects link my-project --billing-account=ACCOUNT_ID"]),
     "a closed billing account": (
         "billing", gives(BILLING, {"billingAccountName": "billingAccounts/0A", "billingEnabled": False}), {}, "failed",
-        ["is linked and closed", "https://console.cloud.google.com/billing"],
-    ),
-    "a machine type that is elsewhere": (
-        "machines", tpu_machine_elsewhere, {}, "failed",
-        [f"it is in {REGION}-c, us-east5-a", 'gcloud compute machine-types list --project=my-project --filter="name=ct6e-standard-1t"'],
-    ),
-    "a machine with another accelerator": (
-        "machines",
+        ["is linked and closed", "https://console.cloud.google.com/billing"]),
+    "a machine type that is elsewhere": ("machines", tpu_machine_elsewhere, {}, "failed",
+        [f"it is in {REGION}-c, us-east5-a", 'gcloud compute machine-types list --project=my-project --filter="name=ct6e-standard-1t"']),
+    "a machine with another accelerator": ("machines",
         gives("compute.machineTypes.get", {"accelerators": [{"guestAcceleratorType": "nvidia-l4", "guestAcceleratorCount": 2}]}),
-        {}, "failed", ["components/catalog/machines.py is out of date"],
-    ),
+        {}, "failed", ["components/catalog/machines.py is out of date"]),
     "a GPU that the zone does not have": (
         "machines", gives("compute.acceleratorTypes.get", api_error(404, "The resource was not found")), {}, "failed",
-        ["nvidia-l4 does not exist there", "accelerator-types list"],
-    ),
+        ["nvidia-l4 does not exist there", "accelerator-types list"]),
     "a reservation that is not there": (
         "machines", gives(RESERVATION, api_error(404, "was not found")), {"acceleratorPools": [RESERVED]}, "failed",
-        ["reservation l4 in asia-northeast1-b (pool r): does not exist there", "gcloud compute reservations list --project=my-project"],
-    ),
-    "a shared reservation that its project does not show": (
-        "machines", gives(RESERVATION, api_error(403, "denied")),
+        ["reservation l4 in asia-northeast1-b (pool r): does not exist there", "gcloud compute reservations list --project=my-project"]),
+    "a shared reservation that its project does not show": ("machines", gives(RESERVATION, api_error(403, "denied")),
         {"acceleratorPools": [{**RESERVED, "reservation": "projects/other-project/reservations/l4"}]}, "warning",
-        ["project other-project does not show it"],
-    ),
-    "a reservation for any machine": (
-        "machines", gives(RESERVATION, reservation(named=False)), {"acceleratorPools": [RESERVED]}, "failed",
-        ["is not one that has to be named", "--require-specific-reservation"],
-    ),
+        ["project other-project does not show it"]),
+    "a reservation for any machine": ("machines", gives(RESERVATION, reservation(named=False)), {"acceleratorPools": [RESERVED]}, "failed",
+        ["is not one that has to be named", "--require-specific-reservation"]),
     "a reservation of other machines": (
         "machines", gives(RESERVATION, reservation(machine="g2-standard-8")), {"acceleratorPools": [RESERVED]}, "failed",
-        ["holds g2-standard-8, and the pool is of g2-standard-4"],
-    ),
-    "a reservation that others use": (
-        "machines", gives(RESERVATION, reservation(used=2)), {"acceleratorPools": [RESERVED]}, "failed",
-        ["0 of 2 machines are free, and the pool may have 3", "the pool starts with 1"],
-    ),
+        ["holds g2-standard-8, and the pool is of g2-standard-4"]),
+    "a reservation that others use": ("machines", gives(RESERVATION, reservation(used=2)), {"acceleratorPools": [RESERVED]}, "failed",
+        ["0 of 2 machines are free, and the pool may have 3", "the pool starts with 1"]),
     "a reservation that is small": (
         "machines", gives(RESERVATION, reservation(used=1)), {"acceleratorPools": [{**RESERVED, "reservation": "l4/reservationBlocks/b"}]},
-        "warning", ["1 of 2 machines are free, and the pool may have 3"],
-    ),
+        "warning", ["1 of 2 machines are free, and the pool may have 3"]),
     "a GPU quota too small to start": (
         "quotas", lambda server: set_regional_quotas(server, {**QUOTAS, "NVIDIA_L4_GPUS": (0, 0)}), {}, "failed",
         ["NVIDIA_L4_GPUS in asia-northeast1: 0 free of 0, and pool l4 starts with 1",
-         "--quota-id=NVIDIA-L4-GPUS-per-project-region", "--dimensions=region=asia-northeast1"],
-    ),
+        "--quota-id=NVIDIA-L4-GPUS-per-project-region", "--dimensions=region=asia-northeast1"]),
     "a GPU quota just enough to start": (
         "quotas", lambda server: set_regional_quotas(server, {**QUOTAS, "NVIDIA_L4_GPUS": (1, 0)}), {}, "warning",
-        ["enough to start with (1)", "or lower maxNodeCount"],
-    ),
+        ["enough to start with (1)", "or lower maxNodeCount"]),
     "a TPU quota that the region has not been given": (
         "quotas", lambda server: set_tpu_quota(server, [({"region": "us-east5", "tpu_family": "CT6E"}, 32), ({}, 0)]), {}, "failed",
-        [FAMILY, "--dimensions=region=asia-northeast1,tpu_family=CT6E"],
-    ),
-    "a quota of Spot TPUs": (
-        "quotas", lambda server: set_tpu_quota(server, [({}, 1536), ({"region": REGION}, 4)], SPOT_TPU),
+        [FAMILY, "--dimensions=region=asia-northeast1,tpu_family=CT6E"]),
+    "a quota of Spot TPUs": ("quotas", lambda server: set_tpu_quota(server, [({}, 1536), ({"region": REGION}, 4)], SPOT_TPU),
         {"acceleratorPools": [{"name": "a", "machineType": "ct6e-standard-4t", "maxNodeCount": 2, "provisioning": "spot"}]}, "warning",
-        [SPOT_TPU, "4 free of 4, enough to start with (0)", "--quota-id=PREEMPTIBLE-TPU-V6E-per-project-region"],
-    ),
+        [SPOT_TPU, "4 free of 4, enough to start with (0)", "--quota-id=PREEMPTIBLE-TPU-V6E-per-project-region"]),
     "all GPUs of the project": (
         "quotas", gives("compute.projects.get", {"quotas": [{"metric": "GPUS_ALL_REGIONS", "limit": 0, "usage": 0}]}), {}, "failed",
-        ["0 free of 0, and pools l4-spot, l4 start with", "--quota-id=GPUS-ALL-REGIONS-per-project"],
-    ),
+        ["0 free of 0, and pools l4-spot, l4 start with", "--quota-id=GPUS-ALL-REGIONS-per-project"]),
     "a quota that the region does not list": (
         "quotas", lambda server: set_regional_quotas(server, {"NVIDIA_L4_GPUS": (4, 0), **DISKS}), {}, "warning",
-        ["PREEMPTIBLE_NVIDIA_L4_GPUS", "the name is from enum of Quota.metric in the discovery document"],
-    ),
+        ["PREEMPTIBLE_NVIDIA_L4_GPUS", "the name is from enum of Quota.metric in the discovery document"]),
     "a quota of standard disks too small for the system pool": (
         "quotas", lambda server: set_regional_quotas(server, {**QUOTAS, "DISKS_TOTAL_GB": (500, 400)}), {}, "failed",
         ["DISKS_TOTAL_GB in asia-northeast1: 100 free of 500, and pool system starts with 150", "in GB, boot disks of type pd-standard",
-         "--quota-id=DISKS-TOTAL-GB-per-project-region", "--preferred-value=550"],
-    ),
+        "--quota-id=DISKS-TOTAL-GB-per-project-region", "--preferred-value=550"]),
     "a new project's quota of SSDs": (
         "quotas", lambda server: set_regional_quotas(server, {**QUOTAS, "SSD_TOTAL_GB": (250, 0)}), {}, "warning",
         ["250 free of 250, enough to start with (200); pools l4-spot, l4 may reach 400", "boot disks of type pd-balanced",
-         "--quota-id=SSD-TOTAL-GB-per-project-region"],
-    ),
+        "--quota-id=SSD-TOTAL-GB-per-project-region"]),
     "a quota of Hyperdisk Balanced that the region does not list": (
         "quotas", lambda server: set_regional_quotas(server, {k: v for k, v in QUOTAS.items() if k != "HDB_TOTAL_GB"}), {}, "warning",
-        ["HDB_TOTAL_GB in asia-northeast1: not checked", "(unverified)"],
-    ),
+        ["HDB_TOTAL_GB in asia-northeast1: not checked", "(unverified)"]),
     "a release channel that is too old": (
         "versions", gives(VERSIONS, channels(REGULAR="1.31.4-gke.1255999", RAPID="1.35.0-gke.1000")), {}, "failed",
-        ["tpu-v6e-slice needs 1.31.4-gke.1256000", "pulumi config set releaseChannel RAPID"],
-    ),
+        ["tpu-v6e-slice needs 1.31.4-gke.1256000", "pulumi config set releaseChannel RAPID"]),
     "a release channel that the region lacks": (
-        "versions", gives(VERSIONS, channels(STABLE="1.33.5-gke.1201000")), {}, "warning", ["get-server-config"],
-    ),
-    "a cluster that is too old": (
-        "versions", lambda server: set_stack_up(server, version="1.30.0-gke.1"), {}, "failed",
-        ["gcloud container clusters upgrade tpu-gpu-fungibility --master"],
-    ),
-    "a secret that is not there": (
-        "secrets", gives(ACCESS, api_error(404, "not found")), {"apiKeySecret": "key"}, "failed",
-        ["does not exist in project my-project", "gcloud secrets create key --project=my-project"],
-    ),
-    "a secret that may not be read": (
-        "secrets", gives(ACCESS, api_error(403, "denied")), {"apiKeySecret": "key"}, "failed",
-        ["may not be read", "--role=roles/secretmanager.secretAccessor"],
-    ),
+        "versions", gives(VERSIONS, channels(STABLE="1.33.5-gke.1201000")), {}, "warning", ["get-server-config"]),
+    "a release channel that is too old for the inference gateway": (
+        "versions", gives(VERSIONS, channels(REGULAR="1.33.5-gke.1201000", RAPID="1.35.0-gke.1000")),
+        {"gateway": {"class": INTERNAL}, "inferenceGateway": True}, "failed", ["inferenceGateway needs 1.34.0-gke.1626000"]),
+    "a cluster that is too old": ("versions", lambda server: set_stack_up(server, version="1.30.0-gke.1"), {}, "failed",
+        ["gcloud container clusters upgrade tpu-gpu-fungibility --master"]),
+    "a secret that is not there": ("secrets", gives(ACCESS, api_error(404, "not found")), {"apiKeySecret": "key"}, "failed",
+        ["does not exist in project my-project", "gcloud secrets create key --project=my-project"]),
+    "a secret that may not be read": ("secrets", gives(ACCESS, api_error(403, "denied")), {"apiKeySecret": "key"}, "failed",
+        ["may not be read", "--role=roles/secretmanager.secretAccessor"]),
     "an empty secret": (
-        "secrets", gives(ACCESS, secret(" ")), {"apiKeySecret": "key"}, "failed", ["is empty", "gcloud secrets versions add key"],
-    ),
+        "secrets", gives(ACCESS, secret(" ")), {"apiKeySecret": "key"}, "failed", ["is empty", "gcloud secrets versions add key"]),
     "a secret without text": ("secrets", gives(ACCESS, {"name": "x"}), {"apiKeySecret": "key"}, "failed", ["makes no sense"]),
     "a certificate that waits for its record": (
         "gateway", gives(CERTIFICATE, {"managed": {"state": "PROVISIONING", "provisioningIssue": {"reason": "AUTHORIZATION_ISSUE"},
-                                                   "authorizationAttemptInfo": [{"domain": "d", "details": "no CNAME was found"}]}}),
-        door(REGIONAL, {"dnsAuthorization": True}), "warning", ["PROVISIONING", "no CNAME was found", "pulumi stack output dns_records"],
-    ),
+        "authorizationAttemptInfo": [{"domain": "d", "details": "no CNAME was found"}]}}),
+        door(REGIONAL, {"dnsAuthorization": True}), "warning", ["PROVISIONING", "no CNAME was found", "pulumi stack output dns_records"]),
     "a certificate map that is not there": (
         "gateway", gives("certificatemanager.projects.locations.certificateMaps.get", api_error(404, "not found")),
-        door(GLOBAL, {"map": "edge"}), "failed", ["certificate map edge: does not exist", "gcloud certificate-manager maps create edge"],
-    ),
-    "a network without a proxy-only subnet": (
-        "gateway", gives("compute.subnetworks.list", {}), {"gateway": {"class": INTERNAL}}, "failed",
-        [f"proxy-only subnet in {REGION}: does not exist", "--purpose=REGIONAL_MANAGED_PROXY --role=ACTIVE --range=10.129.0.0/23"],
-    ),
+        door(GLOBAL, {"map": "edge"}), "failed", ["certificate map edge: does not exist", "gcloud certificate-manager maps create edge"]),
+    "a certificate map for other names": ("gateway", lambda server: set_map(server, {"hostname": "www.example.com"}),
+        door(GLOBAL, {"map": "edge"}), "failed", ["has no entry for llm.example.com", "maps entries create gateway --map=edge"]),
+    "a network without a proxy-only subnet": ("gateway", gives("compute.subnetworks.list", {}), {"gateway": {"class": INTERNAL}}, "failed",
+        [f"proxy-only subnet in {REGION}: does not exist", "--purpose=REGIONAL_MANAGED_PROXY --role=ACTIVE --range=10.129.0.0/23"]),
     "a proxy-only subnet of another range": (
-        "gateway", gives("compute.subnetworks.list", {"items": [proxies("10.9.0.0/24")]}), {"gateway": {"class": INTERNAL}}, "failed",
-        ["is 10.9.0.0/24, and gateway.proxyRange is 10.129.0.0/23", "pulumi config set --path gateway.proxyRange 10.9.0.0/24"],
-    ),
-    "a Cloud Armor policy that is not there": (
-        "gateway", gives("compute.securityPolicies.get", api_error(404, "not found")),
-        door(GLOBAL, {"secret": "tls"}, securityPolicy="edge"), "failed", ["edge (global): does not exist", "--global --type=CLOUD_ARMOR"],
-    ),
+        "gateway", gives("compute.subnetworks.list", {"items": [proxies("10.9.0.0/24")]}),
+        {"gateway": {"class": INTERNAL}, "networkPolicy": True}, "failed",
+        ["is 10.9.0.0/24, and gateway.proxyRange is 10.129.0.0/23", "pulumi config set --path gateway.proxyRange 10.9.0.0/24"]),
+    "a Cloud Armor policy that is not there": ("gateway", gives("compute.securityPolicies.get", api_error(404, "not found")),
+        door(GLOBAL, {"secret": "tls"}, securityPolicy="edge"), "failed", ["edge (global): does not exist", "--global --type=CLOUD_ARMOR"]),
     "a base image that is not there": ("images", gives(GPU_BASE, Fault(status=404)), {}, "failed", ["gpuBaseImage", "does not exist"]),
     "a private base image": ("images", gives(GPU_BASE, Fault(status=403)), {}, "failed", ["is not for everybody"]),
     "a registry that asks for a password": (
-        "images", gives(GPU_BASE, Fault(status=401, headers={"WWW-Authenticate": "Basic realm=x"})), {}, "failed",
-        ["is not for everybody"],
+        "images", gives(GPU_BASE, Fault(status=401, headers={"WWW-Authenticate": "Basic realm=x"})), {}, "failed", ["is not for everybody"],
     ),
     "a registry that is asked too often": ("images", gives(GPU_BASE, Fault(status=429)), {}, "warning", ["no more requests"]),
     "a registry that points elsewhere": (
-        "images", gives(GPU_BASE, Fault(status=302, headers={"Location": "/login"})), {}, "failed", ["refused"],
-    ),
+        "images", gives(GPU_BASE, Fault(status=302, headers={"Location": "/login"})), {}, "failed", ["refused"]),
     "a model that is not there": ("model", gives(MODEL, Fault(status=404)), {}, "failed", ["does not exist, or is private"]),
     "a model without a configuration": ("model", gives(MODEL_FILE, Fault(status=404)), {}, "failed", ["cannot be served"]),
     "a model's description that is none": ("model", gives(MODEL, {"error": "x"}), {}, "failed", ["makes no sense"]),
@@ -303,10 +269,35 @@ def test_a_gateway_is_good_once_its_name_its_certificate_and_its_proxies_are_the
     assert [each.status for each in found] == ["ok", "ok", "ok"]
     assert "203.0.113.9" in found[0].value
     assert "until 2027-02-01" in found[1].value
+    bench.server.set("compute.subnetworks.list", {"items": [proxies("10.9.0.0/24")]})
+    (elsewhere,) = bench.findings("gateway", gateway={"class": INTERNAL})
+    # The range matters to a NetworkPolicy alone.
+    assert (elsewhere.status, elsewhere.value) == ("ok", "is 10.9.0.0/24")
     monkeypatch.setattr(gateway, "addresses", lambda host: [])
     nameless, secret, _ = bench.findings("gateway", **door(REGIONAL, {"secret": "tls"}))
     assert (nameless.status, secret.status) == ("warning", "skipped")
     assert "kubectl get secret tls" in secret.fix
+
+
+@pytest.mark.parametrize("entry", [{"hostname": "llm.example.com"}, {"hostname": "*.example.com"}, {"matcher": "PRIMARY"}])
+def test_a_certificate_map_serves_a_name_by_its_own_entry_its_domain_s_or_the_primary_one(bench: Bench, entry: dict[str, str]) -> None:
+    set_map(bench.server, entry)
+    assert [each.status for each in bench.findings("gateway", **door(GLOBAL, {"map": "edge"}))] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "words"),
+    [
+        (stack_with("203.0.113.9"), "ok", "is 203.0.113.9, the gateway's address"),
+        (stack_with("198.51.100.8"), "warning", "the gateway has 198.51.100.8"),
+        ("echo 'error: passphrase must be set' >&2; exit 255", "warning", "passphrase must be set"),
+    ],
+)
+def test_the_host_name_s_address_is_compared_with_the_gateway_s(bench: Bench, script: str, status: str, words: str) -> None:
+    bench.pulumi(script)
+    name = bench.findings("gateway", **door(GLOBAL, {"secret": "tls"}))[0]
+    assert name.status == status
+    assert words in shown(name)
 
 
 # --- APIs and permissions
@@ -349,6 +340,28 @@ def test_every_permission_of_up_is_asked_and_no_other(bench: Bench, overrides: d
 
 
 # --- machines and quotas
+
+
+#: One machine of each accelerator, in ladders that the settings allow: all GPUs together, each TPU alone.
+_ONE_OF_EACH = {machine.accelerator: name for name, machine in MACHINE_TYPES.items()}
+_GPUS = [name for name in _ONE_OF_EACH.values() if MACHINE_TYPES[name].kind == "gpu"]
+_LADDERS = [_GPUS, *([name] for name in _ONE_OF_EACH.values() if name not in _GPUS)]
+
+
+@pytest.mark.parametrize("ladder", _LADDERS, ids=lambda ladder: ladder[0])
+def test_every_accelerator_is_looked_up_as_google_tells_of_it(bench: Bench, ladder: list[str]) -> None:
+    def told(seen: Seen) -> dict[str, Any]:
+        machine = MACHINE_TYPES[seen.params["machineType"]]
+        # GPUs are attached to an N1, and the type of a TPU names them otherwise.
+        listed = machine.kind == "gpu" and not machine.counts
+        carried = {"guestAcceleratorType": machine.accelerator, "guestAcceleratorCount": machine.count}
+        return {"name": seen.params["machineType"], "accelerators": [carried] if listed else []}
+
+    bench.server.set("compute.machineTypes.get", told)
+    pools = [{"name": name, "machineType": name, "maxNodeCount": 2} for name in ladder]
+    found = bench.findings("machines", acceleratorPools=pools)
+    assert [each.status for each in found] == ["ok"] * len(ladder)
+    assert {each.status for each in bench.findings("quotas", acceleratorPools=pools)} <= {"ok", "warning"}
 
 
 def test_demand_is_the_sum_over_pools_zones_and_accelerators(bench: Bench) -> None:

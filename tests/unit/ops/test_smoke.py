@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from ops.smoke import __main__ as command
 from ops.smoke import checks, target
@@ -150,16 +152,26 @@ def test_plain_http_behind_an_https_url_is_named() -> None:
     assert "http://" in fix
 
 
+def test_a_certificate_for_another_name_is_told_from_a_service_without_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("llm.example.com").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.crt"))
+    with serving() as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        cause, fix = failure(run(server.url.replace("http:", "https:")), "health")
+    assert "not one to trust: IP address mismatch" in cause
+    assert "gateway.hostName" in fix
+
+
 # --- malformed answers and refusals
 
 _HTML = says(b"<html>welcome to nginx</html>", kind="text/html")
 
 _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ("503", "chat", says({"error": {"message": "overloaded"}}, 503), "answers 503", "kubectl logs"),
-    (
-        "full", "chat", says({"error": {"message": "The engine is currently busy and cannot accept new requests."}}, 503), "answers 503",
-        "maxQueuedRequests",
-    ),
+    ("full", "chat", says({"error": {"message": "The engine is currently busy and cannot accept new requests."}}, 503), "answers 503",
+        "maxQueuedRequests"),
     ("429", "chat", says({"error": "slow down"}, 429, Retry_After="7"), "answers 429", "try again in 7 s"),
     ("403", "models", says(b"denied", 403), "answers 403", "keeps you out"),
     ("404", "models", says({"detail": "Not Found"}, 404), "answers 404", "ending in /v1"),
@@ -168,9 +180,7 @@ _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ("401 without a key", "models", says({"error": "Unauthorized"}, 401), "wants an API key", f"export {KEY_VARIABLE}"),
     ("other model listed", "models", says({"data": [{"id": "meta/llama"}]}), "serves meta/llama, not Qwen", "rollout"),
     ("models no list", "models", says({"data": "x"}), "not a list of models", "leads to vLLM"),
-    (
-        "model not known", "chat", says({"error": {"message": "The model `x` does not exist."}}, 404), f"has no model {MODEL}",
-        "older update",
+    ("model not known", "chat", says({"error": {"message": "The model `x` does not exist."}}, 404), f"has no model {MODEL}", "older update",
     ),
     ("other model answers", "chat", says(chat("meta/llama")), "answered by model meta/llama", "older update"),
     ("models change in a stream", "stream", streams(*stream_events()[:2], *stream_events("meta/llama")), "several models", "older update"),
@@ -187,10 +197,8 @@ _WRONG: list[tuple[str, str, Reply, str, str]] = [
     ("stream without its end", "stream", streams(*stream_events()[:3]), "without finish_reason and [DONE]", "timeout"),
     ("stream of nonsense", "stream", streams(*stream_events()[:2], "{broken"), "event of the stream is malformed", "vLLM"),
     ("event without choices", "stream", streams({"model": MODEL}), "not an answer of this kind", "leads to vLLM"),
-    (
-        "error in a stream", "stream", streams(*stream_events()[:2], {"error": {"message": "EngineDeadError"}}), "EngineDeadError",
-        "kubectl logs",
-    ),
+    ("error in a stream", "stream", streams(*stream_events()[:2], {"error": {"message": "EngineDeadError"}}), "EngineDeadError",
+        "kubectl logs"),
     ("endless answer", "chat", says(b" " * (5 * 1024 * 1024)), "more than 4 MiB", "leads to vLLM"),
 ]  # fmt: skip
 

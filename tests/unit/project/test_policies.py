@@ -92,147 +92,88 @@ class Case:
 CASES = [
     Case("no-public-control-plane", "named ranges", [cluster(**ranges("203.0.113.0/24"))]),
     Case("no-public-control-plane", "no range at all lets in nodes alone", [cluster(**ranges())]),
-    Case(
-        "no-public-control-plane", "DNS endpoint alone",
-        [cluster(controlPlaneEndpointsConfig={"ipEndpointsConfig": {"enabled": False}})],
-    ),
+    Case("no-public-control-plane", "DNS endpoint alone", [cluster(controlPlaneEndpointsConfig={"ipEndpointsConfig": {"enabled": False}})]),
     Case("no-public-control-plane", "nothing said", [cluster()], ["masterAuthorizedNetworksConfig: is missing"]),
-    Case(
-        "no-public-control-plane", "everywhere among the ranges", [cluster(**ranges("203.0.113.0/24", "0.0.0.0/0"))],
-        ['cidrBlocks[1].cidrBlock: "0.0.0.0/0" lets the whole internet'],
-    ),
-    Case(
-        "no-public-control-plane", "all of Google Cloud", [cluster(**ranges("203.0.113.0/24", gcpPublicCidrsAccessEnabled=True))],
-        ["gcpPublicCidrsAccessEnabled: true lets in every machine of Google Cloud"],
-    ),
-    Case(
-        "no-public-control-plane", "ranges unknown", [cluster(masterAuthorizedNetworksConfig=UNKNOWN)],
-        undecided=["masterAuthorizedNetworksConfig"],
-    ),
-    Case(
-        "no-public-control-plane", "whether it has an address is unknown",
+    Case("no-public-control-plane", "everywhere among the ranges", [cluster(**ranges("203.0.113.0/24", "0.0.0.0/0"))],
+        ['cidrBlocks[1].cidrBlock: "0.0.0.0/0" lets the whole internet']),
+    Case("no-public-control-plane", "all of Google Cloud", [cluster(**ranges("203.0.113.0/24", gcpPublicCidrsAccessEnabled=True))],
+        ["gcpPublicCidrsAccessEnabled: true lets in every machine of Google Cloud"]),
+    Case("no-public-control-plane", "ranges unknown", [cluster(masterAuthorizedNetworksConfig=UNKNOWN)],
+        undecided=["masterAuthorizedNetworksConfig"]),
+    Case("no-public-control-plane", "whether it has an address is unknown",
         [cluster(controlPlaneEndpointsConfig={"ipEndpointsConfig": {"enabled": UNKNOWN}})],
-        undecided=["controlPlaneEndpointsConfig.ipEndpointsConfig.enabled"],
-    ),
+        undecided=["controlPlaneEndpointsConfig.ipEndpointsConfig.enabled"]),
     Case("no-default-node-account", "own account", [pool(nodeConfig={"serviceAccount": ACCOUNT})]),
     Case("no-default-node-account", "missing", [pool(nodeConfig={})], ["nodeConfig.serviceAccount: is missing, so nodes run"]),
     Case("no-default-node-account", "by name", [pool(nodeConfig={"serviceAccount": "default"})], ['"default" means that nodes']),
-    Case(
-        "no-default-node-account", "by e-mail", [pool(nodeConfig={"serviceAccount": DEFAULT_ACCOUNT})],
-        [f'"{DEFAULT_ACCOUNT}" is Compute Engine\'s default'],
-    ),
-    Case(
-        "no-default-node-account", "of nodes that GKE provisions",
+    Case("no-default-node-account", "by e-mail", [pool(nodeConfig={"serviceAccount": DEFAULT_ACCOUNT})],
+        [f'"{DEFAULT_ACCOUNT}" is Compute Engine\'s default']),
+    Case("no-default-node-account", "of nodes that GKE provisions",
         [cluster(nodeConfig={"serviceAccount": ACCOUNT}, clusterAutoscaling={"enabled": True})],
-        ["clusterAutoscaling.autoProvisioningDefaults.serviceAccount: is missing"],
-    ),
-    Case(
-        "no-default-node-account", "of Autopilot", [cluster(enableAutopilot=True)],
-        ["clusterAutoscaling.autoProvisioningDefaults.serviceAccount: is missing"],
-    ),
-    Case(
-        "no-default-node-account", "account not made yet", [pool(nodeConfig={"serviceAccount": UNKNOWN})],
-        undecided=["l4: nodeConfig.serviceAccount"],
-    ),
+        ["clusterAutoscaling.autoProvisioningDefaults.serviceAccount: is missing"]),
+    Case("no-default-node-account", "of Autopilot", [cluster(enableAutopilot=True)],
+        ["clusterAutoscaling.autoProvisioningDefaults.serviceAccount: is missing"]),
+    Case("no-default-node-account", "account not made yet", [pool(nodeConfig={"serviceAccount": UNKNOWN})],
+        undecided=["l4: nodeConfig.serviceAccount"]),
     Case("production-is-protected", "both protections", [cluster(deletionProtection=True, protect=True)]),
     Case("production-is-protected", "another stack", [cluster(stack="dev", deletionProtection=False)]),
-    Case(
-        "production-is-protected", "neither", [cluster(deletionProtection=False)],
-        ["deletionProtection: false lets the cluster of production stack prod", "protect: false (resource option)"],
-    ),
+    Case("production-is-protected", "neither", [cluster(deletionProtection=False)],
+        ["deletionProtection: false lets the cluster of production stack prod", "protect: false (resource option)"]),
     Case("production-is-protected", "a region of prod", [cluster(stack="prod-tokyo", deletionProtection=True)], ["prod-tokyo"]),
-    Case(
-        "production-is-protected", "unknown", [cluster(deletionProtection=UNKNOWN, protect=True)],
-        undecided=["deletionProtection"],
-    ),
+    Case("production-is-protected", "unknown", [cluster(deletionProtection=UNKNOWN, protect=True)], undecided=["deletionProtection"]),
     Case("images-by-digest", "by digest", [deployment(container())]),
     Case("images-by-digest", "by tag", [deployment(container(image="r.example/i:v1"))], ['[vllm-gpu].image: "r.example/i:v1"']),
-    Case(
-        "images-by-digest",
-        "Google's adapter by tag",
-        [deployment(container("adapter", image="gcr.io/gke-release/custom-metrics-stackdriver-adapter:v0.16.9-gke.0"))],
-    ),
-    Case(
-        "images-by-digest",
-        "a tag that moves, of a repository that may have tags",
+    Case("images-by-digest", "Google's adapter by tag",
+        [deployment(container("adapter", image="gcr.io/gke-release/custom-metrics-stackdriver-adapter:v0.16.9-gke.0"))]),
+    Case("images-by-digest", "a tag that moves, of a repository that may have tags",
         [deployment(container("a", image="r.example:5000/i:latest"), container("b", image="r.example:5000/i:v1"))],
-        ['[a].image: "r.example:5000/i:latest"'],
-        options={"byTag": ["r.example:5000/i"]},
-    ),
-    Case(
-        "images-by-digest", "init container of a CronJob",
+        ['[a].image: "r.example:5000/i:latest"'], options={"byTag": ["r.example:5000/i"]}),
+    Case("images-by-digest", "init container of a CronJob",
         [resource("kubernetes:batch/v1:CronJob", spec={"jobTemplate": {"spec": {"template": {"spec": {
-            "initContainers": [container("first", image="busybox")], "containers": [container()]}}}}})],
-        ["spec.jobTemplate.spec.template.spec.initContainers[first].image"],
-    ),
-    Case(
-        "images-by-digest", "one unknown, one by tag", [deployment(container("a", image=UNKNOWN), container("b", image="i:1"))],
-        ["[b].image"], ["[a].image"],
-    ),
+        "initContainers": [container("first", image="busybox")], "containers": [container()]}}}}})],
+        ["spec.jobTemplate.spec.template.spec.initContainers[first].image"]),
+    Case("images-by-digest", "one unknown, one by tag", [deployment(container("a", image=UNKNOWN), container("b", image="i:1"))],
+        ["[b].image"], ["[a].image"]),
     Case("no-remote-code-with-privilege", "code without privilege", [deployment(container(args=["--trust-remote-code"]))]),
     Case("no-remote-code-with-privilege", "privilege without code", [deployment(container(securityContext={"privileged": True}))]),
-    Case(
-        "no-remote-code-with-privilege", "both",
+    Case("no-remote-code-with-privilege", "both",
         [deployment(container(securityContext={"privileged": True}, args=["--seed=0", "--trust_remote"]))],
-        ["[vllm-gpu].args: \"--trust_remote\" runs code from the model's repository"],
-    ),
-    Case(
-        "no-remote-code-with-privilege", "unknown", [deployment(container(securityContext={"privileged": True}, args=UNKNOWN))],
-        undecided=["[vllm-gpu].args"],
-    ),
+        ["[vllm-gpu].args: \"--trust_remote\" runs code from the model's repository"]),
+    Case("no-remote-code-with-privilege", "unknown", [deployment(container(securityContext={"privileged": True}, args=UNKNOWN))],
+        undecided=["[vllm-gpu].args"]),
     Case("no-privileged-container", "the known two", [deployment(*(
         container(name, securityContext={"privileged": True}) for name in ("vllm-gpu", "vllm-tpu")))]),
-    Case(
-        "no-privileged-container", "a third", [deployment(container("shell", securityContext={"privileged": True}))],
-        ["containers[shell].securityContext.privileged: true gives container shell all rights of its node"],
-    ),
-    Case(
-        "no-privileged-container", "unknown", [deployment(container("web", securityContext={"privileged": UNKNOWN}))],
-        undecided=["containers[web].securityContext.privileged"],
-    ),
+    Case("no-privileged-container", "a third", [deployment(container("shell", securityContext={"privileged": True}))],
+        ["containers[shell].securityContext.privileged: true gives container shell all rights of its node"]),
+    Case("no-privileged-container", "unknown", [deployment(container("web", securityContext={"privileged": UNKNOWN}))],
+        undecided=["containers[web].securityContext.privileged"]),
     Case("accelerator-pool-is-tainted", "tainted", [accelerator()]),
     Case("accelerator-pool-is-tainted", "no accelerator", [pool(nodeConfig={"machineType": "e2-standard-2"})]),
-    Case(
-        "accelerator-pool-is-tainted", "no taint", [accelerator(nodeConfig={"taints": None})],
-        ["nodeConfig.taints: is missing, so any pod"],
-    ),
-    Case(
-        "accelerator-pool-is-tainted", "a machine that the table does not know", [accelerator("a3-highgpu-8g", nodeConfig={
-            "taints": []})], ["nodeConfig.taints"],
-    ),
-    Case(
-        "accelerator-pool-is-tainted", "a GPU on an ordinary machine", [accelerator("n1-standard-4", nodeConfig={
-            "taints": [], "guestAccelerators": [{"type": "nvidia-tesla-t4"}]})], ["nodeConfig.taints"],
-    ),
+    Case("accelerator-pool-is-tainted", "no taint", [accelerator(nodeConfig={"taints": None})],
+        ["nodeConfig.taints: is missing, so any pod"]),
+    Case("accelerator-pool-is-tainted", "a machine that the table does not know", [accelerator("a3-highgpu-8g", nodeConfig={
+        "taints": []})], ["nodeConfig.taints"]),
+    Case("accelerator-pool-is-tainted", "a GPU on an ordinary machine", [accelerator("n1-standard-4", nodeConfig={
+        "taints": [], "guestAccelerators": [{"type": "nvidia-tesla-t4"}]})], ["nodeConfig.taints"]),
     Case("accelerator-pool-is-tainted", "a machine that has no GPU and could", [accelerator("n1-standard-4", nodeConfig={"taints": []})]),
     Case("accelerator-pool-is-tainted", "taints unknown", [accelerator(nodeConfig={"taints": UNKNOWN})], undecided=["taints"]),
     Case("accelerator-pool-is-limited", "limited", [accelerator()]),
     Case("accelerator-pool-is-limited", "limit of zero", [accelerator(autoscaling={"maxNodeCount": 0})], ["above zero"]),
-    Case(
-        "accelerator-pool-is-limited", "inside the cluster",
-        [cluster(nodePools=[{"nodeConfig": {"machineType": "ct6e-standard-1t"}}])], ["nodePools[0].autoscaling"],
-    ),
-    Case(
-        "accelerator-pool-is-limited", "unknown", [accelerator(autoscaling={"maxNodeCount": UNKNOWN})],
-        undecided=["autoscaling.maxNodeCount"],
-    ),
+    Case("accelerator-pool-is-limited", "inside the cluster",
+        [cluster(nodePools=[{"nodeConfig": {"machineType": "ct6e-standard-1t"}}])], ["nodePools[0].autoscaling"]),
+    Case("accelerator-pool-is-limited", "unknown", [accelerator(autoscaling={"maxNodeCount": UNKNOWN})],
+        undecided=["autoscaling.maxNodeCount"]),
     Case("no-open-server", "a key", [service(), KEYED]),
     Case("no-open-server", "ranges", [service(loadBalancerSourceRanges=["203.0.113.0/24"]), KEYLESS]),
-    Case(
-        "no-open-server", "inside the VPC",
+    Case("no-open-server", "inside the VPC",
         [resource(SERVICE, metadata={"annotations": {"networking.gke.io/load-balancer-type": "Internal"}}, spec={
-            "type": "LoadBalancer"}), KEYLESS],
-    ),
+        "type": "LoadBalancer"}), KEYLESS]),
     Case("no-open-server", "a helper without the key", [service(), deployment(container(env=KEY), container("proxy"))]),
-    Case(
-        "no-open-server", "neither", [service(), KEYLESS],
+    Case("no-open-server", "neither", [service(), KEYLESS],
         ["vllm-service: spec.loadBalancerSourceRanges: is missing, so everyone may use the accelerators, and no API key keeps them "
-         "out (vllm: spec.template.spec.containers[vllm-gpu].env has no VLLM_API_KEY"],
-    ),
-    Case(
-        "no-open-server", "everywhere", [service(loadBalancerSourceRanges=["0.0.0.0/0"]), KEYLESS],
-        ['loadBalancerSourceRanges: "0.0.0.0/0" lets everyone'],
-    ),
+        "out (vllm: spec.template.spec.containers[vllm-gpu].env has no VLLM_API_KEY"]),
+    Case("no-open-server", "everywhere", [service(loadBalancerSourceRanges=["0.0.0.0/0"]), KEYLESS],
+        ['loadBalancerSourceRanges: "0.0.0.0/0" lets everyone']),
     Case("no-open-server", "one of two servers", [service(), deployment(container(env=KEY), container("vllm-tpu"))], ["[vllm-tpu].env"]),
     Case("no-open-server", "selects nothing", [service(selector={"app": "web"}), KEYED], ["selects no workload of this stack"]),
     Case("no-open-server", "ranges unknown", [service(loadBalancerSourceRanges=UNKNOWN), KEYLESS], undecided=["SourceRanges"]),
@@ -242,14 +183,11 @@ CASES = [
     Case("no-open-gateway", "a policy", [gateway(), route(), SERVED, KEYLESS, resource(
         BACKEND_POLICY, spec={"targetRef": {"name": "vllm-service"}, "default": {"securityPolicy": "clients"}})]),
     Case("no-open-gateway", "neither", [gateway(), route(), SERVED, KEYLESS], ["spec.gatewayClassName: \"gke-l7-global-"]),
-    Case(
-        "no-open-gateway", "environment unknown", [gateway(), route(), SERVED, deployment(container(env=UNKNOWN))],
-        undecided=["[vllm-gpu].env"],
-    ),
-    Case(
-        "no-clear-text", "TLS, and a redirect to it",
-        [gateway(), route(), route("http", rules=[{"filters": [{"type": "RequestRedirect"}]}])],
-    ),
+    Case("no-open-gateway", "class unknown", [gateway(UNKNOWN), route(), SERVED, KEYLESS], undecided=["spec.gatewayClassName"]),
+    Case("no-open-gateway", "environment unknown", [gateway(), route(), SERVED, deployment(container(env=UNKNOWN))],
+        undecided=["[vllm-gpu].env"]),
+    Case("no-clear-text", "TLS, and a redirect to it",
+        [gateway(), route(), route("http", rules=[{"filters": [{"type": "RequestRedirect"}]}])]),
     Case("no-clear-text", "inside the VPC", [gateway("gke-l7-rilb"), route("http"), resource(SERVICE, metadata={"annotations": {
         "networking.gke.io/load-balancer-type": "Internal"}}, spec={"type": "LoadBalancer"})]),
     Case("no-clear-text", "packets", [service()], ['spec.type: "LoadBalancer" passes packets from the internet']),
@@ -258,26 +196,15 @@ CASES = [
     Case("no-clear-text", "class unknown", [gateway(UNKNOWN), route("http")], undecided=["spec.gatewayClassName"]),
     Case("cost-ceiling", "under", [accelerator()]),
     Case("cost-ceiling", "over", [accelerator(autoscaling={"maxNodeCount": 20})], ["above the ceiling of 12 (l4 20 x "]),
-    Case(
-        "cost-ceiling", "over in all together", [accelerator("ct6e-standard-1t", autoscaling={"maxNodeCount": 3}),
-                                                accelerator(autoscaling={"totalMaxNodeCount": 4})], ["l4 4 x"],
-    ),
-    Case(
-        "cost-ceiling", "over with all attached GPUs", [accelerator("n1-standard-8", autoscaling={"maxNodeCount": 8}, nodeConfig={
-            "guestAccelerators": [{"type": "nvidia-tesla-t4", "count": 4}]})], ["l4 8 x 1.96"],
-    ),
-    Case(
-        "cost-ceiling", "maximum unknown", [accelerator(autoscaling={"maxNodeCount": UNKNOWN})],
-        undecided=["autoscaling.maxNodeCount"],
-    ),
+    Case("cost-ceiling", "over in all together", [accelerator("ct6e-standard-1t", autoscaling={"maxNodeCount": 3}),
+        accelerator(autoscaling={"totalMaxNodeCount": 4})], ["l4 4 x"]),
+    Case("cost-ceiling", "over with all attached GPUs", [accelerator("n1-standard-8", autoscaling={"maxNodeCount": 8}, nodeConfig={
+        "guestAccelerators": [{"type": "nvidia-tesla-t4", "count": 4}]})], ["l4 8 x 1.96"]),
+    Case("cost-ceiling", "maximum unknown", [accelerator(autoscaling={"maxNodeCount": UNKNOWN})], undecided=["autoscaling.maxNodeCount"]),
     Case("cost-is-known", "known", [accelerator(), accelerator("e2-standard-4", autoscaling=None, nodeCount=1)]),
-    Case(
-        "cost-is-known", "unknown machine", [accelerator("a3-highgpu-8g")],
-        ['nodeConfig.machineType: "a3-highgpu-8g" has no price in asia-northeast1 (provisioning on-demand)'],
-    ),
-    Case(
-        "cost-is-known", "flex-start", [accelerator(nodeConfig={"flexStart": True})], ["(provisioning flex-start)"]
-    ),
+    Case("cost-is-known", "unknown machine", [accelerator("a3-highgpu-8g")],
+        ['nodeConfig.machineType: "a3-highgpu-8g" has no price in asia-northeast1 (provisioning on-demand)']),
+    Case("cost-is-known", "flex-start", [accelerator(nodeConfig={"flexStart": True})], ["(provisioning flex-start)"]),
     Case("cost-is-known", "machine type unknown", [accelerator(UNKNOWN)], undecided=["nodeConfig.machineType"]),
 ]  # fmt: skip
 
