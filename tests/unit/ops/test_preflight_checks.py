@@ -408,20 +408,18 @@ def _quota(bench: Bench, name: str) -> Finding:
     return found
 
 
-def test_a_stack_s_own_nodes_do_not_count_against_its_quota(bench: Bench) -> None:
-    set_regional_quotas(bench.server, {**QUOTAS, "NVIDIA_L4_GPUS": (2, 2)})
+@pytest.mark.parametrize(
+    ("quota", "used", "machine", "count", "disk_gb"),
+    [("NVIDIA_L4_GPUS", 2, "g2-standard-4", 2, 100), ("DISKS_TOTAL_GB", 150, "e2-standard-2", 3, 50)],
+)
+def test_a_stack_s_own_nodes_and_disks_do_not_count_against_its_quota(
+    bench: Bench, quota: str, used: int, machine: str, count: int, disk_gb: int
+) -> None:
+    set_regional_quotas(bench.server, {**QUOTAS, quota: (used, used)})
     for cluster, status in (("tpu-gpu-fungibility", "ok"), ("another", "failed")):
-        set_instances(bench.server, *[instance("g2-standard-4", cluster=cluster)] * 2)
-        assert _quota(bench, "NVIDIA_L4_GPUS").status == status
-
-
-def test_a_stack_s_own_disks_do_not_count_against_its_quota(bench: Bench) -> None:
-    set_regional_quotas(bench.server, {**QUOTAS, "DISKS_TOTAL_GB": (150, 150)})
-    for cluster, status in (("tpu-gpu-fungibility", "ok"), ("another", "failed")):
-        set_instances(bench.server, *[instance("e2-standard-2", cluster=cluster, disk_gb=50)] * 3)
-        assert _quota(bench, "DISKS_TOTAL_GB").status == status
-    (asked,) = bench.server.requests("compute.instances.aggregatedList")[-1:]
-    assert "e2|g2" in asked.params["filter"]
+        set_instances(bench.server, *[instance(machine, cluster=cluster, disk_gb=disk_gb)] * count)
+        assert _quota(bench, quota).status == status
+    assert "e2|g2" in bench.server.requests("compute.instances.aggregatedList")[-1].params["filter"]
 
 
 def test_without_preemptible_quota_spot_nodes_count_as_standard_ones(bench: Bench) -> None:
