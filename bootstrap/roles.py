@@ -97,63 +97,32 @@ NEEDS: tuple[Need, ...] = (
     _need("gcp:projects/service:Service", "serviceusage.serviceUsageAdmin", "serviceusage.services", "enable get list"),
     _need("gcp:serviceaccount/account:Account", "iam.serviceAccountAdmin", "iam.serviceAccounts", "create get"),
     # Only for the roles of GRANTABLE_ROLES.
-    _need(
-        "gcp:projects/iAMMember:IAMMember", "resourcemanager.projectIamAdmin", "resourcemanager.projects", "get getIamPolicy setIamPolicy"
-    ),
+    _need("gcp:projects/iAMMember:IAMMember", "resourcemanager.projectIamAdmin", "resourcemanager.projects",
+        "get getIamPolicy setIamPolicy"),
     _need("gcp:container/cluster:Cluster", "container.admin", "container", "clusters.create clusters.get clusters.update operations.get"),
     # IAM stands in front of the control plane's DNS endpoint.
-    _need(
-        "gcp:container/cluster:Cluster",
-        "container.admin",
-        "container.clusters",
-        "connect",
-        lambda settings: settings.network.control_plane_endpoint == "dns",
-    ),
+    _need("gcp:container/cluster:Cluster", "container.admin", "container.clusters", "connect",
+        lambda settings: settings.network.control_plane_endpoint == "dns"),
     # Nodes run as an account of their own, which the account that makes them must be allowed to use.
     _need("gcp:container/nodePool:NodePool", "iam.serviceAccountUser", "iam.serviceAccounts", "actAs", elsewhere=_ON_ACCOUNT),
     # The provider reads the instance groups behind a node pool.
     _need("gcp:container/nodePool:NodePool", "compute.viewer", "compute.instanceGroupManagers", "get"),
     _need("gcp:artifactregistry/repository:Repository", "artifactregistry.admin", "artifactregistry.repositories", "create get"),
-    _need(
-        "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember",
-        "artifactregistry.admin",
-        "artifactregistry.repositories",
-        "getIamPolicy setIamPolicy",
-    ),
-    _need(
-        "docker:index/image:Image",
-        "artifactregistry.writer",
-        "artifactregistry.repositories",
-        "downloadArtifacts uploadArtifacts",
-        _is_built,
-        _ON_REPOSITORY,
-    ),
+    _need("gcp:artifactregistry/repositoryIamMember:RepositoryIamMember", "artifactregistry.admin", "artifactregistry.repositories",
+        "getIamPolicy setIamPolicy"),
+    _need("docker:index/image:Image", "artifactregistry.writer", "artifactregistry.repositories", "downloadArtifacts uploadArtifacts",
+        _is_built, _ON_REPOSITORY),
     _need("gcp:compute/network:Network", "compute.networkAdmin", "compute.networks", "create get updatePolicy", _has_network),
     _need("gcp:compute/subnetwork:Subnetwork", "compute.networkAdmin", "compute.subnetworks", "create get use", _has_network),
     _need("gcp:compute/router:Router", "compute.networkAdmin", "compute.routers", "create get", _has_network),
     _need("gcp:compute/routerNat:RouterNat", "compute.networkAdmin", "compute.routers", "update", _has_network),
-    _need(
-        "gcp:compute/securityPolicy:SecurityPolicy",
-        "compute.securityAdmin",
-        "compute.securityPolicies",
-        "create get update",
-        lambda settings: _has_client_policy(settings, regional=False),
-    ),
-    _need(
-        "gcp:compute/regionSecurityPolicy:RegionSecurityPolicy",
-        "compute.securityAdmin",
-        "compute.regionSecurityPolicies",
-        "create get update",
-        lambda settings: _has_client_policy(settings, regional=True),
-    ),
+    _need("gcp:compute/securityPolicy:SecurityPolicy", "compute.securityAdmin", "compute.securityPolicies", "create get update",
+        lambda settings: _has_client_policy(settings, regional=False)),
+    _need("gcp:compute/regionSecurityPolicy:RegionSecurityPolicy", "compute.securityAdmin", "compute.regionSecurityPolicies",
+        "create get update", lambda settings: _has_client_policy(settings, regional=True)),
     *(
-        _need(
-            f"gcp:certificatemanager/{name[0].lower()}{name[1:]}:{name}",
-            "certificatemanager.owner",
-            f"certificatemanager.{kind}",
-            verbs,
-            when,
-        )
+        _need(f"gcp:certificatemanager/{name[0].lower()}{name[1:]}:{name}", "certificatemanager.owner", f"certificatemanager.{kind}", verbs,
+              when)
         for name, kind, verbs, when in (
             ("DnsAuthorization", "dnsauthorizations", "create get use", _has_certificate),
             ("Certificate", "certs", "create get use", _has_certificate),
@@ -174,12 +143,8 @@ NEEDS: tuple[Need, ...] = (
     _object("monitoring.googleapis.com/v1:PodMonitoring", "thirdPartyObjects"),
     *(
         _object(kind, "thirdPartyObjects", _has_gateway)
-        for kind in (
-            "gateway.networking.k8s.io/v1:Gateway",
-            "gateway.networking.k8s.io/v1:HTTPRoute",
-            "networking.gke.io/v1:HealthCheckPolicy",
-            "networking.gke.io/v1:GCPBackendPolicy",
-        )
+        for kind in ("gateway.networking.k8s.io/v1:Gateway", "gateway.networking.k8s.io/v1:HTTPRoute",
+                     "networking.gke.io/v1:HealthCheckPolicy", "networking.gke.io/v1:GCPBackendPolicy")
     ),
     _object("inference.networking.k8s.io/v1:InferencePool", "thirdPartyObjects", _has_picker),
     _object("core/v1:ConfigMap", "configMaps", _has_picker),
@@ -194,15 +159,10 @@ NEEDS: tuple[Need, ...] = (
     _object("rbac.authorization.k8s.io/v1:RoleBinding", "roleBindings", _is_bound),
     _object("scheduling.k8s.io/v1:PriorityClass", "priorityClasses", _is_timed),
     # Kubernetes lets a subject make and bind only roles whose permissions it holds itself, unless it may `escalate` and `bind`.
-    _need(
-        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
-        "container.admin",
-        "container",
-        "clusterRoles.bind clusterRoles.escalate",
-        _is_autoscaled,
-    ),
+    _need("kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding", "container.admin", "container",
+        "clusterRoles.bind clusterRoles.escalate", _is_autoscaled),
     _need("kubernetes:rbac.authorization.k8s.io/v1:RoleBinding", "container.admin", "container", "roles.bind roles.escalate", _is_bound),
-)
+)  # fmt: skip
 
 #: Reads every resource's IAM policy, which the refresh of an IAM member requires.
 _POLICIES = "roles/iam.securityReviewer"

@@ -28,7 +28,7 @@ COMMANDS = {
     "env": ("administration", 'variables for a shell: eval "$(python -m sandbox env)", then pulumi and kubectl work'),
     "chat": ("cluster", "one chat completion from the stack's service"),
     "scale": ("cluster", "scale the Deployment, and wait until every replica has settled"),
-    "preempt": ("cluster", "take a Spot or preemptible node away, as Google does"),
+    "preempt": ("cluster", "take a Spot, preemptible or flex-start node away, as Google does"),
     "stock": ("trouble", "set which pools' machines are in stock; works before the first `up` too"),
     "hang": ("trouble", "make the server of a pod hang without dying"),
     "crash": ("trouble", "kill the server of a pod, and let it fail at every start until the pod is deleted"),

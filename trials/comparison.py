@@ -11,10 +11,9 @@ The rule, for two figures of one name and unit, of the same bench measured at th
 - Another machine (processor, cores, memory, system): seconds and megabytes are not compared, ratios and counts are.
 
 Where nothing changed and the noise is a normal distribution's, a figure is called worse about once in 200 comparisons, of however few
-samples; more make it rarer still (`tests/unit/trials/test_bench_comparison.py` draws them). Few samples pay with what they do not notice: a
-slowdown of 30 % is seen in 99 of 100 comparisons up to a standard deviation of 1 % with two samples, of 3 % with three, of 5 % with
-five: hence five repeats by default. Left out: a count that wavers between two values, which is not normally distributed; two equal
-samples of it have no spread.
+samples (`tests/unit/trials/test_comparison.py` draws them). Few samples pay with what they do not notice: a slowdown of 30 % is seen in 99
+of 100 comparisons up to a standard deviation of 1 % with two samples, of 3 % with three, of 5 % with five. Left out: a count that wavers
+between two values, which is not normally distributed; two equal samples of it have no spread.
 """
 
 from __future__ import annotations

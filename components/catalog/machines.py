@@ -204,7 +204,8 @@ NOT_SERVED = MappingProxyType(
         re.compile(r"a4x-.+"): "has Arm CPUs, and vLLM's images are built for x86-64",
         re.compile(r"ct[23]p?-.+|ct4l-.+|ct5l-.+"): "has a TPU that vLLM does not run on",
         re.compile(r"g4-standard-(6|12|24)"): "has a part of a GPU, which needs NVIDIA's driver for shared GPUs",
-        re.compile(r".+-nolssd"): "is a form without local SSDs, whose price and stock are its own",
+        re.compile(r".+-nolssd"): "has no local SSDs, and a price and stock of its own",
+        re.compile(r"n1-.+"): "may have GPUs attached, of which only n1-standard with 4 to 32 vCPUs and T4s are known here",
         re.compile(r"tpu7-.+|tpu7x-ultranet-.+"): "has a TPU of which no public recipe for vLLM is known",
     }
 )

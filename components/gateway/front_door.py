@@ -74,8 +74,8 @@ class FrontDoor(pulumi.ComponentResource):
         reference = certificate.reference if certificate else ""
         if gateway.certificate is None:
             pulumi.log.warn(
-                "gateway: without hostName the service speaks HTTP: API keys and prompts are readable to whoever can read traffic inside "
-                "the VPC. Fix: give hostName and certificate.",
+                "gateway.hostName: is empty, so the service speaks HTTP, and anyone who reads traffic inside the VPC reads API keys and "
+                "prompts. Fix: give gateway.hostName and gateway.certificate.",
                 resource=self,
             )
         made = GatewayObject(

@@ -2,7 +2,8 @@
 
 A replica that has been without a node for too long is let go from the best pool that is left: placeholder pods of a higher priority take
 every place of that pool, those that the autoscaler still expects among them, so that the replica fits there no longer and the next pool is
-asked. They go when one of them has its node: then the pool has machines again. They are all that the program remembers.
+asked. They go when one of them has its node: then the pool has machines again. A replica that still waits then is not cured by machines, so
+each time it waits twice as long as before, and a pod that fits no node asks for a few in a day and not for ever.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import ssl
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,11 +37,19 @@ class Decision:
 
 
 def decide(
-    now: float, *, pools: Sequence[str], replicas: Iterable[Object], holds: Iterable[Object], after: float, since: float
+    now: float,
+    *,
+    pools: Sequence[str],
+    replicas: Iterable[Object],
+    holds: Iterable[Object],
+    after: float,
+    since: float,
+    in_vain: Mapping[str, int],
 ) -> Decision:
     """`pools`: the whole ladder, the best first; its last one is never passed over. Times are seconds since the epoch.
 
-    `after`: seconds that a replica may wait. `since`: when the last decision was carried out.
+    `after`: seconds that a replica may wait. `since`: when the last decision was carried out. `in_vain`: how often a pool came back while
+    the replica of that name waited.
     """
     placed: dict[str, bool] = {}
     for hold in holds:
@@ -48,8 +58,8 @@ def decide(
     back = [pool for pool, has_machine in placed.items() if has_machine or pool not in pools[:-1]]
     if back:
         return Decision(comes_back=back)
-    waiting = [waiting_since for each in replicas if (waiting_since := _waiting_since(each)) is not None]
-    if any(now - max(each, since) >= after for each in waiting):
+    waiting = {each["metadata"]["name"]: began for each in replicas if (began := _waiting_since(each)) is not None}
+    if any(now - max(began, since) >= after * 2 ** in_vain.get(name, 0) for name, began in waiting.items()):
         return Decision(passed_over=[pool for pool in pools[:-1] if pool not in placed][:1])
     return Decision()
 
@@ -82,9 +92,8 @@ class Cluster:
     def holds(self) -> list[Object]:
         return list(self._call("GET", f"{self._holds}?labelSelector={HOLDS}")["items"])
 
-    def hold(self, pool: str) -> None:
-        """As many placeholders as the pool may have nodes."""
-        for _ in range(self._config["pools"][pool]):
+    def hold(self, pool: str, count: int) -> None:
+        for _ in range(count):
             self._call("POST", self._holds, self._config["placeholders"][pool])
 
     def let_go(self, pool: str) -> None:
@@ -99,15 +108,21 @@ class Cluster:
             return dict(json.load(answer))
 
 
-def look(cluster: Cluster, *, pools: Sequence[str], after: float, since: float) -> bool:
-    """One round; whether it did something."""
-    decision = decide(time.time(), pools=pools, replicas=cluster.replicas(), holds=cluster.holds(), after=after, since=since)
+def look(cluster: Cluster, *, pools: Mapping[str, int], after: float, since: float, in_vain: Counter[str]) -> bool:
+    """One round; whether it did something. `pools`: the ladder, with the nodes that each may have. Counts on in `in_vain`."""
+    replicas, holds = cluster.replicas(), cluster.holds()
+    decision = decide(time.time(), pools=list(pools), replicas=replicas, holds=holds, after=after, since=since, in_vain=in_vain)
     for pool in decision.comes_back:
         cluster.let_go(pool)
         print(f"{pool} is tried again: it has a machine, or is the last pool now", flush=True)
+    if decision.comes_back:
+        in_vain.update(each["metadata"]["name"] for each in replicas if _waiting_since(each) is not None)
+    standing = Counter(each["metadata"]["labels"][HOLDS] for each in holds)
     for pool in decision.passed_over:
-        cluster.hold(pool)
         print(f"{pool} kept replicas waiting and is passed over", flush=True)
+    # Those too that an earlier round did not come to, or that are gone.
+    for pool in {*standing, *decision.passed_over}.difference(decision.comes_back):
+        cluster.hold(pool, pools[pool] - standing[pool])
     return bool(decision.comes_back or decision.passed_over)
 
 
@@ -117,9 +132,10 @@ def main(config: Object) -> None:
     speed = float(os.environ.get("FUNGIBILITY_CLOCK_SPEED", "1"))
     # An earlier run may have done something just now.
     since = time.time()
+    in_vain: Counter[str] = Counter()
     while True:
         try:
-            if look(cluster, pools=list(config["pools"]), after=config["afterSeconds"] / speed, since=since):
+            if look(cluster, pools=config["pools"], after=config["afterSeconds"] / speed, since=since, in_vain=in_vain):
                 since = time.time()
         except (OSError, ValueError, KeyError) as error:
             # The API server is away for a moment, or lacks an object that is about to come.

@@ -166,11 +166,12 @@ def _check(gateway: Gateway, reader: Reader) -> None:
         reader.refuse("certificate", None, "is missing, and hostName needs one", f"give one of {ways}")
     elif gateway.certificate is not None and not gateway.host_name:
         reader.refuse("certificate", None, "has no hostName that it would be for", "give hostName, or remove certificate")
-    given = [key for key, value in (("sourceRanges", gateway.source_ranges), ("securityPolicy", gateway.security_policy)) if value]
+    restricts = {"sourceRanges": list(gateway.source_ranges), "securityPolicy": gateway.security_policy}
+    given = {key: value for key, value in restricts.items() if value}
     if gateway.internal:
-        for key in given:
+        for key, value in given.items():
             reason = f"is for external classes, and only the VPC reaches {INTERNAL}"
-            reader.refuse(key, None, reason, "remove it; a firewall policy for the proxy-only subnet restricts clients inside a VPC")
+            reader.refuse(key, value, reason, "remove it; a firewall policy for the proxy-only subnet restricts clients inside a VPC")
     elif len(given) == 2:
         reader.refuse("securityPolicy", gateway.security_policy, "is set, and so is sourceRanges", "remove one of the two")
 

@@ -14,7 +14,7 @@ from components.settings.problems import nearest
 from components.settings.reader import Notes, ValueType
 
 #: Families of machines by what they carry, those that the table lacks too: docs.cloud.google.com/compute/docs/machine-resource
-_FAMILIES: dict[Kind, re.Pattern[str]] = {"gpu": re.compile(r"[ag][2-9]\w*-.*"), "tpu": re.compile(r"(ct|tpu)\d\w*-.*")}
+_FAMILIES: dict[Kind, re.Pattern[str]] = {"gpu": re.compile(r"([ag][2-9]|n1)\w*-.*"), "tpu": re.compile(r"(ct|tpu)\d\w*-.*")}
 
 
 @dataclass(frozen=True)

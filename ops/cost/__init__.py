@@ -26,6 +26,7 @@ NOT_COUNTED = (
     "taxes",
     "discounts and the free tier",
     "the nodes that a pool starts with above its minimum",
+    "machines of a reservation while no node takes them, which cost as much",
 )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from components.settings import stack_files
 from ops import pulumi_command
@@ -31,16 +33,24 @@ class PulumiCli:
 
         Raises `PulumiError`.
         """
+        return frozenset(str(each["id"]) for each in self._resources() if each.get("id"))
+
+    def output(self, name: str) -> Any:
+        """An output of the stack's last update, None where there is none. Raises `PulumiError`."""
+        stack = next((each for each in self._resources() if each.get("type") == "pulumi:pulumi:Stack"), {})
+        return (stack.get("outputs") or {}).get(name)
+
+    def _resources(self) -> Sequence[Mapping[str, Any]]:
         try:
             # Secrets stay encrypted in it.
             exported = self._run("stack", "export")
         except PulumiError as error:
             if "no stack named" in str(error):
-                return frozenset()
+                return []
             raise
         try:
             resources = json.loads(exported)["deployment"].get("resources") or []
-            return frozenset(str(each["id"]) for each in resources if each.get("id"))
+            return [dict(each) for each in resources]
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise PulumiError("`pulumi stack export` printed no deployment") from error
 

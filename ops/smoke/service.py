@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ _NOT_VLLM = "check that service_url leads to vLLM and not to another program's p
 _FIXES = {
     400: "the server does not take the request: see its message, and the pods' logs",
     403: "something before the server keeps you out: a proxy, a firewall or a gateway's policy",
-    404: "there is no such route: service_url should be vLLM's base URL, ending in /v1",
+    404: "there is no such route: service_url should be vLLM's base URL, ending in /v1, with a gateway's host name as it is",
 }
 
 
@@ -316,10 +317,17 @@ class Service:
             return Failure(f"the proxy of HTTP_PROXY or HTTPS_PROXY gives no way to {place}", fix, kind=kind)
         if cause := found(lambda cause: isinstance(cause, socket.gaierror)):
             temporary = cause.errno == socket.EAI_AGAIN
-            fix = "the name server does not answer: try again" if temporary else "check the URL and its DNS record"
+            fix = (
+                "the name server does not answer: try again"
+                if temporary
+                else "check the URL and its DNS record (`pulumi stack output dns_records`)"
+            )
             return (NotYet if temporary else Failure)(f"the name {host} has no address ({cause.strerror})", fix, kind=kind)
         if cause := found(lambda cause: isinstance(cause, requests.exceptions.SSLError)):
-            fix = "use http:// if the load balancer has no certificate, else correct the certificate"
+            if refused := found(lambda cause: isinstance(cause, ssl.SSLCertVerificationError)):
+                fix = "call the service by the name that its certificate is for (gateway.hostName), or correct the certificate"
+                return Failure(f"the certificate of {place} is not one to trust: {refused.verify_message}", fix, kind=kind)
+            fix = "`make preflight` says whether a gateway's certificate is issued; without a gateway, use http://"
             return Failure(f"{place} does not speak TLS as https needs it ({type(cause).__name__})", fix, kind=kind)
         if found(is_os(errno.ECONNREFUSED)):
             fix = "nothing listens there: `kubectl get service,endpoints` shows whether a pod is ready, and "

@@ -17,7 +17,8 @@ from sandbox.host.paths import Paths
 from sandbox.images.image_builder import read_notes
 from sandbox.kube.names import PREEMPTION_ANNOTATION
 
-_PREEMPTIBLE_LABELS = {"cloud.google.com/gke-spot", "cloud.google.com/gke-preemptible"}
+#: Of nodes that Google takes away: those of flex-start at the end of their days.
+_TAKEN_LABELS = {f"cloud.google.com/gke-{each}" for each in ("spot", "preemptible", "flex-start")}
 
 #: The most seconds that replicas take to settle.
 SETTLE_SECONDS = 180.0
@@ -81,14 +82,14 @@ class ClusterView:
         self._apps.patch_namespaced_deployment_scale(deployment, namespace, {"spec": {"replicas": replicas}})
 
     def preemptible_node(self, target: str) -> str:
-        """The named node, or one of the named pool, preferably a serving one. Raises `ServiceError` if it is not a Spot node."""
+        """The named node, or one of the named pool, preferably a serving one. Raises `ServiceError` if Google takes no such node."""
         nodes = self.nodes()
         serving = {pod["node"] for pod in self.pods() if pod["ready"]}
         named = [node for node in nodes if target in (node["name"], node["pool"])]
-        spot = [node for node in named if node["labels"].keys() & _PREEMPTIBLE_LABELS]
+        spot = [node for node in named if node["labels"].keys() & _TAKEN_LABELS]
         if not spot:
-            known = sorted({node["pool"] for node in nodes if node["labels"].keys() & _PREEMPTIBLE_LABELS})
-            reason = "is not a Spot or preemptible node" if named else "is neither a node nor a pool with nodes"
+            known = sorted({node["pool"] for node in nodes if node["labels"].keys() & _TAKEN_LABELS})
+            reason = "is not a Spot, preemptible or flex-start node" if named else "is neither a node nor a pool with nodes"
             raise ServiceError(f"{target} {reason}; pools with such nodes now: {', '.join(known) or 'none'}")
         return str(max(spot, key=lambda node: node["name"] in serving)["name"])
 

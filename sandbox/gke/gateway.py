@@ -3,7 +3,7 @@
 As with container-native balancing on GKE, every pod that is not ending is an endpoint, ready or not, and the balancer's own health check
 decides (kubernetes/ingress-gce, pkg/neg/types/types.go, EndpointsDataFromEndpointSlices). Endpoints come and go `NEG_SECONDS` late. Ports
 that this user may not open are mapped to high ones, which `sandbox.host.doors` tells the clients. Left out: matches by header, query and
-method, weights, other filters than redirects, gateways of several clusters, and Google's readiness gates.
+method, weights, other filters than redirects, addresses that a Gateway asks for, gateways of several clusters, Google's readiness gates.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ class GatewayController:
         self, key: Key, body: Object, routes: Iterable[_Attached], secrets: Mapping[Key, Object]
     ) -> tuple[list[Listener], list[str], list[tuple[str, int, str]]]:
         """Envoy's listeners, what is wrong with the Gateway, and for its status each listener's name, routes and wrong reference."""
-        problems = self._problems(body)
+        problems = [] if self._has_proxies(body["spec"]["gatewayClassName"]) else [status.NO_PROXY_SUBNET]
         found: list[Listener] = []
         report: list[tuple[str, int, str]] = []
         for each in body["spec"]["listeners"]:
@@ -251,23 +251,10 @@ class GatewayController:
             )
         return found, problems, report
 
-    def _problems(self, body: Object) -> list[str]:
-        spec, found = body["spec"], []
-        if any(each.get("type") != "NamedAddress" for each in spec.get("addresses") or []):
-            # As a user of GKE published it.
-            kind = spec["addresses"][0].get("type", "IPAddress")
-            found.append(
-                f'Error GWCER106: Gateway "{"/".join(_key(body))}" is invalid, err: unsupported address type "{kind}", '
-                'only "NamedAddress" is supported..'
-            )
-        if CLASSES[spec["gatewayClassName"]] and not self._has_proxy_subnet():
-            found.append(status.NO_PROXY_SUBNET)
-        return found
-
-    def _has_proxy_subnet(self) -> bool:
-        """A network that the stack did not make is taken to have one."""
+    def _has_proxies(self, class_name: str) -> bool:
+        """Whether a regional class has the proxies' subnet; a network that the stack did not make is taken to have one."""
         networks = self._records.of_kind("gcp:compute/network:Network")
-        if self._network not in {each.rpartition("/")[2] for each in networks}:
+        if not CLASSES[class_name] or self._network not in {each.rpartition("/")[2] for each in networks}:
             return True
         subnets = self._records.of_kind("gcp:compute/subnetwork:Subnetwork")
         return any(
@@ -284,27 +271,31 @@ class GatewayController:
         """Why there is none, its files, and whether the balancer has to do without one for now."""
         tls, namespace = listener.get("tls") or {}, body["metadata"]["namespace"]
         if reference := next(iter(tls.get("certificateRefs") or []), None):
-            secret = secrets.get((reference.get("namespace") or namespace, reference["name"]))
+            key = (reference.get("namespace") or namespace, reference["name"])
+            secret = secrets.get(key)
             if secret is None:
-                return f'Secret "{namespace}/{reference["name"]}" of type kubernetes.io/tls was not found.', (None, None), False
+                return f'Secret "{"/".join(key)}" of type kubernetes.io/tls was not found.', (None, None), False
             parts = [base64.b64decode(secret["data"][part]) for part in ("tls.crt", "tls.key")]
             files = self._files(_digest(*parts))
             if not files[1].exists():
                 write_pair(*files, *map(trustme.Blob, parts))
             return "", files, False
         if wanted := (body["metadata"].get("annotations") or {}).get(CERTIFICATE_MAP):
-            noun, entries = "certificateMaps", self._records.of_kind("gcp:certificatemanager/certificateMapEntry:CertificateMapEntry")
+            noun, entries = (
+                "global/certificateMaps",
+                self._records.of_kind("gcp:certificatemanager/certificateMapEntry:CertificateMapEntry"),
+            )
             names = [each["hostname"] for each in entries.values() if each["map"].rpartition("/")[2] == wanted and each.get("hostname")]
             # A map that the stack did not make is taken to be there.
             there = bool(names) or not entries
         elif wanted := (tls.get("options") or {}).get(CERTIFICATES):
-            noun, made = "certificates", self._records.of_kind("gcp:certificatemanager/certificate:Certificate")
+            noun, made = f"{self._region}/certificates", self._records.of_kind("gcp:certificatemanager/certificate:Certificate")
             certificate = next((each for id, each in made.items() if id.endswith(f"/certificates/{wanted}")), None)
             names, there = ((certificate or {}).get("managed") or {}).get("domains") or [], certificate is not None
         else:
             return "The listener has no certificate: give tls.certificateRefs, or one of Certificate Manager's.", (None, None), False
         if not there:
-            return f"The resource 'locations/{self._region}/{noun}/{wanted}' was not found.", (None, None), False
+            return f"The resource 'locations/{noun}/{wanted}' was not found.", (None, None), False
         names = sorted({*(names or hosts)}) or ["localhost"]
         if any(each.endswith(PENDING_DOMAIN) for each in names):
             return "", (None, None), True

@@ -49,18 +49,25 @@ def test_a_container_that_does_not_serve_has_nothing_to_wait_for(drain: Callable
     assert seconds < 2
 
 
-def test_an_idle_server_is_waited_for_until_it_has_closed_its_idle_connections(
-    drain: Callable[..., tuple[int, float, str]], server: EngineServer
+@pytest.mark.parametrize(
+    ("arguments", "said", "least", "below"),
+    [
+        pytest.param(
+            ("1", "20"), metrics(running=0, waiting=0), 1 + _KEEP_ALIVE, 4 + _KEEP_ALIVE, id="idle: its idle connections are closed"
+        ),
+        pytest.param(("1", "4"), metrics(running=0, waiting=0), 3, 1 + _KEEP_ALIVE, id="idle: the limit comes first"),
+        pytest.param(("0", "2"), metrics(running=1, waiting=0), 1, 5, id="a long request: the limit comes first"),
+        pytest.param(("0", "25"), "python_info 1.0", 0, 8, id="no such metrics"),
+        pytest.param(("0", "25"), None, 0, 2, id="gone"),
+    ],
+)
+def test_a_server_is_waited_for_until_its_connections_are_over_or_the_limit(
+    drain: Callable[..., tuple[int, float, str]], server: EngineServer, arguments: tuple[str, str], said: str | None, least: int, below: int
 ) -> None:
-    code, seconds, _ = drain("1", "20", port=server.port)
+    server.metrics = lambda: str(said)
+    code, seconds, _ = drain(*arguments, port=1 if said is None else server.port)
     assert code == 0
-    assert 1 + _KEEP_ALIVE <= seconds < 4 + _KEEP_ALIVE
-
-
-def test_the_limit_ends_the_wait_for_idle_connections(drain: Callable[..., tuple[int, float, str]], server: EngineServer) -> None:
-    code, seconds, _ = drain("1", "4", port=server.port)
-    assert code == 0
-    assert 3 <= seconds < 1 + _KEEP_ALIVE
+    assert least <= seconds < below
 
 
 @pytest.mark.parametrize("counts", [(2, 0), (0, 1)], ids=["running", "waiting"])
@@ -81,19 +88,6 @@ def test_a_pause_between_two_requests_does_not_end_the_drain(drain: Callable[...
     assert code == 0
     # Whole seconds, the first of which may be shorter.
     assert seconds >= _KEEP_ALIVE + 2
-
-
-def test_the_limit_ends_the_wait_for_a_long_request(drain: Callable[..., tuple[int, float, str]], server: EngineServer) -> None:
-    server.metrics = lambda: metrics(running=1, waiting=0)
-    code, seconds, _ = drain("0", "2", port=server.port)
-    assert code == 0
-    assert 1 <= seconds < 5
-
-
-def test_a_server_that_is_gone_is_not_waited_for(drain: Callable[..., tuple[int, float, str]]) -> None:
-    code, seconds, _ = drain("0", "25", port=1)
-    assert code == 0
-    assert seconds < 2
 
 
 def test_a_server_that_is_slow_to_answer_is_busy_and_is_waited_for(
@@ -135,13 +129,6 @@ def test_the_server_is_notified_before_the_settle_time(drain: Callable[..., tupl
 def test_a_container_that_idles_tells_its_server_nothing(drain: Callable[..., tuple[int, float, str]], tmp_path: Path) -> None:
     drain("0", "0", role="idle")
     assert not (tmp_path / "draining.gpu").exists()
-
-
-def test_a_server_without_such_metrics_is_not_waited_for_long(drain: Callable[..., tuple[int, float, str]], server: EngineServer) -> None:
-    server.metrics = lambda: "python_info 1.0"
-    code, seconds, _ = drain("0", "25", port=server.port)
-    assert code == 0
-    assert seconds < 8
 
 
 @pytest.mark.parametrize("arguments", [("5",), ("five", "9"), ("5", "-1"), ("1", "2", "3")])

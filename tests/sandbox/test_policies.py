@@ -31,13 +31,13 @@ def violations(screen: str, level: str) -> set[str]:
 def test_dev_stack_passes_with_advisories_by_its_configuration_alone(sandbox: Sandbox) -> None:
     lenient = checked_preview(sandbox, "policies/dev.json")
     assert lenient.returncode == 0, lenient.stdout + lenient.stderr
-    assert violations(lenient.stdout, "advisory") == {"no-public-control-plane", "no-open-server"}
+    assert violations(lenient.stdout, "advisory") == {"no-public-control-plane", "no-open-server", "no-clear-text"}
     assert violations(lenient.stdout, "mandatory") == set()
     assert 'masterAuthorizedNetworksConfig.cidrBlocks[0].cidrBlock: "0.0.0.0/0" lets the whole internet try' in lenient.stdout
     # Production's levels hold for a stack without a configuration.
     strict = checked_preview(sandbox)
     assert strict.returncode != 0
-    assert violations(strict.stdout, "mandatory") == {"no-public-control-plane", "no-open-server"}
+    assert violations(strict.stdout, "mandatory") == {"no-public-control-plane", "no-open-server", "no-clear-text"}
     assert TOKEN not in lenient.stdout + lenient.stderr + strict.stdout + strict.stderr
 
 
@@ -50,7 +50,7 @@ def test_setting_that_costs_too_much_is_refused_before_anything_is_made(sandbox:
     assert "v6e-1 20 x 3.24" in preview.stdout
     assert "is above the ceiling of 12" in preview.stdout
     # Source ranges fix the other one.
-    assert violations(preview.stdout, "advisory") == {"no-public-control-plane"}
+    assert violations(preview.stdout, "advisory") == {"no-public-control-plane", "no-clear-text"}
 
 
 def test_first_preview_of_a_stack_says_what_only_the_update_decides(sandbox: Sandbox) -> None:

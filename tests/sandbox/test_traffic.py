@@ -37,7 +37,7 @@ def test_the_command_counts_what_it_sends(sandbox: Sandbox) -> None:
     assert report["sent"] == report["answered"] >= 10
     refused = sandbox.command("preempt", "v6e-1", check=False)
     assert refused.returncode == 1
-    assert "v6e-1 is not a Spot or preemptible node" in refused.stderr
+    assert "v6e-1 is not a Spot, preemptible or flex-start node" in refused.stderr
 
 
 def test_a_rolling_update_loses_no_request_though_clients_keep_their_connections(sandbox: Sandbox) -> None:

@@ -111,6 +111,17 @@ class Run:
         (found,) = [each for each in self.of_type(type_token) if each.name == name]
         return found
 
+    def waits_for(self, urn: str) -> set[str]:
+        """Everything that a resource waits for, a parent's own dependencies and providers included."""
+        found: set[str] = set()
+        todo = [urn]
+        while todo:
+            if resource := self.resources.get(todo.pop()):
+                new = {*resource.dependencies, resource.provider.rpartition("::")[0]} - found - {""}
+                found |= new
+                todo += new
+        return found
+
 
 class Mocks(mocks.Mocks):
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:

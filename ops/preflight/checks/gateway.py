@@ -13,6 +13,7 @@ from components.settings.gateway import Gateway
 from ops.findings import Finding, failed, ok, skipped, warning
 from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context
+from ops.pulumi_command import PulumiError
 
 _TITLE = "Host name, certificate, proxy-only subnet and Cloud Armor policy of the gateway"
 
@@ -44,11 +45,22 @@ def _run(context: Context) -> list[Finding]:
 
 def _host(context: Context, gateway: Gateway) -> Finding:
     what = f"DNS of {gateway.host_name}"
-    if found := addresses(gateway.host_name):
-        return ok(what, f"is {', '.join(found)}; compare it with `pulumi stack output service_ip`")
-    reason = "this machine finds no address; a private zone of the VPC may have one"
     fix = f"after `up` make the records that `pulumi stack output dns_records --stack {context.stack}` prints"
-    return warning(what, "has no address", reason=reason, fix=fix)
+    found = addresses(gateway.host_name)
+    if not found:
+        reason = "this machine finds no address; a private zone of the VPC may have one"
+        return warning(what, "has no address", reason=reason, fix=fix)
+    value = f"is {', '.join(found)}"
+    try:
+        own = context.pulumi.output("service_ip")
+    except PulumiError as error:
+        return warning(what, f"{value}, and the gateway's address could not be read", reason=str(error), fix=fix)
+    if own is None:
+        return ok(what, f"{value}; the stack has no address yet that it could be compared with")
+    if found == [own]:
+        return ok(what, f"{value}, the gateway's address")
+    reason = f"the gateway has {own}: requests go elsewhere, unless a proxy of yours is in between"
+    return warning(what, value, reason=reason, fix=fix)
 
 
 def _certificate(context: Context, gateway: Gateway) -> Finding:
@@ -64,7 +76,7 @@ def _certificate(context: Context, gateway: Gateway) -> Finding:
         if found is None:
             fix = f"gcloud certificate-manager maps create {source.map} --project={project}, with an entry for {gateway.host_name}"
             return failed(what, f"does not exist in project {project}", reason="gateway.certificate.map names it", fix=fix)
-        return ok(what, "exists")
+        return _entry(context, gateway, source.map)
     location = context.settings.place.region if gateway.regional else "global"
     name = certificate_name(context.settings.cluster.name, gateway.host_name)
     found = _get(context, "certificatemanager", f"v1/projects/{project}/locations/{location}/certificates/{name}")
@@ -81,6 +93,21 @@ def _certificate(context: Context, gateway: Gateway) -> Finding:
     fix = f"make the CNAME record that `pulumi stack output dns_records --stack {context.stack}` prints; Google looks again by itself"
     reason = "; ".join(filter(None, causes)) or "Google has not seen the record that proves the name"
     return warning(what, f"is not issued: {managed.get('state')}", reason=reason, fix=fix)
+
+
+def _entry(context: Context, gateway: Gateway, name: str) -> Finding:
+    """An entry is for a host name, for all names of a domain (`*.`), or for what has no other (`matcher: PRIMARY`)."""
+    project, host, what = context.project, gateway.host_name, f"certificate map {name}"
+    path = f"v1/projects/{project}/locations/global/certificateMaps/{name}/certificateMapEntries"
+    fitting = {host, f"*.{host.partition('.')[2]}"}
+    entries = [each for page in context.google.pages("certificatemanager", path) for each in page.get("certificateMapEntries", [])]
+    if any(each.get("hostname") in fitting or each.get("matcher") == "PRIMARY" for each in entries):
+        return ok(what, f"has an entry for {host}")
+    fix = (
+        f"gcloud certificate-manager maps entries create gateway --map={name} --hostname={host} --certificates=CERTIFICATE "
+        f"--project={project}"
+    )
+    return failed(what, f"has no entry for {host}", reason="the load balancer would have no certificate for that name", fix=fix)
 
 
 def _proxies(context: Context, gateway: Gateway) -> Finding:
@@ -104,11 +131,12 @@ def _proxies(context: Context, gateway: Gateway) -> Finding:
     if not found:
         reason = f"{gateway.class_name} has its proxies in one, and network {network} has none there"
         return failed(what, "does not exist", reason=reason, fix=make)
-    if gateway.proxy_range not in found:
+    # Without networkPolicy nothing here goes by the range.
+    if context.settings.network.network_policy and gateway.proxy_range not in found:
         fix = f"pulumi config set --path gateway.proxyRange {found[0]} --stack {context.stack}"
         reason = "with networkPolicy, pods admit the proxies by that range alone"
         return failed(what, f"is {found[0]}, and gateway.proxyRange is {gateway.proxy_range}", reason=reason, fix=fix)
-    return ok(what, f"is {gateway.proxy_range}")
+    return ok(what, f"is {', '.join(found)}")
 
 
 def _policy(context: Context, gateway: Gateway) -> Finding:

@@ -13,6 +13,8 @@ from ops.preflight.context import Check, Context
 COMPUTE_CLASS_MINIMUM = "1.30.3-gke.1451000"
 #: Of flex-start by accelerator: https://docs.cloud.google.com/kubernetes-engine/docs/concepts/dws
 FLEX_START_MINIMUMS = {"gpu": "1.32.2-gke.1652000", "tpu": "1.33.0-gke.1712000"}
+#: https://docs.cloud.google.com/kubernetes-engine/docs/how-to/deploy-gke-inference-gateway: from there on GKE has InferencePool's type.
+INFERENCE_POOL_MINIMUM = "1.34.0-gke.1626000"
 
 _TITLE = "GKE version"
 
@@ -33,6 +35,8 @@ def minimum(settings: Settings) -> tuple[str, str]:
             asked.append((pool.machine.chip.minimum, pool.machine.accelerator))
         if pool.provisioning == "flex-start":
             asked.append((FLEX_START_MINIMUMS[pool.kind], "flex-start"))
+    if settings.network.inference_gateway:
+        asked.append((INFERENCE_POOL_MINIMUM, "inferenceGateway"))
     return max(asked, key=lambda each: version_key(each[0]))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from components.serving.fallback_program import HOLDS, Decision, decide
+from components.serving.fallback_program import HOLDS, Decision, decide, look
 from tests.unit.program import Run, run_program
 from tests.unit.sandbox.test_autoscaler import pod
 
@@ -38,7 +40,13 @@ def _hold(pool: str, node: str | None = None) -> Any:
 def _decide(*pods: Any, changed: float = 10_000.0) -> Decision:
     replicas = [each for each in pods if HOLDS not in each["metadata"].get("labels", {})]
     return decide(
-        NOW, pools=POOLS, replicas=replicas, holds=[each for each in pods if each not in replicas], after=AFTER, since=NOW - changed
+        NOW,
+        pools=POOLS,
+        replicas=replicas,
+        holds=[each for each in pods if each not in replicas],
+        after=AFTER,
+        since=NOW - changed,
+        in_vain={},
     )
 
 
@@ -70,6 +78,55 @@ def test_a_pool_that_keeps_replicas_waiting_is_passed_over_and_comes_back(
 def test_the_time_begins_anew_with_each_decision() -> None:
     assert not _decide(_replica(9000), changed=599).passed_over
     assert _decide(_replica(9000), changed=600).passed_over
+
+
+class _Cluster:
+    """An API server that makes `allowed` placeholders and then fails."""
+
+    def __init__(self, *pods: Any) -> None:
+        self.pods, self.made, self.allowed = list(pods), list[Any](), 99
+
+    def replicas(self) -> list[Any]:
+        return self.pods
+
+    def holds(self) -> list[Any]:
+        return self.made
+
+    def hold(self, pool: str, count: int) -> None:
+        for _ in range(count):
+            if len(self.made) == self.allowed:
+                raise OSError("the API server is away")
+            self.made.append(_hold(pool))
+
+    def let_go(self, pool: str) -> None:
+        self.made = [each for each in self.made if each["metadata"]["labels"][HOLDS] != pool]
+
+
+def _look(cluster: Any, in_vain: Counter[str], changed: float = 600.0) -> bool:
+    return look(cluster, pools={"v6e-1": 3, "l4": 2}, after=AFTER, since=NOW - changed, in_vain=in_vain)
+
+
+def test_placeholders_that_could_not_be_made_are_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    cluster = _Cluster(_replica(9000))
+    cluster.allowed = 1
+    with pytest.raises(OSError, match="away"):
+        _look(cluster, Counter())
+    cluster.allowed = 99
+    assert not _look(cluster, Counter(), changed=0)
+    assert cluster.made == [_hold("v6e-1")] * 3
+
+
+def test_a_replica_that_machines_do_not_cure_waits_twice_as_long_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    in_vain: Counter[str] = Counter()
+    cluster = _Cluster(_replica(99_000))
+    for waited in (600.0, 1200.0, 2400.0):
+        assert not _look(cluster, in_vain, changed=waited - 1)
+        assert _look(cluster, in_vain, changed=waited)
+        cluster.made[0]["spec"]["nodeName"] = "gke-tpu-1"
+        assert _look(cluster, in_vain)
+        assert not cluster.made
 
 
 @pytest.fixture(scope="module")

@@ -38,20 +38,6 @@ def dev() -> Run:
     return run_program({"huggingFaceToken": TOKEN})
 
 
-def _transitive(run: Run, urn: str) -> set[str]:
-    """Everything that a resource waits for, a parent's own dependencies included."""
-    found: set[str] = set()
-    todo = [urn]
-    while todo:
-        resource = run.resources.get(todo.pop())
-        if resource is None:
-            continue
-        new = {*resource.dependencies, resource.provider.rpartition("::")[0]} - found - {""}
-        found |= new
-        todo += new
-    return found
-
-
 def test_stacks_make_exactly_the_resources_of_their_golden_files() -> None:
     """The golden file of dev has everything, that of prod the differences from it."""
     dev, prod = (inventory(run_program(stack=stack)) for stack in ("dev", "prod"))
@@ -100,7 +86,7 @@ def test_every_resource_has_a_parent_and_an_explicit_provider(dev: Run) -> None:
 
 def test_nothing_of_the_images_waits_for_the_cluster(dev: Run) -> None:
     for image in dev.of_type(IMAGE):
-        waits_for = _transitive(dev, image.urn)
+        waits_for = dev.waits_for(image.urn)
         assert not any(CLUSTER in urn or NODE_POOL in urn for urn in waits_for)
 
 
@@ -125,16 +111,16 @@ def test_a_namespace_is_made_by_a_provider_that_takes_over_what_exists(baseline:
 def test_service_comes_up_without_any_accelerator_pool(dev: Run) -> None:
     pools = {urn for urn in dev.resources if urn.split("::")[-1] in ("v6e-1", "l4-spot", "l4")}
     for type_token in (COMPUTE_CLASS, DEPLOYMENT, SERVICE, SECRET):
-        assert not pools & _transitive(dev, dev.only(type_token).urn), type_token
+        assert not pools & dev.waits_for(dev.only(type_token).urn), type_token
 
 
 def test_deployment_waits_for_class_secret_and_images(dev: Run) -> None:
-    waits_for = _transitive(dev, dev.only(DEPLOYMENT).urn)
+    waits_for = dev.waits_for(dev.only(DEPLOYMENT).urn)
     for type_token in (COMPUTE_CLASS, SECRET, IMAGE, "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember"):
         assert any(urn.split("::")[2].endswith(type_token) for urn in waits_for), type_token
     # Each waits for what the other gives: a dependency between them never ends.
     assert dev.only(SERVICE).urn not in waits_for
-    assert dev.only(DEPLOYMENT).urn not in _transitive(dev, dev.only(SERVICE).urn)
+    assert dev.only(DEPLOYMENT).urn not in dev.waits_for(dev.only(SERVICE).urn)
 
 
 def test_hugging_face_token_is_secret_wherever_it_goes(dev: Run) -> None:

@@ -146,53 +146,32 @@ ALLOWED: list[tuple[list[str], Callable[[Settings], object], object]] = [
     (["tpuBaseImage:", f"images: {{tpu: docker.io/a/b:TPU@{DIGEST}}}"], lambda found: list(found.images.prebuilt), ["tpu"]),
     *(
         ([f"tpuBaseImage: {image}"], lambda found: found.images.base_images["tpu"], image)
-        for image in (
-            f"docker.io/vllm/vllm-tpu@{DIGEST}",
-            f"localhost:5000/vllm:v1@{DIGEST}",
-            "localhost/vllm:v1",
-            "docker.io/vllm/vllm-tpu:nightly-2e33fe419186c65a18da6668972d61d7bbc31564",
-            f"docker.io/vllm/vllm-tpu:nightly@{DIGEST}",
-            "asia-northeast1-docker.pkg.dev/project/repository/vllm__tpu:1.0",
-        )
+        for image in (f"docker.io/vllm/vllm-tpu@{DIGEST}", f"localhost:5000/vllm:v1@{DIGEST}", "localhost/vllm:v1",
+                      "docker.io/vllm/vllm-tpu:nightly-2e33fe419186c65a18da6668972d61d7bbc31564",
+                      f"docker.io/vllm/vllm-tpu:nightly@{DIGEST}", "asia-northeast1-docker.pkg.dev/project/repository/vllm__tpu:1.0")
     ),
     *(
-        (
-            [f"acceleratorPools[0].secondaryBootDiskImage: {image}"],
-            lambda found: found.accelerators.pools[0].secondary_boot_disk_image,
-            image,
-        )
+        ([f"acceleratorPools[0].secondaryBootDiskImage: {image}"], lambda found: found.accelerators.pools[0].secondary_boot_disk_image,
+         image)
         for image in ("global/images/vllm-2026-11", "projects/images-project/global/images/vllm")
     ),
-    (
-        ["gpuServerArguments: [--max-num-seqs, '8', --model-impl=auto, --tokenizer=ORG/NAME, --port-range=1]"],
+    (["gpuServerArguments: [--max-num-seqs, '8', --model-impl=auto, --tokenizer=ORG/NAME, --port-range=1]"],
         lambda found: found.server.arguments["gpu"],
-        ("--max-num-seqs", "8", "--model-impl=auto", "--tokenizer=ORG/NAME", "--port-range=1"),
-    ),
+        ("--max-num-seqs", "8", "--model-impl=auto", "--tokenizer=ORG/NAME", "--port-range=1")),
     (["maintenanceWindow.recurrence: FREQ=DAILY"], lambda found: found.cluster.maintenance_window is not None, True),
     # What the smallest node offers depends on disks and machines.
     (["gpuEphemeralStorageLimit: 43Gi"], lambda found: found.server.gpu_ephemeral_storage_limit, "43Gi"),
-    (
-        ["gpuEphemeralStorageLimit: 60Gi", *(f"acceleratorPools[{index}].diskSizeGb: 200" for index in range(3))],
-        lambda found: found.server.gpu_ephemeral_storage_limit,
-        "60Gi",
-    ),
-    (
-        ["memoryRequest: 12Gi", *(f"acceleratorPools[{index}].machineType: g2-standard-8" for index in (1, 2))],
-        lambda found: found.server.memory_request,
-        "12Gi",
-    ),
+    (["gpuEphemeralStorageLimit: 60Gi", *(f"acceleratorPools[{index}].diskSizeGb: 200" for index in range(3))],
+        lambda found: found.server.gpu_ephemeral_storage_limit, "60Gi"),
+    (["memoryRequest: 12Gi", *(f"acceleratorPools[{index}].machineType: g2-standard-8" for index in (1, 2))],
+        lambda found: found.server.memory_request, "12Gi"),
     # A server that not everybody reaches needs no key.
     *(
         (["requireApiKey: true", line], lambda found: found.security.require_api_key, True)
-        for line in (
-            "apiKeySecret: vllm-api-key",
-            f"apiKey: {API_KEY}",
-            "loadBalancerSourceRanges: [203.0.113.0/24]",
-            "loadBalancerSourceRanges: [10.0.0.0/8]",
-            "internalLoadBalancer: true",
-        )
+        for line in ("apiKeySecret: vllm-api-key", f"apiKey: {API_KEY}", "loadBalancerSourceRanges: [203.0.113.0/24]",
+                     "loadBalancerSourceRanges: [10.0.0.0/8]", "internalLoadBalancer: true")
     ),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("lines", "found", "expected"), ALLOWED, ids=["; ".join(lines)[:60] for lines, *_ in ALLOWED])

@@ -25,14 +25,7 @@ def bucket(on: Run) -> dict[str, Any]:
 
 
 def _waits_for(run: Run, urn: str) -> set[str]:
-    """Names of everything that a resource waits for."""
-    seen: set[str] = set()
-    todo = [urn]
-    while todo:
-        new = set(run.resources[todo.pop()].dependencies) - seen
-        seen |= new
-        todo += [each for each in new if each in run.resources]
-    return {each.rpartition("::")[2] for each in seen}
+    return {each.rpartition("::")[2] for each in run.waits_for(urn)}
 
 
 def test_without_the_setting_there_is_no_bucket_and_no_account() -> None:
@@ -69,7 +62,7 @@ def test_only_pods_of_one_service_account_use_the_bucket_and_may_not_change_it(o
 
 
 def test_bucket_waits_for_no_cluster(on: Run) -> None:
-    assert _waits_for(on, on.only(BUCKET).urn) == {"weights-cache-storage-api"}
+    assert _waits_for(on, on.only(BUCKET).urn) == {"weights-cache-storage-api", "gcp"}
 
 
 def test_deployment_waits_until_its_account_may_use_the_bucket(on: Run) -> None:

@@ -119,6 +119,18 @@ def proxies(cidr: str) -> dict[str, str]:
     return {"purpose": "REGIONAL_MANAGED_PROXY", "role": "ACTIVE", "ipCidrRange": cidr, "network": network}
 
 
+def stack_with(service_ip: str) -> str:
+    """A `pulumi` whose stack has that output."""
+    resource = {"type": "pulumi:pulumi:Stack", "outputs": {"service_ip": service_ip}}
+    return f"echo '{json.dumps({'deployment': {'resources': [resource]}})}'"
+
+
+def set_map(server: PreflightServer, *entries: dict[str, str]) -> None:
+    server.set("certificatemanager.projects.locations.certificateMaps.get", {"name": "edge"})
+    method = "certificatemanager.projects.locations.certificateMaps.certificateMapEntries.list"
+    server.set(method, {"certificateMapEntries": list(entries)})
+
+
 #: Check, what the project answers, settings; then status and words of the one finding that is not `ok`.
 CASES: dict[str, tuple[str, Setup, dict[str, Any], str, list[str]]] = {
     "an API that up needs first": ("apis", lambda server: set_services(server, "cloudresourcemanager"), {}, "failed",
@@ -197,6 +209,9 @@ CASES: dict[str, tuple[str, Setup, dict[str, Any], str, list[str]]] = {
         ["tpu-v6e-slice needs 1.31.4-gke.1256000", "pulumi config set releaseChannel RAPID"]),
     "a release channel that the region lacks": (
         "versions", gives(VERSIONS, channels(STABLE="1.33.5-gke.1201000")), {}, "warning", ["get-server-config"]),
+    "a release channel that is too old for the inference gateway": (
+        "versions", gives(VERSIONS, channels(REGULAR="1.33.5-gke.1201000", RAPID="1.35.0-gke.1000")),
+        {"gateway": {"class": INTERNAL}, "inferenceGateway": True}, "failed", ["inferenceGateway needs 1.34.0-gke.1626000"]),
     "a cluster that is too old": ("versions", lambda server: set_stack_up(server, version="1.30.0-gke.1"), {}, "failed",
         ["gcloud container clusters upgrade tpu-gpu-fungibility --master"]),
     "a secret that is not there": ("secrets", gives(ACCESS, api_error(404, "not found")), {"apiKeySecret": "key"}, "failed",
@@ -213,10 +228,13 @@ CASES: dict[str, tuple[str, Setup, dict[str, Any], str, list[str]]] = {
     "a certificate map that is not there": (
         "gateway", gives("certificatemanager.projects.locations.certificateMaps.get", api_error(404, "not found")),
         door(GLOBAL, {"map": "edge"}), "failed", ["certificate map edge: does not exist", "gcloud certificate-manager maps create edge"]),
+    "a certificate map for other names": ("gateway", lambda server: set_map(server, {"hostname": "www.example.com"}),
+        door(GLOBAL, {"map": "edge"}), "failed", ["has no entry for llm.example.com", "maps entries create gateway --map=edge"]),
     "a network without a proxy-only subnet": ("gateway", gives("compute.subnetworks.list", {}), {"gateway": {"class": INTERNAL}}, "failed",
         [f"proxy-only subnet in {REGION}: does not exist", "--purpose=REGIONAL_MANAGED_PROXY --role=ACTIVE --range=10.129.0.0/23"]),
     "a proxy-only subnet of another range": (
-        "gateway", gives("compute.subnetworks.list", {"items": [proxies("10.9.0.0/24")]}), {"gateway": {"class": INTERNAL}}, "failed",
+        "gateway", gives("compute.subnetworks.list", {"items": [proxies("10.9.0.0/24")]}),
+        {"gateway": {"class": INTERNAL}, "networkPolicy": True}, "failed",
         ["is 10.9.0.0/24, and gateway.proxyRange is 10.129.0.0/23", "pulumi config set --path gateway.proxyRange 10.9.0.0/24"]),
     "a Cloud Armor policy that is not there": ("gateway", gives("compute.securityPolicies.get", api_error(404, "not found")),
         door(GLOBAL, {"secret": "tls"}, securityPolicy="edge"), "failed", ["edge (global): does not exist", "--global --type=CLOUD_ARMOR"]),
@@ -251,10 +269,35 @@ def test_a_gateway_is_good_once_its_name_its_certificate_and_its_proxies_are_the
     assert [each.status for each in found] == ["ok", "ok", "ok"]
     assert "203.0.113.9" in found[0].value
     assert "until 2027-02-01" in found[1].value
+    bench.server.set("compute.subnetworks.list", {"items": [proxies("10.9.0.0/24")]})
+    (elsewhere,) = bench.findings("gateway", gateway={"class": INTERNAL})
+    # The range matters to a NetworkPolicy alone.
+    assert (elsewhere.status, elsewhere.value) == ("ok", "is 10.9.0.0/24")
     monkeypatch.setattr(gateway, "addresses", lambda host: [])
     nameless, secret, _ = bench.findings("gateway", **door(REGIONAL, {"secret": "tls"}))
     assert (nameless.status, secret.status) == ("warning", "skipped")
     assert "kubectl get secret tls" in secret.fix
+
+
+@pytest.mark.parametrize("entry", [{"hostname": "llm.example.com"}, {"hostname": "*.example.com"}, {"matcher": "PRIMARY"}])
+def test_a_certificate_map_serves_a_name_by_its_own_entry_its_domain_s_or_the_primary_one(bench: Bench, entry: dict[str, str]) -> None:
+    set_map(bench.server, entry)
+    assert [each.status for each in bench.findings("gateway", **door(GLOBAL, {"map": "edge"}))] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "words"),
+    [
+        (stack_with("203.0.113.9"), "ok", "is 203.0.113.9, the gateway's address"),
+        (stack_with("198.51.100.8"), "warning", "the gateway has 198.51.100.8"),
+        ("echo 'error: passphrase must be set' >&2; exit 255", "warning", "passphrase must be set"),
+    ],
+)
+def test_the_host_name_s_address_is_compared_with_the_gateway_s(bench: Bench, script: str, status: str, words: str) -> None:
+    bench.pulumi(script)
+    name = bench.findings("gateway", **door(GLOBAL, {"secret": "tls"}))[0]
+    assert name.status == status
+    assert words in shown(name)
 
 
 # --- APIs and permissions
@@ -297,6 +340,28 @@ def test_every_permission_of_up_is_asked_and_no_other(bench: Bench, overrides: d
 
 
 # --- machines and quotas
+
+
+#: One machine of each accelerator, in ladders that the settings allow: all GPUs together, each TPU alone.
+_ONE_OF_EACH = {machine.accelerator: name for name, machine in MACHINE_TYPES.items()}
+_GPUS = [name for name in _ONE_OF_EACH.values() if MACHINE_TYPES[name].kind == "gpu"]
+_LADDERS = [_GPUS, *([name] for name in _ONE_OF_EACH.values() if name not in _GPUS)]
+
+
+@pytest.mark.parametrize("ladder", _LADDERS, ids=lambda ladder: ladder[0])
+def test_every_accelerator_is_looked_up_as_google_tells_of_it(bench: Bench, ladder: list[str]) -> None:
+    def told(seen: Seen) -> dict[str, Any]:
+        machine = MACHINE_TYPES[seen.params["machineType"]]
+        # GPUs are attached to an N1, and the type of a TPU names them otherwise.
+        listed = machine.kind == "gpu" and not machine.counts
+        carried = {"guestAcceleratorType": machine.accelerator, "guestAcceleratorCount": machine.count}
+        return {"name": seen.params["machineType"], "accelerators": [carried] if listed else []}
+
+    bench.server.set("compute.machineTypes.get", told)
+    pools = [{"name": name, "machineType": name, "maxNodeCount": 2} for name in ladder]
+    found = bench.findings("machines", acceleratorPools=pools)
+    assert [each.status for each in found] == ["ok"] * len(ladder)
+    assert {each.status for each in bench.findings("quotas", acceleratorPools=pools)} <= {"ok", "warning"}
 
 
 def test_demand_is_the_sum_over_pools_zones_and_accelerators(bench: Bench) -> None:
@@ -343,20 +408,18 @@ def _quota(bench: Bench, name: str) -> Finding:
     return found
 
 
-def test_a_stack_s_own_nodes_do_not_count_against_its_quota(bench: Bench) -> None:
-    set_regional_quotas(bench.server, {**QUOTAS, "NVIDIA_L4_GPUS": (2, 2)})
+@pytest.mark.parametrize(
+    ("quota", "used", "machine", "count", "disk_gb"),
+    [("NVIDIA_L4_GPUS", 2, "g2-standard-4", 2, 100), ("DISKS_TOTAL_GB", 150, "e2-standard-2", 3, 50)],
+)
+def test_a_stack_s_own_nodes_and_disks_do_not_count_against_its_quota(
+    bench: Bench, quota: str, used: int, machine: str, count: int, disk_gb: int
+) -> None:
+    set_regional_quotas(bench.server, {**QUOTAS, quota: (used, used)})
     for cluster, status in (("tpu-gpu-fungibility", "ok"), ("another", "failed")):
-        set_instances(bench.server, *[instance("g2-standard-4", cluster=cluster)] * 2)
-        assert _quota(bench, "NVIDIA_L4_GPUS").status == status
-
-
-def test_a_stack_s_own_disks_do_not_count_against_its_quota(bench: Bench) -> None:
-    set_regional_quotas(bench.server, {**QUOTAS, "DISKS_TOTAL_GB": (150, 150)})
-    for cluster, status in (("tpu-gpu-fungibility", "ok"), ("another", "failed")):
-        set_instances(bench.server, *[instance("e2-standard-2", cluster=cluster, disk_gb=50)] * 3)
-        assert _quota(bench, "DISKS_TOTAL_GB").status == status
-    (asked,) = bench.server.requests("compute.instances.aggregatedList")[-1:]
-    assert "e2|g2" in asked.params["filter"]
+        set_instances(bench.server, *[instance(machine, cluster=cluster, disk_gb=disk_gb)] * count)
+        assert _quota(bench, quota).status == status
+    assert "e2|g2" in bench.server.requests("compute.instances.aggregatedList")[-1].params["filter"]
 
 
 def test_without_preemptible_quota_spot_nodes_count_as_standard_ones(bench: Bench) -> None:

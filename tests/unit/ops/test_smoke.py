@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from ops.smoke import __main__ as command
 from ops.smoke import checks, target
@@ -33,6 +35,7 @@ from tests.unit.misbehaving_server import (
     streams,
     trickles,
 )
+from tests.unit.ops.test_smoke_serving_pools import of_stack
 
 KEY = "sk-nobody-may-see-this"
 
@@ -148,6 +151,18 @@ def test_plain_http_behind_an_https_url_is_named() -> None:
         cause, fix = failure(run(server.url.replace("http:", "https:")), "health")
     assert "TLS" in cause
     assert "http://" in fix
+
+
+def test_a_certificate_for_another_name_is_told_from_a_service_without_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("llm.example.com").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.crt"))
+    with serving() as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        cause, fix = failure(run(server.url.replace("http:", "https:")), "health")
+    assert "not one to trust: IP address mismatch" in cause
+    assert "gateway.hostName" in fix
 
 
 # --- malformed answers and refusals
@@ -360,30 +375,14 @@ def pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
     return put
 
 
-OUTPUTS = {
-    "service_url": "http://198.51.100.7/v1",
-    "service_ip": "198.51.100.7",
-    "model": MODEL,
-    "namespace": "default",
-    "cluster_name": "c",
-    "cluster_location": "r",
-    "accelerator_pools": ["v6e-1", "l4"],
-    "kubeconfig": "[secret]",
-}
+_KNOWN = vars(of_stack())
+OUTPUTS = {name: value for name, value in _KNOWN.items() if name not in ("stack", "pools")}
+OUTPUTS |= {"accelerator_pools": _KNOWN["pools"], "kubeconfig": "[secret]"}
 
 
 def test_outputs_are_read_without_their_secrets(pulumi: Callable[[str], None], tmp_path: Path) -> None:
     pulumi(f"echo \"$@\" > {tmp_path}/arguments; cat <<'EOF'\n{json.dumps(OUTPUTS)}\nEOF")
-    assert target.of_stack("dev", project_dir=tmp_path) == Target(
-        service_url="http://198.51.100.7/v1",
-        model=MODEL,
-        stack="dev",
-        service_ip="198.51.100.7",
-        namespace="default",
-        cluster_name="c",
-        cluster_location="r",
-        pools=("v6e-1", "l4"),
-    )
+    assert target.of_stack("dev", project_dir=tmp_path) == of_stack()
     arguments = (tmp_path / "arguments").read_text()
     assert "--stack dev" in arguments
     assert "--show-secrets" not in arguments

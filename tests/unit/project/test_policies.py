@@ -183,11 +183,14 @@ CASES = [
     Case("no-open-gateway", "a policy", [gateway(), route(), SERVED, KEYLESS, resource(
         BACKEND_POLICY, spec={"targetRef": {"name": "vllm-service"}, "default": {"securityPolicy": "clients"}})]),
     Case("no-open-gateway", "neither", [gateway(), route(), SERVED, KEYLESS], ["spec.gatewayClassName: \"gke-l7-global-"]),
+    Case("no-open-gateway", "class unknown", [gateway(UNKNOWN), route(), SERVED, KEYLESS], undecided=["spec.gatewayClassName"]),
     Case("no-open-gateway", "environment unknown", [gateway(), route(), SERVED, deployment(container(env=UNKNOWN))],
         undecided=["[vllm-gpu].env"]),
     Case("no-clear-text", "TLS, and a redirect to it",
         [gateway(), route(), route("http", rules=[{"filters": [{"type": "RequestRedirect"}]}])]),
-    Case("no-clear-text", "inside the VPC", [gateway("gke-l7-rilb"), route("http")]),
+    Case("no-clear-text", "inside the VPC", [gateway("gke-l7-rilb"), route("http"), resource(SERVICE, metadata={"annotations": {
+        "networking.gke.io/load-balancer-type": "Internal"}}, spec={"type": "LoadBalancer"})]),
+    Case("no-clear-text", "packets", [service()], ['spec.type: "LoadBalancer" passes packets from the internet']),
     Case("no-clear-text", "requests by HTTP", [gateway(), route("http")], ['spec.parentRefs: "http" brings requests']),
     Case("no-clear-text", "a route of every listener", [gateway(), route(None)], ['spec.parentRefs: "http" brings requests']),
     Case("no-clear-text", "class unknown", [gateway(UNKNOWN), route("http")], undecided=["spec.gatewayClassName"]),

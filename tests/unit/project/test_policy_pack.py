@@ -123,9 +123,9 @@ def test_stack_rule_knows_the_inputs_where_the_provider_has_no_outputs_yet(pack:
     pod = {"containers": [{"name": "vllm-gpu", "image": UNKNOWN}]}
     pack.analyze(SERVICE, "vllm-service", {"spec": {"type": "LoadBalancer", "selector": {"app": "vllm"}}})
     pack.analyze(DEPLOYMENT, "vllm", {"spec": {"template": {"metadata": {"labels": {"app": "vllm"}}, "spec": pod}}})
-    (violation,) = pack.analyze_stack((SERVICE, "vllm-service", {}), (DEPLOYMENT, "vllm", {}))
-    assert violation.policyName == "no-open-server"
-    assert violation.urn == urn(SERVICE, "vllm-service")
+    violations = pack.analyze_stack((SERVICE, "vllm-service", {}), (DEPLOYMENT, "vllm", {}))
+    assert [each.policyName for each in violations] == ["no-open-server", "no-clear-text"]
+    assert {each.urn for each in violations} == {urn(SERVICE, "vllm-service")}
     # A resource that the stack has no more does not count.
     assert pack.analyze_stack((DEPLOYMENT, "vllm", {})) == []
 

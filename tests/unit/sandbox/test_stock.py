@@ -12,6 +12,7 @@ import pytest
 from components.cluster.pool_failures import explanation
 from components.settings.accelerator_pool import AcceleratorPool, parse_pools
 from sandbox import __main__ as commands
+from sandbox.cli.status import ClusterView, ServiceError
 from sandbox.gke.node_pool import NodePool
 from sandbox.gke.node_pools import NodePools
 from sandbox.gke.scaling_messages import Backoff, Growth, class_conditions, priority_statuses
@@ -259,3 +260,14 @@ def test_the_program_explains_the_failure_of_each_of_its_accelerator_pools_and_n
 )
 def test_a_machine_that_does_not_come_is_waited_for_as_long_as_the_autoscaler_says(machine_type: str, config: Any, minutes: int) -> None:
     assert LATENCIES[pool("p", machine_type, nodes=0, **config).provision_time] == minutes * 60
+
+
+@pytest.mark.parametrize("way", ["spot", "preemptible", "flex-start"])
+def test_nodes_that_google_takes_away_can_be_taken_away(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = object.__new__(ClusterView)
+    nodes = [("a", {f"cloud.google.com/gke-{way}": "true"}), ("b", {"cloud.google.com/gke-provisioning": "standard"})]
+    monkeypatch.setattr(view, "nodes", lambda: [{"name": f"gke-{pool}", "pool": pool, "labels": labels} for pool, labels in nodes])
+    monkeypatch.setattr(view, "pods", list)
+    assert view.preemptible_node("a") == "gke-a"
+    with pytest.raises(ServiceError, match="b is not a Spot, preemptible or flex-start node; pools with such nodes now: a"):
+        view.preemptible_node("b")
