@@ -370,8 +370,8 @@ def _answers(settings: Settings) -> Iterator[Problem]:
             yield Problem(
                 f"{which}ServerArguments",
                 option,
-                "decides answers and is not the same in gpuServerArguments and tpuServerArguments: a client does not choose its accelerator, so "
-                "the same request would get different answers",
+                "decides answers and is not the same in gpuServerArguments and tpuServerArguments: a client does not choose its "
+                "accelerator, so the same request would get different answers",
                 "give both the same",
             )
 
