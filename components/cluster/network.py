@@ -79,6 +79,8 @@ class Network(pulumi.ComponentResource):
             # Explicit, since no output depends on an API being on.
             opts=successor_first(self, depends_on=enable_apis(name, ["compute"], project=args.place.project, parent=self)),
         )
+        # The cluster cannot move to a subnetwork with other ranges, and the gateway's proxies are in use until others serve.
+        subnetwork_options = beside(self, "Subnetwork")
         subnetwork = compute.Subnetwork(
             f"{name}-nodes",
             project=args.place.project,
@@ -91,8 +93,7 @@ class Network(pulumi.ComponentResource):
                 {"range_name": SERVICE_RANGE_NAME, "ip_cidr_range": ranges.services},
             ],
             private_ip_google_access=True,
-            # The cluster cannot move to a subnetwork with other ranges.
-            opts=beside(self, "Subnetwork"),
+            opts=subnetwork_options,
         )
         if gateway is not None and gateway.regional:
             compute.Subnetwork(
@@ -105,7 +106,7 @@ class Network(pulumi.ComponentResource):
                 # https://docs.cloud.google.com/load-balancing/docs/proxy-only-subnets: one active one in a region of a network.
                 purpose="REGIONAL_MANAGED_PROXY",
                 role="ACTIVE",
-                opts=pulumi.ResourceOptions(parent=self),
+                opts=subnetwork_options,
             )
         router = compute.Router(
             name, project=args.place.project, region=args.place.region, name=args.name, network=network.id, opts=successor_first(self)

@@ -46,7 +46,7 @@ def test_a_pool_whose_name_stays_is_left_to_the_provider_which_deletes_it_first(
 
 def _said(run: Run, type_token: str, error: str, operation: str = "create") -> str | None:
     """What the program says of a failure; it never tries again by itself."""
-    name, _ = run.only(type_token).error_hooks
+    ((name, _),) = {tuple(each.error_hooks) for each in run.of_type(type_token)}
     failure = pulumi.ErrorHookArgs(
         urn="", id="", name="x", type=type_token, failed_operation=operation, errors=[error], new_inputs={"name": "serving"}
     )
