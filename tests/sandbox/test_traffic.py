@@ -63,6 +63,8 @@ def test_preemption_with_notice_loses_no_request_of_less_than_ten_seconds(sandbo
 
 def test_a_replica_whose_engine_hangs_leaves_traffic_and_one_that_crashes_on_every_start_is_replaced_by_hand(sandbox: Sandbox) -> None:
     sandbox.command("scale", "2")
+    # The node that was preempted may have taken one of the two with it a moment ago.
+    wait_until(lambda: len(serving(sandbox)) == 2, 60)
     hung, crashed = (pod["name"] for pod in replicas(sandbox) if pod["ready"])
     # Its server goes on to say that it is healthy. That it is restarted in the end takes a minute, which the drill waits for.
     sandbox.command("hang", hung, "--engine")
