@@ -13,6 +13,7 @@ from sandbox.cli.client import Sandbox
 from sandbox.google.secret_manager import SecretStore
 from tests.sandbox.conftest import ROOT, SPEED, take_down
 from tests.sandbox.stacks import doors_of
+from trials.drills.events import replicas, wait_until
 
 DEPLOYMENT = "kubernetes:apps/v1:Deployment::vllm"
 KEY_SECRET = "kubernetes:core/v1:Secret::vllm-vllm-api-key"
@@ -123,6 +124,8 @@ def test_destroy_of_what_is_protected_is_refused_before_anything_is_touched(prod
 def test_update_takes_the_new_key_and_the_protection_off(prod: Sandbox, key: str) -> None:
     prod.pulumi("config", "set", "deletionProtection", "false")
     prod.pulumi("up", "--yes", "--non-interactive", "--skip-preview")
+    # Pods that end go on answering, by the old key, until the gateway sends them no more.
+    wait_until(lambda: len(replicas(prod)) == 2, 60)
     url = prod.outputs()["service_url"]
     assert requests.get(f"{url}/models", headers={"Authorization": f"Bearer {key}"}, timeout=10).status_code == 401
     assert requests.get(f"{url}/models", headers={"Authorization": f"Bearer {NEW_KEY}"}, timeout=10).ok
