@@ -12,13 +12,7 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes import core
 
-from components.serving.api_key_names import SECRET_KEY, SECRET_NAME
-
-#: vLLM's own name for it: https://docs.vllm.ai/en/stable/configuration/env_vars/
-VARIABLE = "VLLM_API_KEY"
-
-#: Annotation of the pod template: another key is another Secret, which only new containers read.
-ANNOTATION = "fungibility/api-key-secret"
+from components.serving.api_key_names import SECRET_KEY, VARIABLE
 
 
 def is_given(api_key: pulumi.Input[str]) -> bool:
@@ -27,24 +21,24 @@ def is_given(api_key: pulumi.Input[str]) -> bool:
 
 
 def api_key_secret(prefix: str, *, namespace: str, api_key: pulumi.Input[str], parent: pulumi.Resource) -> core.v1.Secret | None:
-    """The Secret, or None if there is no key."""
+    """The Secret, or None if there is no key.
+
+    Its name is Pulumi's, so that another key is another Secret beside the old one. Under a fixed name the old one would be deleted first,
+    and the real Kubernetes provider would replace the Deployment, which depends on it, instead of rolling its pods (`make conformance`).
+    """
     if not is_given(api_key):
         return None
     return core.v1.Secret(
-        f"{prefix}-{SECRET_NAME}",
-        metadata={"name": SECRET_NAME, "namespace": namespace},
+        f"{prefix}-vllm-api-key",
+        metadata={"namespace": namespace},
         string_data={SECRET_KEY: pulumi.Output.secret(api_key)},
         opts=pulumi.ResourceOptions(parent=parent),
     )
 
 
-def container_environment(api_key: pulumi.Input[str]) -> list[dict[str, Any]]:
-    """Entries of a container's `env`."""
-    if not is_given(api_key):
+def container_environment(secret: core.v1.Secret | None) -> list[dict[str, Any]]:
+    """Entries of a container's `env`; the Secret's name changes with the key, and so rolls the pods."""
+    if secret is None:
         return []
-    return [{"name": VARIABLE, "value_from": {"secret_key_ref": {"name": SECRET_NAME, "key": SECRET_KEY}}}]
-
-
-def pod_annotations(secret: core.v1.Secret | None) -> dict[str, pulumi.Input[str]]:
-    """The Secret's UID: a changed key replaces the Secret, and so rolls the pods. It reveals nothing about the key."""
-    return {} if secret is None else {ANNOTATION: secret.metadata.apply(lambda metadata: str(metadata.uid) if metadata else "")}
+    name = secret.metadata.apply(lambda metadata: metadata and metadata.name)
+    return [{"name": VARIABLE, "value_from": {"secret_key_ref": {"name": name, "key": SECRET_KEY}}}]

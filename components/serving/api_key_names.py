@@ -1,4 +1,5 @@
-"""Names of the Kubernetes Secret with the API key, for programs that read it from a cluster without Pulumi's SDK."""
+"""Where a Deployment of vLLM names its API key's Secret, for programs that read it from a cluster without Pulumi's SDK."""
 
-SECRET_NAME = "vllm-api-key"  # noqa: S105 - the name of a Secret
-SECRET_KEY = "api_key"  # noqa: S105 - the key in it
+#: The servers' environment variable, vLLM's own: https://docs.vllm.ai/en/stable/configuration/env_vars/
+VARIABLE = "VLLM_API_KEY"
+SECRET_KEY = "api_key"  # noqa: S105 - the key in the Secret

@@ -156,7 +156,7 @@ def server_arguments(kind: Kind, machine: MachineType, args: InferenceServerArgs
     return [*arguments, *ending, *server.arguments[kind]]
 
 
-def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) -> dict[str, Any]:
+def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs, key_secret: core.v1.Secret | None) -> dict[str, Any]:
     """The container of one accelerator."""
     requests = {"cpu": args.server.cpu_request, "memory": args.server.memory_request}
     arguments, counts = server_arguments(kind, machine, args), args.accelerators.gpu_counts
@@ -167,7 +167,7 @@ def container_spec(kind: Kind, machine: MachineType, args: InferenceServerArgs) 
         "security_context": security_context(args.device_access),
         "env": [
             {"name": "HUGGING_FACE_HUB_TOKEN", "value_from": {"secret_key_ref": {"name": SECRET_NAME, "key": SECRET_KEY}}},
-            *api_key.container_environment(args.api_key),
+            *api_key.container_environment(key_secret),
             *([{"name": "GPU_COUNTS", "value": ",".join(map(str, counts))}] if kind == "gpu" and len(counts) > 1 else []),
             *([{"name": "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "value": str(PROXY_KEEP_ALIVE_SECONDS)}] if args.network.gateway else []),
             *_trace_environment(args.server.traces_endpoint),
@@ -219,7 +219,7 @@ def affinity(pools: Sequence[AcceleratorPool]) -> dict[str, Any]:
     }
 
 
-def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
+def pod_spec(args: InferenceServerArgs, key_secret: core.v1.Secret | None) -> dict[str, Any]:
     """The pod template's spec: only the containers that the pools need, GPU first as in the walkthrough."""
     machines = args.accelerators.largest
     spec: dict[str, Any] = {
@@ -232,7 +232,7 @@ def pod_spec(args: InferenceServerArgs) -> dict[str, Any]:
         # Always set: if it were removed, the old account would stay in the older field `serviceAccount`, which Kubernetes fills
         # from this one, and pods of an account that no longer exists are refused.
         "service_account_name": pod_service_account(args.caches),
-        "containers": [container_spec(kind, machines[kind], args) for kind in KINDS if kind in machines],
+        "containers": [container_spec(kind, machines[kind], args, key_secret) for kind in KINDS if kind in machines],
     }
     # GKE's device plugin mounts the same folder into a container that requests a GPU.
     if "gpu" in machines and args.device_access == "privileged":
@@ -262,9 +262,9 @@ def update_gap(scaling: ScalingSettings) -> str | None:
     )
 
 
-def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pulumi.Input[str]]) -> Any:
+def deployment_spec(args: InferenceServerArgs, key_secret: core.v1.Secret | None) -> Any:
     metadata: dict[str, Any] = {"labels": APP_LABELS}
-    if annotations := {**pod_annotations, **cache_annotations(args.caches)}:
+    if annotations := cache_annotations(args.caches):
         metadata["annotations"] = annotations
     return {
         "replicas": args.scaling.replicas,
@@ -273,7 +273,7 @@ def deployment_spec(args: InferenceServerArgs, pod_annotations: Mapping[str, pul
         "strategy": {"type": "RollingUpdate", "rolling_update": rolling_update(surge=args.scaling.surge_on_update)},
         # Kubernetes's default (10 minutes) is less than a TPU node and its server need.
         "progress_deadline_seconds": args.server.rollout_timeout_seconds,
-        "template": {"metadata": metadata, "spec": pod_spec(args)},
+        "template": {"metadata": metadata, "spec": pod_spec(args, key_secret)},
     }
 
 
@@ -344,7 +344,7 @@ class InferenceServer(pulumi.ComponentResource):
                     "pulumi.com/patchForce": "true",
                 },
             },
-            spec=deployment_spec(args, api_key.pod_annotations(key_secret)),
+            spec=deployment_spec(args, key_secret),
             # Explicit, since the pod names the Secret as plain text.
             opts=pulumi.ResourceOptions(
                 parent=self,

@@ -8,7 +8,7 @@ from typing import Any
 from kubernetes import client, config
 
 from components.catalog.node_labels import NODE_POOL_LABEL
-from components.serving.api_key_names import SECRET_KEY, SECRET_NAME
+from components.serving.api_key_names import SECRET_KEY, VARIABLE
 from ops.smoke.service import Answer, Failure, Service
 from sandbox.cli.lifecycle import SandboxError
 from sandbox.cli.stack import STACK
@@ -98,14 +98,14 @@ class ClusterView:
         self._core.patch_node(node, {"metadata": {"annotations": {PREEMPTION_ANNOTATION: f"{notice:g}"}}})
 
     def api_key(self, namespace: str) -> str | None:
-        """The server's API key from its Kubernetes Secret; None if the server requires none."""
-        try:
-            secret = self._core.read_namespaced_secret(SECRET_NAME, namespace)
-        except client.ApiException as error:
-            if error.status == 404:
-                return None
-            raise
-        return base64.b64decode(secret.data[SECRET_KEY]).decode()
+        """The server's API key from the Kubernetes Secret that its Deployment names; None if the server requires none."""
+        for deployment in self._plain(self._apps.list_namespaced_deployment(namespace).items):
+            for container in deployment["spec"]["template"]["spec"]["containers"]:
+                for variable in container.get("env") or []:
+                    if variable["name"] == VARIABLE:
+                        name = variable["valueFrom"]["secretKeyRef"]["name"]
+                        return base64.b64decode(self._core.read_namespaced_secret(name, namespace).data[SECRET_KEY]).decode()
+        return None
 
     def is_settled(self) -> bool:
         """Whether nothing is pending, starting, ending or moving, and the Deployments have all their replicas."""
