@@ -105,9 +105,11 @@ def test_api_key_reaches_both_containers_by_a_secret_and_nothing_else(overrides:
     run = run_program(overrides)
     secret = _key_secret(run)
     assert (secret.inputs["stringData"], secret.secrets) == ({"api_key": value}, ["stringData"])
+    # Under a name of its own, so that a changed key's Secret is made beside the old one and the Deployment is not replaced.
+    assert "name" not in secret.inputs["metadata"]
     for container in _pod(run)["spec"]["containers"]:
         (entry,) = [each for each in container["env"] if each["name"] == "VLLM_API_KEY"]
-        assert entry["valueFrom"] == {"secretKeyRef": {"name": "vllm-api-key", "key": "api_key"}}
+        assert entry["valueFrom"] == {"secretKeyRef": {"name": "vllm-vllm-api-key-1a2b3c4d", "key": "api_key"}}
         assert value not in json.dumps(container)
     for resource in run.resources.values():
         assert resource.urn == secret.urn or value not in json.dumps(resource.inputs), resource.urn
