@@ -370,7 +370,14 @@ class InferenceServer(pulumi.ComponentResource):
                 f"{name}-pod-monitoring",
                 api_version="monitoring.googleapis.com/v1",
                 kind="PodMonitoring",
-                metadata={"name": DEPLOYMENT_NAME, "namespace": args.server.namespace, "labels": APP_LABELS},
+                metadata={
+                    "name": DEPLOYMENT_NAME,
+                    "namespace": args.server.namespace,
+                    "labels": APP_LABELS,
+                    # It has no dependents. By the default (foreground) its finalizer's removal is an update, which GKE's webhook refuses on
+                    # a replaced cluster whose nodes are gone.
+                    "annotations": {"pulumi.com/deletionPropagationPolicy": "background"},
+                },
                 spec=pod_monitoring_spec(labels=APP_LABELS, port=SERVER_PORT),
                 opts=pulumi.ResourceOptions(parent=self),
             )

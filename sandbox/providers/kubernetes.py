@@ -61,8 +61,9 @@ _SETTINGS: Final = frozenset({"kubeconfig", "upsertExistingObjects", "enableServ
 
 _AUTONAMED: Final = "pulumi.com/autonamed"
 _PATCH_FORCE: Final = "pulumi.com/patchForce"
+_PROPAGATION: Final = "pulumi.com/deletionPropagationPolicy"
 _TIMEOUT: Final = "pulumi.com/timeoutSeconds"
-_ANNOTATIONS: Final = frozenset({_AUTONAMED, _PATCH_FORCE, _TIMEOUT, waits.SKIP_AWAIT, waits.WAIT_FOR})
+_ANNOTATIONS: Final = frozenset({_AUTONAMED, _PATCH_FORCE, _PROPAGATION, _TIMEOUT, waits.SKIP_AWAIT, waits.WAIT_FOR})
 
 #: Seconds before each new try when a namespace or a kind is not there yet: what makes it may run at the same time.
 _CREATE_RETRIES: Final = (1.0, 2.0, 4.0, 8.0)
@@ -279,7 +280,8 @@ class KubernetesProvider(Provider):
         namespace, _, name = id.rpartition("/")
         try:
             cluster = self._cluster()
-            if cluster.delete(live["apiVersion"], live["kind"], namespace or None, name):
+            propagation = _annotation(old, _PROPAGATION) or "foreground"
+            if cluster.delete(live["apiVersion"], live["kind"], namespace or None, name, propagation):
                 waits.until_gone(cluster, live, timeout=_timeout(timeout, old), cancelled=self.cancelled, report=self._reporter(urn))
         except UnknownKindError:
             # Its definition went first, and the object with it.

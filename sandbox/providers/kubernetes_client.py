@@ -277,10 +277,10 @@ class ClusterClient:
             force_conflicts=force,
         )
 
-    def delete(self, api_version: str, kind: str, namespace: str | None, name: str) -> bool:
-        """Asks for deletion, dependents first; False when there is no such object."""
+    def delete(self, api_version: str, kind: str, namespace: str | None, name: str, propagation: str = "foreground") -> bool:
+        """Asks for deletion, by default dependents first; False when there is no such object."""
         try:
-            self._request("delete", api_version, kind, namespace=namespace, name=name, propagation_policy="Foreground")
+            self._request("delete", api_version, kind, namespace=namespace, name=name, propagation_policy=propagation.title())
         except KubernetesApiError as error:
             if error.code == 404:
                 return False
