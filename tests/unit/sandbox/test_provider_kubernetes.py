@@ -65,7 +65,7 @@ class MemoryCluster:
         entry = {"manager": manager, "operation": "Apply", "fieldsV1": {}}
         return self.write(body, "force" if force else "apply", dry_run, entry)
 
-    def delete(self, api_version: str, kind: str, namespace: str | None, name: str) -> bool:
+    def delete(self, api_version: str, kind: str, namespace: str | None, name: str, propagation: str) -> bool:
         if kind in self.unknown_kinds:
             raise UnknownKindError(api_version, kind)
         return self.objects.pop((kind, namespace, name), None) is not None
