@@ -135,7 +135,7 @@ class Mocks(mocks.Mocks):
             repository = str(args.inputs["imageName"]).rsplit(":", 1)[0]
             state["repoDigest"] = f"{repository}@sha256:{args.name.encode().hex():0<64}"
         if args.typ == "kubernetes:core/v1:Secret":
-            state["metadata"] = {"name": f"{args.name}-1a2b3c4d", **args.inputs["metadata"], "uid": f"uid-of-{args.name}"}
+            state["metadata"] = {"name": f"{args.name}-1a2b3c4d", **args.inputs["metadata"]}
         return f"{args.name}-id", state
 
 

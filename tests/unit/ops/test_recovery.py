@@ -304,6 +304,9 @@ def test_every_type_of_the_program_can_be_found_again() -> None:
             continue
         # What an account's own name gives is not in a mock's inputs.
         defaults = {"project": "p", "region": "r"}
+        if "metadata" in inputs:
+            # The provider's check names what the program does not, before the engine notes what it begins to make.
+            inputs = {**inputs, "metadata": {"name": "generated", **inputs["metadata"]}}
         assert import_id(type_token, inputs, defaults), type_token
 
 
