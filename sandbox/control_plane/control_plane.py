@@ -25,7 +25,7 @@ from sandbox.google.latencies import Clock
 from sandbox.host.certificates import FRONT_PROXY_NAME, Certificates, make_certificates, make_front_proxy_certificates
 from sandbox.host.egress import EgressProxy
 from sandbox.host.ports import free_ports, is_free, taken_by
-from sandbox.host.processes import Spawner
+from sandbox.host.processes import Spawner, end
 from sandbox.host.state_files import read_object, unusable, write_object, write_text
 from sandbox.toolchain.tools import GATEWAY_API_CRDS
 
@@ -231,12 +231,7 @@ class ControlPlane:
             if name == "kube-apiserver":
                 # It holds nothing, and asked to end it would keep open watches for a minute.
                 process.kill()
-            process.terminate()
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, 5)
         self._egress.stop()
 
     # --- the programs

@@ -46,7 +46,7 @@ from sandbox.host.addresses import to_loopback
 from sandbox.host.certificates import issue_for, write_pair
 from sandbox.host.doors import write_doors
 from sandbox.host.ports import free_ports, is_free
-from sandbox.host.processes import Spawner
+from sandbox.host.processes import Spawner, end
 from sandbox.host.state_files import write_text
 from sandbox.host.tcp_proxy import Address
 from sandbox.kube.kube_api import ApiError, KubeApi, Mirror
@@ -429,14 +429,8 @@ class GatewayController:
 
     def _end_envoy(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(timeout=_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end(process, _STOP_SECONDS)
 
     def _write_status(self, kind: str, body: Object, wanted: Object) -> None:
         before = body.get("status") or {}

@@ -48,6 +48,16 @@ def ended_with_parent(signal_name: str) -> list[str]:
     return [setpriv, "--pdeathsig", signal_name, "--"] if setpriv else []
 
 
+def end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Asks a program to end, kills it when it has not within so many seconds, and returns when it is gone."""
+    process.terminate()
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 class Spawner:
     """Starts processes, each in a session of its own, from one long-lived thread."""
 

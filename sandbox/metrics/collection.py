@@ -22,7 +22,7 @@ from kubernetes import client
 from sandbox.control_plane.control_plane import ControlPlane, kubeconfig_document
 from sandbox.google.latencies import Clock
 from sandbox.host.ports import free_ports
-from sandbox.host.processes import Spawner
+from sandbox.host.processes import Spawner, end
 from sandbox.host.state_files import write_object, write_text
 from sandbox.images.image_store import split_reference
 from sandbox.kube.kube_api import ApiError, KubeApi, Mirror
@@ -238,11 +238,5 @@ class MetricsCollection:
 
     def _end_prometheus(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(timeout=_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end(process, _STOP_SECONDS)
