@@ -93,6 +93,15 @@ class Google:
         """`api` is `compute` for compute.googleapis.com; a parameter of several values is a list. Raises `CallFailed`."""
         return self._call("GET", api, path, params=params)
 
+    def find(self, api: str, path: str) -> dict[str, Any] | None:
+        """None where there is no such thing. Raises `CallFailed` for everything else that goes wrong."""
+        try:
+            return self.get(api, path)
+        except CallFailed as failure:
+            if failure.reason != "not-found":
+                raise
+            return None
+
     def post(self, api: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Raises `CallFailed`."""
         return self._call("POST", api, path, json=body)

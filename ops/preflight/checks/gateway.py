@@ -6,12 +6,10 @@ Left out: a TLS Secret, which is in the cluster, and certificates that have expi
 from __future__ import annotations
 
 import socket
-from typing import Any
 
 from components.gateway.certificate import certificate_name
 from components.settings.gateway import Gateway
 from ops.findings import Finding, failed, ok, skipped, warning
-from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context
 from ops.pulumi_command import PulumiError
 
@@ -71,7 +69,7 @@ def _certificate(context: Context, gateway: Gateway) -> Finding:
         reason = "it is in the cluster, which preflight does not ask"
         return skipped(f"TLS Secret {source.secret}", reason=reason, fix=f"kubectl get secret {source.secret} --namespace={namespace}")
     if source.map:
-        found = _get(context, "certificatemanager", f"v1/projects/{project}/locations/global/certificateMaps/{source.map}")
+        found = context.google.find("certificatemanager", f"v1/projects/{project}/locations/global/certificateMaps/{source.map}")
         what = f"certificate map {source.map}"
         if found is None:
             fix = f"gcloud certificate-manager maps create {source.map} --project={project}, with an entry for {gateway.host_name}"
@@ -79,7 +77,7 @@ def _certificate(context: Context, gateway: Gateway) -> Finding:
         return _entry(context, gateway, source.map)
     location = context.settings.place.region if gateway.regional else "global"
     name = certificate_name(context.settings.cluster.name, gateway.host_name)
-    found = _get(context, "certificatemanager", f"v1/projects/{project}/locations/{location}/certificates/{name}")
+    found = context.google.find("certificatemanager", f"v1/projects/{project}/locations/{location}/certificates/{name}")
     what = f"certificate {name}"
     if found is None:
         return ok(what, "is not there yet; `up` makes it")
@@ -143,22 +141,13 @@ def _policy(context: Context, gateway: Gateway) -> Finding:
     project, name = context.project, gateway.security_policy
     place = f"regions/{context.settings.place.region}" if gateway.regional else "global"
     what = f"Cloud Armor policy {name} ({place})"
-    if _get(context, "compute", f"compute/v1/projects/{project}/{place}/securityPolicies/{name}") is None:
+    if context.google.find("compute", f"compute/v1/projects/{project}/{place}/securityPolicies/{name}") is None:
         where = f"--region={context.settings.place.region}" if gateway.regional else "--global"
         fix = f"gcloud compute security-policies create {name} --project={project} {where} --type=CLOUD_ARMOR"
         return failed(
             what, "does not exist", reason="gateway.securityPolicy names it, and a load balancer takes its own scope's alone", fix=fix
         )
     return ok(what, "exists")
-
-
-def _get(context: Context, api: str, path: str) -> dict[str, Any] | None:
-    try:
-        return context.google.get(api, path)
-    except CallFailed as failure:
-        if failure.reason != "not-found":
-            raise
-        return None
 
 
 CHECK = Check(name="gateway", title=_TITLE, needs=("credentials",), run=_run)

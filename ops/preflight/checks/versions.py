@@ -6,7 +6,6 @@ import re
 
 from components.settings.sections import Settings
 from ops.findings import Finding, failed, ok, warning
-from ops.preflight.calls import CallFailed
 from ops.preflight.context import Check, Context
 
 #: https://docs.cloud.google.com/kubernetes-engine/docs/reference/crds/computeclass
@@ -44,12 +43,8 @@ def _run(context: Context) -> list[Finding]:
     settings, project, place = context.settings, context.project, context.settings.place.cluster_location
     least, why = minimum(settings)
     location = f"projects/{project}/locations/{place}"
-    try:
-        cluster = context.google.get("container", f"v1/{location}/clusters/{settings.cluster.name}")
-    except CallFailed as failure:
-        if failure.reason != "not-found":
-            raise
-    else:
+    cluster = context.google.find("container", f"v1/{location}/clusters/{settings.cluster.name}")
+    if cluster is not None:
         running = str(cluster["currentMasterVersion"])
         what = f"{_TITLE} of cluster {settings.cluster.name}"
         if version_key(running) >= version_key(least):
