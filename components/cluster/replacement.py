@@ -7,8 +7,10 @@ the new cluster is made, and the engine would lose the old cluster's Kubernetes 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import pulumi
 
@@ -53,20 +55,23 @@ def beside(parent: pulumi.Resource, kind: str) -> pulumi.ResourceOptions:
 _STATE = "pulumi:pulumi:readStackResourceOutputs"
 
 
-async def _warn_of_replacement(args: pulumi.ResourceHookArgs) -> None:
-    """Only a replacement creates what the state has already; the hook itself is not told which of the two it is."""
-    if not pulumi.runtime.is_dry_run():
-        return
-    stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
-    state = await pulumi.runtime.invoke_async(_STATE, {"stackName": stack})
-    if args.urn in state["outputs"]:
-        pulumi.log.warn(
-            f"This update replaces pool {args.name}: the old one is deleted first, and its replicas end at once, whatever their disruption "
-            f"budget says. A changed provisioning, gpuDriverVersion or secondaryBootDiskImage does that, and a new cluster. Fix: keep the "
-            f"old value, or change it without a gap in three updates (docs/operate.md, A change that replaces a pool)."
-        )
-
-
 def replacement_hook() -> pulumi.ResourceHook:
     """Names each pool that the update replaces in the preview. One for all pools."""
-    return pulumi.ResourceHook("pool-replacement", _warn_of_replacement, pulumi.ResourceHookOptions(on_dry_run=True))
+    state: asyncio.Future[Any] | None = None
+
+    async def warn(args: pulumi.ResourceHookArgs) -> None:
+        nonlocal state
+        if not pulumi.runtime.is_dry_run():
+            return
+        # Asked once for all pools, since the engine reads the whole state for each answer.
+        stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+        state = state or asyncio.ensure_future(pulumi.runtime.invoke_async(_STATE, {"stackName": stack}))
+        # Only a replacement creates what the state has already; the hook itself is not told which of the two it is.
+        if args.urn in (await state)["outputs"]:
+            pulumi.log.warn(
+                f"This update replaces pool {args.name}: the old one is deleted first, and its replicas end at once, whatever their "
+                f"disruption budget says. A changed provisioning, gpuDriverVersion or secondaryBootDiskImage does that, and a new cluster. "
+                f"Fix: keep the old value, or change it without a gap in three updates (docs/operate.md, A change that replaces a pool)."
+            )
+
+    return pulumi.ResourceHook("pool-replacement", warn, pulumi.ResourceHookOptions(on_dry_run=True))
