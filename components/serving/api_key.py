@@ -15,18 +15,14 @@ from pulumi_kubernetes import core
 from components.serving.api_key_names import SECRET_KEY, VARIABLE
 
 
-def is_given(api_key: pulumi.Input[str]) -> bool:
-    """Whether there is a key: an empty text is not one, and a value that is known only later counts as one."""
-    return api_key != "" if isinstance(api_key, str) else True
-
-
 def api_key_secret(prefix: str, *, namespace: str, api_key: pulumi.Input[str], parent: pulumi.Resource) -> core.v1.Secret | None:
     """The Secret, or None if there is no key.
 
     Its name is Pulumi's, so that another key is another Secret beside the old one. Under a fixed name the old one would be deleted first,
     and the real Kubernetes provider would replace the Deployment, which depends on it, instead of rolling its pods (`make conformance`).
     """
-    if not is_given(api_key):
+    # A value that is known only later counts as one.
+    if isinstance(api_key, str) and not api_key:
         return None
     return core.v1.Secret(
         f"{prefix}-vllm-api-key",

@@ -15,7 +15,6 @@ from typing import Any
 import yaml
 
 from components.serving.fallback_program import HOLDS
-from components.settings.stack_files import PROJECT_NAME
 from sandbox.cli.client import Sandbox, fresh_sandbox
 from trials.drills import events
 from trials.results import Options, Result
@@ -71,14 +70,10 @@ def _text(minutes: float) -> str:
 def _deploy(sandbox: Sandbox, way: _Way) -> None:
     """Not warm below the best pool, and without idle nodes for long."""
     sandbox.command("up", "--prepare")
-    document = yaml.safe_load(sandbox.stack_config.read_text())
     pools = events.cold_pools(sandbox, **{"initialNodeCount": 1, **way.best})
     for pool in pools[1:]:
         pool["initialNodeCount"] = 0
-    settings = {"acceleratorPools": pools, "consolidationDelayMinutes": 1, **way.settings}
-    document["config"] |= {f"{PROJECT_NAME}:{key}": value for key, value in settings.items()}
-    sandbox.stack_config.write_text(yaml.safe_dump(document))
-    sandbox.pulumi(*_UP)
+    sandbox.pulumi(*_UP, overrides={"acceleratorPools": pools, "consolidationDelayMinutes": 1, **way.settings})
     _at_home(sandbox)
 
 
