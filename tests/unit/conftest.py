@@ -14,8 +14,9 @@ import pytest
 gc.set_threshold(200_000, 50, 10_000)
 
 # A refused program leaves thousands of futures that are never awaited. When they are collected, which is in the middle of
-# another test, asyncio would write each of them with its traceback: seconds in which that test's server does not answer.
-logging.getLogger("asyncio").disabled = True
+# another test, asyncio would write each of them with its traceback: seconds in which that test's server does not answer. By the level,
+# since whoever configures logging, as uvicorn does, enables a disabled logger again.
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 @pytest.fixture(scope="session", autouse=True)
