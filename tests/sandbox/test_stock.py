@@ -74,6 +74,8 @@ def _placeholders(sandbox: Sandbox) -> int:
 def test_a_held_tpu_lets_replicas_go_to_the_next_pools_until_it_has_a_machine(sandbox: Sandbox) -> None:
     timed = {"fallbackAfterMinutes": 30}
     sandbox.pulumi(*_UP, overrides=timed)
+    # One that comes later takes the replica for which the TPU was asked, and nothing has to be passed.
+    _wait(lambda: {"l4", POOL} <= {node["pool"] for node in sandbox.status()["nodes"] if node["ready"]})
     sandbox.command("stock", "v6e-1", "hold")
     # Two of them have to pass the TPU's free place: the warm nodes of the lower pools do not do for all.
     sandbox.kubectl("scale", "deploy/vllm", "--replicas=5")
